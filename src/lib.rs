@@ -1,0 +1,1 @@
+//! Multipath TCP path management for embedded Linux and OpenWrt.
