@@ -1,1 +1,2 @@
 //! Multipath TCP path management for embedded Linux and OpenWrt.
+pub mod netlink;

@@ -1,0 +1,6 @@
+//! The netlink codec: bytes to typed messages and back.
+//!
+//! Nothing here performs I/O, allocates or panics, whatever the bytes.
+
+pub mod mptcp;
+pub mod route;
