@@ -1,0 +1,67 @@
+//! A table whose size is decided once.
+
+use core::ops::{Deref, DerefMut};
+
+/// A vector that reserves its memory when made and never again.
+pub struct Table<T> {
+    items: Vec<T>,
+    capacity: usize,
+    refused: u32,
+}
+
+impl<T> Table<T> {
+    pub fn new(capacity: usize) -> Self {
+        Self { items: Vec::with_capacity(capacity), capacity, refused: 0 }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.items.len() >= self.capacity
+    }
+
+    /// How often something did not fit.
+    pub fn refused(&self) -> u32 {
+        self.refused
+    }
+
+    /// Adds at the end, or counts a refusal and answers false.
+    pub fn push(&mut self, item: T) -> bool {
+        let at = self.items.len();
+        self.insert(at, item)
+    }
+
+    /// Adds before `at` (clipped to the length), or counts a refusal and answers false.
+    pub fn insert(&mut self, at: usize, item: T) -> bool {
+        if self.is_full() {
+            self.refused = self.refused.saturating_add(1);
+            return false;
+        }
+        self.items.insert(at.min(self.items.len()), item);
+        true
+    }
+
+    /// Takes out the item at `at`, if there is one.
+    pub fn remove(&mut self, at: usize) -> Option<T> {
+        (at < self.items.len()).then(|| self.items.remove(at))
+    }
+
+    pub fn retain(&mut self, keep: impl FnMut(&mut T) -> bool) {
+        self.items.retain_mut(keep);
+    }
+
+    pub fn clear(&mut self) {
+        self.items.clear();
+    }
+}
+
+impl<T> Deref for Table<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        &self.items
+    }
+}
+
+impl<T> DerefMut for Table<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.items
+    }
+}
