@@ -161,7 +161,7 @@ pub fn contains(prefix: IpAddr, len: u8, address: IpAddr) -> bool {
 }
 
 /// The address with every bit after the first `len` cleared.
-pub fn network(address: IpAddr, len: u8) -> IpAddr {
+pub fn prefix(address: IpAddr, len: u8) -> IpAddr {
     let len = u32::from(len);
     match address {
         IpAddr::V4(a) => {
@@ -193,8 +193,8 @@ mod tests {
         assert!(!contains(ip("2001:db8::"), 128, ip("2001:db8::1")));
         assert!(contains(ip("::"), 0, ip("2001:db8::1")));
         assert!(!contains(ip("0.0.0.0"), 0, ip("2001:db8::1")));
-        assert_eq!(network(ip("192.0.2.77"), 24), ip("192.0.2.0"));
-        assert_eq!(network(ip("192.0.2.77"), 0), ip("0.0.0.0"));
-        assert_eq!(network(ip("2001:db8::77"), 64), ip("2001:db8::"));
+        assert_eq!(prefix(ip("192.0.2.77"), 24), ip("192.0.2.0"));
+        assert_eq!(prefix(ip("192.0.2.77"), 0), ip("0.0.0.0"));
+        assert_eq!(prefix(ip("2001:db8::77"), 64), ip("2001:db8::"));
     }
 }
