@@ -323,3 +323,6 @@ fn list<'a>(
     write_list(f, items)?;
     f.write_str("\n")
 }
+
+#[cfg(test)]
+mod tests;
