@@ -92,6 +92,13 @@ impl LimitKeeper {
         self.command = command;
     }
 
+    /// The administrator's limits, to be set again when the daemon leaves for good.
+    pub fn restore(&mut self) -> Option<Limits> {
+        let set = self.set.take()?;
+        self.current = Some(self.baseline);
+        (set != self.baseline).then_some(self.baseline)
+    }
+
     /// The kernel refused. `None` if the command was not ours; else whether it is worth telling.
     pub fn failed(&mut self, command: u32, errno: i32) -> Option<bool> {
         if self.command == 0 || self.command != command {

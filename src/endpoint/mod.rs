@@ -9,6 +9,7 @@ use core::net::IpAddr;
 
 use crate::capacity;
 use crate::netlink::mptcp::{Command, Endpoint, EndpointFlags};
+use crate::plugin::is_done;
 use crate::table::Table;
 use crate::time::{Backoff, Instant, earliest};
 
@@ -143,8 +144,8 @@ const CHANGEABLE: u32 = EndpointFlags::BACKUP.0 | EndpointFlags::FULLMESH.0;
 const YOUNG: u32 = EndpointFlags::FULLMESH.0 | EndpointFlags::LAMINAR.0;
 
 const ENOENT: i32 = 2;
-const EEXIST: i32 = 17;
-const EBUSY: i32 = 16;
+const EPERM: i32 = 1;
+const ENOMEM: i32 = 12;
 const EINVAL: i32 = 22;
 const ERANGE: i32 = 34;
 
@@ -381,20 +382,20 @@ impl Endpoints {
         self.refusals.iter().find(|r| r.address == address && r.port == port)
     }
 
-    /// The kernel did as asked. Answers whether the command was one of ours.
-    pub fn done(&mut self, command: u32) -> bool {
-        let Some(at) = self.ours.iter().position(|slot| slot.command == command) else {
-            return false;
-        };
-        let Some(slot) = self.ours.get_mut(at) else { return false };
-        slot.command = 0;
-        let endpoint = slot.endpoint;
-        if slot.deleting {
-            self.ours.remove(at);
-        } else {
-            self.refusals.retain(|r| !is_at(&endpoint, r.address, r.port));
-        }
-        true
+    /// The kernel did everything it was asked up to this command. Answers whether that changes
+    /// what is ours.
+    pub fn done(&mut self, last: u32) -> bool {
+        let Self { ours, refusals, .. } = self;
+        let before = ours.len();
+        ours.retain(|slot| {
+            if slot.command == 0 || !is_done(slot.command, last) {
+                return true;
+            }
+            slot.command = 0;
+            refusals.retain(|r| !is_at(&slot.endpoint, r.address, r.port));
+            !slot.deleting
+        });
+        before != ours.len()
     }
 
     /// The kernel refused. `None` if the command was not one of ours.
@@ -413,14 +414,15 @@ impl Endpoints {
             let report = if gone { None } else { self.refuse(now, &endpoint, errno) };
             return Some(Refused { look: true, report });
         }
-        if slot.fresh {
+        let slot_is_new = slot.fresh;
+        if slot_is_new {
             self.ours.remove(at);
         } else {
             self.can_set_flags = false;
         }
         self.measuring |= errno == ERANGE;
         let report = self.refuse(now, &endpoint, errno);
-        let look = matches!(errno, EEXIST | EBUSY | ERANGE | EINVAL) || self.can_set_flags;
+        let look = !slot_is_new || !matches!(errno, EPERM | ENOMEM);
         // A full kernel is reported with its capacity.
         Some(Refused { look, report: report.filter(|_| errno != ERANGE) })
     }

@@ -155,12 +155,41 @@ impl Network {
         &self.routes
     }
 
-    pub(crate) fn all_interfaces(&mut self) -> &mut [Interface] {
-        &mut self.interfaces
+    /// The address at a position that [`Self::mark_address`] gave.
+    pub(crate) fn address_at(&self, at: usize) -> Option<&LocalAddress> {
+        self.addresses.get(at)
     }
 
-    pub(crate) fn all_addresses(&mut self) -> &mut [LocalAddress] {
-        &mut self.addresses
+    /// The interface at a position that [`Self::mark_interface`] gave.
+    pub(crate) fn interface_at(&self, at: usize) -> Option<&Interface> {
+        self.interfaces.get(at)
+    }
+
+    /// Finds the first address from `from` on that `concerns` the plugins, and notes that they
+    /// know whether it is usable.
+    pub(crate) fn mark_address(
+        &mut self,
+        from: usize,
+        concerns: &dyn Fn(&LocalAddress) -> bool,
+        usable: bool,
+    ) -> Option<usize> {
+        let at = from + self.addresses.iter().skip(from).position(concerns)?;
+        self.addresses.get_mut(at)?.told = usable;
+        Some(at)
+    }
+
+    /// Finds the first interface from `from` on that `concerns` the plugins, and notes that they
+    /// know its state.
+    pub(crate) fn mark_interface(
+        &mut self,
+        from: usize,
+        concerns: &dyn Fn(&Interface) -> bool,
+    ) -> Option<usize> {
+        let at = from + self.interfaces.iter().skip(from).position(concerns)?;
+        let interface = self.interfaces.get_mut(at)?;
+        interface.told = interface.is_up();
+        interface.changed = false;
+        Some(at)
     }
 
     /// How often something did not fit into a table.

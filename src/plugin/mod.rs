@@ -18,6 +18,7 @@ use crate::netlink::mptcp::{
     Command, ConnectionEvent, Endpoint, Limits, SubflowAddress, SubflowEvent,
 };
 use crate::network::{Interface, LocalAddress, Network};
+use crate::routing::Change;
 use crate::table::Table;
 use crate::time::{Instant, Span};
 
@@ -152,6 +153,15 @@ pub enum Request {
     /// Listen for joins at an address. Counted: each needs its [`Request::Unlisten`].
     Listen(SocketAddr),
     Unlisten(SocketAddr),
+    /// Change the source routing, which is the engine's own business.
+    #[doc(hidden)]
+    Route(Change),
+}
+
+/// Whether `command` is done when all are up to and including `last`. Numbers wrap: what is less
+/// than half their range behind is done.
+pub(crate) fn is_done(command: CommandId, last: CommandId) -> bool {
+    last.wrapping_sub(command) <= CommandId::MAX / 2
 }
 
 /// Requests that wait to be carried out.
