@@ -164,9 +164,9 @@ fn unknown(word: &str, known: &mut dyn Iterator<Item = &str>) -> String {
 }
 
 /// Writes a list as the file has it.
-pub(crate) fn write_list<'a>(
+pub(crate) fn write_list(
     f: &mut fmt::Formatter,
-    items: &mut dyn Iterator<Item = &'a dyn Display>,
+    items: &mut dyn Iterator<Item = &dyn Display>,
 ) -> fmt::Result {
     for (i, item) in items.enumerate() {
         if i > 0 {

@@ -314,10 +314,10 @@ fn pair(f: &mut fmt::Formatter, key: &str, value: &dyn Display) -> fmt::Result {
     writeln!(f, "{key} = {value}")
 }
 
-fn list<'a>(
+fn list(
     f: &mut fmt::Formatter,
     key: &str,
-    items: &mut dyn Iterator<Item = &'a dyn Display>,
+    items: &mut dyn Iterator<Item = &dyn Display>,
 ) -> fmt::Result {
     write!(f, "{key} = ")?;
     write_list(f, items)?;
