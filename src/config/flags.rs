@@ -177,6 +177,15 @@ pub(crate) fn write_list(
     Ok(())
 }
 
+/// Shows the flags of an endpoint as `addr-flags` has them.
+pub struct AddressFlags(pub EndpointFlags);
+
+impl Display for AddressFlags {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        List(self.0.0, ADDR_FLAGS).fmt(f)
+    }
+}
+
 /// Shows bits as their list of words.
 pub(crate) struct List(pub u32, pub &'static Words<u32>);
 
@@ -247,6 +256,7 @@ mod tests {
         assert_eq!(notify_flags(&all.join(",")), Ok(NotifyFlags::ALL));
         assert_eq!(endpoint_flags("laminar"), Ok(EndpointFlags::LAMINAR));
         assert_eq!(List(0b1111, NOTIFY_FLAGS).to_string(), all.join(","));
+        assert_eq!(AddressFlags(EndpointFlags(3)).to_string(), "subflow,signal");
         assert_eq!(List(0, NOTIFY_FLAGS).to_string(), "");
     }
 
