@@ -250,6 +250,8 @@ fn a_busy_receiver_costs_messages_but_never_waits() {
             "after".into()
         ]
     );
+    log.say(0, "at last");
+    assert_eq!(log.texts(), ["at last"]);
 }
 
 /// Not a test of its own: what [`stderr_of`] runs in a process whose stderr it can read.
