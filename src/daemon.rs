@@ -19,12 +19,12 @@ use crate::network::Part;
 use crate::plugin::{CommandId, Entry, Failure, Reply, Request};
 use crate::routing::Change;
 use crate::state::{Identity, Unusable};
+use crate::sys;
 use crate::sys::listener::Listeners;
 use crate::sys::netlink::{Batch, Received, Socket};
 use crate::sys::signal::{Signals, Wish};
 use crate::sys::state_file::{self, StateFile};
 use crate::sys::sysctl::{self, PathManager};
-use crate::sys::{self};
 use crate::time::{Instant, Span, earliest};
 
 /// What the loop waits for, as bits of [`sys::wait`]'s answer.
@@ -33,6 +33,13 @@ const COMMANDS: u32 = 1 << 1;
 const EVENTS: u32 = 1 << 2;
 const SIGNALS: u32 = 1 << 3;
 
+/// The groups of rtnetlink that tell of routes and rules.
+const ROUTING_GROUPS: [u32; 4] = [
+    route::GROUP_IPV4_ROUTE,
+    route::GROUP_IPV4_RULE,
+    route::GROUP_IPV6_ROUTE,
+    route::GROUP_IPV6_RULE,
+];
 /// Asked of the kernel for events; it reserves nothing until they come.
 const EVENT_BUFFER: i32 = 8 << 20;
 /// Dumps come in pieces of up to this size.
@@ -95,7 +102,7 @@ impl Daemon {
         };
         let network = open(libc::NETLINK_ROUTE)?;
         network.set_receive_buffer(EVENT_BUFFER);
-        let filter = network.attach_filter(&route::EVENT_FILTER);
+        let filter = network.attach_filter(&route::ROUTE_FILTER);
         if let Err(error) = filter {
             ::log::debug!("cannot filter route events: {error}");
         }
@@ -107,7 +114,7 @@ impl Daemon {
         if let Err(error) = events.join(generic::CONTROLLER_GROUP) {
             ::log::debug!("cannot watch for the path manager to appear: {error}");
         }
-        let cookie = sys::namespace_cookie(&network);
+        let cookie = sys::namespace_cookie(network.fd());
         let identity = Identity {
             boot_id: sysctl::boot_id(),
             namespace: cookie.unwrap_or_else(sysctl::namespace_inode),
@@ -217,8 +224,6 @@ impl Daemon {
         match command {
             Command::Dump(part) => self.dump(now, part),
             Command::Look => {
-                let Self { engine, .. } = self;
-                let _ = engine;
                 let result = self.ask(now, UNNUMBERED, &mptcp::Command::DumpEndpoints);
                 self.engine.handle(now, Input::Looked(result));
             }
@@ -313,14 +318,17 @@ impl Daemon {
         let encoded = command.encode(&mut out, family.id, number);
         encoded.map_err(|_| Incomplete::Refused(libc::EMSGSIZE))?;
         exchange(commands, out.bytes(), &mut io.dump, number, &mut |message| {
-            if message.kind != family.id {
-                refusal(engine, now, message);
-            } else if let Some(endpoint) = mptcp::decode_endpoint(message.payload) {
+            let Some((_, attributes)) =
+                generic::split(message.payload).filter(|_| message.kind == family.id)
+            else {
+                return refusal(engine, now, message);
+            };
+            if let Some(endpoint) = mptcp::decode_endpoint(attributes.clone()) {
                 match number {
                     UNNUMBERED => engine.handle(now, Input::Endpoint(endpoint)),
                     _ => engine.handle(now, Input::Reply(number, &Reply::Endpoint(endpoint))),
                 }
-            } else if let Some(limits) = mptcp::decode_limits(message.payload) {
+            } else if let Some(limits) = mptcp::decode_limits(attributes) {
                 match number {
                     UNNUMBERED => engine.handle(now, Input::Limits(limits)),
                     _ => engine.handle(now, Input::Reply(number, &Reply::Limits(limits))),
@@ -350,13 +358,18 @@ impl Daemon {
     }
 
     fn route(&mut self, now: Instant, number: CommandId, change: &Change) {
+        use route::Change::{Add, Delete, Replace};
         let Self { requests, io, engine, .. } = self;
         let mut out = Builder::new(&mut io.out);
         let encoded = match change {
-            Change::AddRule(rule) => route::add_rule(&mut out, number, rule),
-            Change::DeleteRule(rule) => route::delete_rule(&mut out, number, rule),
-            Change::AddRoute(path) => route::add_route(&mut out, number, &path.to_route()),
-            Change::DeleteRoute(path) => route::delete_route(&mut out, number, &path.to_route()),
+            Change::AddRule(rule) => route::change_rule(&mut out, number, Add, rule),
+            Change::DeleteRule(rule) => route::change_rule(&mut out, number, Delete, rule),
+            Change::SetRoute(path) => {
+                route::change_route(&mut out, number, Replace, &path.to_route())
+            }
+            Change::DeleteRoute(path) => {
+                route::change_route(&mut out, number, Delete, &path.to_route())
+            }
         };
         let result = match encoded {
             Err(_) => Err(Incomplete::Refused(libc::EMSGSIZE)),
@@ -409,7 +422,8 @@ impl Daemon {
             if message.kind == generic::CONTROLLER {
                 appeared = controller(message).or(appeared);
             } else if family.is_some_and(|family| family.id == message.kind) {
-                match mptcp::decode_event(message.payload) {
+                let Some((kind, attributes)) = generic::split(message.payload) else { return };
+                match mptcp::decode_event(kind, attributes) {
                     Ok(event) => engine.handle(now, Input::Connection(&event)),
                     Err(error) => ::log::debug!("a connection event that makes no sense: {error}"),
                 }
@@ -469,7 +483,7 @@ impl Daemon {
         let wanted = self.engine.wants_routes();
         if wanted != self.hears_routes {
             self.hears_routes = wanted;
-            for group in route::GROUPS_ROUTING {
+            for group in ROUTING_GROUPS {
                 // A kernel without IPv6 or without policy routing lacks some of them.
                 let _ = if wanted { self.network.join(group) } else { self.network.leave(group) };
             }

@@ -12,18 +12,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use crate::time::Instant;
-
-/// Milliseconds on CLOCK_BOOTTIME: a suspended host has waited, too.
-pub fn now() -> Instant {
-    let clock = libc::CLOCK_BOOTTIME;
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is valid for writes; the clock exists since Linux 2.6.39.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Instant(seconds * 1000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000)
-}
-
 /// Waits until one of the descriptors can be read or the time has come; `None` waits for ever.
 /// Answers which can be read, one bit for each; a signal that interrupts counts as none.
 pub fn wait<const N: usize>(fds: [RawFd; N], timeout: Option<u64>) -> io::Result<u32> {
@@ -77,7 +65,7 @@ pub fn claim_namespace() -> io::Result<Instance> {
 
 /// SO_NETNS_COOKIE of the socket: a number that no other namespace of this boot ever has.
 /// `None` before Linux 5.14.
-pub fn namespace_cookie(fd: &impl AsRawFd) -> Option<u64> {
+pub fn namespace_cookie(fd: RawFd) -> Option<u64> {
     const SO_NETNS_COOKIE: i32 = if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
         0x0050
     } else {
@@ -88,7 +76,7 @@ pub fn namespace_cookie(fd: &impl AsRawFd) -> Option<u64> {
     // SAFETY: the pointers are to a value of the length given, valid for writes.
     let result = unsafe {
         libc::getsockopt(
-            fd.as_raw_fd(),
+            fd,
             libc::SOL_SOCKET,
             SO_NETNS_COOKIE,
             (&raw mut cookie).cast(),
