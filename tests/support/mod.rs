@@ -44,7 +44,10 @@ pub fn until(mut holds: impl FnMut() -> bool) -> bool {
 /// Says why a test is left out. Written past the test runner, which hides what passing tests
 /// print; where `MPTCPD_TESTS_REQUIRED` is set nothing may be left out.
 pub fn skip(reason: &str) {
-    assert!(std::env::var_os("MPTCPD_TESTS_REQUIRED").is_none(), "cannot run: {reason}");
+    assert!(
+        std::env::var_os("MPTCPD_TESTS_REQUIRED").is_none(),
+        "cannot run: {reason}"
+    );
     let name = std::thread::current().name().unwrap_or("test").to_owned();
     let _ = writeln!(stderr(), "skipped {name}: {reason}");
 }
@@ -57,7 +60,11 @@ pub struct Namespace {
 impl Namespace {
     /// The first namespace, in a user namespace where we are root, with a `/run` of its own.
     fn first() -> Result<Self, String> {
-        Self::keep(Command::new("unshare"), &["-Urnm"], "mount -t tmpfs tmpfs /run && ")
+        Self::keep(
+            Command::new("unshare"),
+            &["-Urnm"],
+            "mount -t tmpfs tmpfs /run && ",
+        )
     }
 
     /// Another namespace under the same root as this one.
@@ -69,14 +76,27 @@ impl Namespace {
         // Duplicate address detection takes a second or two; tests that want it turn it on.
         let ready = "cd /proc/sys/net/ipv6/conf && echo 0 >all/accept_dad && \
                      echo 0 >default/accept_dad && ip link set lo up && echo ready && exec cat";
-        unshare.args(how).args(["sh", "-c", &format!("{first}{ready}")]);
-        unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut keeper = unshare.spawn().map_err(|error| format!("unshare: {error}"))?;
+        unshare
+            .args(how)
+            .args(["sh", "-c", &format!("{first}{ready}")]);
+        unshare
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut keeper = unshare
+            .spawn()
+            .map_err(|error| format!("unshare: {error}"))?;
         let mut answer = [0; 6];
-        let ready = keeper.stdout.as_mut().map(|out| out.read_exact(&mut answer));
+        let ready = keeper
+            .stdout
+            .as_mut()
+            .map(|out| out.read_exact(&mut answer));
         if !matches!(ready, Some(Ok(()))) {
             let mut why = String::new();
-            let _ = keeper.stderr.take().map(|mut err| err.read_to_string(&mut why));
+            let _ = keeper
+                .stderr
+                .take()
+                .map(|mut err| err.read_to_string(&mut why));
             let _ = keeper.wait();
             return Err(format!("no namespace of our own: {}", why.trim()));
         }
@@ -91,7 +111,14 @@ impl Namespace {
     /// `program`, to be run in this namespace. The process keeps its number.
     pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new("nsenter");
-        command.args(["--preserve-credentials", "-U", "-n", "-m", "-t", &self.pid().to_string()]);
+        command.args([
+            "--preserve-credentials",
+            "-U",
+            "-n",
+            "-m",
+            "-t",
+            &self.pid().to_string(),
+        ]);
         command.arg("--").arg(program).stdin(Stdio::null());
         command
     }
@@ -127,11 +154,17 @@ impl Namespace {
 
     fn batch(&self, lines: &str) -> Output {
         let mut command = self.command("ip");
-        command.args(["-force", "-batch", "-"]).stdin(Stdio::piped());
+        command
+            .args(["-force", "-batch", "-"])
+            .stdin(Stdio::piped());
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut ip = command.spawn().expect("nsenter");
         let text = lines.replace(';', "\n");
-        ip.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("`ip` reads");
+        ip.stdin
+            .take()
+            .expect("a pipe")
+            .write_all(text.as_bytes())
+            .expect("`ip` reads");
         ip.wait_with_output().expect("`ip` ends")
     }
 
@@ -139,27 +172,38 @@ impl Namespace {
     #[track_caller]
     pub fn sysctl(&self, path: &str, value: u32) {
         let script = format!("echo {value} >/proc/sys/net/{path}");
-        let status = self.command("sh").args(["-c", &script]).status().expect("nsenter");
+        let status = self
+            .command("sh")
+            .args(["-c", &script])
+            .status()
+            .expect("nsenter");
         assert!(status.success(), "{script}");
     }
 
     /// The endpoints as `(id, "ADDRESS [port N] FLAGS dev NAME")`, flags in alphabetical order,
     /// sorted by address.
     pub fn endpoints_with_ids(&self) -> Vec<(u8, String)> {
-        let mut all: Vec<_> =
-            self.out("ip mptcp endpoint show").lines().filter_map(endpoint).collect();
+        let mut all: Vec<_> = self
+            .out("ip mptcp endpoint show")
+            .lines()
+            .filter_map(endpoint)
+            .collect();
         all.sort_by(|a, b| a.1.cmp(&b.1));
         all
     }
 
     pub fn endpoints(&self) -> Vec<String> {
-        self.endpoints_with_ids().into_iter().map(|(_, text)| text).collect()
+        self.endpoints_with_ids()
+            .into_iter()
+            .map(|(_, text)| text)
+            .collect()
     }
 
     /// The id of the endpoint with this address.
     pub fn id(&self, address: &str) -> Option<u8> {
         let mut all = self.endpoints_with_ids().into_iter();
-        all.find(|(_, text)| text.split(' ').next() == Some(address)).map(|(id, _)| id)
+        all.find(|(_, text)| text.split(' ').next() == Some(address))
+            .map(|(id, _)| id)
     }
 
     /// The limits as `(add_addr_accepted, subflows)`.
@@ -168,7 +212,10 @@ impl Namespace {
         let mut words = text.split_whitespace();
         let mut next = |name| {
             assert_eq!(words.next(), Some(name), "{text}");
-            words.next().and_then(|value| value.parse().ok()).expect("a number")
+            words
+                .next()
+                .and_then(|value| value.parse().ok())
+                .expect("a number")
         };
         (next("add_addr_accepted"), next("subflows"))
     }
@@ -177,7 +224,8 @@ impl Namespace {
     pub fn counter(&self, name: &str) -> u64 {
         let text = self.out(&format!("nstat -asz {name}"));
         let line = text.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .unwrap_or(0)
     }
 
     /// Ends a process of this namespace's with our rights over it.
@@ -263,7 +311,14 @@ impl Lab {
         }
         let outside = host.beside();
         let (links, daemons, settled) = Default::default();
-        Ok(Self { host, outside, directory: Directory::new(), links, daemons, settled })
+        Ok(Self {
+            host,
+            outside,
+            directory: Directory::new(),
+            links,
+            daemons,
+            settled,
+        })
     }
 
     /// A path in the directory of this test.
@@ -283,7 +338,11 @@ impl Lab {
     /// otherwise up to a second late.
     pub fn link(&self, name: &str) {
         self.links.set(self.links.get() + 1);
-        let (index, peer, pid) = (100 + self.links.get(), 500 + self.links.get(), self.outside.pid());
+        let (index, peer, pid) = (
+            100 + self.links.get(),
+            500 + self.links.get(),
+            self.outside.pid(),
+        );
         self.host.ip(&format!(
             "link add {name} index {index} type veth peer name {name} index {peer} netns {pid}
              link set {name} up"
@@ -300,7 +359,9 @@ impl Lab {
 
     /// The default route of `wanN`, as a DHCP client would set it.
     pub fn route(&self, n: u8) {
-        self.host.ip(&format!("route add default via 10.0.{n}.2 dev wan{n} metric {n}1"));
+        self.host.ip(&format!(
+            "route add default via 10.0.{n}.2 dev wan{n} metric {n}1"
+        ));
     }
 
     /// IPv6 for `wanN`: 2001:db8:N::1/64 and a default route.
@@ -335,8 +396,16 @@ impl Lab {
         if !config.contains("state-file") {
             command.arg("--state-file").arg(self.path("state"));
         }
-        let child = command.args(more).stdout(Stdio::null()).stderr(file).spawn();
-        Daemon { at, child: child.expect("nsenter"), log }
+        let child = command
+            .args(more)
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn();
+        Daemon {
+            at,
+            child: child.expect("nsenter"),
+            log,
+        }
     }
 
     /// Waits until the endpoints are exactly these, in any order.
@@ -354,7 +423,11 @@ impl Lab {
             seen = at.endpoints();
             seen == wanted
         });
-        assert!(holds, "endpoints are {seen:#?}, not {wanted:#?}{}", self.scene(at));
+        assert!(
+            holds,
+            "endpoints are {seen:#?}, not {wanted:#?}{}",
+            self.scene(at)
+        );
     }
 
     /// Waits until the daemon has seen all that happened before: it then follows a change on a
@@ -369,9 +442,14 @@ impl Lab {
         }
         let address = format!("203.0.113.{}", round + 1);
         for (verb, there) in [("add", true), ("del", false)] {
-            self.host.ip(&format!("addr {verb} {address}/32 dev settle"));
+            self.host
+                .ip(&format!("addr {verb} {address}/32 dev settle"));
             let holds = until(|| self.host.id(&address).is_some() == there);
-            assert!(holds, "{address} is not followed ({verb}){}", self.scene(&self.host));
+            assert!(
+                holds,
+                "{address} is not followed ({verb}){}",
+                self.scene(&self.host)
+            );
         }
     }
 
@@ -385,7 +463,11 @@ impl Lab {
     /// For the reader of a failed test: the network and every daemon's log.
     fn scene(&self, at: &Namespace) -> String {
         let mut scene = String::new();
-        for line in ["ip -br addr", "ip route show table all type unicast", "ip rule"] {
+        for line in [
+            "ip -br addr",
+            "ip route show table all type unicast",
+            "ip rule",
+        ] {
             scene += &format!("\n--- {line}\n{}", at.out(line));
         }
         for number in 1..=self.daemons.get() {
@@ -415,11 +497,18 @@ impl Lab {
         }
         let [out, err] = ["stdout", "stderr"].map(|name| self.write(name, ""));
         let create = |path: &Path| fs::File::create(path).expect("a file of our own");
-        command.args(arguments).stdout(create(&out)).stderr(create(&err));
+        command
+            .args(arguments)
+            .stdout(create(&out))
+            .stderr(create(&err));
         let mut child = command.spawn().expect("nsenter");
         let status = end(&mut child);
         let read = |path| String::from_utf8_lossy(&fs::read(path).expect("our file")).into_owned();
-        (status.and_then(|status| status.code()), read(out), read(err))
+        (
+            status.and_then(|status| status.code()),
+            read(out),
+            read(err),
+        )
     }
 }
 
@@ -464,7 +553,11 @@ impl Daemon<'_> {
     /// Waits for a line that contains all of `parts`.
     #[track_caller]
     pub fn says(&self, parts: &[&str]) {
-        assert!(until(|| self.lines(parts) > 0), "no line with {parts:?} in\n{}", self.log());
+        assert!(
+            until(|| self.lines(parts) > 0),
+            "no line with {parts:?} in\n{}",
+            self.log()
+        );
     }
 
     /// SIGTERM; the daemon must end with status 0.
@@ -473,7 +566,11 @@ impl Daemon<'_> {
         self.signal(Signal::SIGTERM);
         let status = end(&mut self.child);
         let clean = status.is_some_and(|status| status.code() == Some(0));
-        assert!(clean, "SIGTERM ended the daemon with {status:?}\n{}", self.log());
+        assert!(
+            clean,
+            "SIGTERM ended the daemon with {status:?}\n{}",
+            self.log()
+        );
     }
 
     /// SIGKILL.
