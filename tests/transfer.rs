@@ -11,16 +11,8 @@ use support::{Lab, Namespace, until};
 const BYTES: &str = "6000000";
 /// Bytes a second: the transfer lasts long enough for a link to die in it.
 const RATE: &str = "1500000";
-const ALL: (u32, u32) = (8, 8);
-
-macro_rules! lab {
-    () => {
-        match Lab::new() {
-            Some(lab) => lab,
-            None => return,
-        }
-    };
-}
+/// The server, whichever way leads there.
+const SERVER: &str = "192.0.2.80:5000";
 
 /// The peer program. Cargo builds it with all tests, but not with this file's alone.
 fn peer() -> PathBuf {
@@ -127,11 +119,8 @@ fn finish(client: Peer, server: Peer) {
 #[test]
 fn without_the_daemon_there_is_one_path() {
     let Some(lab) = two_ways() else { return };
-    let server = Peer::server(&lab.outside, "10.0.1.2:5000");
-    finish(
-        Peer::start(&lab.host, &["client", "10.0.1.2:5000", BYTES]),
-        server,
-    );
+    let server = Peer::server(&lab.outside, SERVER);
+    finish(Peer::start(&lab.host, &["client", SERVER, BYTES]), server);
     assert_eq!(joins(&lab.host), 0);
 }
 
@@ -143,8 +132,8 @@ fn a_link_dies_and_the_transfer_completes() {
         let _daemon = lab.daemon("");
         let [one, two] = ["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"];
         lab.expect(&[one, two]);
-        let server = Peer::server(&lab.outside, "10.0.1.2:5000");
-        let client = Peer::start(&lab.host, &["client", "10.0.1.2:5000", BYTES, RATE]);
+        let server = Peer::server(&lab.outside, SERVER);
+        let client = Peer::start(&lab.host, &["client", SERVER, BYTES, RATE]);
         assert!(
             until(|| joins(&lab.host) == 1),
             "no second subflow\n{}",
@@ -155,7 +144,6 @@ fn a_link_dies_and_the_transfer_completes() {
             "{}",
             lab.host.out("ss -Mni")
         );
-        // The server's address on wan1 stays reachable through wan2.
         match death {
             "carrier" => lab.unplug("wan1"),
             "link" => lab.host.ip("link set wan1 down"),
@@ -174,8 +162,8 @@ fn a_path_returns_in_the_middle() {
     let _daemon = lab.daemon("");
     let [one, two] = ["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"];
     lab.expect(&[one, two]);
-    let server = Peer::server(&lab.outside, "10.0.1.2:5000");
-    let client = Peer::start(&lab.host, &["client", "10.0.1.2:5000", BYTES, RATE]);
+    let server = Peer::server(&lab.outside, SERVER);
+    let client = Peer::start(&lab.host, &["client", SERVER, BYTES, RATE]);
     assert!(until(|| joins(&lab.host) == 1), "no second subflow");
     lab.unplug("wan2");
     lab.expect(&[one]);
@@ -226,8 +214,8 @@ fn a_restart_keeps_the_subflows() {
     let Some(lab) = two_ways() else { return };
     let daemon = lab.daemon("");
     lab.expect(&["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"]);
-    let server = Peer::server(&lab.outside, "10.0.1.2:5000");
-    let client = Peer::start(&lab.host, &["client", "10.0.1.2:5000", BYTES, RATE]);
+    let server = Peer::server(&lab.outside, SERVER);
+    let client = Peer::start(&lab.host, &["client", SERVER, BYTES, RATE]);
     assert!(until(|| subflows(&lab.host) == 1), "no second subflow");
     daemon.stop();
     let daemon = lab.daemon("");
