@@ -85,11 +85,9 @@ fn two_ways() -> Option<Lab> {
         lab.outside
             .ip(&format!("addr add 10.0.{n}.2/24 dev wan{n}"));
     }
+    lab.outside.ip("addr add 192.0.2.80/32 dev lo");
     for at in [&lab.host, &lab.outside] {
-        at.ip(&format!(
-            "mptcp limits set add_addr_accepted {} subflows {}",
-            ALL.0, ALL.1
-        ));
+        at.ip("mptcp limits set add_addr_accepted 8 subflows 8");
     }
     Some(lab)
 }
