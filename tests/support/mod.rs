@@ -368,7 +368,7 @@ impl Lab {
     pub fn wan6(&self, n: u8) {
         self.host.ip(&format!(
             "addr add 2001:db8:{n}::1/64 dev wan{n}
-             -6 route add default via fe80::2 dev wan{n} metric {n}1"
+             route add ::/0 via fe80::2 dev wan{n} metric {n}1"
         ));
     }
 
@@ -432,25 +432,28 @@ impl Lab {
 
     /// Waits until the daemon has seen all that happened before: it then follows a change on a
     /// cable that matters to nothing else.
-    #[track_caller]
     pub fn settle(&self) {
         let round = self.settled.get();
         self.settled.set(round + 1);
         if round == 0 {
             self.link("settle");
-            self.host.ip("route add default dev settle metric 9999");
         }
         let address = format!("203.0.113.{}", round + 1);
-        for (verb, there) in [("add", true), ("del", false)] {
-            self.host
-                .ip(&format!("addr {verb} {address}/32 dev settle"));
+        let route = "route add default dev settle metric 9999";
+        let followed = |there| {
             let holds = until(|| self.host.id(&address).is_some() == there);
             assert!(
                 holds,
-                "{address} is not followed ({verb}){}",
+                "{address} is not followed ({there}){}",
                 self.scene(&self.host)
             );
-        }
+        };
+        self.host
+            .ip(&format!("addr add {address}/32 dev settle; {route}"));
+        followed(true);
+        // The kernel takes the route away with the address.
+        self.host.ip(&format!("addr del {address}/32 dev settle"));
+        followed(false);
     }
 
     /// After everything has settled the endpoints are still exactly these.
