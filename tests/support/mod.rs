@@ -432,28 +432,28 @@ impl Lab {
 
     /// Waits until the daemon has seen all that happened before: it then follows a change on a
     /// cable that matters to nothing else.
+    #[track_caller]
     pub fn settle(&self) {
         let round = self.settled.get();
         self.settled.set(round + 1);
         if round == 0 {
             self.link("settle");
         }
+        // The kernel takes the route away with the address.
         let address = format!("203.0.113.{}", round + 1);
         let route = "route add default dev settle metric 9999";
-        let followed = |there| {
+        for (there, step) in [
+            (true, format!("addr add {address}/32 dev settle; {route}")),
+            (false, format!("addr del {address}/32 dev settle")),
+        ] {
+            self.host.ip(&step);
             let holds = until(|| self.host.id(&address).is_some() == there);
             assert!(
                 holds,
                 "{address} is not followed ({there}){}",
                 self.scene(&self.host)
             );
-        };
-        self.host
-            .ip(&format!("addr add {address}/32 dev settle; {route}"));
-        followed(true);
-        // The kernel takes the route away with the address.
-        self.host.ip(&format!("addr del {address}/32 dev settle"));
-        followed(false);
+        }
     }
 
     /// After everything has settled the endpoints are still exactly these.
