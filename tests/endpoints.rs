@@ -520,7 +520,6 @@ fn the_surplus_waits_and_moves_up() {
     let ids: Vec<_> = inside.iter().map(|n| (*n, id(*n))).collect();
     lab.host
         .ip(&format!("addr del 10.0.1.{}/24 dev wan1", waiting[0]));
-    // (The primary address keeps the others alive only while it stays: take a later one.)
     let gone = *inside.last().expect("some endpoint");
     lab.host.ip(&format!("addr del 10.0.1.{gone}/24 dev wan1"));
     let mut wanted = first.clone();

@@ -73,9 +73,12 @@ impl Namespace {
     }
 
     fn keep(mut unshare: Command, how: &[&str], first: &str) -> Result<Self, String> {
-        // Duplicate address detection takes a second or two; tests that want it turn it on.
-        let ready = "cd /proc/sys/net/ipv6/conf && echo 0 >all/accept_dad && \
-                     echo 0 >default/accept_dad && ip link set lo up && echo ready && exec cat";
+        // Duplicate address detection takes a second or two; tests that want it turn it on. An
+        // address shall not take others of its subnet with it.
+        let ready = "cd /proc/sys/net && echo 0 >ipv6/conf/all/accept_dad && \
+                     echo 0 >ipv6/conf/default/accept_dad && \
+                     echo 1 >ipv4/conf/all/promote_secondaries && \
+                     ip link set lo up && echo ready && exec cat";
         unshare
             .args(how)
             .args(["sh", "-c", &format!("{first}{ready}")]);
