@@ -106,8 +106,14 @@ impl Daemon {
         if let Err(error) = filter {
             ::log::debug!("cannot filter route events: {error}");
         }
-        for group in [route::GROUP_LINK, route::GROUP_IPV4_ADDRESS, route::GROUP_IPV6_ADDRESS] {
-            network.join(group).map_err(|error| format!("cannot watch the network: {error}"))?;
+        for group in [
+            route::GROUP_LINK,
+            route::GROUP_IPV4_ADDRESS,
+            route::GROUP_IPV6_ADDRESS,
+        ] {
+            network
+                .join(group)
+                .map_err(|error| format!("cannot watch the network: {error}"))?;
         }
         let events = open(libc::NETLINK_GENERIC)?;
         events.set_receive_buffer(EVENT_BUFFER);
@@ -138,7 +144,11 @@ impl Daemon {
             hears_routes: false,
             hears_connections: false,
             unanswered: None,
-            io: Buffers { batch: Batch::default(), dump: vec![0; DUMP_BUFFER], out: [0; 4096] },
+            io: Buffers {
+                batch: Batch::default(),
+                dump: vec![0; DUMP_BUFFER],
+                out: [0; 4096],
+            },
         };
         daemon.restore();
         daemon.join_groups();
@@ -147,7 +157,14 @@ impl Daemon {
     }
 
     fn restore(&mut self) {
-        let Self { state: Some(file), engine, .. } = self else { return };
+        let Self {
+            state: Some(file),
+            engine,
+            ..
+        } = self
+        else {
+            return;
+        };
         match file.load(&mut |endpoint| engine.remember(endpoint)) {
             Ok(state) => engine.restore(&state),
             Err(Unusable::Empty) => {}
@@ -158,13 +175,42 @@ impl Daemon {
         }
     }
 
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Says if the namespace's path manager does not suit the plugin in charge.
+    pub fn check_path_manager(&self) {
+        let Some(name) = self.engine.plugin_names().next() else {
+            return;
+        };
+        match (sysctl::path_manager(), self.engine.wants_connections()) {
+            (Some(PathManager::Userspace), false) => ::log::warn!(
+                "net.mptcp.pm_type is 1, so that new connections take no notice of the endpoints \
+                 of plugin {name}: set it to 0"
+            ),
+            (Some(PathManager::Kernel), true) => ::log::warn!(
+                "net.mptcp.pm_type is 0, so that the kernel manages new connections and plugin \
+                 {name} does not: set it to 1"
+            ),
+            (None, true) => {
+                ::log::warn!("this kernel cannot leave connections to plugin {name}");
+            }
+            _ => {}
+        }
+    }
+
     /// Runs until a signal asks to stop.
     pub fn run(&mut self) -> io::Result<()> {
         loop {
             self.settle();
             let now = log::now();
-            let fds =
-                [self.network.fd(), self.commands.fd(), self.events.fd(), self.signals.fd()];
+            let fds = [
+                self.network.fd(),
+                self.commands.fd(),
+                self.events.fd(),
+                self.signals.fd(),
+            ];
             let ready = sys::wait(fds, self.timeout(now))?;
             self.listeners.turn_away();
             let now = log::now();
@@ -262,7 +308,9 @@ impl Daemon {
         let mut out = Builder::new(&mut self.io.out);
         let mut encoded = command.encode(&mut out, family.id, number);
         while encoded.is_ok() && !blocks && out.bytes().len() < 2048 {
-            let Some((number, command)) = self.engine.poll_kernel_command() else { break };
+            let Some((number, command)) = self.engine.poll_kernel_command() else {
+                break;
+            };
             encoded = command.encode(&mut out, family.id, number);
             blocks = matches!(command, mptcp::Command::DeleteEndpoint(_));
             last = number;
@@ -275,14 +323,22 @@ impl Daemon {
     }
 
     fn fail(&mut self, now: Instant, number: CommandId, errno: i32, message: &str) {
-        self.engine.handle(now, Input::Failed(number, Failure { errno, message }));
+        self.engine
+            .handle(now, Input::Failed(number, Failure { errno, message }));
     }
 
     /// Reads what the kernel says to the commands sent so far; all else went well.
     fn answers(&mut self, now: Instant, ready: bool) {
-        let Some(last) = self.unanswered.take() else { return };
+        let Some(last) = self.unanswered.take() else {
+            return;
+        };
         if ready {
-            let Self { commands, io, engine, .. } = self;
+            let Self {
+                commands,
+                io,
+                engine,
+                ..
+            } = self;
             loop {
                 match commands.receive(&mut io.dump) {
                     Ok(Some(Received::Datagram(datagram))) => {
@@ -311,34 +367,52 @@ impl Daemon {
         command: &mptcp::Command,
     ) -> Result<(), Incomplete> {
         self.answers(now, true);
-        let Self { commands, io, engine, family: Some(family), .. } = self else {
+        let Self {
+            commands,
+            io,
+            engine,
+            family: Some(family),
+            ..
+        } = self
+        else {
             return Err(Incomplete::Refused(libc::EAGAIN));
         };
         let mut out = Builder::new(&mut io.out);
         let encoded = command.encode(&mut out, family.id, number);
         encoded.map_err(|_| Incomplete::Refused(libc::EMSGSIZE))?;
-        exchange(commands, out.bytes(), &mut io.dump, number, &mut |message| {
-            let Some((_, attributes)) =
-                generic::split(message.payload).filter(|_| message.kind == family.id)
-            else {
-                return refusal(engine, now, message);
-            };
-            if let Some(endpoint) = mptcp::decode_endpoint(attributes.clone()) {
-                match number {
-                    UNNUMBERED => engine.handle(now, Input::Endpoint(endpoint)),
-                    _ => engine.handle(now, Input::Reply(number, &Reply::Endpoint(endpoint))),
+        exchange(
+            commands,
+            out.bytes(),
+            &mut io.dump,
+            number,
+            &mut |message| {
+                let Some((_, attributes)) =
+                    generic::split(message.payload).filter(|_| message.kind == family.id)
+                else {
+                    return refusal(engine, now, message);
+                };
+                if let Some(endpoint) = mptcp::decode_endpoint(attributes) {
+                    match number {
+                        UNNUMBERED => engine.handle(now, Input::Endpoint(endpoint)),
+                        _ => engine.handle(now, Input::Reply(number, &Reply::Endpoint(endpoint))),
+                    }
+                } else if let Some(limits) = mptcp::decode_limits(attributes) {
+                    match number {
+                        UNNUMBERED => engine.handle(now, Input::Limits(limits)),
+                        _ => engine.handle(now, Input::Reply(number, &Reply::Limits(limits))),
+                    }
                 }
-            } else if let Some(limits) = mptcp::decode_limits(attributes) {
-                match number {
-                    UNNUMBERED => engine.handle(now, Input::Limits(limits)),
-                    _ => engine.handle(now, Input::Reply(number, &Reply::Limits(limits))),
-                }
-            }
-        })
+            },
+        )
     }
 
     fn dump(&mut self, now: Instant, part: Part) {
-        let Self { requests, io, engine, .. } = self;
+        let Self {
+            requests,
+            io,
+            engine,
+            ..
+        } = self;
         let mut out = Builder::new(&mut io.out);
         let encoded = match part {
             Part::Links => route::dump_links(&mut out, UNNUMBERED),
@@ -348,18 +422,29 @@ impl Daemon {
         };
         let result = match encoded {
             Err(_) => Err(Incomplete::Refused(libc::EMSGSIZE)),
-            Ok(()) => exchange(requests, out.bytes(), &mut io.dump, UNNUMBERED, &mut |message| {
-                if let Some(item) = route::decode(message.kind, message.payload) {
-                    engine.handle(now, Input::Item(&item));
-                }
-            }),
+            Ok(()) => exchange(
+                requests,
+                out.bytes(),
+                &mut io.dump,
+                UNNUMBERED,
+                &mut |message| {
+                    if let Some(item) = route::decode(message.kind, message.payload) {
+                        engine.handle(now, Input::Item(&item));
+                    }
+                },
+            ),
         };
         engine.handle(now, Input::Dumped(part, result));
     }
 
     fn route(&mut self, now: Instant, number: CommandId, change: &Change) {
         use route::Change::{Add, Delete, Replace};
-        let Self { requests, io, engine, .. } = self;
+        let Self {
+            requests,
+            io,
+            engine,
+            ..
+        } = self;
         let mut out = Builder::new(&mut io.out);
         let encoded = match change {
             Change::AddRule(rule) => route::change_rule(&mut out, number, Add, rule),
@@ -373,9 +458,15 @@ impl Daemon {
         };
         let result = match encoded {
             Err(_) => Err(Incomplete::Refused(libc::EMSGSIZE)),
-            Ok(()) => exchange(requests, out.bytes(), &mut io.dump, number, &mut |message| {
-                refusal(engine, now, message);
-            }),
+            Ok(()) => exchange(
+                requests,
+                out.bytes(),
+                &mut io.dump,
+                number,
+                &mut |message| {
+                    refusal(engine, now, message);
+                },
+            ),
         };
         if result.is_ok() {
             engine.handle(now, Input::Done(number));
@@ -407,28 +498,57 @@ impl Daemon {
     }
 
     fn read_network(&mut self, now: Instant) {
-        let Self { network, io, engine, .. } = self;
-        read_all(network, &mut io.batch, now, engine, Source::Network, &mut |engine, message| {
-            if let Some(notification) = route::decode(message.kind, message.payload) {
-                engine.handle(now, Input::Network(&notification));
-            }
-        });
+        let Self {
+            network,
+            io,
+            engine,
+            ..
+        } = self;
+        read_all(
+            network,
+            &mut io.batch,
+            now,
+            engine,
+            Source::Network,
+            &mut |engine, message| {
+                if let Some(notification) = route::decode(message.kind, message.payload) {
+                    engine.handle(now, Input::Network(&notification));
+                }
+            },
+        );
     }
 
     fn read_events(&mut self, now: Instant) {
-        let Self { events, io, engine, family, .. } = self;
+        let Self {
+            events,
+            io,
+            engine,
+            family,
+            ..
+        } = self;
         let mut appeared = None;
-        read_all(events, &mut io.batch, now, engine, Source::Connections, &mut |engine, message| {
-            if message.kind == generic::CONTROLLER {
-                appeared = controller(message).or(appeared);
-            } else if family.is_some_and(|family| family.id == message.kind) {
-                let Some((kind, attributes)) = generic::split(message.payload) else { return };
-                match mptcp::decode_event(kind, attributes) {
-                    Ok(event) => engine.handle(now, Input::Connection(&event)),
-                    Err(error) => ::log::debug!("a connection event that makes no sense: {error}"),
+        read_all(
+            events,
+            &mut io.batch,
+            now,
+            engine,
+            Source::Connections,
+            &mut |engine, message| {
+                if message.kind == generic::CONTROLLER {
+                    appeared = controller(message).or(appeared);
+                } else if family.is_some_and(|family| family.id == message.kind) {
+                    let Some((kind, attributes)) = generic::split(message.payload) else {
+                        return;
+                    };
+                    match mptcp::decode_event(kind, attributes) {
+                        Ok(event) => engine.handle(now, Input::Connection(&event)),
+                        Err(error) => {
+                            ::log::debug!("a connection event that makes no sense: {error}")
+                        }
+                    }
                 }
-            }
-        });
+            },
+        );
         if let Some(found) = appeared {
             self.set_family(now, found);
         }
@@ -436,7 +556,7 @@ impl Daemon {
 
     /// Answers whether to stop.
     fn read_signals(&mut self, now: Instant) -> bool {
-        while let Some(wish) = self.signals.next() {
+        while let Some(wish) = self.signals.read() {
             match wish {
                 Wish::Stop => return true,
                 Wish::Reload => self.reload(now),
@@ -473,7 +593,8 @@ impl Daemon {
         if (old.log, old.log_level) != (new.log, new.log_level) {
             log::reconfigure(new.log, new.log_level);
         }
-        self.engine.handle(now, Input::Reload(loaded.config));
+        self.engine
+            .handle(now, Input::Reload(Box::new(loaded.config)));
         self.join_groups();
         ::log::info!("configuration read again");
     }
@@ -485,7 +606,11 @@ impl Daemon {
             self.hears_routes = wanted;
             for group in ROUTING_GROUPS {
                 // A kernel without IPv6 or without policy routing lacks some of them.
-                let _ = if wanted { self.network.join(group) } else { self.network.leave(group) };
+                let _ = if wanted {
+                    self.network.join(group)
+                } else {
+                    self.network.leave(group)
+                };
             }
         }
         let Some(family) = self.family else { return };
@@ -511,10 +636,19 @@ impl Daemon {
         let mut out = Builder::new(&mut io.out);
         let mut found = None;
         if generic::get_family(&mut out, UNNUMBERED, mptcp::FAMILY_NAME).is_ok() {
-            let answer = exchange(commands, out.bytes(), &mut io.dump, UNNUMBERED, &mut |message| {
-                found = controller(message).or(found);
-            });
-            ::log::debug!("path manager {}", if answer.is_ok() { "found" } else { "not found" });
+            let answer = exchange(
+                commands,
+                out.bytes(),
+                &mut io.dump,
+                UNNUMBERED,
+                &mut |message| {
+                    found = controller(message).or(found);
+                },
+            );
+            ::log::debug!(
+                "path manager {}",
+                if answer.is_ok() { "found" } else { "not found" }
+            );
         }
         if let Some(found) = found {
             self.set_family(now, found);
@@ -534,9 +668,16 @@ impl Daemon {
 
     /// Writes the run state if it changed.
     fn save(&mut self) {
-        let Some(state) = self.engine.unsaved_state() else { return };
+        let Some(state) = self.engine.unsaved_state() else {
+            return;
+        };
         let Some(file) = &mut self.state else { return };
-        let mut endpoints = self.engine.endpoints().ours().iter().map(|slot| slot.endpoint);
+        let mut endpoints = self
+            .engine
+            .endpoints()
+            .ours()
+            .iter()
+            .map(|slot| slot.endpoint);
         if let Err(error) = file.save(&state, &mut endpoints) {
             ::log::warn!("cannot write the state file: {error}");
         }
@@ -551,28 +692,6 @@ impl Daemon {
             self.answers(now, true);
         }
         self.save();
-    }
-}
-
-/// Says whether the path manager's setting in this namespace suits the plugins.
-pub fn check_path_manager(engine_wants_connections: bool) {
-    match (sysctl::path_manager(), engine_wants_connections) {
-        (Some(PathManager::Userspace), false) => ::log::warn!(
-            "net.mptcp.pm_type is 1: new connections take no notice of endpoints; \
-             set it to 0, or use a plugin that manages connections"
-        ),
-        (Some(PathManager::Kernel), true) => ::log::warn!(
-            "net.mptcp.pm_type is 0: the kernel manages new connections itself; \
-             set it to 1 for a plugin that manages connections"
-        ),
-        (None, true) => ::log::warn!("this kernel cannot leave connections to a plugin"),
-        _ => {}
-    }
-}
-
-impl Daemon {
-    pub fn engine(&self) -> &Engine {
-        &self.engine
     }
 }
 
@@ -594,19 +713,26 @@ fn open_state(config: &Config, identity: Identity) -> Option<StateFile> {
 
 /// Tells the engine if the message refuses a command.
 fn refusal(engine: &mut Engine, now: Instant, message: &Message<'_>) {
-    let Some(ack) = message.ack().filter(|ack| ack.errno != 0 && ack.seq != UNNUMBERED) else {
+    let Some(ack) = message
+        .ack()
+        .filter(|ack| ack.errno != 0 && ack.seq != UNNUMBERED)
+    else {
         return;
     };
-    let failure = Failure { errno: ack.errno, message: ack.message };
+    let failure = Failure {
+        errno: ack.errno,
+        message: ack.message,
+    };
     engine.handle(now, Input::Failed(ack.seq, failure));
 }
 
 /// What nlctrl says of the path manager: nothing, that it is gone, or that it is there.
 fn controller(message: &Message<'_>) -> Option<Option<Family>> {
     match generic::decode(message.payload)? {
-        Controller::New(family) if family.name == mptcp::FAMILY_NAME => {
-            Some(Some(Family { id: family.id, events: family.group(mptcp::EVENT_GROUP) }))
-        }
+        Controller::New(family) if family.name == mptcp::FAMILY_NAME => Some(Some(Family {
+            id: family.id,
+            events: family.group(mptcp::EVENT_GROUP),
+        })),
         Controller::Gone(family) if family.name == mptcp::FAMILY_NAME => Some(None),
         _ => None,
     }

@@ -2,7 +2,7 @@
 //!
 //! The daemon keeps the kernel's path manager in step with the network, and lets compiled-in
 //! plugins manage every connection's subflows. To write a strategy, implement
-//! [`plugin::Plugin`], list it in an [`plugin::Entry`], and call [`run`] from a `main` of your
+//! [`plugin::Plugin`], list it in a [`plugin::Entry`], and call [`run`] from a `main` of your
 //! own. From the top down:
 //!
 //! - [`daemon`]: the loop; the only place that knows both sockets and engine
@@ -60,12 +60,12 @@ pub fn run(plugins: &'static [Entry]) -> ExitCode {
         Ok(Action::Usage) => print(cli::USAGE),
         Ok(Action::Version) => print(&format!("{}\n", cli::VERSION)),
         Ok(Action::ListPlugins) => {
-            let line = |e: &Entry| format!("{} (priority {}): {}\n", e.name, e.priority, e.description);
+            let line =
+                |e: &Entry| format!("{} (priority {}): {}\n", e.name, e.priority, e.description);
             print(&plugins.iter().map(line).collect::<String>())
         }
         Err(cause) => {
-            complain(&cause);
-            complain("try 'mptcpd --help'");
+            complain(&format!("{cause} (try 'mptcpd --help')"));
             USAGE_ERROR.into()
         }
     }
@@ -74,7 +74,10 @@ pub fn run(plugins: &'static [Entry]) -> ExitCode {
 fn check(options: &Options, names: &[&str]) -> ExitCode {
     match config::load(options, names) {
         Ok(loaded) => {
-            loaded.warnings.iter().for_each(|warning| complain(&format!("warning: {warning}")));
+            loaded
+                .warnings
+                .iter()
+                .for_each(|warning| complain(&format!("warning: {warning}")));
             print(&loaded.config.to_string())
         }
         Err(problems) => {
@@ -93,13 +96,20 @@ fn daemon(options: Options, plugins: &'static [Entry], names: Vec<&'static str>)
         }
     };
     log::init(loaded.config.log, loaded.config.log_level);
-    loaded.warnings.iter().for_each(|warning| ::log::warn!("{warning}"));
+    loaded
+        .warnings
+        .iter()
+        .for_each(|warning| ::log::warn!("{warning}"));
     let result = serve(options, loaded.config, plugins, names);
     if let Err(cause) = &result {
         ::log::error!("{cause}");
     }
     ::log::logger().flush();
-    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if result.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn serve(
@@ -134,8 +144,10 @@ fn serve(
     for name in daemon.engine().plugin_names() {
         ::log::info!("plugin {name}");
     }
-    daemon::check_path_manager(daemon.engine().wants_connections());
-    daemon.run().map_err(|error| format!("cannot wait for events: {error}"))
+    daemon.check_path_manager();
+    daemon
+        .run()
+        .map_err(|error| format!("cannot wait for events: {error}"))
 }
 
 /// The plugins to load: those the configuration names, in its order, or all by priority.

@@ -226,7 +226,9 @@ pub enum Command {
     AddEndpoint(Endpoint),
     /// By id. The address matters for id 0 only, the initial subflow's.
     DeleteEndpoint(Endpoint),
-    GetEndpoint { id: u8 },
+    GetEndpoint {
+        id: u8,
+    },
     DumpEndpoints,
     /// Removes all endpoints, other programs' too.
     FlushEndpoints,
@@ -236,17 +238,41 @@ pub enum Command {
     /// unspecified, of this id.
     SetFlags(Endpoint),
     /// ADD_ADDR to the peer. The kernel wants an id.
-    Announce { token: u32, address: SubflowAddress },
+    Announce {
+        token: u32,
+        address: SubflowAddress,
+    },
     /// REMOVE_ADDR to the peer, and an end to the subflows of the address.
-    RemoveAddress { token: u32, id: u8 },
-    CreateSubflow { token: u32, local: SubflowAddress, remote: SubflowAddress },
+    RemoveAddress {
+        token: u32,
+        id: u8,
+    },
+    CreateSubflow {
+        token: u32,
+        local: SubflowAddress,
+        remote: SubflowAddress,
+    },
     /// Address and port of both ends name the subflow.
-    DestroySubflow { token: u32, local: SubflowAddress, remote: SubflowAddress },
+    DestroySubflow {
+        token: u32,
+        local: SubflowAddress,
+        remote: SubflowAddress,
+    },
     /// MP_PRIO to the peer. Address and port of both ends name the subflow.
-    SetBackup { token: u32, local: SubflowAddress, remote: SubflowAddress, backup: bool },
+    SetBackup {
+        token: u32,
+        local: SubflowAddress,
+        remote: SubflowAddress,
+        backup: bool,
+    },
     /// An address of a connection of the userspace path manager (Linux 6.10).
-    GetAddress { token: u32, id: u8 },
-    DumpAddresses { token: u32 },
+    GetAddress {
+        token: u32,
+        id: u8,
+    },
+    DumpAddresses {
+        token: u32,
+    },
 }
 
 impl Command {
@@ -292,8 +318,20 @@ impl Command {
             }
             Self::DeleteEndpoint(Endpoint { id, .. }) | Self::GetEndpoint { id } => put_id(out, id),
             Self::SetFlags(endpoint) => {
-                let id = if endpoint.address.is_unspecified() { endpoint.id } else { 0 };
-                put_address(out, ADDR, &SubflowAddress { id, ifindex: 0, ..endpoint.into() });
+                let id = if endpoint.address.is_unspecified() {
+                    endpoint.id
+                } else {
+                    0
+                };
+                put_address(
+                    out,
+                    ADDR,
+                    &SubflowAddress {
+                        id,
+                        ifindex: 0,
+                        ..endpoint.into()
+                    },
+                );
             }
             Self::SetLimits(limits) => {
                 out.u32(SUBFLOWS, limits.subflows);
@@ -309,15 +347,35 @@ impl Command {
                 out.u32(TOKEN, token);
                 out.u8(LOC_ID, id);
             }
-            Self::CreateSubflow { token, local, remote } => {
+            Self::CreateSubflow {
+                token,
+                local,
+                remote,
+            } => {
                 put_subflow(out, token, &local, &remote);
             }
-            Self::DestroySubflow { token, local, remote } => {
+            Self::DestroySubflow {
+                token,
+                local,
+                remote,
+            } => {
                 put_subflow(out, token, &local.bare(), &remote.bare());
             }
-            Self::SetBackup { token, local, remote, backup } => {
-                let flags = if backup { EndpointFlags::BACKUP } else { EndpointFlags::default() };
-                let local = SubflowAddress { flags, ..local.bare() };
+            Self::SetBackup {
+                token,
+                local,
+                remote,
+                backup,
+            } => {
+                let flags = if backup {
+                    EndpointFlags::BACKUP
+                } else {
+                    EndpointFlags::default()
+                };
+                let local = SubflowAddress {
+                    flags,
+                    ..local.bare()
+                };
                 put_subflow(out, token, &local, &remote.bare());
             }
             Self::GetAddress { token, id } => {
@@ -333,7 +391,13 @@ impl Command {
 impl SubflowAddress {
     /// Nothing but an address and a port.
     pub const fn at(address: IpAddr, port: u16) -> Self {
-        Self { address, port, id: 0, flags: EndpointFlags(0), ifindex: 0 }
+        Self {
+            address,
+            port,
+            id: 0,
+            flags: EndpointFlags(0),
+            ifindex: 0,
+        }
     }
 
     fn bare(&self) -> Self {
@@ -342,8 +406,22 @@ impl SubflowAddress {
 }
 
 impl From<Endpoint> for SubflowAddress {
-    fn from(Endpoint { address, port, id, flags, ifindex }: Endpoint) -> Self {
-        Self { address, port, id, flags, ifindex }
+    fn from(
+        Endpoint {
+            address,
+            port,
+            id,
+            flags,
+            ifindex,
+        }: Endpoint,
+    ) -> Self {
+        Self {
+            address,
+            port,
+            id,
+            flags,
+            ifindex,
+        }
     }
 }
 
@@ -364,7 +442,11 @@ fn put_address(out: &mut Builder<'_>, kind: u16, address: &SubflowAddress) {
     let nest = out.nest(kind);
     if address.id == 0 || !address.address.is_unspecified() {
         out.u16(ADDR_FAMILY, Family::of(address.address).number().into());
-        let kind = if address.address.is_ipv4() { ADDR_ADDR4 } else { ADDR_ADDR6 };
+        let kind = if address.address.is_ipv4() {
+            ADDR_ADDR4
+        } else {
+            ADDR_ADDR6
+        };
         out.ip(kind, address.address);
     }
     if address.port != 0 {
@@ -477,7 +559,9 @@ impl Fields {
                 EVENT_IF_IDX => fields.ifindex = attribute.u32().unwrap_or(0),
                 EVENT_RESET_REASON => fields.reset_reason = attribute.u32(),
                 EVENT_RESET_FLAGS => fields.reset_flags = attribute.u32().unwrap_or(0),
-                EVENT_SERVER_SIDE if attribute.u8().unwrap_or(0) != 0 => fields.flags |= SERVER_SIDE,
+                EVENT_SERVER_SIDE if attribute.u8().unwrap_or(0) != 0 => {
+                    fields.flags |= SERVER_SIDE
+                }
                 _ => {}
             }
         }
@@ -542,7 +626,9 @@ pub fn decode_event(event: u8, attributes: Attributes<'_>) -> Result<Event, Even
     Ok(match event {
         EVENT_CREATED => Event::Created(fields.connection()?),
         EVENT_ESTABLISHED => Event::Established(fields.connection()?),
-        EVENT_CLOSED => Event::Closed { token: fields.token()? },
+        EVENT_CLOSED => Event::Closed {
+            token: fields.token()?,
+        },
         EVENT_ANNOUNCED => Event::Announced {
             token: fields.token()?,
             remote_id: need(fields.remote_id, "REM_ID")?,
@@ -556,8 +642,12 @@ pub fn decode_event(event: u8, attributes: Attributes<'_>) -> Result<Event, Even
         EVENT_SUB_ESTABLISHED => Event::SubflowEstablished(fields.subflow()?),
         EVENT_SUB_CLOSED => Event::SubflowClosed(fields.subflow()?),
         EVENT_SUB_PRIORITY => Event::SubflowPriority(fields.subflow()?),
-        EVENT_LISTENER_CREATED => Event::ListenerCreated { local: fields.local()? },
-        EVENT_LISTENER_CLOSED => Event::ListenerClosed { local: fields.local()? },
+        EVENT_LISTENER_CREATED => Event::ListenerCreated {
+            local: fields.local()?,
+        },
+        EVENT_LISTENER_CLOSED => Event::ListenerClosed {
+            local: fields.local()?,
+        },
         _ => return Err(EventError::Unknown(event)),
     })
 }

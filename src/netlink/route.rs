@@ -308,7 +308,20 @@ pub fn change_rule(
 ) -> Result<(), Full> {
     out.message(change.kind(RTM_NEWRULE), change.flags(), seq);
     let source_len = rule.source.map_or(0, |(_, len)| len);
-    out.raw(&[rule.family.number(), 0, source_len, 0, 0, 0, 0, rule.action, 0, 0, 0, 0]);
+    out.raw(&[
+        rule.family.number(),
+        0,
+        source_len,
+        0,
+        0,
+        0,
+        0,
+        rule.action,
+        0,
+        0,
+        0,
+        0,
+    ]);
     if let Some((source, _)) = rule.source {
         out.ip(FRA_SRC, source);
     }
@@ -330,7 +343,12 @@ pub fn change_route(
 ) -> Result<(), Full> {
     let hop = route.hops.first();
     out.message(change.kind(RTM_NEWROUTE), change.flags(), seq);
-    out.raw(&[route.family.number(), route.destination_len, route.source_len, 0]);
+    out.raw(&[
+        route.family.number(),
+        route.destination_len,
+        route.source_len,
+        0,
+    ]);
     out.raw(&[0, route.protocol, route.scope, route.kind]);
     out.raw(&hop.map_or(0, |hop| hop.flags & RTNH_F_ONLINK).to_ne_bytes());
     if let Some(destination) = route.destination {
@@ -373,7 +391,9 @@ fn put_via(out: &mut Builder<'_>, gateway: IpAddr) {
 pub fn decode(kind: u16, payload: &[u8]) -> Option<Notification> {
     Some(match kind {
         RTM_NEWLINK => Notification::Link(link(payload)?),
-        RTM_DELLINK => Notification::LinkGone { index: link(payload)?.index },
+        RTM_DELLINK => Notification::LinkGone {
+            index: link(payload)?.index,
+        },
         RTM_NEWADDR => Notification::Address(address(payload)?),
         RTM_DELADDR => Notification::AddressGone(address(payload)?),
         RTM_NEWROUTE => Notification::Route(route(payload)?),
@@ -426,7 +446,9 @@ fn vrf_table(info: Attribute<'_>) -> Option<u32> {
     let mut info = info.nested();
     info.find(|inner| inner.kind == IFLA_INFO_SLAVE_KIND && inner.text() == b"vrf")?;
     let data = info.find(|inner| inner.kind == IFLA_INFO_SLAVE_DATA)?;
-    data.nested().find(|inner| inner.kind == IFLA_VRF_PORT_TABLE)?.u32()
+    data.nested()
+        .find(|inner| inner.kind == IFLA_VRF_PORT_TABLE)?
+        .u32()
 }
 
 fn address(payload: &[u8]) -> Option<Address> {
@@ -460,8 +482,23 @@ fn ip_of(family: Family, octets: &[u8]) -> Option<IpAddr> {
 }
 
 fn route(payload: &[u8]) -> Option<Route> {
-    let (&[family, dst, src, _, table, protocol, scope, kind, f0, f1, f2, f3], rest) =
-        payload.split_first_chunk::<12>()?;
+    let (
+        &[
+            family,
+            dst,
+            src,
+            _,
+            table,
+            protocol,
+            scope,
+            kind,
+            f0,
+            f1,
+            f2,
+            f3,
+        ],
+        rest,
+    ) = payload.split_first_chunk::<12>()?;
     let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
     if flags & RTM_F_CLONED != 0 {
         return None;
@@ -482,7 +519,11 @@ fn route(payload: &[u8]) -> Option<Route> {
         hops: heapless::Vec::new(),
     };
     // The flags of the one hop are those of the route.
-    let mut hop = Hop { oif: 0, gateway: None, flags: flags & 0xff };
+    let mut hop = Hop {
+        oif: 0,
+        gateway: None,
+        flags: flags & 0xff,
+    };
     for attribute in Attributes::new(rest) {
         match attribute.kind {
             RTA_DST => route.destination = Some(ip_of(family, attribute.value)?),
@@ -515,12 +556,21 @@ fn gateway(attribute: Attribute<'_>) -> Option<IpAddr> {
 fn multipath(mut bytes: &[u8], hops: &mut heapless::Vec<Hop, MAX_HOPS>) {
     while let Some((&[l0, l1, flags, _, i0, i1, i2, i3], _)) = bytes.split_first_chunk::<8>() {
         let length = usize::from(u16::from_ne_bytes([l0, l1]));
-        let Some(attributes) = bytes.get(8..length) else { return };
+        let Some(attributes) = bytes.get(8..length) else {
+            return;
+        };
         let gateway = Attributes::new(attributes)
             .filter(|inner| matches!(inner.kind, RTA_GATEWAY | RTA_VIA))
             .find_map(gateway);
         let oif = u32::from_ne_bytes([i0, i1, i2, i3]);
-        if hops.push(Hop { oif, gateway, flags: flags.into() }).is_err() {
+        if hops
+            .push(Hop {
+                oif,
+                gateway,
+                flags: flags.into(),
+            })
+            .is_err()
+        {
             return;
         }
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();

@@ -15,8 +15,11 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 /// Waits until one of the descriptors can be read or the time has come; `None` waits for ever.
 /// Answers which can be read, one bit for each; a signal that interrupts counts as none.
 pub fn wait<const N: usize>(fds: [RawFd; N], timeout: Option<u64>) -> io::Result<u32> {
-    let mut polled =
-        fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    let mut polled = fds.map(|fd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    });
     let timeout = timeout.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
     let count = libc::nfds_t::try_from(N).unwrap_or(0);
     // SAFETY: `polled` holds `count` valid entries and outlives the call.
@@ -32,7 +35,11 @@ pub fn wait<const N: usize>(fds: [RawFd; N], timeout: Option<u64>) -> io::Result
 }
 
 fn check(result: i32) -> io::Result<i32> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 /// A socket that closes on exec and does not block.
@@ -48,7 +55,13 @@ fn set_option<T>(fd: &OwnedFd, level: i32, option: i32, value: &T) -> io::Result
     let length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
     // SAFETY: the pointer and the length describe `value`, which outlives the call.
     let result = unsafe {
-        libc::setsockopt(fd.as_raw_fd(), level, option, core::ptr::from_ref(value).cast(), length)
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            option,
+            core::ptr::from_ref(value).cast(),
+            length,
+        )
     };
     check(result).map(drop)
 }

@@ -39,7 +39,12 @@ impl StateFile {
         if !file.metadata()?.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
-        Ok(Self { file, identity, generation: 0, half: Box::new([0; HALF]) })
+        Ok(Self {
+            file,
+            identity,
+            generation: 0,
+            half: Box::new([0; HALF]),
+        })
     }
 
     /// Reads the newer of the two halves, handing its endpoints to `found`.
@@ -82,9 +87,13 @@ impl StateFile {
         endpoints: &mut dyn Iterator<Item = Endpoint>,
     ) -> io::Result<()> {
         self.generation = self.generation.wrapping_add(1);
-        let state = State { generation: self.generation, ..*state };
+        let state = State {
+            generation: self.generation,
+            ..*state
+        };
         let length = state::encode(&mut self.half, &self.identity, &state, endpoints);
         let offset = u64::from(self.generation % 2) * HALF as u64;
-        self.file.write_all_at(self.half.get(..length).unwrap_or_default(), offset)
+        self.file
+            .write_all_at(self.half.get(..length).unwrap_or_default(), offset)
     }
 }
