@@ -232,8 +232,14 @@ impl<'a> Builder<'a> {
 
     /// Appends an attribute, padded.
     pub fn attribute(&mut self, kind: u16, value: &[u8]) {
+        self.parts(kind, value, &[]);
+    }
+
+    /// Appends an attribute whose value is in two parts.
+    pub fn parts(&mut self, kind: u16, first: &[u8], second: &[u8]) {
         let nest = self.header(kind);
-        self.raw(value);
+        self.raw(first);
+        self.raw(second);
         self.close(nest);
     }
 
@@ -259,10 +265,7 @@ impl<'a> Builder<'a> {
 
     /// Text with its terminating NUL.
     pub fn str(&mut self, kind: u16, text: &str) {
-        let nest = self.header(kind);
-        self.raw(text.as_bytes());
-        self.raw(&[0]);
-        self.close(nest);
+        self.parts(kind, text.as_bytes(), &[0]);
     }
 
     /// Begins an attribute that holds attributes.
