@@ -99,14 +99,28 @@ pub struct SubflowEvent {
 pub enum Event {
     Created(ConnectionEvent),
     Established(ConnectionEvent),
-    Closed { token: u32 },
+    Closed {
+        token: u32,
+    },
     /// ADD_ADDR from the peer.
-    Announced { token: u32, remote_id: u8, address: IpAddr, port: u16 },
+    Announced {
+        token: u32,
+        remote_id: u8,
+        address: IpAddr,
+        port: u16,
+    },
     /// REMOVE_ADDR from the peer.
-    Removed { token: u32, remote_id: u8 },
+    Removed {
+        token: u32,
+        remote_id: u8,
+    },
     SubflowEstablished(SubflowEvent),
     SubflowClosed(SubflowEvent),
     SubflowPriority(SubflowEvent),
-    ListenerCreated { local: SocketAddr },
-    ListenerClosed { local: SocketAddr },
+    ListenerCreated {
+        local: SocketAddr,
+    },
+    ListenerClosed {
+        local: SocketAddr,
+    },
 }
