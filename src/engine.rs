@@ -7,7 +7,8 @@
 use core::fmt;
 
 use crate::capacity;
-use crate::config::{Config, Flags, NotifyFlags, OnExit, Policy};
+use crate::config::flags::AddressFlags as Flags;
+use crate::config::{Config, NotifyFlags, OnExit, Policy};
 use crate::endpoint::limits::{Fixed, LimitKeeper};
 use crate::endpoint::{Endpoints, Wanted};
 use crate::netlink::mptcp::{Command as Kernel, Endpoint, Event, Limits};
@@ -462,11 +463,9 @@ impl Engine {
             }
             Notification::AddressGone(address) => {
                 self.network.apply(notification, &self.config);
-                let mut left = self.network.addresses();
                 // With its last IPv4 address a device loses its IPv4 routes.
-                if address.local.is_ipv4()
-                    && !left.any(|a| a.index == address.index && a.address.is_ipv4())
-                {
+                let ipv4 = |a: &LocalAddress| a.index == address.index && a.address.is_ipv4();
+                if address.local.is_ipv4() && !self.network.addresses().any(ipv4) {
                     self.routes_may_be_gone(Due::ROUTES4);
                 }
             }
@@ -837,6 +836,23 @@ impl Engine {
         Some(command)
     }
 
+    /// Gives out the next command if it is one for the path manager, to go with others.
+    pub fn poll_kernel_command(&mut self) -> Option<(CommandId, Kernel)> {
+        let Some(Request::Kernel(command)) = self.queue.first() else { return None };
+        if command.asks() {
+            return None;
+        }
+        match self.poll_command(Instant(0))? {
+            Command::Request(number, Request::Kernel(command)) => Some((number, command)),
+            _ => None,
+        }
+    }
+
+    /// Whether a plugin waits for the result of a command.
+    pub fn awaits(&self) -> bool {
+        !self.unanswered.is_empty()
+    }
+
     /// Whether [`Self::poll_command`] has something to give.
     pub fn has_commands(&self) -> bool {
         !self.queue.is_empty()
@@ -922,6 +938,6 @@ impl Engine {
 fn change_of(change: &Change) -> Due {
     match change {
         Change::AddRule(rule) | Change::DeleteRule(rule) => Due::rules(rule.family),
-        Change::AddRoute(path) | Change::DeleteRoute(path) => Due::routes(path.family),
+        Change::SetRoute(path) | Change::DeleteRoute(path) => Due::routes(path.family),
     }
 }

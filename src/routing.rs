@@ -17,7 +17,8 @@ use crate::table::Table;
 pub enum Change {
     AddRule(Rule),
     DeleteRule(Rule),
-    AddRoute(Path),
+    /// Takes the place of one to the same destination.
+    SetRoute(Path),
     DeleteRoute(Path),
 }
 
@@ -53,12 +54,13 @@ impl SourceRouter {
         self.want(network, config);
         let routes = network.routes();
         let missing = self.paths.iter().filter(|path| !routes.ours().any(|have| have == *path));
-        let changes = missing.map(|path| Change::AddRoute(*path));
+        let changes = missing.map(|path| Change::SetRoute(*path));
         let missing = self.rules.iter().filter(|rule| !routes.our_rules().any(|have| have == *rule));
         let changes = changes.chain(missing.map(|rule| Change::AddRule(*rule)));
         let surplus = routes.our_rules().filter(|have| !self.rules.contains(have));
         let changes = changes.chain(surplus.map(|rule| Change::DeleteRule(*rule)));
-        let surplus = routes.ours().filter(|have| !self.paths.contains(have));
+        // What has been replaced is gone.
+        let surplus = routes.ours().filter(|have| !self.paths.iter().any(|p| have.has_place(p)));
         let mut changes = changes.chain(surplus.map(|path| Change::DeleteRoute(*path)));
         changes.all(send);
     }
@@ -125,11 +127,7 @@ impl SourceRouter {
     }
 
     fn want_path(&mut self, path: Path) {
-        let same = |p: &Path| {
-            (p.table, p.family, p.destination, p.destination_len)
-                == (path.table, path.family, path.destination, path.destination_len)
-        };
-        if !self.paths.iter().any(same) {
+        if !self.paths.iter().any(|known| known.has_place(&path)) {
             self.paths.push(path);
         }
     }

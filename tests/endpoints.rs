@@ -158,6 +158,7 @@ fn link_local_addresses_of_ipv6() {
 fn the_default_route_decides() {
     let lab = lab!();
     lab.link("wan1");
+    lab.link("lan");
     lab.host
         .ip("addr add 10.0.1.1/24 dev wan1; addr add 2001:db8:1::1/64 dev wan1");
     let _daemon = lab.daemon("");
@@ -171,16 +172,16 @@ fn the_default_route_decides() {
     lab.expect_still(&NONE);
     let steps: [(&str, &[&str]); 9] = [
         ("route add default via 10.0.1.2 dev wan1", &[v4]),
-        ("-6 route add default via fe80::2 dev wan1", &[v4, v6]),
+        ("route add ::/0 via fe80::2 dev wan1", &[v4, v6]),
         (
             "route add default via 10.0.1.3 dev wan1 metric 5",
             &[v4, v6],
         ),
         ("route del default via 10.0.1.2 dev wan1", &[v4, v6]),
         ("route del default via 10.0.1.3 dev wan1 metric 5", &[v6]),
-        ("-6 route del default via fe80::2 dev wan1", &[]),
+        ("route del ::/0 via fe80::2 dev wan1", &[]),
         ("route add default dev wan1 scope link", &[v4]),
-        ("route replace default dev settle scope link", &[]),
+        ("route replace default dev lan scope link", &[]),
         ("route add unreachable default metric 7", &[]),
     ];
     for (step, wanted) in steps {
@@ -205,13 +206,13 @@ fn a_rule_may_select_the_table() {
         ("route add default via 10.0.1.2 dev wan1 table 77", &[]),
         ("rule add from 10.0.9.0/24 table 77 priority 100", &[]),
         ("rule add from 10.0.1.1 table 77 priority 101", &[v4]),
-        ("-6 route add default via fe80::2 dev wan1 table 300", &[v4]),
+        ("route add ::/0 via fe80::2 dev wan1 table 300", &[v4]),
         (
-            "-6 rule add from 2001:db8:1::/48 table 300 priority 102",
+            "rule add from 2001:db8:1::/48 table 300 priority 102",
             &[v4, v6],
         ),
         ("rule del priority 101", &[v6]),
-        ("-6 route del default table 300", &[]),
+        ("route del ::/0 table 300", &[]),
         ("rule add from 10.0.1.0/24 table 77 priority 103", &[v4]),
     ];
     for (step, wanted) in steps {
@@ -364,7 +365,7 @@ fn a_peer_address_is_not_ours() {
     lab.link("ppp0");
     lab.host.ip(
         "addr add 10.0.0.1 peer 10.0.0.2 dev ppp0; route add default dev ppp0
-         addr add 2001:db8::1 peer 2001:db8::2 dev ppp0; -6 route add default dev ppp0",
+         addr add 2001:db8::1 peer 2001:db8::2 dev ppp0; route add ::/0 dev ppp0",
     );
     let _daemon = lab.daemon("");
     lab.expect_still(&["10.0.0.1 subflow dev ppp0", "2001:db8::1 subflow dev ppp0"]);
@@ -410,7 +411,7 @@ fn one_address_several_times() {
 fn ipv6_addresses_must_be_usable() {
     let lab = lab!();
     lab.link("wan1");
-    lab.host.ip("-6 route add default via fe80::2 dev wan1");
+    lab.host.ip("route add ::/0 via fe80::2 dev wan1");
     lab.host.sysctl("ipv6/conf/wan1/accept_dad", 1);
     lab.host.sysctl("ipv6/conf/wan1/dad_transmits", 1000);
     let _daemon = lab.daemon("");
@@ -448,7 +449,7 @@ fn ipv6_addresses_must_be_usable() {
 fn temporary_addresses() {
     let lab = lab!();
     lab.link("wan1");
-    lab.host.ip("-6 route add default via fe80::2 dev wan1");
+    lab.host.ip("route add ::/0 via fe80::2 dev wan1");
     lab.host.sysctl("ipv6/conf/wan1/use_tempaddr", 2);
     lab.host
         .ip("addr add 2001:db8::1/64 dev wan1 mngtmpaddr valid_lft 1000 preferred_lft 500");
@@ -519,7 +520,6 @@ fn the_surplus_waits_and_moves_up() {
     let ids: Vec<_> = inside.iter().map(|n| (*n, id(*n))).collect();
     lab.host
         .ip(&format!("addr del 10.0.1.{}/24 dev wan1", waiting[0]));
-    // (The primary address keeps the others alive only while it stays: take a later one.)
     let gone = *inside.last().expect("some endpoint");
     lab.host.ip(&format!("addr del 10.0.1.{gone}/24 dev wan1"));
     let mut wanted = first.clone();

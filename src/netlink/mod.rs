@@ -2,5 +2,8 @@
 //!
 //! Nothing here performs I/O, allocates or panics, whatever the bytes.
 
+pub mod attribute;
+pub mod generic;
+pub mod message;
 pub mod mptcp;
 pub mod route;

@@ -7,7 +7,7 @@ use core::net::IpAddr;
 
 use super::Interface;
 use crate::capacity;
-use crate::netlink::route::{Family, PROTOCOL, Route, Rule};
+use crate::netlink::route::{Family, Hop, PROTOCOL, RTNH_F_ONLINK, Route, Rule};
 use crate::table::Table;
 
 /// `RT_TABLE_DEFAULT` and `RT_TABLE_MAIN` of linux/rtnetlink.h.
@@ -15,6 +15,9 @@ pub const TABLE_DEFAULT: u32 = 253;
 pub const TABLE_MAIN: u32 = 254;
 /// `RTN_UNICAST`.
 pub const UNICAST: u8 = 1;
+/// `RT_SCOPE_UNIVERSE` and `RT_SCOPE_LINK`.
+const SCOPE_UNIVERSE: u8 = 0;
+const SCOPE_LINK: u8 = 253;
 /// `RTNH_F_DEAD`.
 const HOP_DEAD: u32 = 1;
 /// `FR_ACT_TO_TBL`.
@@ -33,6 +36,38 @@ pub struct Path {
     pub oif: u32,
     pub gateway: Option<IpAddr>,
     pub ours: bool,
+}
+
+impl Path {
+    /// Whether the kernel takes one for the other: same table, destination and metric.
+    pub fn has_place(&self, other: &Self) -> bool {
+        let key = |p: &Self| (p.family, p.table, p.destination, p.destination_len, p.metric);
+        key(self) == key(other)
+    }
+
+    /// The route as the kernel is asked for it. Its protocol is ours.
+    pub fn to_route(&self) -> Route {
+        let link = self.gateway.is_none();
+        let mut hops = heapless::Vec::new();
+        // A single hop always fits.
+        // The main table says that the gateway is on the link; ours need not.
+        let flags = if link { 0 } else { RTNH_F_ONLINK };
+        let _ = hops.push(Hop { oif: self.oif, gateway: self.gateway, flags });
+        Route {
+            family: self.family,
+            table: self.table,
+            destination: self.destination,
+            destination_len: self.destination_len,
+            source: None,
+            source_len: 0,
+            preferred_source: self.preferred_source,
+            metric: self.metric,
+            protocol: PROTOCOL,
+            kind: UNICAST,
+            scope: if link && self.family == Family::Ipv4 { SCOPE_LINK } else { SCOPE_UNIVERSE },
+            hops,
+        }
+    }
 }
 
 pub struct Routes {

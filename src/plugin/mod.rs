@@ -209,6 +209,10 @@ impl Queue {
         self.waiting.pop_front()
     }
 
+    pub(crate) fn first(&self) -> Option<Request> {
+        self.waiting.front().map(|queued| queued.request)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

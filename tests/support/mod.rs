@@ -73,9 +73,12 @@ impl Namespace {
     }
 
     fn keep(mut unshare: Command, how: &[&str], first: &str) -> Result<Self, String> {
-        // Duplicate address detection takes a second or two; tests that want it turn it on.
-        let ready = "cd /proc/sys/net/ipv6/conf && echo 0 >all/accept_dad && \
-                     echo 0 >default/accept_dad && ip link set lo up && echo ready && exec cat";
+        // Duplicate address detection takes a second or two; tests that want it turn it on. An
+        // address shall not take others of its subnet with it.
+        let ready = "cd /proc/sys/net && echo 0 >ipv6/conf/all/accept_dad && \
+                     echo 0 >ipv6/conf/default/accept_dad && \
+                     echo 1 >ipv4/conf/all/promote_secondaries && \
+                     ip link set lo up && echo ready && exec cat";
         unshare
             .args(how)
             .args(["sh", "-c", &format!("{first}{ready}")]);
@@ -368,7 +371,7 @@ impl Lab {
     pub fn wan6(&self, n: u8) {
         self.host.ip(&format!(
             "addr add 2001:db8:{n}::1/64 dev wan{n}
-             -6 route add default via fe80::2 dev wan{n} metric {n}1"
+             route add ::/0 via fe80::2 dev wan{n} metric {n}1"
         ));
     }
 
@@ -438,16 +441,19 @@ impl Lab {
         self.settled.set(round + 1);
         if round == 0 {
             self.link("settle");
-            self.host.ip("route add default dev settle metric 9999");
         }
+        // The kernel takes the route away with the address.
         let address = format!("203.0.113.{}", round + 1);
-        for (verb, there) in [("add", true), ("del", false)] {
-            self.host
-                .ip(&format!("addr {verb} {address}/32 dev settle"));
+        let route = "route add default dev settle metric 9999";
+        for (there, step) in [
+            (true, format!("addr add {address}/32 dev settle; {route}")),
+            (false, format!("addr del {address}/32 dev settle")),
+        ] {
+            self.host.ip(&step);
             let holds = until(|| self.host.id(&address).is_some() == there);
             assert!(
                 holds,
-                "{address} is not followed ({verb}){}",
+                "{address} is not followed ({there}){}",
                 self.scene(&self.host)
             );
         }
