@@ -19,7 +19,8 @@ fn payload(command: Command) -> Vec<u8> {
         command,
         Command::DumpEndpoints | Command::DumpAddresses { .. }
     );
-    assert_eq!(message.flags, if dump { 0x305 } else { 0x005 });
+    let ack = if command.asks() { 0x004 } else { 0 };
+    assert_eq!(message.flags, ack | if dump { 0x301 } else { 0x001 });
     message.payload.to_vec()
 }
 
