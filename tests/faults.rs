@@ -140,7 +140,7 @@ fn a_damaged_state_file_is_ignored() {
     let good = std::fs::read(lab.path("state")).expect("a state file");
     let mut flipped = good.clone();
     flipped.iter_mut().for_each(|byte| *byte ^= 0x20);
-    let half = &good[..good.len() / 2];
+    let half = &good[..50];
     for damaged in [
         &b"nonsense"[..],
         &[0xff; 5000],
