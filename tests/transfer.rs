@@ -194,7 +194,7 @@ fn a_server_signals_its_address() {
         &lab.outside,
         &["10.0.1.2 signal dev wan1", "10.0.2.2 signal dev wan2"],
     );
-    let server = Peer::server(&lab.outside, "10.0.1.2:5000");
+    let server = Peer::server(&lab.outside, "0.0.0.0:5000");
     let client = Peer::start(&lab.host, &["client", "10.0.1.2:5000", BYTES, RATE]);
     assert!(
         until(|| joins(&lab.host) == 1),
