@@ -709,7 +709,7 @@ impl Engine {
         if self.due.any(self.network_parts()) && (self.dump_at <= now || !self.known) {
             return;
         }
-        self.known = true;
+        let first = !core::mem::replace(&mut self.known, true);
         self.stale |= self.routing_at.is_some_and(|at| at <= now);
         if news {
             self.storm.pending = None;
@@ -722,6 +722,13 @@ impl Engine {
             self.stale = !self.reconcile(now);
         } else if self.endpoints.deadline().is_some_and(|at| at <= now) {
             self.reconcile(now);
+        }
+        if first {
+            let (usable, all) = (
+                self.network.usable().count(),
+                self.network.addresses().count(),
+            );
+            ::log::info!("watching the network: {usable} of {all} addresses are usable");
         }
     }
 
