@@ -138,17 +138,9 @@ fn a_damaged_state_file_is_ignored() {
     lab.expect(&wanted);
     daemon.stop();
     let good = std::fs::read(lab.path("state")).expect("a state file");
-    let mut flipped = good.clone();
+    let mut flipped = good;
     flipped.iter_mut().for_each(|byte| *byte ^= 0x20);
-    let half = &good[..50];
-    for damaged in [
-        &b"nonsense"[..],
-        &[0xff; 5000],
-        half,
-        &flipped,
-        b"\n",
-        &[0; 100],
-    ] {
+    for damaged in [&b"nonsense"[..], &[0xff; 20_000], &flipped] {
         lab.write("state", damaged);
         let daemon = lab.daemon("");
         // The endpoint is now somebody's, and right as it is.
@@ -166,7 +158,7 @@ fn a_damaged_state_file_is_ignored() {
     lab.write("state", "");
     let daemon = lab.daemon("");
     lab.expect_still(&wanted);
-    assert_eq!(daemon.lines(&["warning"]), 0, "{}", daemon.log());
+    assert_eq!(daemon.lines(&["warn"]), 0, "{}", daemon.log());
 }
 
 #[test]
@@ -197,5 +189,5 @@ fn no_place_for_the_state_file() {
     // None at all is a choice, and nothing to speak of.
     let daemon = lab.daemon("[core]\nstate-file=\n");
     lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
-    assert_eq!(daemon.lines(&["warning"]), 0, "{}", daemon.log());
+    assert_eq!(daemon.lines(&["warn"]), 0, "{}", daemon.log());
 }

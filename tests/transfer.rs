@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use nix::sys::signal::Signal::SIGUSR1;
 use support::{Lab, Namespace, until};
 
 const BYTES: &str = "6000000";
@@ -194,7 +195,7 @@ fn a_server_signals_its_address() {
         &lab.outside,
         &["10.0.1.2 signal dev wan1", "10.0.2.2 signal dev wan2"],
     );
-    let server = Peer::server(&lab.outside, "10.0.1.2:5000");
+    let server = Peer::server(&lab.outside, "0.0.0.0:5000");
     let client = Peer::start(&lab.host, &["client", "10.0.1.2:5000", BYTES, RATE]);
     assert!(
         until(|| joins(&lab.host) == 1),
@@ -216,11 +217,15 @@ fn a_restart_keeps_the_subflows() {
     let client = Peer::start(&lab.host, &["client", SERVER, BYTES, RATE]);
     assert!(until(|| subflows(&lab.host) == 1), "no second subflow");
     daemon.stop();
+    let begun = |daemon: &support::Daemon| {
+        daemon.signal(SIGUSR1);
+        daemon.says(&["10.0.2.1"]);
+    };
     let daemon = lab.daemon("");
-    lab.settle();
+    begun(&daemon);
     daemon.murder();
     let _daemon = lab.daemon("");
-    lab.settle();
+    begun(&_daemon);
     assert_eq!(subflows(&lab.host), 1);
     assert_eq!(lab.host.counter("MPTcpExtRmSubflow"), 0);
     finish(client, server);

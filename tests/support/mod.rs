@@ -155,12 +155,18 @@ impl Namespace {
         self.batch(lines);
     }
 
+    /// `-6` before the first command is for all of them.
     fn batch(&self, lines: &str) -> Output {
+        let (family, lines) = match lines.strip_prefix("-6 ") {
+            Some(lines) => (Some("-6"), lines),
+            None => (None, lines),
+        };
         let mut command = self.command("ip");
+        command.args(family).args(["-force", "-batch", "-"]);
         command
-            .args(["-force", "-batch", "-"])
-            .stdin(Stdio::piped());
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut ip = command.spawn().expect("nsenter");
         let text = lines.replace(';', "\n");
         ip.stdin
