@@ -7,7 +7,8 @@
 use core::fmt;
 
 use crate::capacity;
-use crate::config::{Config, Flags, NotifyFlags, OnExit, Policy};
+use crate::config::flags::AddressFlags as Flags;
+use crate::config::{Config, NotifyFlags, OnExit, Policy};
 use crate::endpoint::limits::{Fixed, LimitKeeper};
 use crate::endpoint::{Endpoints, Wanted};
 use crate::netlink::mptcp::{Command as Kernel, Endpoint, Event, Limits};
@@ -49,7 +50,7 @@ pub enum Input<'a> {
     Lost(Source),
     /// Look at everything anew.
     Resync,
-    Reload(Config),
+    Reload(Box<Config>),
 }
 
 /// Why a dump is of no use.
@@ -145,7 +146,10 @@ impl Due {
             (Self::ENDPOINTS, Command::Look),
             (Self::LIMITS, Command::GetLimits),
         ];
-        order.into_iter().find(|(bit, _)| self.any(*bit)).map(|(_, command)| command)
+        order
+            .into_iter()
+            .find(|(bit, _)| self.any(*bit))
+            .map(|(_, command)| command)
     }
 }
 
@@ -285,7 +289,10 @@ impl Engine {
             config,
         };
         for entry in entries.iter().take(capacity::PLUGINS) {
-            engine.plugins.push(Loaded { name: entry.name, plugin: (entry.create)() });
+            engine.plugins.push(Loaded {
+                name: entry.name,
+                plugin: (entry.create)(),
+            });
         }
         engine.init(now);
         engine.schedule_resync(now);
@@ -306,7 +313,11 @@ impl Engine {
             }
         }
         let named = self.config.path_manager.as_deref();
-        self.default = self.plugins.iter().position(|p| Some(p.name) == named).unwrap_or(0);
+        self.default = self
+            .plugins
+            .iter()
+            .position(|p| Some(p.name) == named)
+            .unwrap_or(0);
     }
 
     pub fn config(&self) -> &Config {
@@ -336,19 +347,26 @@ impl Engine {
     /// The plugins in use, the one that manages connections first.
     pub fn plugin_names(&self) -> impl Iterator<Item = &'static str> {
         let default = self.plugins.get(self.default).into_iter();
-        let others = self.plugins.iter().enumerate().filter(|(at, _)| *at != self.default);
-        default.chain(others.map(|(_, loaded)| loaded)).map(|loaded| loaded.name)
+        let others = self
+            .plugins
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != self.default);
+        default
+            .chain(others.map(|(_, loaded)| loaded))
+            .map(|loaded| loaded.name)
     }
 
     /// Whether connection events are of use to anybody.
     pub fn wants_connections(&self) -> bool {
-        self.plugins.get(self.default).is_some_and(|p| p.plugin.wants_connections())
+        self.plugins
+            .get(self.default)
+            .is_some_and(|p| p.plugin.wants_connections())
     }
 
     /// Whether routes and rules matter to the configuration.
     pub fn wants_routes(&self) -> bool {
-        let wants =
-            |p: &Policy| p.source_routing || p.notify.contains(NotifyFlags::CHECK_ROUTE);
+        let wants = |p: &Policy| p.source_routing || p.notify.contains(NotifyFlags::CHECK_ROUTE);
         wants(&self.config.default) || self.config.interface.iter().any(|s| wants(&s.policy))
     }
 
@@ -394,7 +412,9 @@ impl Engine {
         if self.ready {
             deadline = earliest(deadline, self.endpoints.deadline());
         }
-        self.timers.iter().fold(deadline, |deadline, timer| earliest(deadline, Some(timer.at)))
+        self.timers.iter().fold(deadline, |deadline, timer| {
+            earliest(deadline, Some(timer.at))
+        })
     }
 
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
@@ -429,7 +449,7 @@ impl Engine {
             Input::Family(present) => self.family(now, present),
             Input::Lost(source) => self.lost(now, source),
             Input::Resync => self.resync(now),
-            Input::Reload(config) => self.reload(now, config),
+            Input::Reload(config) => self.reload(now, *config),
         }
     }
 
@@ -462,11 +482,9 @@ impl Engine {
             }
             Notification::AddressGone(address) => {
                 self.network.apply(notification, &self.config);
-                let mut left = self.network.addresses();
                 // With its last IPv4 address a device loses its IPv4 routes.
-                if address.local.is_ipv4()
-                    && !left.any(|a| a.index == address.index && a.address.is_ipv4())
-                {
+                let ipv4 = |a: &LocalAddress| a.index == address.index && a.address.is_ipv4();
+                if address.local.is_ipv4() && !self.network.addresses().any(ipv4) {
                     self.routes_may_be_gone(Due::ROUTES4);
                 }
             }
@@ -521,7 +539,11 @@ impl Engine {
         }
         for at in 0..self.plugins.len() {
             self.call(now, at, |plugin, cx| {
-                if present { plugin.ready(cx) } else { plugin.not_ready(cx) }
+                if present {
+                    plugin.ready(cx)
+                } else {
+                    plugin.not_ready(cx)
+                }
             });
         }
     }
@@ -588,7 +610,10 @@ impl Engine {
                 ::log::warn!("the kernel refuses the limits: {message} (errno {errno})");
             }
         } else if let Some(at) = self.unanswered.iter().position(|(n, _)| *n == number) {
-            let owner = self.unanswered.remove(at).map_or(Queue::ENGINE, |(_, owner)| owner);
+            let owner = self
+                .unanswered
+                .remove(at)
+                .map_or(Queue::ENGINE, |(_, owner)| owner);
             self.call(now, owner.into(), |plugin, cx| {
                 plugin.command_done(cx, number, Err(failure));
             });
@@ -610,7 +635,9 @@ impl Engine {
                 break;
             }
             self.unanswered.remove(0);
-            self.call(now, owner.into(), |plugin, cx| plugin.command_done(cx, done, Ok(())));
+            self.call(now, owner.into(), |plugin, cx| {
+                plugin.command_done(cx, done, Ok(()))
+            });
         }
     }
 
@@ -625,7 +652,12 @@ impl Engine {
             Event::Created(connection) => plugin.new_connection(cx, connection),
             Event::Established(connection) => plugin.connection_established(cx, connection),
             Event::Closed { token } => plugin.connection_closed(cx, *token),
-            Event::Announced { token, remote_id, address, port } => {
+            Event::Announced {
+                token,
+                remote_id,
+                address,
+                port,
+            } => {
                 plugin.new_address(cx, *token, *remote_id, (*address, *port).into());
             }
             Event::Removed { token, remote_id } => plugin.address_removed(cx, *token, *remote_id),
@@ -644,7 +676,9 @@ impl Engine {
         at: usize,
         callback: impl FnOnce(&mut dyn Plugin, &mut Context<'_>),
     ) {
-        let Some(Loaded { name, plugin }) = self.plugins.get_mut(at) else { return };
+        let Some(Loaded { name, plugin }) = self.plugins.get_mut(at) else {
+            return;
+        };
         let mut context = Context {
             now,
             ready: self.ready,
@@ -675,7 +709,7 @@ impl Engine {
         if self.due.any(self.network_parts()) && (self.dump_at <= now || !self.known) {
             return;
         }
-        self.known = true;
+        let first = !core::mem::replace(&mut self.known, true);
         self.stale |= self.routing_at.is_some_and(|at| at <= now);
         if news {
             self.storm.pending = None;
@@ -689,12 +723,23 @@ impl Engine {
         } else if self.endpoints.deadline().is_some_and(|at| at <= now) {
             self.reconcile(now);
         }
+        if first {
+            let (usable, all) = (
+                self.network.usable().count(),
+                self.network.addresses().count(),
+            );
+            ::log::info!("watching the network: {usable} of {all} addresses are usable");
+        }
     }
 
     fn run_timers(&mut self, now: Instant) {
         while let Some(at) = self.timers.iter().position(|timer| timer.at <= now) {
-            let Some(timer) = self.timers.remove(at) else { return };
-            self.call(now, timer.owner.into(), |plugin, cx| plugin.timer(cx, timer.timer));
+            let Some(timer) = self.timers.remove(at) else {
+                return;
+            };
+            self.call(now, timer.owner.into(), |plugin, cx| {
+                plugin.timer(cx, timer.timer)
+            });
         }
     }
 
@@ -712,10 +757,18 @@ impl Engine {
     fn tell(&mut self, now: Instant) {
         let usable = |a: &LocalAddress| a.verdict == Verdict::Usable;
         self.tell_addresses(now, |a| a.told && !usable(a), false);
-        self.tell_interfaces(now, |i| i.told && !i.is_up(), |p, cx, i| p.delete_interface(cx, i));
+        self.tell_interfaces(
+            now,
+            |i| i.told && !i.is_up(),
+            |p, cx, i| p.delete_interface(cx, i),
+        );
         let changed = |i: &Interface| i.told && i.changed;
         self.tell_interfaces(now, changed, |p, cx, i| p.update_interface(cx, i));
-        self.tell_interfaces(now, |i| !i.told && i.is_up(), |p, cx, i| p.new_interface(cx, i));
+        self.tell_interfaces(
+            now,
+            |i| !i.told && i.is_up(),
+            |p, cx, i| p.new_interface(cx, i),
+        );
         self.tell_addresses(now, |a| !a.told && usable(a), true);
     }
 
@@ -766,9 +819,19 @@ impl Engine {
         }
         self.wanted.clear();
         for loaded in &mut self.plugins {
-            loaded.plugin.endpoints(&self.network, &self.config, &mut self.wanted);
+            loaded
+                .plugin
+                .endpoints(&self.network, &self.config, &mut self.wanted);
         }
-        let Self { endpoints, wanted, queue, counters, limits, config, .. } = self;
+        let Self {
+            endpoints,
+            wanted,
+            queue,
+            counters,
+            limits,
+            config,
+            ..
+        } = self;
         let mut sent = 0;
         let mut whole = true;
         let mut send = |command: Kernel| {
@@ -801,7 +864,14 @@ impl Engine {
             return true;
         }
         self.routing_at = None;
-        let Self { router, network, config, queue, due, .. } = self;
+        let Self {
+            router,
+            network,
+            config,
+            queue,
+            due,
+            ..
+        } = self;
         let mut sent = 0;
         let mut whole = true;
         router.reconcile(network, &config.source_routing, &mut |change| {
@@ -818,7 +888,12 @@ impl Engine {
 
     /// Gives out the next thing to do, if there is one now.
     pub fn poll_command(&mut self, now: Instant) -> Option<Command> {
-        if let Some(Queued { number, owner, request }) = self.queue.pop() {
+        if let Some(Queued {
+            number,
+            owner,
+            request,
+        }) = self.queue.pop()
+        {
             if owner != Queue::ENGINE {
                 self.unanswered.push((number, owner));
             }
@@ -837,6 +912,25 @@ impl Engine {
         Some(command)
     }
 
+    /// Gives out the next command if it is one for the path manager, to go with others.
+    pub fn poll_kernel_command(&mut self) -> Option<(CommandId, Kernel)> {
+        let Some(Request::Kernel(command)) = self.queue.first() else {
+            return None;
+        };
+        if command.asks() {
+            return None;
+        }
+        match self.poll_command(Instant(0))? {
+            Command::Request(number, Request::Kernel(command)) => Some((number, command)),
+            _ => None,
+        }
+    }
+
+    /// Whether a plugin waits for the result of a command.
+    pub fn awaits(&self) -> bool {
+        !self.unanswered.is_empty()
+    }
+
     /// Whether [`Self::poll_command`] has something to give.
     pub fn has_commands(&self) -> bool {
         !self.queue.is_empty()
@@ -852,7 +946,14 @@ impl Engine {
         if self.config.on_exit == OnExit::Keep {
             return;
         }
-        let Self { endpoints, wanted, queue, limits, network, .. } = self;
+        let Self {
+            endpoints,
+            wanted,
+            queue,
+            limits,
+            network,
+            ..
+        } = self;
         SourceRouter::remove_all(network, &mut |change| {
             queue.push(Queue::ENGINE, Request::Route(change)).is_some()
         });
@@ -872,33 +973,73 @@ impl Engine {
     pub fn describe(&self, line: &mut dyn FnMut(fmt::Arguments<'_>)) {
         for interface in self.network.interfaces() {
             let state = if interface.is_up() { "up" } else { "down" };
-            line(format_args!("interface {} ({}): {state}", interface.name, interface.index));
+            line(format_args!(
+                "interface {} ({}): {state}",
+                interface.name, interface.index
+            ));
         }
         for address in self.network.addresses() {
-            let name = self.network.interface(address.index).map_or("?", |i| i.name.as_str());
-            line(format_args!("address {} on {name}: {}", address.address, address.verdict));
+            let name = self
+                .network
+                .interface(address.index)
+                .map_or("?", |i| i.name.as_str());
+            line(format_args!(
+                "address {} on {name}: {}",
+                address.address, address.verdict
+            ));
         }
         for want in self.wanted.iter() {
-            line(format_args!("wanted {} flags {}", want.address, Flags(want.flags)));
+            line(format_args!(
+                "wanted {} flags {}",
+                want.address,
+                Flags(want.flags)
+            ));
         }
         for slot in self.endpoints.ours() {
-            let Endpoint { address, id, flags, .. } = slot.endpoint;
+            let Endpoint {
+                address, id, flags, ..
+            } = slot.endpoint;
             let state = if slot.deleting { ", being deleted" } else { "" };
-            line(format_args!("endpoint {address} id {id} flags {}: ours{state}", Flags(flags)));
+            line(format_args!(
+                "endpoint {address} id {id} flags {}: ours{state}",
+                Flags(flags)
+            ));
         }
-        for Endpoint { address, id, flags, .. } in self.endpoints.others() {
-            line(format_args!("endpoint {address} id {id} flags {}: not ours", Flags(*flags)));
+        for Endpoint {
+            address, id, flags, ..
+        } in self.endpoints.others()
+        {
+            line(format_args!(
+                "endpoint {address} id {id} flags {}: not ours",
+                Flags(*flags)
+            ));
         }
         if let Some(limits) = self.limits.current() {
-            let Limits { subflows, add_addr_accepted } = limits;
-            line(format_args!("limits subflows {subflows} add_addr_accepted {add_addr_accepted}"));
+            let Limits {
+                subflows,
+                add_addr_accepted,
+            } = limits;
+            line(format_args!(
+                "limits subflows {subflows} add_addr_accepted {add_addr_accepted}"
+            ));
         }
         let c = &self.counters;
-        line(format_args!("counters events {} overflows {}", c.events, c.overflows));
-        line(format_args!("counters commands {} refused {}", c.commands, c.refusals));
+        line(format_args!(
+            "counters events {} overflows {}",
+            c.events, c.overflows
+        ));
+        line(format_args!(
+            "counters commands {} refused {}",
+            c.commands, c.refusals
+        ));
         let (network, queue) = (self.network.refused(), self.queue.refused());
-        line(format_args!("counters tables-full {network} queue-full {queue}"));
-        line(format_args!("counters connection-events {}", c.connection_events));
+        line(format_args!(
+            "counters tables-full {network} queue-full {queue}"
+        ));
+        line(format_args!(
+            "counters connection-events {}",
+            c.connection_events
+        ));
     }
 
     /// Tells the log, once, what does not fit the kernel.
@@ -922,6 +1063,6 @@ impl Engine {
 fn change_of(change: &Change) -> Due {
     match change {
         Change::AddRule(rule) | Change::DeleteRule(rule) => Due::rules(rule.family),
-        Change::AddRoute(path) | Change::DeleteRoute(path) => Due::routes(path.family),
+        Change::SetRoute(path) | Change::DeleteRoute(path) => Due::routes(path.family),
     }
 }

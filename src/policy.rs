@@ -84,7 +84,8 @@ pub fn judge(
     if !(if ipv6 { policy.ipv6 } else { policy.ipv4 }) {
         return Verdict::Family;
     }
-    if interface.flags & IFF_LOOPBACK != 0 || is_loopback(address, has(NotifyFlags::SKIP_LOOPBACK)) {
+    if interface.flags & IFF_LOOPBACK != 0 || is_loopback(address, has(NotifyFlags::SKIP_LOOPBACK))
+    {
         return Verdict::Loopback;
     }
     if interface.flags & IFF_UP == 0 {

@@ -17,7 +17,8 @@ use crate::table::Table;
 pub enum Change {
     AddRule(Rule),
     DeleteRule(Rule),
-    AddRoute(Path),
+    /// Takes the place of one to the same destination.
+    SetRoute(Path),
     DeleteRoute(Path),
 }
 
@@ -52,36 +53,58 @@ impl SourceRouter {
     ) {
         self.want(network, config);
         let routes = network.routes();
-        let missing = self.paths.iter().filter(|path| !routes.ours().any(|have| have == *path));
-        let changes = missing.map(|path| Change::AddRoute(*path));
-        let missing = self.rules.iter().filter(|rule| !routes.our_rules().any(|have| have == *rule));
+        let missing = self
+            .paths
+            .iter()
+            .filter(|path| !routes.ours().any(|have| have == *path));
+        let changes = missing.map(|path| Change::SetRoute(*path));
+        let missing = self
+            .rules
+            .iter()
+            .filter(|rule| !routes.our_rules().any(|have| have == *rule));
         let changes = changes.chain(missing.map(|rule| Change::AddRule(*rule)));
         let surplus = routes.our_rules().filter(|have| !self.rules.contains(have));
         let changes = changes.chain(surplus.map(|rule| Change::DeleteRule(*rule)));
-        let surplus = routes.ours().filter(|have| !self.paths.contains(have));
+        // What has been replaced is gone.
+        let surplus = routes
+            .ours()
+            .filter(|have| !self.paths.iter().any(|p| have.has_place(p)));
         let mut changes = changes.chain(surplus.map(|path| Change::DeleteRoute(*path)));
         changes.all(send);
     }
 
     /// Takes away everything that is ours.
     pub fn remove_all(network: &Network, send: &mut dyn FnMut(Change) -> bool) {
-        let rules = network.routes().our_rules().map(|rule| Change::DeleteRule(*rule));
-        let paths = network.routes().ours().map(|path| Change::DeleteRoute(*path));
+        let rules = network
+            .routes()
+            .our_rules()
+            .map(|rule| Change::DeleteRule(*rule));
+        let paths = network
+            .routes()
+            .ours()
+            .map(|path| Change::DeleteRoute(*path));
         rules.chain(paths).all(send);
     }
 
     fn want(&mut self, network: &Network, config: &SourceRouting) {
         self.rules.clear();
         self.paths.clear();
-        self.tables.retain(|(index, _)| network.interface(*index).is_some());
+        self.tables
+            .retain(|(index, _)| network.interface(*index).is_some());
         for address in network.usable() {
-            let Some(interface) = network.interface(address.index) else { continue };
+            let Some(interface) = network.interface(address.index) else {
+                continue;
+            };
             if !interface.policy.source_routing {
                 continue;
             }
             let family = family_of(address.address);
-            let Some(gateway) = gateway(interface, network, family) else { continue };
-            let Some(offset) = self.table_of(interface, network, config) else { continue };
+            let Some(gateway) = gateway(interface, network, family) else {
+                continue;
+            };
+            let Some(offset) = self.table_of(interface, network, config) else {
+                continue;
+            };
             let (address, len) = (address.address, address.prefix_len);
             let width = if address.is_ipv4() { 32 } else { 128 };
             let table = config.first_table + offset;
@@ -110,10 +133,17 @@ impl SourceRouter {
                 Gateway::Router(router) => Some(router),
                 Gateway::OnLink => None,
             };
-            self.want_path(Path { gateway: router, ..path });
+            self.want_path(Path {
+                gateway: router,
+                ..path
+            });
             if len > 0 && len < width {
                 let destination = Some(prefix(address, len));
-                self.want_path(Path { destination, destination_len: len, ..path });
+                self.want_path(Path {
+                    destination,
+                    destination_len: len,
+                    ..path
+                });
             }
         }
     }
@@ -125,11 +155,7 @@ impl SourceRouter {
     }
 
     fn want_path(&mut self, path: Path) {
-        let same = |p: &Path| {
-            (p.table, p.family, p.destination, p.destination_len)
-                == (path.table, path.family, path.destination, path.destination_len)
-        };
-        if !self.paths.iter().any(same) {
+        if !self.paths.iter().any(|known| known.has_place(&path)) {
             self.paths.push(path);
         }
     }
@@ -153,7 +179,9 @@ impl SourceRouter {
             !self.tables.iter().any(|(_, taken)| taken == offset)
                 && !network.routes().is_taken(config.first_table + offset)
         };
-        let offset = (0..count).map(|step| (index % count + step) % count).find(is_free)?;
+        let offset = (0..count)
+            .map(|step| (index % count + step) % count)
+            .find(is_free)?;
         self.tables.push((index, offset)).then_some(offset)
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! In host byte order: the file never leaves the machine it was written on.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv6Addr};
 
 use crate::capacity;
 use crate::netlink::mptcp::{Endpoint, EndpointFlags, Limits};
@@ -48,15 +48,19 @@ pub fn encode(
 ) -> usize {
     let mut at = HEADER;
     let mut count = 0u16;
-    for (endpoint, record) in
-        endpoints.take(capacity::ENDPOINTS).zip(buffer[HEADER..].chunks_exact_mut(RECORD))
+    for (endpoint, record) in endpoints
+        .take(capacity::ENDPOINTS)
+        .zip(buffer[HEADER..].chunks_exact_mut(RECORD))
     {
         put_endpoint(record, &endpoint);
         count += 1;
         at += RECORD;
     }
     let set = state.set.unwrap_or_default();
-    let mut field = Fields { buffer: &mut buffer[..], at: 0 };
+    let mut field = Fields {
+        buffer: &mut buffer[..],
+        at: 0,
+    };
     field.put(&MAGIC);
     field.put(&[0; 4]);
     field.put(&state.generation.to_ne_bytes());
@@ -128,7 +132,12 @@ fn read(
     for record in records.chunks_exact(RECORD) {
         found(get_endpoint(record)?);
     }
-    Some(Ok(State { generation, last_id, baseline, set: (has_set == 1).then_some(set) }))
+    Some(Ok(State {
+        generation,
+        last_id,
+        baseline,
+        set: (has_set == 1).then_some(set),
+    }))
 }
 
 fn put_endpoint(record: &mut [u8], endpoint: &Endpoint) {
@@ -136,7 +145,10 @@ fn put_endpoint(record: &mut [u8], endpoint: &Endpoint) {
         IpAddr::V4(ip) => (ip.to_ipv6_mapped().octets(), 4),
         IpAddr::V6(ip) => (ip.octets(), 6),
     };
-    let mut field = Fields { buffer: record, at: 0 };
+    let mut field = Fields {
+        buffer: record,
+        at: 0,
+    };
     field.put(&address);
     field.put(&endpoint.flags.0.to_ne_bytes());
     field.put(&endpoint.ifindex.to_ne_bytes());
@@ -151,11 +163,17 @@ fn get_endpoint(mut record: &[u8]) -> Option<Endpoint> {
     let port = take(&mut record).map(u16::from_ne_bytes)?;
     let [id, family] = take::<2>(&mut record)?;
     let address = match family {
-        4 => Ipv4Addr::from(address.to_ipv4_mapped()?).into(),
+        4 => address.to_ipv4_mapped()?.into(),
         6 => address.into(),
         _ => return None,
     };
-    Some(Endpoint { address, port, id, flags: EndpointFlags(flags), ifindex })
+    Some(Endpoint {
+        address,
+        port,
+        id,
+        flags: EndpointFlags(flags),
+        ifindex,
+    })
 }
 
 /// Writes one field after the other.
@@ -181,14 +199,19 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 
 /// FNV-1a, 32 bits: finds torn writes and garbage, not malice.
 fn checksum(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    bytes.iter().fold(0x811c_9dc5, |sum, byte| {
+        (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HERE: Identity = Identity { boot_id: [7; 16], namespace: 42 };
+    const HERE: Identity = Identity {
+        boot_id: [7; 16],
+        namespace: 42,
+    };
 
     fn sample() -> ([u8; HALF], usize, State, [Endpoint; 2]) {
         let endpoint = |address: &str, id| Endpoint {
@@ -202,8 +225,14 @@ mod tests {
         let state = State {
             generation: 9,
             last_id: 255,
-            baseline: Limits { subflows: 2, add_addr_accepted: 1 },
-            set: Some(Limits { subflows: 4, add_addr_accepted: 4 }),
+            baseline: Limits {
+                subflows: 2,
+                add_addr_accepted: 1,
+            },
+            set: Some(Limits {
+                subflows: 4,
+                add_addr_accepted: 4,
+            }),
         };
         let mut half = [0; HALF];
         let len = encode(&mut half, &HERE, &state, &mut endpoints.into_iter());
@@ -217,7 +246,10 @@ mod tests {
         assert_eq!(decode(&half, &HERE, &mut |e| found.push(e)), Ok(state));
         assert_eq!(found, endpoints);
         found.clear();
-        assert_eq!(decode(&half[..len], &HERE, &mut |e| found.push(e)), Ok(state));
+        assert_eq!(
+            decode(&half[..len], &HERE, &mut |e| found.push(e)),
+            Ok(state)
+        );
     }
 
     #[test]
@@ -236,7 +268,13 @@ mod tests {
     #[test]
     fn another_namespace_is_foreign() {
         let (half, ..) = sample();
-        let there = Identity { namespace: 43, ..HERE };
-        assert_eq!(decode(&half, &there, &mut |_| panic!()), Err(Unusable::Foreign));
+        let there = Identity {
+            namespace: 43,
+            ..HERE
+        };
+        assert_eq!(
+            decode(&half, &there, &mut |_| panic!()),
+            Err(Unusable::Foreign)
+        );
     }
 }

@@ -164,9 +164,9 @@ fn unknown(word: &str, known: &mut dyn Iterator<Item = &str>) -> String {
 }
 
 /// Writes a list as the file has it.
-pub(crate) fn write_list<'a>(
+pub(crate) fn write_list(
     f: &mut fmt::Formatter,
-    items: &mut dyn Iterator<Item = &'a dyn Display>,
+    items: &mut dyn Iterator<Item = &dyn Display>,
 ) -> fmt::Result {
     for (i, item) in items.enumerate() {
         if i > 0 {
@@ -175,6 +175,15 @@ pub(crate) fn write_list<'a>(
         item.fmt(f)?;
     }
     Ok(())
+}
+
+/// Shows the flags of an endpoint as `addr-flags` has them.
+pub struct AddressFlags(pub EndpointFlags);
+
+impl Display for AddressFlags {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        List(self.0.0, ADDR_FLAGS).fmt(f)
+    }
 }
 
 /// Shows bits as their list of words.
@@ -247,6 +256,7 @@ mod tests {
         assert_eq!(notify_flags(&all.join(",")), Ok(NotifyFlags::ALL));
         assert_eq!(endpoint_flags("laminar"), Ok(EndpointFlags::LAMINAR));
         assert_eq!(List(0b1111, NOTIFY_FLAGS).to_string(), all.join(","));
+        assert_eq!(AddressFlags(EndpointFlags(3)).to_string(), "subflow,signal");
         assert_eq!(List(0, NOTIFY_FLAGS).to_string(), "");
     }
 

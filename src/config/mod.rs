@@ -3,7 +3,7 @@
 //! The command line beats `[core]` of the file, `[core]` beats the defaults, and an `[interface]`
 //! section, being the most particular, beats them all for its interfaces.
 
-mod flags;
+pub mod flags;
 mod ini;
 mod pattern;
 mod read;
@@ -20,8 +20,8 @@ pub use pattern::Pattern;
 pub use read::{Loaded, load, parse};
 
 use flags::{
-    ADDR_FLAGS, FAMILIES, IPV4, IPV6, LEVELS, List, NOTIFY_FLAGS, ON_EXIT, TEMPORARY, USES, YES_NO,
-    word, write_list,
+    AddressFlags, FAMILIES, IPV4, IPV6, LEVELS, List, NOTIFY_FLAGS, ON_EXIT, TEMPORARY, USES,
+    YES_NO, word, write_list,
 };
 
 /// Read when the command line names no file.
@@ -295,7 +295,7 @@ impl Display for Config {
 impl Policy {
     /// The keys that `[core]` has too.
     fn write_core(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        pair(f, "addr-flags", &List(self.flags.0, ADDR_FLAGS))?;
+        pair(f, "addr-flags", &AddressFlags(self.flags))?;
         pair(f, "notify-flags", &List(self.notify.0.into(), NOTIFY_FLAGS))?;
         pair(f, "source-routing", &word(self.source_routing, YES_NO))?;
         pair(f, "hold-down", &self.hold_down)
@@ -314,10 +314,10 @@ fn pair(f: &mut fmt::Formatter, key: &str, value: &dyn Display) -> fmt::Result {
     writeln!(f, "{key} = {value}")
 }
 
-fn list<'a>(
+fn list(
     f: &mut fmt::Formatter,
     key: &str,
-    items: &mut dyn Iterator<Item = &'a dyn Display>,
+    items: &mut dyn Iterator<Item = &dyn Display>,
 ) -> fmt::Result {
     write!(f, "{key} = ")?;
     write_list(f, items)?;

@@ -72,9 +72,13 @@ impl LimitKeeper {
     /// more than endpoints, and as many announced addresses if our endpoints make subflows.
     pub fn target(&self, endpoints: &[Want], fixed: Fixed) -> Option<Limits> {
         let current = self.current.filter(|_| !self.refused)?;
-        let count = u32::try_from(endpoints.len()).unwrap_or(u32::MAX).saturating_add(2);
+        let count = u32::try_from(endpoints.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(2);
         let count = count.min(self.most.unwrap_or(u32::MAX));
-        let client = endpoints.iter().any(|want| want.flags.contains(EndpointFlags::SUBFLOW));
+        let client = endpoints
+            .iter()
+            .any(|want| want.flags.contains(EndpointFlags::SUBFLOW));
         let accepted = if client { count } else { 0 };
         let target = Limits {
             subflows: fixed.subflows.unwrap_or(count.max(self.baseline.subflows)),
@@ -131,24 +135,41 @@ mod tests {
     }
 
     fn limits(subflows: u32, add_addr_accepted: u32) -> Limits {
-        Limits { subflows, add_addr_accepted }
+        Limits {
+            subflows,
+            add_addr_accepted,
+        }
     }
 
     #[test]
     fn limits_follow_endpoints_and_never_fall_below_the_administrator() {
         let mut keeper = LimitKeeper::default();
-        assert_eq!(keeper.target(&[], Fixed::default()), None, "unknown limits stay alone");
+        assert_eq!(
+            keeper.target(&[], Fixed::default()),
+            None,
+            "unknown limits stay alone"
+        );
         keeper.saw(limits(2, 7));
         let wants = [want(EndpointFlags::SUBFLOW); 3];
         assert_eq!(keeper.target(&wants, Fixed::default()), Some(limits(5, 7)));
         keeper.sent(limits(5, 7), 1);
         keeper.saw(limits(5, 7));
         assert_eq!(keeper.target(&wants, Fixed::default()), None);
-        assert_eq!(keeper.target(&wants[..1], Fixed::default()), Some(limits(3, 7)));
+        assert_eq!(
+            keeper.target(&wants[..1], Fixed::default()),
+            Some(limits(3, 7))
+        );
         keeper.saw(limits(8, 7));
-        assert_eq!(keeper.target(&wants, Fixed::default()), None, "raised by somebody else");
+        assert_eq!(
+            keeper.target(&wants, Fixed::default()),
+            None,
+            "raised by somebody else"
+        );
         let signal = [want(EndpointFlags::SIGNAL)];
-        let fixed = Fixed { subflows: Some(1), add_addr_accepted: None };
+        let fixed = Fixed {
+            subflows: Some(1),
+            add_addr_accepted: None,
+        };
         assert_eq!(keeper.target(&signal, fixed), Some(limits(1, 7)));
     }
 
@@ -159,7 +180,9 @@ mod tests {
         let wants = [want(EndpointFlags::SUBFLOW); 12];
         let mut most = 5;
         for command in 1..20 {
-            let Some(target) = keeper.target(&wants, Fixed::default()) else { break };
+            let Some(target) = keeper.target(&wants, Fixed::default()) else {
+                break;
+            };
             keeper.sent(target, command);
             if target.subflows > most {
                 assert_eq!(keeper.failed(command, EINVAL), Some(false));

@@ -37,7 +37,10 @@ pub struct Wanted {
 
 impl Default for Wanted {
     fn default() -> Self {
-        Self { wants: Table::new(capacity::ADDRESSES), chosen: 0 }
+        Self {
+            wants: Table::new(capacity::ADDRESSES),
+            chosen: 0,
+        }
     }
 }
 
@@ -68,16 +71,26 @@ impl Wanted {
 
     /// Orders the wants, leaves one for each address and port, and chooses.
     fn settle(&mut self, endpoints: &Endpoints) {
-        self.wants.sort_unstable_by_key(|w| (w.address, w.port, w.priority, w.sequence));
+        self.wants
+            .sort_unstable_by_key(|w| (w.address, w.port, w.priority, w.sequence));
         let mut last = None;
-        self.wants.retain(|w| last.replace((w.address, w.port)) != Some((w.address, w.port)));
+        self.wants
+            .retain(|w| last.replace((w.address, w.port)) != Some((w.address, w.port)));
         // Who has a slot keeps it from those who are no better, and an endpoint that somebody
         // else made takes no slot of ours.
         self.wants.sort_unstable_by_key(|w| {
             let foreign = endpoints.foreign(w.address, w.port);
-            (!foreign, w.priority, !endpoints.holds(w.address, w.port), w.sequence)
+            (
+                !foreign,
+                w.priority,
+                !endpoints.holds(w.address, w.port),
+                w.sequence,
+            )
         });
-        let foreign = self.wants.iter().take_while(|w| endpoints.foreign(w.address, w.port));
+        let foreign = self
+            .wants
+            .iter()
+            .take_while(|w| endpoints.foreign(w.address, w.port));
         let room = endpoints.limit().saturating_sub(endpoints.others.len());
         self.chosen = foreign.count().saturating_add(room).min(self.wants.len());
     }
@@ -199,7 +212,12 @@ impl Endpoints {
     /// Takes back what an earlier run of the daemon left behind, from the run-state file. The
     /// next look decides what of it is still there.
     pub fn remember(&mut self, endpoint: Endpoint) {
-        self.ours.push(Slot { endpoint, deleting: false, fresh: false, command: 0 });
+        self.ours.push(Slot {
+            endpoint,
+            deleting: false,
+            fresh: false,
+            command: 0,
+        });
     }
 
     pub fn set_last_id(&mut self, id: u8) {
@@ -235,7 +253,8 @@ impl Endpoints {
     pub fn finish_look(&mut self) -> bool {
         let before = self.ours.len();
         let seen = &self.seen;
-        self.ours.retain(|slot| seen.get(usize::from(slot.endpoint.id)) == Some(&true));
+        self.ours
+            .retain(|slot| seen.get(usize::from(slot.endpoint.id)) == Some(&true));
         if core::mem::take(&mut self.measuring) {
             self.capacity = Some(self.ours.len() + self.others.len());
         }
@@ -258,13 +277,17 @@ impl Endpoints {
 
     /// Whether we have an endpoint for the address.
     pub fn holds(&self, address: IpAddr, port: u16) -> bool {
-        self.ours.iter().any(|slot| !slot.deleting && is_at(&slot.endpoint, address, port))
+        self.ours
+            .iter()
+            .any(|slot| !slot.deleting && is_at(&slot.endpoint, address, port))
     }
 
     /// Whether somebody else has an endpoint for the address. One that the kernel made itself
     /// gives way to ours.
     pub fn foreign(&self, address: IpAddr, port: u16) -> bool {
-        self.others.iter().any(|e| is_at(e, address, port) && !is_implicit(e))
+        self.others
+            .iter()
+            .any(|e| is_at(e, address, port) && !is_implicit(e))
     }
 
     /// The next id after the last one used that nobody holds. Ids are not reused at once: a
@@ -295,26 +318,42 @@ impl Endpoints {
     ) {
         wanted.settle(self);
         self.deadline = None;
-        self.refusals.retain(|r| wanted.iter().any(|w| w.address == r.address && w.port == r.port));
+        self.refusals.retain(|r| {
+            wanted
+                .iter()
+                .any(|w| w.address == r.address && w.port == r.port)
+        });
         self.set_flags(wanted, send);
         // A new path first, so that a connection has it when the old one goes; but if the
         // kernel has no room, the old one must go first.
         self.add(now, wanted, self.ours.len(), send);
         self.delete(wanted, send);
-        self.add(now, wanted, self.ours.iter().filter(|slot| !slot.deleting).count(), send);
+        self.add(
+            now,
+            wanted,
+            self.ours.iter().filter(|slot| !slot.deleting).count(),
+            send,
+        );
     }
 
     /// Changes in place what can be changed in place.
     fn set_flags(&mut self, wanted: &Wanted, send: &mut dyn FnMut(Command) -> Option<u32>) {
         let (can, unsupported) = (self.can_set_flags, self.unsupported);
         for slot in self.ours.iter_mut().filter(|slot| !slot.deleting) {
-            let Some(want) = want_of(wanted, slot) else { continue };
+            let Some(want) = want_of(wanted, slot) else {
+                continue;
+            };
             let change = (slot.endpoint.flags.0 ^ want.flags.0) & !unsupported.0;
             if change == 0 || !is_changeable(slot, want, change, can) {
                 continue;
             }
-            let endpoint = Endpoint { flags: want.flags, ..slot.endpoint };
-            let Some(number) = send(Command::SetFlags(endpoint)) else { return };
+            let endpoint = Endpoint {
+                flags: want.flags,
+                ..slot.endpoint
+            };
+            let Some(number) = send(Command::SetFlags(endpoint)) else {
+                return;
+            };
             slot.endpoint = endpoint;
             slot.command = number;
         }
@@ -331,7 +370,9 @@ impl Endpoints {
                     continue;
                 }
             }
-            let Some(number) = send(Command::DeleteEndpoint(slot.endpoint)) else { return };
+            let Some(number) = send(Command::DeleteEndpoint(slot.endpoint)) else {
+                return;
+            };
             slot.deleting = true;
             slot.command = number;
         }
@@ -356,12 +397,17 @@ impl Endpoints {
                     continue;
                 }
             }
-            let implicit = self.others.iter().position(|e| is_at(e, want.address, want.port));
+            let implicit = self
+                .others
+                .iter()
+                .position(|e| is_at(e, want.address, want.port));
             let implicit = implicit.and_then(|at| self.others.remove(at));
             if room == 0 && implicit.is_none() {
                 return;
             }
-            let Some(id) = implicit.map(|e| e.id).or_else(|| self.free_id()) else { return };
+            let Some(id) = implicit.map(|e| e.id).or_else(|| self.free_id()) else {
+                return;
+            };
             let endpoint = Endpoint {
                 address: want.address,
                 port: want.port,
@@ -370,16 +416,28 @@ impl Endpoints {
                 ifindex: want.ifindex,
             };
             // The kernel replaces an endpoint of its own only if we leave the id to it.
-            let asked = Endpoint { id: if implicit.is_some() { 0 } else { id }, ..endpoint };
-            let Some(number) = send(Command::AddEndpoint(asked)) else { return };
+            let asked = Endpoint {
+                id: if implicit.is_some() { 0 } else { id },
+                ..endpoint
+            };
+            let Some(number) = send(Command::AddEndpoint(asked)) else {
+                return;
+            };
             self.last_id = id;
-            self.ours.push(Slot { endpoint, deleting: false, fresh: true, command: number });
+            self.ours.push(Slot {
+                endpoint,
+                deleting: false,
+                fresh: true,
+                command: number,
+            });
             room = room.saturating_sub(1);
         }
     }
 
     fn refusal(&self, address: IpAddr, port: u16) -> Option<&Refusal> {
-        self.refusals.iter().find(|r| r.address == address && r.port == port)
+        self.refusals
+            .iter()
+            .find(|r| r.address == address && r.port == port)
     }
 
     /// The kernel did everything it was asked up to this command. Answers whether that changes
@@ -411,7 +469,11 @@ impl Endpoints {
             if gone {
                 self.ours.remove(at);
             }
-            let report = if gone { None } else { self.refuse(now, &endpoint, errno) };
+            let report = if gone {
+                None
+            } else {
+                self.refuse(now, &endpoint, errno)
+            };
             return Some(Refused { look: true, report });
         }
         let slot_is_new = slot.fresh;
@@ -424,7 +486,10 @@ impl Endpoints {
         let report = self.refuse(now, &endpoint, errno);
         let look = !slot_is_new || !matches!(errno, EPERM | ENOMEM);
         // A full kernel is reported with its capacity.
-        Some(Refused { look, report: report.filter(|_| errno != ERANGE) })
+        Some(Refused {
+            look,
+            report: report.filter(|_| errno != ERANGE),
+        })
     }
 
     /// Notes a refusal; answers the endpoint if its errno is news.
@@ -448,7 +513,10 @@ impl Endpoints {
 }
 
 fn want_of<'a>(wanted: &'a Wanted, slot: &Slot) -> Option<&'a Want> {
-    wanted.chosen().iter().find(|w| is_at(&slot.endpoint, w.address, w.port))
+    wanted
+        .chosen()
+        .iter()
+        .find(|w| is_at(&slot.endpoint, w.address, w.port))
 }
 
 fn is_changeable(slot: &Slot, want: &Want, change: u32, can_set_flags: bool) -> bool {

@@ -8,6 +8,7 @@ use std::process;
 
 use ::log::{Level, Log, Record};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::statvfs::fstatvfs;
 use simple_logger::SimpleLogger;
 
 use super::{Destination, LINE, Line};
@@ -159,12 +160,14 @@ fn journal(packet: &mut Packet, severity: u8, text: &str) {
 
 /// False if stderr would not take it at once.
 fn to_stderr(level: Level, text: &str) -> bool {
-    // simple_logger panics when writing fails, and would wait for a reader that does not read.
+    // simple_logger would wait for a reader that does not read, and panics when writing fails:
+    // no reader, or no space.
     let stderr = stderr();
     let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     let _ = poll(&mut fds, PollTimeout::ZERO);
     let [fd] = fds;
-    if fd.revents() != Some(PollFlags::POLLOUT) {
+    let full = fstatvfs(&stderr).is_ok_and(|fs| fs.blocks() > 0 && fs.blocks_available() == 0);
+    if full || fd.revents() != Some(PollFlags::POLLOUT) {
         return false;
     }
     SimpleLogger::new().log(

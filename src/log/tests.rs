@@ -250,6 +250,8 @@ fn a_busy_receiver_costs_messages_but_never_waits() {
             "after".into()
         ]
     );
+    log.say(0, "at last");
+    assert_eq!(log.texts(), ["at last"]);
 }
 
 /// Not a test of its own: what [`stderr_of`] runs in a process whose stderr it can read.
@@ -270,9 +272,11 @@ fn child() {
     state.message(at(20), Level::Info, false, &format_args!("later"));
 }
 
+const CHILD_ARGUMENTS: [&str; 4] = ["--exact", "log::tests::child", "--ignored", "--nocapture"];
+
 fn run_child(destination: &str, stderr: Stdio) -> std::process::Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "log::tests::child", "--ignored", "--nocapture"])
+        .args(CHILD_ARGUMENTS)
         .env("CHILD", destination)
         .stdout(Stdio::null())
         .stderr(stderr)
@@ -319,6 +323,23 @@ fn a_closed_stderr_is_survived() {
     drop(reader);
     let status = run_child("stderr", writer.into()).wait().unwrap();
     assert!(status.success());
+}
+
+#[test]
+fn a_full_disk_behind_stderr_is_survived() {
+    let script = "mount -t tmpfs -o size=8k none /mnt || exit 77
+                  head -c 8192 /dev/zero > /mnt/filler
+                  CHILD=stderr exec \"$0\" \"$@\" 2> /mnt/log";
+    let status = Command::new("unshare")
+        .args(["-Urm", "sh", "-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .args(CHILD_ARGUMENTS)
+        .stdout(Stdio::null())
+        .status();
+    match status.map(|status| status.code()) {
+        Ok(Some(77 | 1)) | Err(_) => eprintln!("skipped: no mount namespace to be had"),
+        Ok(code) => assert_eq!(code, Some(0)),
+    }
 }
 
 #[test]

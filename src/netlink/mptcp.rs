@@ -276,6 +276,18 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether the command brings back more than its result.
+    pub const fn asks(&self) -> bool {
+        matches!(
+            self,
+            Self::GetEndpoint { .. }
+                | Self::DumpEndpoints
+                | Self::GetLimits
+                | Self::GetAddress { .. }
+                | Self::DumpAddresses { .. }
+        )
+    }
+
     /// Writes the command. `family` is the number of `mptcp_pm`.
     ///
     /// # Errors
@@ -295,7 +307,9 @@ impl Command {
             Self::CreateSubflow { .. } => (SUBFLOW_CREATE, 0),
             Self::DestroySubflow { .. } => (SUBFLOW_DESTROY, 0),
         };
-        out.message(family, NLM_F_REQUEST | NLM_F_ACK | dump, seq);
+        // Refusals come unasked, and nobody waits for anything else to be acknowledged.
+        let ack = if self.asks() { NLM_F_ACK } else { 0 };
+        out.message(family, NLM_F_REQUEST | ack | dump, seq);
         generic::header(out, command);
         match *self {
             Self::AddEndpoint(endpoint) => put_address(out, ADDR, &endpoint.into()),

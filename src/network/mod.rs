@@ -130,7 +130,10 @@ impl Network {
     }
 
     pub fn interface(&self, index: u32) -> Option<&Interface> {
-        let at = self.interfaces.binary_search_by_key(&index, |i| i.index).ok()?;
+        let at = self
+            .interfaces
+            .binary_search_by_key(&index, |i| i.index)
+            .ok()?;
         self.interfaces.get(at).filter(|interface| !interface.gone)
     }
 
@@ -141,13 +144,17 @@ impl Network {
 
     /// The addresses that may be used, by interface.
     pub fn usable(&self) -> impl Iterator<Item = &LocalAddress> {
-        self.addresses().filter(|address| address.verdict == Verdict::Usable)
+        self.addresses()
+            .filter(|address| address.verdict == Verdict::Usable)
     }
 
     /// The interface that carries `address`, usable ones first.
     pub fn interface_of(&self, address: IpAddr) -> Option<&Interface> {
         let on = |a: &&LocalAddress| a.address == address;
-        let found = self.usable().find(on).or_else(|| self.addresses().find(on))?;
+        let found = self
+            .usable()
+            .find(on)
+            .or_else(|| self.addresses().find(on))?;
         self.interface(found.index)
     }
 
@@ -229,7 +236,10 @@ impl Network {
             gone: false,
             seen: true,
         };
-        match self.interfaces.binary_search_by_key(&link.index, |i| i.index) {
+        match self
+            .interfaces
+            .binary_search_by_key(&link.index, |i| i.index)
+        {
             Err(at) => {
                 self.interfaces.insert(at, new);
             }
@@ -309,7 +319,12 @@ impl Network {
 
     /// Where the address stands, or where it belongs.
     fn position(&self, address: &Address) -> Result<usize, usize> {
-        let key = (address.index, address.local, address.peer, address.prefix_len);
+        let key = (
+            address.index,
+            address.local,
+            address.peer,
+            address.prefix_len,
+        );
         let start = self.addresses.partition_point(|a| a.index < address.index);
         let mut end = start;
         for known in self.addresses.get(start..).unwrap_or_default() {
@@ -368,13 +383,21 @@ impl Network {
         let mut uplink = false;
         let mut standby = false;
         for at in 0..self.addresses.len() {
-            let Some(address) = self.addresses.get(at) else { break };
-            let verdict = if address.gone { Verdict::Gone } else { self.fitness(address, config) };
+            let Some(address) = self.addresses.get(at) else {
+                break;
+            };
+            let verdict = if address.gone {
+                Verdict::Gone
+            } else {
+                self.fitness(address, config)
+            };
             let (hold_down, interrupted) = self
                 .interface(address.index)
                 .map_or((0, false), |i| (i.policy.hold_down, i.interrupted));
             let started = self.started;
-            let Some(address) = self.addresses.get_mut(at) else { break };
+            let Some(address) = self.addresses.get_mut(at) else {
+                break;
+            };
             if !matches!(verdict, Verdict::Usable | Verdict::Standby) {
                 address.fit_since = None;
                 address.verdict = verdict;

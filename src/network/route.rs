@@ -7,7 +7,7 @@ use core::net::IpAddr;
 
 use super::Interface;
 use crate::capacity;
-use crate::netlink::route::{Family, PROTOCOL, Route, Rule};
+use crate::netlink::route::{Family, Hop, PROTOCOL, RTNH_F_ONLINK, Route, Rule};
 use crate::table::Table;
 
 /// `RT_TABLE_DEFAULT` and `RT_TABLE_MAIN` of linux/rtnetlink.h.
@@ -15,6 +15,9 @@ pub const TABLE_DEFAULT: u32 = 253;
 pub const TABLE_MAIN: u32 = 254;
 /// `RTN_UNICAST`.
 pub const UNICAST: u8 = 1;
+/// `RT_SCOPE_UNIVERSE` and `RT_SCOPE_LINK`.
+const SCOPE_UNIVERSE: u8 = 0;
+const SCOPE_LINK: u8 = 253;
 /// `RTNH_F_DEAD`.
 const HOP_DEAD: u32 = 1;
 /// `FR_ACT_TO_TBL`.
@@ -35,6 +38,54 @@ pub struct Path {
     pub ours: bool,
 }
 
+impl Path {
+    /// Whether the kernel takes one for the other: same table, destination and metric.
+    pub fn has_place(&self, other: &Self) -> bool {
+        let key = |p: &Self| {
+            (
+                p.family,
+                p.table,
+                p.destination,
+                p.destination_len,
+                p.metric,
+            )
+        };
+        key(self) == key(other)
+    }
+
+    /// The route as the kernel is asked for it. Its protocol is ours.
+    pub fn to_route(&self) -> Route {
+        let link = self.gateway.is_none();
+        let mut hops = heapless::Vec::new();
+        // A single hop always fits.
+        // The main table says that the gateway is on the link; ours need not.
+        let flags = if link { 0 } else { RTNH_F_ONLINK };
+        let _ = hops.push(Hop {
+            oif: self.oif,
+            gateway: self.gateway,
+            flags,
+        });
+        Route {
+            family: self.family,
+            table: self.table,
+            destination: self.destination,
+            destination_len: self.destination_len,
+            source: None,
+            source_len: 0,
+            preferred_source: self.preferred_source,
+            metric: self.metric,
+            protocol: PROTOCOL,
+            kind: UNICAST,
+            scope: if link && self.family == Family::Ipv4 {
+                SCOPE_LINK
+            } else {
+                SCOPE_UNIVERSE
+            },
+            hops,
+        }
+    }
+}
+
 pub struct Routes {
     /// By interface.
     paths: Table<Path>,
@@ -43,7 +94,10 @@ pub struct Routes {
 
 impl Routes {
     pub(super) fn new() -> Self {
-        Self { paths: Table::new(capacity::ROUTES), rules: Table::new(capacity::RULES) }
+        Self {
+            paths: Table::new(capacity::ROUTES),
+            rules: Table::new(capacity::RULES),
+        }
     }
 
     pub(super) fn refused(&self) -> u32 {
@@ -63,7 +117,11 @@ impl Routes {
         if !ours && !is_default(route) {
             return;
         }
-        for hop in route.hops.iter().filter(|hop| hop.flags & HOP_DEAD == 0 && hop.oif != 0) {
+        for hop in route
+            .hops
+            .iter()
+            .filter(|hop| hop.flags & HOP_DEAD == 0 && hop.oif != 0)
+        {
             let path = Path {
                 family: route.family,
                 table: route.table,
@@ -96,12 +154,17 @@ impl Routes {
 
     /// The routes and next hops that others made, default routes only.
     fn defaults(&self, index: u32, family: Family) -> impl Iterator<Item = &Path> {
-        self.through(index, family).filter(|path| !path.ours && path.destination_len == 0)
+        self.through(index, family)
+            .filter(|path| !path.ours && path.destination_len == 0)
     }
 
     /// The default route by which the main table, or the interface's VRF, uses the interface.
     pub fn main_default(&self, interface: &Interface, family: Family) -> Option<&Path> {
-        let table = if interface.vrf_table != 0 { interface.vrf_table } else { TABLE_MAIN };
+        let table = if interface.vrf_table != 0 {
+            interface.vrf_table
+        } else {
+            TABLE_MAIN
+        };
         self.defaults(interface.index, family)
             .filter(|path| path.table == table)
             .min_by_key(|path| path.metric)
@@ -121,8 +184,13 @@ impl Routes {
 
     /// Whether somebody else has a default route in the table.
     pub fn is_taken(&self, table: u32) -> bool {
-        self.paths.iter().any(|path| path.table == table && !path.ours)
-            || self.rules.iter().any(|rule| rule.table == table && rule.protocol != PROTOCOL)
+        self.paths
+            .iter()
+            .any(|path| path.table == table && !path.ours)
+            || self
+                .rules
+                .iter()
+                .any(|rule| rule.table == table && rule.protocol != PROTOCOL)
     }
 
     /// Our own routes.
@@ -146,7 +214,9 @@ fn selects(rule: &Rule, path: &Path, source: IpAddr) -> bool {
         && rule.table == path.table
         && rule.action == TO_TABLE
         && !rule.selective
-        && rule.source.is_none_or(|(prefix, len)| contains(prefix, len, source))
+        && rule
+            .source
+            .is_none_or(|(prefix, len)| contains(prefix, len, source))
 }
 
 /// Whether the prefix holds the address.
@@ -169,14 +239,20 @@ pub fn prefix(address: IpAddr, len: u8) -> IpAddr {
             IpAddr::V4((a.to_bits() & mask).into())
         }
         IpAddr::V6(a) => {
-            let mask = u128::MAX.checked_shl(128u32.saturating_sub(len)).unwrap_or(0);
+            let mask = u128::MAX
+                .checked_shl(128u32.saturating_sub(len))
+                .unwrap_or(0);
             IpAddr::V6((a.to_bits() & mask).into())
         }
     }
 }
 
 pub fn family_of(address: IpAddr) -> Family {
-    if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    if address.is_ipv4() {
+        Family::Ipv4
+    } else {
+        Family::Ipv6
+    }
 }
 
 #[cfg(test)]

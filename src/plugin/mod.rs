@@ -149,7 +149,10 @@ pub trait Plugin {
 pub enum Request {
     Kernel(Command),
     /// Announce an address, with a listener of the daemon's own behind it.
-    AnnounceWithListener { token: u32, address: SubflowAddress },
+    AnnounceWithListener {
+        token: u32,
+        address: SubflowAddress,
+    },
     /// Listen for joins at an address. Counted: each needs its [`Request::Unlisten`].
     Listen(SocketAddr),
     Unlisten(SocketAddr),
@@ -183,7 +186,11 @@ impl Queue {
     pub(crate) const ENGINE: u8 = u8::MAX;
 
     pub(crate) fn new() -> Self {
-        Self { waiting: VecDeque::with_capacity(capacity::COMMANDS), next: 0, refused: 0 }
+        Self {
+            waiting: VecDeque::with_capacity(capacity::COMMANDS),
+            next: 0,
+            refused: 0,
+        }
     }
 
     pub(crate) fn refused(&self) -> u32 {
@@ -191,7 +198,11 @@ impl Queue {
     }
 
     pub(crate) fn number(&mut self) -> CommandId {
-        self.next = if self.next == CommandId::MAX { 1 } else { self.next + 1 };
+        self.next = if self.next == CommandId::MAX {
+            1
+        } else {
+            self.next + 1
+        };
         self.next
     }
 
@@ -201,12 +212,20 @@ impl Queue {
             return None;
         }
         let number = self.number();
-        self.waiting.push_back(Queued { number, owner, request });
+        self.waiting.push_back(Queued {
+            number,
+            owner,
+            request,
+        });
         Some(number)
     }
 
     pub(crate) fn pop(&mut self) -> Option<Queued> {
         self.waiting.pop_front()
+    }
+
+    pub(crate) fn first(&self) -> Option<Request> {
+        self.waiting.front().map(|queued| queued.request)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -262,7 +281,11 @@ impl Context<'_> {
     /// moved. Answers false if there are too many timers.
     pub fn set_timer(&mut self, timer: u32, span: Span) -> bool {
         self.cancel_timer(timer);
-        self.timers.push(Timer { owner: self.owner, timer, at: self.now + span })
+        self.timers.push(Timer {
+            owner: self.owner,
+            timer,
+            at: self.now + span,
+        })
     }
 
     pub fn cancel_timer(&mut self, timer: u32) {
@@ -307,7 +330,11 @@ impl Context<'_> {
         local: SubflowAddress,
         remote: SubflowAddress,
     ) -> Option<CommandId> {
-        self.kernel(Command::CreateSubflow { token, local, remote })
+        self.kernel(Command::CreateSubflow {
+            token,
+            local,
+            remote,
+        })
     }
 
     /// Closes a subflow, named by both its ends with their ports.
@@ -317,7 +344,11 @@ impl Context<'_> {
         local: SubflowAddress,
         remote: SubflowAddress,
     ) -> Option<CommandId> {
-        self.kernel(Command::DestroySubflow { token, local, remote })
+        self.kernel(Command::DestroySubflow {
+            token,
+            local,
+            remote,
+        })
     }
 
     /// Sets or clears the backup priority of a subflow, and tells the peer (MP_PRIO).
@@ -328,7 +359,12 @@ impl Context<'_> {
         remote: SubflowAddress,
         backup: bool,
     ) -> Option<CommandId> {
-        self.kernel(Command::SetBackup { token, local, remote, backup })
+        self.kernel(Command::SetBackup {
+            token,
+            local,
+            remote,
+            backup,
+        })
     }
 
     /// Adds an endpoint by hand. Prefer [`Plugin::endpoints`], which also keeps it.
@@ -403,7 +439,9 @@ impl Context<'_> {
 /// Makes a want of every usable address, with the flags of its interface's policy.
 pub fn want_usable(network: &Network, wanted: &mut Wanted) {
     for address in network.usable() {
-        let Some(interface) = network.interface(address.index) else { continue };
+        let Some(interface) = network.interface(address.index) else {
+            continue;
+        };
         wanted.add(Want {
             address: address.address,
             port: interface.policy.port,

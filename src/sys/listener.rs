@@ -31,14 +31,22 @@ impl Listeners {
         }
         let fd = listen(local)?;
         let local = SocketAddr::new(local.ip(), port(&fd)?);
-        self.0.push(Listener { fd, local, users: 1 });
+        self.0.push(Listener {
+            fd,
+            local,
+            users: 1,
+        });
         Ok(local.port())
     }
 
     /// Lets go of a listener; the last user closes it. Answers whether there was one.
     pub fn close(&mut self, local: SocketAddr) -> bool {
-        let Some(at) = self.0.iter().position(|l| l.local == local) else { return false };
-        let Some(listener) = self.0.get_mut(at) else { return false };
+        let Some(at) = self.0.iter().position(|l| l.local == local) else {
+            return false;
+        };
+        let Some(listener) = self.0.get_mut(at) else {
+            return false;
+        };
         listener.users -= 1;
         if listener.users == 0 {
             self.0.swap_remove(at);
@@ -75,7 +83,11 @@ fn listen(local: SocketAddr) -> io::Result<OwnedFd> {
     if local.ip().is_unspecified() || local.ip().is_multicast() {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
-    let family = if local.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let family = if local.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
     let fd = socket(family, libc::SOCK_STREAM, IPPROTO_MPTCP)?;
     set_option(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1i32)?;
     if local.is_ipv6() {

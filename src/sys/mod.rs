@@ -12,23 +12,14 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use crate::time::Instant;
-
-/// Milliseconds on CLOCK_BOOTTIME: a suspended host has waited, too.
-pub fn now() -> Instant {
-    let clock = libc::CLOCK_BOOTTIME;
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is valid for writes; the clock exists since Linux 2.6.39.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Instant(seconds * 1000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000)
-}
-
 /// Waits until one of the descriptors can be read or the time has come; `None` waits for ever.
 /// Answers which can be read, one bit for each; a signal that interrupts counts as none.
 pub fn wait<const N: usize>(fds: [RawFd; N], timeout: Option<u64>) -> io::Result<u32> {
-    let mut polled =
-        fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    let mut polled = fds.map(|fd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    });
     let timeout = timeout.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
     let count = libc::nfds_t::try_from(N).unwrap_or(0);
     // SAFETY: `polled` holds `count` valid entries and outlives the call.
@@ -44,7 +35,11 @@ pub fn wait<const N: usize>(fds: [RawFd; N], timeout: Option<u64>) -> io::Result
 }
 
 fn check(result: i32) -> io::Result<i32> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 /// A socket that closes on exec and does not block.
@@ -60,7 +55,13 @@ fn set_option<T>(fd: &OwnedFd, level: i32, option: i32, value: &T) -> io::Result
     let length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
     // SAFETY: the pointer and the length describe `value`, which outlives the call.
     let result = unsafe {
-        libc::setsockopt(fd.as_raw_fd(), level, option, core::ptr::from_ref(value).cast(), length)
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            option,
+            core::ptr::from_ref(value).cast(),
+            length,
+        )
     };
     check(result).map(drop)
 }
@@ -77,7 +78,7 @@ pub fn claim_namespace() -> io::Result<Instance> {
 
 /// SO_NETNS_COOKIE of the socket: a number that no other namespace of this boot ever has.
 /// `None` before Linux 5.14.
-pub fn namespace_cookie(fd: &impl AsRawFd) -> Option<u64> {
+pub fn namespace_cookie(fd: RawFd) -> Option<u64> {
     const SO_NETNS_COOKIE: i32 = if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
         0x0050
     } else {
@@ -88,7 +89,7 @@ pub fn namespace_cookie(fd: &impl AsRawFd) -> Option<u64> {
     // SAFETY: the pointers are to a value of the length given, valid for writes.
     let result = unsafe {
         libc::getsockopt(
-            fd.as_raw_fd(),
+            fd,
             libc::SOL_SOCKET,
             SO_NETNS_COOKIE,
             (&raw mut cookie).cast(),

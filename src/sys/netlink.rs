@@ -37,8 +37,7 @@ impl Socket {
         address.nl_family = u16::try_from(libc::AF_NETLINK).unwrap_or(0);
         let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_nl>()).unwrap_or(0);
         // SAFETY: the pointer and the length describe `address`, which outlives the call.
-        let result =
-            unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) };
+        let result = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) };
         check(result)?;
         Ok(Self(fd))
     }
@@ -65,9 +64,19 @@ impl Socket {
 
     /// Has the kernel drop what the classic-BPF program rejects, before it wakes us.
     pub fn attach_filter(&self, program: &[(u16, u8, u8, u32)]) -> io::Result<()> {
-        let mut filter = [libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 }; 16];
+        let mut filter = [libc::sock_filter {
+            code: 0,
+            jt: 0,
+            jf: 0,
+            k: 0,
+        }; 16];
         for (to, (code, jt, jf, k)) in filter.iter_mut().zip(program) {
-            *to = libc::sock_filter { code: *code, jt: *jt, jf: *jf, k: *k };
+            *to = libc::sock_filter {
+                code: *code,
+                jt: *jt,
+                jf: *jf,
+                k: *k,
+            };
         }
         let length = program.len().min(filter.len());
         let program = libc::sock_fprog {
@@ -80,9 +89,12 @@ impl Socket {
     /// Sends to the kernel, which carries out requests before this returns.
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
         // SAFETY: the pointer and the length describe `bytes`.
-        let sent =
-            unsafe { libc::send(self.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        let sent = unsafe { libc::send(self.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+        if sent < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 
     /// Reads one datagram into `buffer`, which grows if it does not fit: the datagram is lost
@@ -119,7 +131,11 @@ pub struct Batch {
 
 impl Default for Batch {
     fn default() -> Self {
-        Self { bytes: vec![0; BATCH * ROOM], lengths: [0; BATCH], count: 0 }
+        Self {
+            bytes: vec![0; BATCH * ROOM],
+            lengths: [0; BATCH],
+            count: 0,
+        }
     }
 }
 
@@ -162,7 +178,14 @@ impl Batch {
 
     /// What was read.
     pub fn iter(&self) -> impl Iterator<Item = Received<'_>> {
-        let read = self.bytes.chunks_exact(ROOM).zip(&self.lengths).take(self.count);
-        read.map(|(room, length)| room.get(..*length).map_or(Received::Truncated, Received::Datagram))
+        let read = self
+            .bytes
+            .chunks_exact(ROOM)
+            .zip(&self.lengths)
+            .take(self.count);
+        read.map(|(room, length)| {
+            room.get(..*length)
+                .map_or(Received::Truncated, Received::Datagram)
+        })
     }
 }

@@ -20,7 +20,12 @@ pub struct Signals(SignalFd);
 impl Signals {
     /// Blocks the signals, to be read from now on.
     pub fn open() -> nix::Result<Self> {
-        let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1];
+        let signals = [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGUSR1,
+        ];
         let set: SigSet = signals.into_iter().collect();
         set.thread_block()?;
         SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Self)
@@ -31,7 +36,7 @@ impl Signals {
     }
 
     /// The next signal that has come, if any.
-    pub fn next(&mut self) -> Option<Wish> {
+    pub fn read(&mut self) -> Option<Wish> {
         let info = self.0.read_signal().ok()??;
         let signal = i32::try_from(info.ssi_signo).ok()?;
         Some(match Signal::try_from(signal).ok()? {

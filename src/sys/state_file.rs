@@ -39,7 +39,12 @@ impl StateFile {
         if !file.metadata()?.is_file() {
             return Err(io::Error::other("not a regular file"));
         }
-        Ok(Self { file, identity, generation: 0, half: Box::new([0; HALF]) })
+        Ok(Self {
+            file,
+            identity,
+            generation: 0,
+            half: Box::new([0; HALF]),
+        })
     }
 
     /// Reads the newer of the two halves, handing its endpoints to `found`.
@@ -53,6 +58,14 @@ impl StateFile {
             }
             (Err(_), Ok(_)) => 1,
             (Ok(_), Err(_)) => 0,
+            (Err(Unusable::Empty), Err(Unusable::Empty)) => {
+                let length = self.file.metadata().map_or(0, |metadata| metadata.len());
+                return Err(if length == 0 {
+                    Unusable::Empty
+                } else {
+                    Unusable::Damaged
+                });
+            }
             // A half that was never written is no news.
             (Err(Unusable::Empty), Err(cause)) | (Err(cause), Err(_)) => return Err(cause),
         };
@@ -82,9 +95,13 @@ impl StateFile {
         endpoints: &mut dyn Iterator<Item = Endpoint>,
     ) -> io::Result<()> {
         self.generation = self.generation.wrapping_add(1);
-        let state = State { generation: self.generation, ..*state };
+        let state = State {
+            generation: self.generation,
+            ..*state
+        };
         let length = state::encode(&mut self.half, &self.identity, &state, endpoints);
         let offset = u64::from(self.generation % 2) * HALF as u64;
-        self.file.write_all_at(self.half.get(..length).unwrap_or_default(), offset)
+        self.file
+            .write_all_at(self.half.get(..length).unwrap_or_default(), offset)
     }
 }

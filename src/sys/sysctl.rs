@@ -50,7 +50,9 @@ pub fn reverse_path_filter(device: &str) -> u8 {
 /// Whether the process has CAP_NET_ADMIN in its own user namespace. True where that is unknown.
 pub fn may_administer_network() -> bool {
     const CAP_NET_ADMIN: u32 = 12;
-    let Some(status) = read("/proc/self/status") else { return true };
+    let Some(status) = read("/proc/self/status") else {
+        return true;
+    };
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
     bits.is_none_or(|bits| bits >> CAP_NET_ADMIN & 1 == 1)
@@ -60,7 +62,9 @@ pub fn may_administer_network() -> bool {
 pub fn boot_id() -> [u8; 16] {
     let mut id = [0; 16];
     let text = read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let digits = text.bytes().filter_map(|byte| char::from(byte).to_digit(16));
+    let digits = text
+        .bytes()
+        .filter_map(|byte| char::from(byte).to_digit(16));
     for (at, digit) in digits.enumerate().take(32) {
         if let (Some(byte), Ok(digit)) = (id.get_mut(at / 2), u8::try_from(digit)) {
             *byte = *byte << 4 | digit;
@@ -76,5 +80,7 @@ pub fn namespace_inode() -> u64 {
 }
 
 fn read(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
