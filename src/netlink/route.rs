@@ -41,7 +41,7 @@ pub const GROUP_IPV6_ROUTE: u32 = 11;
 pub const GROUP_IPV6_RULE: u32 = 19;
 
 /// No request is longer, with its netlink header.
-pub const REQUEST_LENGTH: usize = 128;
+pub const REQUEST_LENGTH: usize = 132;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
