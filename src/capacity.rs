@@ -21,3 +21,5 @@ pub const COMMANDS: usize = 1024;
 pub const PLUGINS: usize = 8;
 /// Timers of all plugins.
 pub const TIMERS: usize = 32;
+/// Source-routing rules of our own, 44 bytes each, and twice as many routes.
+pub const OWN_RULES: usize = 256;

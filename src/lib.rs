@@ -1,6 +1,183 @@
 //! Multipath TCP path management for embedded Linux and OpenWrt.
+//!
+//! The daemon keeps the kernel's path manager in step with the network, and lets compiled-in
+//! plugins manage every connection's subflows. To write a strategy, implement
+//! [`plugin::Plugin`], list it in a [`plugin::Entry`], and call [`run`] from a `main` of your
+//! own. From the top down:
+//!
+//! - [`daemon`]: the loop; the only place that knows both sockets and engine
+//! - [`engine`]: what is known, what is wanted, and the commands between them; no I/O
+//!   - [`network`], [`policy`]: the model of the network, and which address may be used
+//!   - [`endpoint`], [`routing`]: what the kernel should have against what it has
+//!   - [`plugin`] strategies
+//!   - [`state`]: what is remembered across restarts
+//! - [`netlink`]: bytes to messages and back; [`sys`]: system calls
+//! - [`cli`], [`config`], [`log`]: what the user says, and is told
+#![deny(unsafe_code)]
 
 pub mod capacity;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod endpoint;
+pub mod engine;
+pub mod log;
 pub mod netlink;
+pub mod network;
+pub mod plugin;
+pub mod policy;
+pub mod routing;
+pub mod state;
+#[allow(unsafe_code)]
+pub mod sys;
 pub mod table;
 pub mod time;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use cli::{Action, Options};
+use config::Config;
+use plugin::Entry;
+use sys::signal::Signals;
+use sys::sysctl::{self, Mptcp};
+
+/// A command line that makes no sense (EX_USAGE of sysexits.h).
+const USAGE_ERROR: u8 = 64;
+
+/// Does what the command line asks for, with these plugins compiled in.
+pub fn run(plugins: &'static [Entry]) -> ExitCode {
+    let names: Vec<&'static str> = plugins.iter().map(|entry| entry.name).collect();
+    let action = cli::parse(std::env::args_os().skip(1)).and_then(|action| {
+        if let Action::Run(options) | Action::Check(options) = &action {
+            options.check_plugins(&names)?;
+        }
+        Ok(action)
+    });
+    match action {
+        Ok(Action::Run(options)) => daemon(options, plugins, names),
+        Ok(Action::Check(options)) => check(&options, &names),
+        Ok(Action::Help) => print(cli::HELP),
+        Ok(Action::Usage) => print(cli::USAGE),
+        Ok(Action::Version) => print(&format!("{}\n", cli::VERSION)),
+        Ok(Action::ListPlugins) => {
+            let line =
+                |e: &Entry| format!("{} (priority {}): {}\n", e.name, e.priority, e.description);
+            print(&plugins.iter().map(line).collect::<String>())
+        }
+        Err(cause) => {
+            complain(&format!("{cause} (try 'mptcpd --help')"));
+            USAGE_ERROR.into()
+        }
+    }
+}
+
+fn check(options: &Options, names: &[&str]) -> ExitCode {
+    match config::load(options, names) {
+        Ok(loaded) => {
+            loaded
+                .warnings
+                .iter()
+                .for_each(|warning| complain(&format!("warning: {warning}")));
+            print(&loaded.config.to_string())
+        }
+        Err(problems) => {
+            problems.iter().for_each(|problem| complain(problem));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn daemon(options: Options, plugins: &'static [Entry], names: Vec<&'static str>) -> ExitCode {
+    // First of all, so that no early signal ends us by default.
+    let signals = match Signals::open() {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(&format!("cannot read signals: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let loaded = match config::load(&options, &names) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            problems.iter().for_each(|problem| complain(problem));
+            return ExitCode::FAILURE;
+        }
+    };
+    log::init(loaded.config.log, loaded.config.log_level);
+    loaded
+        .warnings
+        .iter()
+        .for_each(|warning| ::log::warn!("{warning}"));
+    let result = serve(options, loaded.config, plugins, names, signals);
+    if let Err(cause) = &result {
+        ::log::error!("{cause}");
+    }
+    ::log::logger().flush();
+    if result.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn serve(
+    options: Options,
+    config: Config,
+    plugins: &'static [Entry],
+    names: Vec<&'static str>,
+    signals: Signals,
+) -> Result<(), String> {
+    match sysctl::mptcp() {
+        Mptcp::Enabled => {}
+        Mptcp::Disabled => {
+            return Err("MPTCP is disabled: set net.mptcp.enabled to 1 (sysctl -w)".into());
+        }
+        Mptcp::Missing => return Err("the kernel has no MPTCP: no net.mptcp.enabled".into()),
+    }
+    if !sysctl::may_administer_network() {
+        return Err("the capability CAP_NET_ADMIN is missing".into());
+    }
+    let _instance = sys::claim_namespace().map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => "mptcpd runs already in this network namespace".to_owned(),
+        _ => format!("cannot claim the network namespace: {error}"),
+    })?;
+    if let Some(directory) = &config.plugin_dir {
+        let directory = directory.display();
+        ::log::info!("plugin-dir {directory} is not used: plugins are compiled in");
+    }
+    let entries = select(&config, plugins);
+    if entries.is_empty() {
+        ::log::warn!("no plugins: nothing will be done");
+    }
+    let mut daemon = daemon::Daemon::start(options, config, &entries, names, signals)?;
+    for name in daemon.engine().plugin_names() {
+        ::log::info!("plugin {name}");
+    }
+    daemon.check_path_manager();
+    daemon
+        .run()
+        .map_err(|error| format!("cannot wait for events: {error}"))
+}
+
+/// The plugins to load: those the configuration names, in its order, or all by priority.
+fn select(config: &Config, plugins: &'static [Entry]) -> Vec<&'static Entry> {
+    if let Some(names) = &config.load_plugins {
+        let named = |name: &String| plugins.iter().find(|entry| entry.name == name);
+        return names.iter().filter_map(named).collect();
+    }
+    let mut all: Vec<_> = plugins.iter().collect();
+    all.sort_by_key(|entry| entry.priority);
+    all
+}
+
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn complain(cause: &str) {
+    let _ = writeln!(io::stderr(), "mptcpd: {cause}");
+}

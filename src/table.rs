@@ -11,7 +11,11 @@ pub struct Table<T> {
 
 impl<T> Table<T> {
     pub fn new(capacity: usize) -> Self {
-        Self { items: Vec::with_capacity(capacity), capacity, refused: 0 }
+        Self {
+            items: Vec::with_capacity(capacity),
+            capacity,
+            refused: 0,
+        }
     }
 
     pub fn is_full(&self) -> bool {

@@ -1,0 +1,404 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use lexopt::Arg::{Long, Short, Value};
+
+use crate::config::{
+    self, DESTINATIONS, NotifyFlags, StateFile, check_plugin, choose, endpoint_flags, notify_flags,
+};
+use crate::log::Destination;
+use crate::netlink::mptcp::EndpointFlags;
+
+pub const VERSION: &str = concat!("mptcpd ", env!("CARGO_PKG_VERSION"));
+
+pub const USAGE: &str = "\
+Usage: mptcpd [-d] [-c FILE] [-l DEST] [--plugin-dir DIR] [--path-manager NAME]
+              [--addr-flags LIST] [--notify-flags LIST] [--load-plugins LIST]
+              [--state-file FILE] [--check]
+       mptcpd --list-plugins | --help | --usage | --version
+";
+
+pub const HELP: &str = "\
+Usage: mptcpd [OPTION...]
+Keep the kernel's Multipath TCP path manager in step with the network.
+
+  -c, --config FILE        read FILE instead of /etc/mptcpd/mptcpd.conf
+  -d, --debug              log debug messages
+  -l, --log DEST           log to stderr, syslog, journal or null
+      --plugin-dir DIR     ignored: plugins are compiled in
+      --path-manager NAME  the plugin for connections that ask for none
+      --addr-flags LIST    flags of the endpoints made: subflow, signal,
+                           backup, fullmesh, laminar
+      --notify-flags LIST  addresses to tell of: existing, skip_link_local,
+                           skip_loopback, check_route
+      --load-plugins LIST  load only these plugins, in this order
+      --state-file FILE    remember endpoints in FILE; empty for nowhere
+
+      --check              check the configuration, print what is in effect
+      --list-plugins       list the plugins compiled in
+  -?, -h, --help           print this help
+      --usage              print a short usage
+  -V, --version            print the version
+
+LIST is separated by commas; an empty LIST is none. Options override the file.
+";
+
+/// What the command line asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    Run(Options),
+    Check(Options),
+    Help,
+    Usage,
+    Version,
+    ListPlugins,
+}
+
+/// What was given on the command line; `None` was not.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    pub config: Option<PathBuf>,
+    pub debug: bool,
+    pub log: Option<Destination>,
+    pub plugin_dir: Option<PathBuf>,
+    pub path_manager: Option<String>,
+    pub addr_flags: Option<EndpointFlags>,
+    pub notify_flags: Option<NotifyFlags>,
+    pub load_plugins: Option<Vec<String>>,
+    pub state_file: Option<StateFile>,
+}
+
+impl Options {
+    /// Says in one line which plugin of the command line is none of `plugins`.
+    pub fn check_plugins(&self, plugins: &[&str]) -> Result<(), String> {
+        let named = self.path_manager.iter().map(|name| ("path-manager", name));
+        let loaded = self
+            .load_plugins
+            .iter()
+            .flatten()
+            .map(|name| ("load-plugins", name));
+        for (option, name) in named.chain(loaded) {
+            check_plugin(name, plugins).map_err(|cause| format!("--{option}: {cause}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the arguments that follow the program's name. The error is one line without its end.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, String> {
+    read(lexopt::Parser::from_args(args))
+}
+
+fn read(mut parser: lexopt::Parser) -> Result<Action, String> {
+    let mut options = Options::default();
+    let mut check = false;
+    while let Some(argument) = parser.next().map_err(describe)? {
+        let name = match argument {
+            Short('?' | 'h') | Long("help") => return Ok(Action::Help),
+            Long("usage") => return Ok(Action::Usage),
+            Short('V') | Long("version") => return Ok(Action::Version),
+            Long("list-plugins") => return Ok(Action::ListPlugins),
+            Long("check") => {
+                check = true;
+                continue;
+            }
+            Short('d') | Long("debug") => {
+                options.debug = true;
+                continue;
+            }
+            Short('c') | Long("config") => "config",
+            Short('l') | Long("log") => "log",
+            Long("plugin-dir") => "plugin-dir",
+            Long("path-manager") => "path-manager",
+            Long("addr-flags") => "addr-flags",
+            Long("notify-flags") => "notify-flags",
+            Long("load-plugins") => "load-plugins",
+            Long("state-file") => "state-file",
+            Short(letter) => return Err(format!("unknown option -{}", printable(letter))),
+            Long(name) => {
+                let name: String = name.chars().map(printable).collect();
+                return Err(format!("unknown option --{name}"));
+            }
+            Value(value) => {
+                let value: String = value.to_string_lossy().chars().map(printable).collect();
+                return Err(format!("unexpected argument {value}"));
+            }
+        };
+        let value = parser.value().map_err(describe)?;
+        set(&mut options, name, value).map_err(|cause| format!("--{name}: {cause}"))?;
+    }
+    Ok(if check {
+        Action::Check(options)
+    } else {
+        Action::Run(options)
+    })
+}
+
+fn set(options: &mut Options, name: &str, value: OsString) -> Result<(), String> {
+    let value = value.into_string().map_err(|_| "the value is not UTF-8")?;
+    if value.contains(char::is_control) {
+        return Err("control character in the value".to_string());
+    }
+    let value = value.trim_ascii();
+    if value.is_empty() && matches!(name, "config" | "plugin-dir" | "path-manager") {
+        return Err("empty value".to_string());
+    }
+    match name {
+        "config" => options.config = Some(value.into()),
+        "log" => options.log = Some(choose(value, DESTINATIONS)?),
+        "plugin-dir" => options.plugin_dir = Some(value.into()),
+        "path-manager" => options.path_manager = Some(value.to_string()),
+        "addr-flags" => options.addr_flags = Some(endpoint_flags(value)?),
+        "notify-flags" => options.notify_flags = Some(notify_flags(value)?),
+        "load-plugins" => options.load_plugins = Some(config::names(value)?),
+        _ => options.state_file = Some(StateFile::new(value)),
+    }
+    Ok(())
+}
+
+fn describe(error: lexopt::Error) -> String {
+    match error {
+        lexopt::Error::MissingValue {
+            option: Some(option),
+        } => format!("{option} needs a value"),
+        lexopt::Error::UnexpectedValue { option, .. } => {
+            let option: String = option.chars().map(printable).collect();
+            format!("{option} takes no value")
+        }
+        _ => "the arguments cannot be read".to_string(),
+    }
+}
+
+/// Keeps a message on its line and the terminal as it is.
+fn printable(c: char) -> char {
+    if c.is_control() { '?' } else { c }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    fn parse(args: &[&str]) -> Result<Action, String> {
+        super::parse(args.iter().map(OsString::from))
+    }
+
+    fn run(args: &[&str]) -> Options {
+        match parse(args) {
+            Ok(Action::Run(options)) => options,
+            other => panic!("{args:?}: {other:?}"),
+        }
+    }
+
+    fn error(args: &[&str]) -> String {
+        parse(args).expect_err("an error")
+    }
+
+    #[test]
+    fn nothing_given_is_nothing_set() {
+        assert_eq!(run(&[]), Options::default());
+    }
+
+    #[test]
+    fn both_ways_to_give_a_value_mean_the_same() {
+        for args in [
+            &["--log=syslog"][..],
+            &["--log", "syslog"],
+            &["-l", "syslog"],
+            &["-lsyslog"],
+        ] {
+            assert_eq!(run(args).log, Some(Destination::Syslog), "{args:?}");
+        }
+        for args in [
+            &["--config=/a"][..],
+            &["--config", "/a"],
+            &["-c", "/a"],
+            &["-dc/a"],
+        ] {
+            assert_eq!(run(args).config, Some("/a".into()), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn every_option_reaches_its_field() {
+        let options = run(&[
+            "--debug",
+            "--log=null",
+            "--plugin-dir=/p",
+            "--path-manager=sspi",
+            "--addr-flags= signal , backup ",
+            "--notify-flags=existing",
+            "--load-plugins=sspi,x",
+            "--state-file=/s",
+            "-c",
+            "/c",
+        ]);
+        let flags = EndpointFlags(EndpointFlags::SIGNAL.0 | EndpointFlags::BACKUP.0);
+        let expected = Options {
+            config: Some("/c".into()),
+            debug: true,
+            log: Some(Destination::Null),
+            plugin_dir: Some("/p".into()),
+            path_manager: Some("sspi".into()),
+            addr_flags: Some(flags),
+            notify_flags: Some(NotifyFlags::EXISTING),
+            load_plugins: Some(vec!["sspi".into(), "x".into()]),
+            state_file: Some(StateFile::Path("/s".into())),
+        };
+        assert_eq!(options, expected);
+    }
+
+    #[test]
+    fn empty_lists_and_an_empty_state_file_are_none_not_absent() {
+        let options = run(&[
+            "--addr-flags=",
+            "--notify-flags",
+            "",
+            "--load-plugins=",
+            "--state-file=",
+        ]);
+        assert_eq!(options.addr_flags, Some(EndpointFlags(0)));
+        assert_eq!(options.notify_flags, Some(NotifyFlags(0)));
+        assert_eq!(options.load_plugins, Some(vec![]));
+        assert_eq!(options.state_file, Some(StateFile::None));
+    }
+
+    #[test]
+    fn the_last_of_an_option_counts() {
+        assert_eq!(
+            run(&["-l", "null", "--log=journal"]).log,
+            Some(Destination::Journal)
+        );
+    }
+
+    #[test]
+    fn questions_are_answered() {
+        assert_eq!(parse(&["-?"]), Ok(Action::Help));
+        assert_eq!(parse(&["-h"]), Ok(Action::Help));
+        assert_eq!(parse(&["--help"]), Ok(Action::Help));
+        assert_eq!(parse(&["--usage"]), Ok(Action::Usage));
+        assert_eq!(parse(&["-V"]), Ok(Action::Version));
+        assert_eq!(parse(&["-d", "--version"]), Ok(Action::Version));
+        assert_eq!(parse(&["--list-plugins"]), Ok(Action::ListPlugins));
+        let options = Options {
+            debug: true,
+            ..Options::default()
+        };
+        assert_eq!(parse(&["--check", "-d"]), Ok(Action::Check(options)));
+        assert_eq!(VERSION, "mptcpd 1.0.0");
+    }
+
+    #[test]
+    fn every_error_names_its_cause() {
+        for (args, expected) in [
+            (&["-x"][..], "unknown option -x"),
+            (&["--nonsense"], "unknown option --nonsense"),
+            (&["--nonsense=1"], "unknown option --nonsense"),
+            (&["--a\nb"], "unknown option --a?b"),
+            (&["file"], "unexpected argument file"),
+            (&["--", "-d"], "unexpected argument -d"),
+            (&["-d", "a\x1bb"], "unexpected argument a?b"),
+            (&["--log"], "--log needs a value"),
+            (&["-c"], "-c needs a value"),
+            (&["--debug=yes"], "--debug takes no value"),
+            (
+                &["--log="],
+                "--log: \"\" is none of stderr, syslog, journal, null",
+            ),
+            (
+                &["-l", "file"],
+                "--log: \"file\" is none of stderr, syslog, journal, null",
+            ),
+            (&["--plugin-dir="], "--plugin-dir: empty value"),
+            (&["--path-manager", ""], "--path-manager: empty value"),
+            (&["--config="], "--config: empty value"),
+            (
+                &["--load-plugins=,"],
+                "--load-plugins: empty item in the list",
+            ),
+            (
+                &["--state-file=a\nb"],
+                "--state-file: control character in the value",
+            ),
+            (
+                &["--addr-flags=subflow,foo"],
+                "--addr-flags: \"foo\" is none of subflow, signal, backup, fullmesh, laminar",
+            ),
+            (
+                &["--addr-flags=signal,fullmesh"],
+                "--addr-flags: signal and fullmesh exclude each other",
+            ),
+            (
+                &["--notify-flags=all"],
+                "--notify-flags: \"all\" is none of existing, skip_link_local, skip_loopback, check_route",
+            ),
+        ] {
+            assert_eq!(error(args), expected, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn arguments_that_are_not_utf8_are_refused() {
+        let bad = |start: &[u8]| OsString::from_vec([start, b"\xff"].concat());
+        for (args, expected) in [
+            (vec![bad(b"--config=")], "--config: the value is not UTF-8"),
+            (
+                vec!["-c".into(), bad(b"")],
+                "--config: the value is not UTF-8",
+            ),
+            (
+                vec![bad(b"--addr-flags=")],
+                "--addr-flags: the value is not UTF-8",
+            ),
+            (vec![bad(b"")], "unexpected argument \u{fffd}"),
+            (vec![bad(b"--lo")], "unknown option --lo\u{fffd}"),
+            (vec![bad(b"-")], "unknown option -\u{fffd}"),
+        ] {
+            assert_eq!(super::parse(args).expect_err("an error"), expected);
+        }
+    }
+
+    #[test]
+    fn unknown_plugins_are_named() {
+        let plugins = ["addr_adv", "sspi"];
+        assert_eq!(
+            run(&["--path-manager=sspi", "--load-plugins=sspi"]).check_plugins(&plugins),
+            Ok(())
+        );
+        assert_eq!(
+            run(&["--path-manager=foo"]).check_plugins(&plugins),
+            Err("--path-manager: \"foo\" is none of addr_adv, sspi".into())
+        );
+        assert_eq!(
+            run(&["--load-plugins=sspi,../x"]).check_plugins(&plugins),
+            Err("--load-plugins: \"../x\" is none of addr_adv, sspi".into())
+        );
+    }
+
+    #[test]
+    fn help_fits_a_terminal_and_names_every_option() {
+        for line in HELP.lines().chain(USAGE.lines()) {
+            assert!(line.len() < 80, "{line}");
+        }
+        for option in [
+            "config",
+            "debug",
+            "log",
+            "plugin-dir",
+            "path-manager",
+            "addr-flags",
+            "notify-flags",
+            "load-plugins",
+            "state-file",
+            "check",
+            "list-plugins",
+            "help",
+            "usage",
+            "version",
+        ] {
+            assert!(HELP.contains(&format!("--{option}")), "{option}");
+        }
+    }
+}

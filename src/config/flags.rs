@@ -1,0 +1,267 @@
+//! The words of the configuration, the same in the file and on the command line.
+
+use core::fmt::{self, Display, Write};
+
+use crate::config::{OnExit, Temporary, Use};
+use crate::log::Destination;
+use crate::netlink::mptcp::EndpointFlags;
+
+/// Which addresses a plugin hears of (`notify-flags`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NotifyFlags(pub u8);
+
+impl NotifyFlags {
+    /// Addresses that were there before the daemon.
+    pub const EXISTING: Self = Self(1);
+    /// No addresses of link scope, nor of 169.254.0.0/16.
+    pub const SKIP_LINK_LOCAL: Self = Self(1 << 1);
+    /// No addresses of host scope.
+    pub const SKIP_LOOPBACK: Self = Self(1 << 2);
+    /// Only while the interface has a default route for the address.
+    pub const CHECK_ROUTE: Self = Self(1 << 3);
+    pub const ALL: Self = Self(0xf);
+
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// A value and the word for it.
+pub(crate) type Words<T> = [(&'static str, T)];
+
+pub(crate) const ADDR_FLAGS: &Words<u32> = &[
+    ("subflow", EndpointFlags::SUBFLOW.0),
+    ("signal", EndpointFlags::SIGNAL.0),
+    ("backup", EndpointFlags::BACKUP.0),
+    ("fullmesh", EndpointFlags::FULLMESH.0),
+    ("laminar", EndpointFlags::LAMINAR.0),
+];
+
+pub(crate) const NOTIFY_FLAGS: &Words<u32> = &[
+    ("existing", NotifyFlags::EXISTING.0 as u32),
+    ("skip_link_local", NotifyFlags::SKIP_LINK_LOCAL.0 as u32),
+    ("skip_loopback", NotifyFlags::SKIP_LOOPBACK.0 as u32),
+    ("check_route", NotifyFlags::CHECK_ROUTE.0 as u32),
+];
+
+pub(crate) const IPV4: u32 = 1;
+pub(crate) const IPV6: u32 = 2;
+pub(crate) const FAMILIES: &Words<u32> = &[("ipv4", IPV4), ("ipv6", IPV6)];
+
+pub(crate) const YES_NO: &Words<bool> = &[("yes", true), ("no", false)];
+
+pub(crate) const DESTINATIONS: &Words<Destination> = &[
+    ("stderr", Destination::Stderr),
+    ("syslog", Destination::Syslog),
+    ("journal", Destination::Journal),
+    ("null", Destination::Null),
+];
+
+pub(crate) const LEVELS: &Words<::log::LevelFilter> = &[
+    ("error", ::log::LevelFilter::Error),
+    ("warn", ::log::LevelFilter::Warn),
+    ("info", ::log::LevelFilter::Info),
+    ("debug", ::log::LevelFilter::Debug),
+];
+
+pub(crate) const USES: &Words<Use> = &[
+    ("yes", Use::Yes),
+    ("no", Use::No),
+    ("standby", Use::Standby),
+];
+
+pub(crate) const ON_EXIT: &Words<OnExit> = &[("keep", OnExit::Keep), ("remove", OnExit::Remove)];
+
+pub(crate) const TEMPORARY: &Words<Temporary> = &[
+    ("fallback", Temporary::Fallback),
+    ("yes", Temporary::Yes),
+    ("no", Temporary::No),
+];
+
+/// The value that `word` stands for, or a complaint that lists the words there are.
+pub(crate) fn choose<T: Copy>(word: &str, words: &Words<T>) -> Result<T, String> {
+    match words.iter().find(|(name, _)| *name == word) {
+        Some((_, value)) => Ok(*value),
+        None => Err(unknown(word, &mut words.iter().map(|(name, _)| *name))),
+    }
+}
+
+/// The word for `value`.
+pub(crate) fn word<T: Copy + PartialEq>(value: T, words: &Words<T>) -> &'static str {
+    words
+        .iter()
+        .find(|(_, each)| *each == value)
+        .map_or("", |(name, _)| name)
+}
+
+/// The bits of a list of words; an empty list has none.
+pub(crate) fn bits(text: &str, words: &Words<u32>) -> Result<u32, String> {
+    let mut bits = 0;
+    for item in items(text) {
+        bits |= choose(item?, words)?;
+    }
+    Ok(bits)
+}
+
+/// The flags of `addr-flags`.
+pub(crate) fn endpoint_flags(text: &str) -> Result<EndpointFlags, String> {
+    let flags = EndpointFlags(bits(text, ADDR_FLAGS)?);
+    let both = EndpointFlags(EndpointFlags::SIGNAL.0 | EndpointFlags::FULLMESH.0);
+    if flags.contains(both) {
+        return Err("signal and fullmesh exclude each other".to_string());
+    }
+    Ok(flags)
+}
+
+/// The flags of `notify-flags`.
+pub(crate) fn notify_flags(text: &str) -> Result<NotifyFlags, String> {
+    bits(text, NOTIFY_FLAGS).map(|bits| NotifyFlags(bits as u8))
+}
+
+/// The items of a comma-separated list without the blanks around them. One comma may end the list.
+pub(crate) fn items(text: &str) -> impl Iterator<Item = Result<&str, String>> {
+    let text = text.trim_ascii();
+    let list = text.strip_suffix(',').unwrap_or(text);
+    list.split(',')
+        .filter(move |_| !text.is_empty())
+        .map(|item| match item.trim_ascii() {
+            "" => Err("empty item in the list".to_string()),
+            item => Ok(item),
+        })
+}
+
+/// The names in a list, each once.
+pub(crate) fn names(text: &str) -> Result<Vec<String>, String> {
+    let mut names: Vec<String> = Vec::new();
+    for item in items(text) {
+        let item = item?;
+        if !names.iter().any(|name| name == item) {
+            names.push(item.to_string());
+        }
+    }
+    Ok(names)
+}
+
+/// Says that `name` is none of `plugins`, if so.
+pub(crate) fn check_plugin(name: &str, plugins: &[&str]) -> Result<(), String> {
+    if plugins.contains(&name) {
+        return Ok(());
+    }
+    Err(unknown(name, &mut plugins.iter().copied()))
+}
+
+fn unknown(word: &str, known: &mut dyn Iterator<Item = &str>) -> String {
+    let mut text = String::from("\"");
+    text.push_str(word);
+    text.push_str("\" is none of ");
+    let mut separator = "";
+    for name in known {
+        text.push_str(separator);
+        text.push_str(name);
+        separator = ", ";
+    }
+    text
+}
+
+/// Writes a list as the file has it.
+pub(crate) fn write_list(
+    f: &mut fmt::Formatter,
+    items: &mut dyn Iterator<Item = &dyn Display>,
+) -> fmt::Result {
+    for (i, item) in items.enumerate() {
+        if i > 0 {
+            f.write_char(',')?;
+        }
+        item.fmt(f)?;
+    }
+    Ok(())
+}
+
+/// Shows the flags of an endpoint as `addr-flags` has them.
+pub struct AddressFlags(pub EndpointFlags);
+
+impl Display for AddressFlags {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        List(self.0.0, ADDR_FLAGS).fmt(f)
+    }
+}
+
+/// Shows bits as their list of words.
+pub(crate) struct List(pub u32, pub &'static Words<u32>);
+
+impl Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let set = self.1.iter().filter(|(_, bit)| self.0 & bit != 0);
+        write_list(f, &mut set.map(|(name, _)| name as &dyn Display))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_and_one_last_comma_do_not_matter() {
+        let both = EndpointFlags(EndpointFlags::SUBFLOW.0 | EndpointFlags::BACKUP.0);
+        for text in [
+            "subflow,backup",
+            " subflow ,\tbackup ",
+            "backup,subflow,",
+            "subflow,backup,backup",
+        ] {
+            assert_eq!(endpoint_flags(text), Ok(both), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_has_no_flags() {
+        assert_eq!(endpoint_flags(""), Ok(EndpointFlags(0)));
+        assert_eq!(notify_flags("  "), Ok(NotifyFlags(0)));
+        assert_eq!(names(""), Ok(vec![]));
+    }
+
+    #[test]
+    fn empty_items_are_refused() {
+        for text in [",", ",,", ",subflow", "subflow,,backup", "subflow,,"] {
+            assert_eq!(
+                endpoint_flags(text),
+                Err("empty item in the list".into()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_words_are_named_with_the_known_ones() {
+        for text in ["implicit", "subflow,implicit", "implicit , subflow"] {
+            assert_eq!(
+                endpoint_flags(text),
+                Err("\"implicit\" is none of subflow, signal, backup, fullmesh, laminar".into())
+            );
+        }
+        assert!(endpoint_flags("Subflow").is_err());
+        assert!(notify_flags("subflow").is_err());
+    }
+
+    #[test]
+    fn signal_with_fullmesh_is_refused() {
+        assert!(endpoint_flags("signal,fullmesh").is_err());
+        assert!(endpoint_flags("fullmesh,subflow,signal").is_err());
+        assert!(endpoint_flags("fullmesh,subflow,backup,laminar").is_ok());
+    }
+
+    #[test]
+    fn every_flag_has_its_own_bit() {
+        let all: Vec<_> = NOTIFY_FLAGS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(notify_flags(&all.join(",")), Ok(NotifyFlags::ALL));
+        assert_eq!(endpoint_flags("laminar"), Ok(EndpointFlags::LAMINAR));
+        assert_eq!(List(0b1111, NOTIFY_FLAGS).to_string(), all.join(","));
+        assert_eq!(AddressFlags(EndpointFlags(3)).to_string(), "subflow,signal");
+        assert_eq!(List(0, NOTIFY_FLAGS).to_string(), "");
+    }
+
+    #[test]
+    fn names_come_once_in_their_order() {
+        assert_eq!(names("b, a,b"), Ok(vec!["b".into(), "a".into()]));
+    }
+}

@@ -1,0 +1,328 @@
+//! The configuration: built-in defaults, the file, the command line.
+//!
+//! The command line beats `[core]` of the file, `[core]` beats the defaults, and an `[interface]`
+//! section, being the most particular, beats them all for its interfaces.
+
+pub mod flags;
+mod ini;
+mod pattern;
+mod read;
+
+use core::fmt::{self, Display};
+use std::path::PathBuf;
+
+use crate::log::Destination;
+use crate::netlink::mptcp::EndpointFlags;
+
+pub use flags::NotifyFlags;
+pub(crate) use flags::{DESTINATIONS, check_plugin, choose, endpoint_flags, names, notify_flags};
+pub use pattern::Pattern;
+pub use read::{Loaded, load, parse};
+
+use flags::{
+    AddressFlags, FAMILIES, IPV4, IPV6, LEVELS, List, NOTIFY_FLAGS, ON_EXIT, TEMPORARY, USES,
+    YES_NO, word, write_list,
+};
+
+/// Read when the command line names no file.
+pub const DEFAULT_FILE: &str = "/etc/mptcpd/mptcpd.conf";
+
+/// Everything that can be configured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    pub log: Destination,
+    pub log_level: ::log::LevelFilter,
+    /// Accepted for compatibility; plugins are compiled in.
+    pub plugin_dir: Option<PathBuf>,
+    /// The plugin that gets connections asking for none in particular.
+    pub path_manager: Option<String>,
+    /// The plugins to load, in this order; `None` is all of them.
+    pub load_plugins: Option<Vec<String>>,
+    /// The only interfaces to use; `None` is all of them.
+    pub interfaces: Option<Vec<Pattern>>,
+    /// The policy of an interface that no section matches.
+    pub default: Policy,
+    /// In the order of the file; the first match wins.
+    pub interface: Vec<InterfaceSection>,
+    pub on_exit: OnExit,
+    pub state_file: StateFile,
+    /// Seconds from one look at the kernel's endpoints to the next; 0 is never.
+    pub resync_interval: u32,
+    pub temporary_addresses: Temporary,
+    /// Connections followed at the same time.
+    pub max_connections: u32,
+    /// The kernel's limit of additional subflows; `None` lets the plugin choose.
+    pub limit_subflows: Option<u32>,
+    /// The kernel's limit of accepted ADD_ADDRs; `None` lets the plugin choose.
+    pub limit_add_addr_accepted: Option<u32>,
+    pub source_routing: SourceRouting,
+    /// Section, key and value of what is meant for plugins.
+    pub plugin_sections: Vec<(String, String, String)>,
+}
+
+/// An `[interface PATTERN]` section, with `[core]` filled in where it is silent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InterfaceSection {
+    pub pattern: Pattern,
+    pub policy: Policy,
+}
+
+/// How the addresses of an interface are used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Of the endpoints made.
+    pub flags: EndpointFlags,
+    pub notify: NotifyFlags,
+    pub usage: Use,
+    /// Lower goes first where the kernel takes no more endpoints.
+    pub priority: i8,
+    pub ipv4: bool,
+    pub ipv6: bool,
+    /// Host byte order; 0 is none.
+    pub port: u16,
+    /// Whether to keep a rule and a table for each address.
+    pub source_routing: bool,
+    /// Seconds an address must have been usable before it counts.
+    pub hold_down: u32,
+}
+
+/// Whether an interface is used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Use {
+    Yes,
+    No,
+    /// Only while no other interface has an endpoint.
+    Standby,
+}
+
+/// What becomes of our endpoints when the daemon stops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnExit {
+    Keep,
+    Remove,
+}
+
+/// Where the run state is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StateFile {
+    /// A file for each network namespace in `/run/mptcpd`.
+    Default,
+    None,
+    Path(PathBuf),
+}
+
+impl StateFile {
+    /// An empty path is none.
+    pub(crate) fn new(path: &str) -> Self {
+        if path.is_empty() {
+            Self::None
+        } else {
+            Self::Path(path.into())
+        }
+    }
+}
+
+/// Whether temporary IPv6 addresses (RFC 8981) are used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Temporary {
+    /// Only where no stable address has the same prefix.
+    Fallback,
+    Yes,
+    No,
+}
+
+/// The ranges that belong to source routing, ends included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SourceRouting {
+    pub first_table: u32,
+    pub last_table: u32,
+    pub first_priority: u32,
+    pub last_priority: u32,
+}
+
+impl Policy {
+    const DEFAULT: Self = Self {
+        flags: EndpointFlags::SUBFLOW,
+        notify: NotifyFlags::ALL,
+        usage: Use::Yes,
+        priority: 0,
+        ipv4: true,
+        ipv6: true,
+        port: 0,
+        source_routing: false,
+        hold_down: 0,
+    };
+    const UNUSED: Self = Self {
+        usage: Use::No,
+        ..Self::DEFAULT
+    };
+}
+
+impl Config {
+    /// The defaults of a program with these plugins.
+    pub fn new(plugins: &[&str]) -> Self {
+        Self {
+            log: Destination::Stderr,
+            log_level: ::log::LevelFilter::Info,
+            plugin_dir: None,
+            path_manager: plugins
+                .contains(&"addr_adv")
+                .then(|| "addr_adv".to_string()),
+            load_plugins: None,
+            interfaces: None,
+            default: Policy::DEFAULT,
+            interface: Vec::new(),
+            on_exit: OnExit::Keep,
+            state_file: StateFile::Default,
+            resync_interval: 300,
+            temporary_addresses: Temporary::Fallback,
+            max_connections: 4096,
+            limit_subflows: None,
+            limit_add_addr_accepted: None,
+            source_routing: SourceRouting {
+                first_table: 5200,
+                last_table: 5455,
+                first_priority: 5200,
+                last_priority: 5455,
+            },
+            plugin_sections: Vec::new(),
+        }
+    }
+
+    /// How to use the interface named `device`. Does not allocate.
+    pub fn policy(&self, device: &str) -> &Policy {
+        if let Some(allowed) = &self.interfaces {
+            if !allowed.iter().any(|pattern| pattern.matches(device)) {
+                return const { &Policy::UNUSED };
+            }
+        }
+        let section = self
+            .interface
+            .iter()
+            .find(|section| section.pattern.matches(device));
+        section.map_or(&self.default, |section| &section.policy)
+    }
+
+    /// What the plugin `section` was given for `key`.
+    pub fn plugin_value(&self, section: &str, key: &str) -> Option<&str> {
+        let mut all = self.plugin_sections.iter();
+        all.find(|(s, k, _)| s == section && k == key)
+            .map(|(_, _, value)| value.as_str())
+    }
+}
+
+/// The effective configuration as a file; reading it gives the same configuration.
+impl Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("[core]\n")?;
+        pair(f, "log", &word(self.log, DESTINATIONS))?;
+        pair(f, "log-level", &word(self.log_level, LEVELS))?;
+        if let Some(dir) = &self.plugin_dir {
+            pair(f, "plugin-dir", &dir.display())?;
+        }
+        if let Some(name) = &self.path_manager {
+            pair(f, "path-manager", name)?;
+        }
+        if let Some(names) = &self.load_plugins {
+            list(
+                f,
+                "load-plugins",
+                &mut names.iter().map(|name| name as &dyn Display),
+            )?;
+        }
+        if let Some(allowed) = &self.interfaces {
+            list(
+                f,
+                "interfaces",
+                &mut allowed.iter().map(|pattern| pattern as &dyn Display),
+            )?;
+        }
+        self.default.write_core(f)?;
+        pair(f, "on-exit", &word(self.on_exit, ON_EXIT))?;
+        match &self.state_file {
+            StateFile::Default => {}
+            StateFile::None => pair(f, "state-file", &"")?,
+            StateFile::Path(path) => pair(f, "state-file", &path.display())?,
+        }
+        pair(f, "resync-interval", &self.resync_interval)?;
+        pair(
+            f,
+            "temporary-addresses",
+            &word(self.temporary_addresses, TEMPORARY),
+        )?;
+        pair(f, "max-connections", &self.max_connections)?;
+        if let Some(limit) = &self.limit_subflows {
+            pair(f, "limit-subflows", limit)?;
+        }
+        if let Some(limit) = &self.limit_add_addr_accepted {
+            pair(f, "limit-add-addr-accepted", limit)?;
+        }
+        let SourceRouting {
+            first_table,
+            last_table,
+            first_priority,
+            last_priority,
+        } = self.source_routing;
+        pair(
+            f,
+            "source-routing-tables",
+            &format_args!("{first_table}-{last_table}"),
+        )?;
+        pair(
+            f,
+            "source-routing-priorities",
+            &format_args!("{first_priority}-{last_priority}"),
+        )?;
+
+        for InterfaceSection { pattern, policy } in &self.interface {
+            writeln!(f, "\n[interface {pattern}]")?;
+            policy.write_core(f)?;
+            policy.write_rest(f)?;
+        }
+
+        let mut last = "";
+        for (section, key, value) in &self.plugin_sections {
+            if section != last {
+                writeln!(f, "\n[{section}]")?;
+                last = section;
+            }
+            pair(f, key, value)?;
+        }
+        Ok(())
+    }
+}
+
+impl Policy {
+    /// The keys that `[core]` has too.
+    fn write_core(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        pair(f, "addr-flags", &AddressFlags(self.flags))?;
+        pair(f, "notify-flags", &List(self.notify.0.into(), NOTIFY_FLAGS))?;
+        pair(f, "source-routing", &word(self.source_routing, YES_NO))?;
+        pair(f, "hold-down", &self.hold_down)
+    }
+
+    fn write_rest(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        pair(f, "use", &word(self.usage, USES))?;
+        pair(f, "priority", &self.priority)?;
+        let families = if self.ipv4 { IPV4 } else { 0 } | if self.ipv6 { IPV6 } else { 0 };
+        pair(f, "families", &List(families, FAMILIES))?;
+        pair(f, "port", &self.port)
+    }
+}
+
+fn pair(f: &mut fmt::Formatter, key: &str, value: &dyn Display) -> fmt::Result {
+    writeln!(f, "{key} = {value}")
+}
+
+fn list(
+    f: &mut fmt::Formatter,
+    key: &str,
+    items: &mut dyn Iterator<Item = &dyn Display>,
+) -> fmt::Result {
+    write!(f, "{key} = ")?;
+    write_list(f, items)?;
+    f.write_str("\n")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,423 @@
+//! From a file's bytes to a configuration, or to everything that is wrong with it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::cli::Options;
+use crate::config::flags::{
+    FAMILIES, IPV4, IPV6, LEVELS, ON_EXIT, TEMPORARY, USES, YES_NO, bits, items,
+};
+use crate::config::ini::{self, Item, lines};
+use crate::config::{
+    Config, DEFAULT_FILE, DESTINATIONS, InterfaceSection, Pattern, Policy, StateFile, check_plugin,
+    choose, endpoint_flags, names, notify_flags,
+};
+use crate::netlink::mptcp::EndpointFlags;
+
+/// No honest file is larger, in bytes.
+const MAX_SIZE: usize = 64 * 1024;
+/// Keys of all plugin sections together.
+const MAX_PLUGIN_KEYS: usize = 1024;
+/// Seconds: a day.
+const MAX_SECONDS: i64 = 86_400;
+/// The rule for the main table has the priority 32766; ours must come before.
+const MAX_PRIORITY: i64 = 32_765;
+
+/// A configuration that can be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// `FILE:LINE: cause`, for what was passed over.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the file that `options` names, or the default one if there is one.
+///
+/// `plugins` are the names of those compiled in. Errors are `FILE: cause` and `FILE:LINE: cause`,
+/// all that there are.
+pub fn load(options: &Options, plugins: &[&str]) -> Result<Loaded, Vec<String>> {
+    let path = options.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+    let name = path.to_string_lossy();
+    match read(path) {
+        Ok(bytes) => parse(&name, &bytes, options, plugins),
+        Err(Unreadable::Missing) if options.config.is_none() => parse(&name, b"", options, plugins),
+        Err(Unreadable::Missing) => Err(vec![format!("{name}: no such file")]),
+        Err(Unreadable::Refused(cause)) => Err(vec![format!("{name}: {cause}")]),
+        Err(Unreadable::Failed(error)) => Err(vec![format!("{name}: {error}")]),
+    }
+}
+
+enum Unreadable {
+    Missing,
+    Refused(&'static str),
+    Failed(std::io::Error),
+}
+
+impl From<std::io::Error> for Unreadable {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::NotFound => Self::Missing,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Unreadable> {
+    // Opened without waiting, lest a FIFO hang us; judged afterwards, lest it be exchanged.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    check(&file)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_SIZE as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn check(file: &File) -> Result<(), Unreadable> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(Unreadable::Refused("not a regular file"));
+    }
+    if metadata.mode() & 0o002 != 0 {
+        return Err(Unreadable::Refused("anyone may write to it; use chmod o-w"));
+    }
+    Ok(())
+}
+
+/// Does what [`load`] does with bytes that are already there.
+pub fn parse(
+    file_name: &str,
+    bytes: &[u8],
+    options: &Options,
+    plugins: &[&str],
+) -> Result<Loaded, Vec<String>> {
+    if bytes.len() > MAX_SIZE {
+        return Err(vec![format!("{file_name}: larger than 64 KiB")]);
+    }
+    let mut reader = Reader {
+        file_name,
+        line: 0,
+        plugins,
+        config: Config::new(plugins),
+        debug: options.debug,
+        path_manager_given: options.path_manager.is_some(),
+        section: Section::None,
+        core_keys: Vec::new(),
+        interfaces: Vec::new(),
+        warnings: Vec::new(),
+        errors: Vec::new(),
+    };
+    for (line, item) in lines(bytes) {
+        reader.line = line;
+        let result = match item {
+            Ok(Item::Section(name)) => reader.enter(name),
+            Ok(Item::Pair(key, value)) => reader.pair(key, value),
+            Err(cause) => {
+                // What follows a section without a name cannot be judged.
+                if cause == ini::UNCLOSED {
+                    reader.section = Section::Ignored;
+                }
+                Err(cause.to_string())
+            }
+        };
+        if let Err(cause) = result {
+            reader.error(&cause);
+        }
+    }
+    reader.finish(options)
+}
+
+/// What the keys that follow belong to.
+#[derive(Clone, Copy)]
+enum Section<'a> {
+    None,
+    Core,
+    /// The last one of `Reader::interfaces`.
+    Interface,
+    Plugin(&'a str),
+    Ignored,
+}
+
+/// An `[interface]` section as written; the rest comes from `[core]`, which may follow it.
+struct Interface<'a> {
+    pattern: Pattern,
+    keys: Vec<&'a str>,
+    /// Its values for keys that `[core]` does not have.
+    own: Policy,
+    flags: Option<EndpointFlags>,
+    notify: Option<super::NotifyFlags>,
+    source_routing: Option<bool>,
+    hold_down: Option<u32>,
+    port_line: usize,
+}
+
+struct Reader<'a> {
+    file_name: &'a str,
+    line: usize,
+    plugins: &'a [&'a str],
+    config: Config,
+    debug: bool,
+    path_manager_given: bool,
+    section: Section<'a>,
+    core_keys: Vec<&'a str>,
+    interfaces: Vec<Interface<'a>>,
+    warnings: Vec<String>,
+    errors: Vec<String>,
+}
+
+impl<'a> Reader<'a> {
+    fn error(&mut self, cause: &str) {
+        self.errors
+            .push(format!("{}:{}: {cause}", self.file_name, self.line));
+    }
+
+    fn warn(&mut self, cause: &str) {
+        self.warnings
+            .push(format!("{}:{}: {cause}", self.file_name, self.line));
+    }
+
+    fn enter(&mut self, name: &'a str) -> Result<(), String> {
+        // Until the name proves good: what follows a bad one cannot be judged.
+        self.section = Section::Ignored;
+        let (kind, pattern) = name.split_once([' ', '\t']).unwrap_or((name, ""));
+        if name == "core" {
+            self.section = Section::Core;
+        } else if kind == "interface" {
+            let pattern = Pattern::new(pattern.trim_ascii())?;
+            if self.interfaces.iter().any(|other| other.pattern == pattern) {
+                self.warn(&format!("[{name}] again: only the first one counts"));
+            }
+            self.interfaces.push(Interface {
+                pattern,
+                keys: Vec::new(),
+                own: Policy::DEFAULT,
+                flags: None,
+                notify: None,
+                source_routing: None,
+                hold_down: None,
+                port_line: 0,
+            });
+            self.section = Section::Interface;
+        } else if self.plugins.contains(&name) {
+            self.section = Section::Plugin(name);
+        } else {
+            self.warn(&format!("unknown section [{name}]"));
+        }
+        Ok(())
+    }
+
+    fn pair(&mut self, key: &'a str, value: &'a str) -> Result<(), String> {
+        let (known, keys) = match self.section {
+            Section::None => return Err(format!("{key} comes before any [section]")),
+            Section::Ignored => return Ok(()),
+            Section::Plugin(name) => return self.plugin(name, key, value),
+            Section::Core => (self.core(key, value), &mut self.core_keys),
+            Section::Interface => match self.interfaces.last_mut() {
+                Some(interface) => {
+                    let known = interface.set(key, value, self.line);
+                    (known, &mut interface.keys)
+                }
+                None => return Ok(()),
+            },
+        };
+        if matches!(known, Ok(false)) {
+            self.warn(&format!("unknown key {key}"));
+        } else if keys.contains(&key) {
+            self.warn(&format!("{key} again: the last one counts"));
+        } else {
+            keys.push(key);
+        }
+        match known {
+            Ok(_) => Ok(()),
+            Err(cause) => Err(format!("{key}: {cause}")),
+        }
+    }
+
+    fn plugin(&mut self, section: &str, key: &str, value: &str) -> Result<(), String> {
+        let all = &mut self.config.plugin_sections;
+        if let Some((_, _, old)) = all.iter_mut().find(|(s, k, _)| s == section && k == key) {
+            *old = value.to_string();
+            self.warn(&format!("{key} again: the last one counts"));
+        } else if all.len() < MAX_PLUGIN_KEYS {
+            all.push((section.to_string(), key.to_string(), value.to_string()));
+        } else {
+            return Err("too many keys for plugins".to_string());
+        }
+        Ok(())
+    }
+
+    /// Takes a key of `[core]`; false if there is none of that name.
+    fn core(&mut self, key: &str, value: &str) -> Result<bool, String> {
+        let config = &mut self.config;
+        let default = &mut config.default;
+        let routing = &mut config.source_routing;
+        match key {
+            "log" => config.log = choose(value, DESTINATIONS)?,
+            "log-level" => config.log_level = choose(value, LEVELS)?,
+            "debug" => self.debug |= choose(value, YES_NO)?,
+            "plugin-dir" => config.plugin_dir = Some(text(value)?.into()),
+            "path-manager" => {
+                check_plugin(text(value)?, self.plugins)?;
+                config.path_manager = Some(value.to_string());
+                self.path_manager_given = true;
+            }
+            "load-plugins" => {
+                let names = names(value)?;
+                names
+                    .iter()
+                    .try_for_each(|name| check_plugin(name, self.plugins))?;
+                config.load_plugins = Some(names);
+            }
+            "interfaces" => {
+                let patterns = items(value).map(|item| Pattern::new(item?));
+                config.interfaces = Some(patterns.collect::<Result<_, _>>()?);
+            }
+            "addr-flags" => default.flags = endpoint_flags(value)?,
+            "notify-flags" => default.notify = notify_flags(value)?,
+            "source-routing" => default.source_routing = choose(value, YES_NO)?,
+            "hold-down" => default.hold_down = number(value, 0, MAX_SECONDS)? as u32,
+            "on-exit" => config.on_exit = choose(value, ON_EXIT)?,
+            "state-file" => config.state_file = StateFile::new(value),
+            "resync-interval" => config.resync_interval = number(value, 0, MAX_SECONDS)? as u32,
+            "temporary-addresses" => config.temporary_addresses = choose(value, TEMPORARY)?,
+            "max-connections" => config.max_connections = number(value, 1, 1_000_000)? as u32,
+            "limit-subflows" => config.limit_subflows = Some(number(value, 0, 255)? as u32),
+            "limit-add-addr-accepted" => {
+                config.limit_add_addr_accepted = Some(number(value, 0, 255)? as u32);
+            }
+            "source-routing-tables" => {
+                (routing.first_table, routing.last_table) = range(value, u32::MAX.into())?;
+                // default, main and local.
+                if routing.first_table <= 255 && routing.last_table >= 253 {
+                    return Err("the tables 253, 254 and 255 are the system's".to_string());
+                }
+            }
+            "source-routing-priorities" => {
+                (routing.first_priority, routing.last_priority) = range(value, MAX_PRIORITY)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn finish(mut self, options: &Options) -> Result<Loaded, Vec<String>> {
+        let config = &mut self.config;
+        overlay(&mut config.log, options.log);
+        overlay(&mut config.default.flags, options.addr_flags);
+        overlay(&mut config.default.notify, options.notify_flags);
+        overlay(&mut config.state_file, options.state_file.clone());
+        config.plugin_dir = options.plugin_dir.clone().or(config.plugin_dir.take());
+        config.path_manager = options.path_manager.clone().or(config.path_manager.take());
+        config.load_plugins = options.load_plugins.clone().or(config.load_plugins.take());
+        if self.debug {
+            config.log_level = ::log::LevelFilter::Debug;
+        }
+        // As in the C daemon, the best of the loaded plugins then takes its place.
+        if let (Some(name), Some(loaded)) = (&config.path_manager, &config.load_plugins) {
+            if !loaded.contains(name) {
+                if self.path_manager_given {
+                    let warning = format!("path-manager {name} is not among load-plugins");
+                    self.warnings.push(warning);
+                }
+                config.path_manager = None;
+            }
+        }
+        for interface in core::mem::take(&mut self.interfaces) {
+            let policy = interface.policy(&self.config.default);
+            if policy.port != 0 && !policy.flags.contains(EndpointFlags::SIGNAL) {
+                self.line = interface.port_line;
+                self.error("port: addr-flags of the interface must include signal");
+            }
+            self.config.interface.push(InterfaceSection {
+                pattern: interface.pattern,
+                policy,
+            });
+        }
+        if !self.errors.is_empty() {
+            return Err(self.errors);
+        }
+        Ok(Loaded {
+            config: self.config,
+            warnings: self.warnings,
+        })
+    }
+}
+
+impl Interface<'_> {
+    /// Takes a key of `[interface]`; false if there is none of that name.
+    fn set(&mut self, key: &str, value: &str, line: usize) -> Result<bool, String> {
+        let own = &mut self.own;
+        match key {
+            "addr-flags" => {
+                let flags = endpoint_flags(value);
+                // Bad ones get no second complaint, about the port.
+                self.flags = Some(*flags.as_ref().unwrap_or(&EndpointFlags::SIGNAL));
+                flags?;
+            }
+            "notify-flags" => self.notify = Some(notify_flags(value)?),
+            "source-routing" => self.source_routing = Some(choose(value, YES_NO)?),
+            "hold-down" => self.hold_down = Some(number(value, 0, MAX_SECONDS)? as u32),
+            "use" => own.usage = choose(value, USES)?,
+            "priority" => own.priority = number(value, i8::MIN.into(), i8::MAX.into())? as i8,
+            "families" => {
+                let families = bits(value, FAMILIES)?;
+                own.ipv4 = families & IPV4 != 0;
+                own.ipv6 = families & IPV6 != 0;
+            }
+            "port" => {
+                own.port = number(value, 0, u16::MAX.into())? as u16;
+                self.port_line = line;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn policy(&self, default: &Policy) -> Policy {
+        Policy {
+            flags: self.flags.unwrap_or(default.flags),
+            notify: self.notify.unwrap_or(default.notify),
+            source_routing: self.source_routing.unwrap_or(default.source_routing),
+            hold_down: self.hold_down.unwrap_or(default.hold_down),
+            ..self.own
+        }
+    }
+}
+
+fn overlay<T>(value: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *value = given;
+    }
+}
+
+fn text(value: &str) -> Result<&str, String> {
+    if value.is_empty() {
+        Err("empty value".to_string())
+    } else {
+        Ok(value)
+    }
+}
+
+/// A whole number from `first` to `last`.
+fn number(value: &str, first: i64, last: i64) -> Result<i64, String> {
+    match value.parse() {
+        Ok(number) if first <= number && number <= last => Ok(number),
+        _ => Err(format!(
+            "\"{value}\" is not a whole number from {first} to {last}"
+        )),
+    }
+}
+
+/// `FIRST-LAST`, or one number for both, from 1 to `limit`.
+fn range(value: &str, limit: i64) -> Result<(u32, u32), String> {
+    let (first, last) = value.split_once('-').unwrap_or((value, value));
+    let first = number(first.trim_ascii(), 1, limit)?;
+    let last = number(last.trim_ascii(), 1, limit)?;
+    if first > last {
+        return Err(format!("\"{value}\" runs backwards"));
+    }
+    Ok((first as u32, last as u32))
+}

@@ -1,0 +1,603 @@
+use super::*;
+use crate::cli::Options;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+const PLUGINS: &[&str] = &["addr_adv", "sspi"];
+
+fn with(options: &Options, text: &str) -> Result<Loaded, Vec<String>> {
+    parse("f", text.as_bytes(), options, PLUGINS)
+}
+
+fn read(text: &str) -> Result<Loaded, Vec<String>> {
+    with(&Options::default(), text)
+}
+
+/// The configuration of a file without a word to say about it.
+fn config(text: &str) -> Config {
+    let loaded = read(text).unwrap();
+    assert_eq!(loaded.warnings, [""; 0], "{text}");
+    loaded.config
+}
+
+fn errors(text: &str) -> Vec<String> {
+    read(text).expect_err(text)
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    read(text).unwrap().warnings
+}
+
+fn flags(text: &str) -> EndpointFlags {
+    endpoint_flags(text).unwrap()
+}
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    let config = config("");
+    assert_eq!(config, Config::new(PLUGINS));
+    assert_eq!(config.path_manager.as_deref(), Some("addr_adv"));
+    assert_eq!(config.default.flags, EndpointFlags::SUBFLOW);
+    assert_eq!(config.default.notify, NotifyFlags::ALL);
+    assert_eq!(
+        (config.resync_interval, config.max_connections),
+        (300, 4096)
+    );
+}
+
+#[test]
+fn without_addr_adv_there_is_no_default_path_manager() {
+    let loaded = parse("f", b"", &Options::default(), &["sspi"]).unwrap();
+    assert_eq!(loaded.config.path_manager, None);
+}
+
+/// Every key, none with its default.
+const EVERYTHING: &str = "\
+[core]
+log = syslog
+log-level = warn
+plugin-dir = /usr/lib/mptcpd
+path-manager = sspi
+load-plugins = sspi, addr_adv
+interfaces = wan*, eth[!0]
+addr-flags = subflow, backup
+notify-flags = existing
+source-routing = yes
+hold-down = 5
+on-exit = remove
+state-file = /tmp/state
+resync-interval = 0
+temporary-addresses = no
+max-connections = 100
+limit-subflows = 3
+limit-add-addr-accepted = 0
+source-routing-tables = 1000 - 1100
+source-routing-priorities = 7
+
+[interface wan6]
+addr-flags = signal,laminar
+notify-flags =
+source-routing = no
+hold-down = 0
+use = standby
+priority = -128
+families = ipv6
+port = 65535
+
+[interface *]
+use = no
+
+[sspi]
+key with blanks = a = b # c
+empty =
+[addr_adv]
+x = 1
+[sspi]
+y = 2
+";
+
+#[test]
+fn every_key_reaches_its_field() {
+    let default = Policy {
+        flags: flags("subflow,backup"),
+        notify: NotifyFlags::EXISTING,
+        source_routing: true,
+        hold_down: 5,
+        ..Policy::DEFAULT
+    };
+    let wan6 = Policy {
+        flags: flags("signal,laminar"),
+        notify: NotifyFlags(0),
+        usage: Use::Standby,
+        priority: -128,
+        ipv4: false,
+        ipv6: true,
+        port: 65535,
+        source_routing: false,
+        hold_down: 0,
+    };
+    let section = |pattern, policy| InterfaceSection {
+        pattern: Pattern::new(pattern).unwrap(),
+        policy,
+    };
+    let entry = |section: &str, key: &str, value: &str| (section.into(), key.into(), value.into());
+    let expected = Config {
+        log: Destination::Syslog,
+        log_level: ::log::LevelFilter::Warn,
+        plugin_dir: Some("/usr/lib/mptcpd".into()),
+        path_manager: Some("sspi".into()),
+        load_plugins: Some(vec!["sspi".into(), "addr_adv".into()]),
+        interfaces: Some(vec![
+            Pattern::new("wan*").unwrap(),
+            Pattern::new("eth[!0]").unwrap(),
+        ]),
+        default,
+        interface: vec![
+            section("wan6", wan6),
+            section(
+                "*",
+                Policy {
+                    usage: Use::No,
+                    ..default
+                },
+            ),
+        ],
+        on_exit: OnExit::Remove,
+        state_file: StateFile::Path("/tmp/state".into()),
+        resync_interval: 0,
+        temporary_addresses: Temporary::No,
+        max_connections: 100,
+        limit_subflows: Some(3),
+        limit_add_addr_accepted: Some(0),
+        source_routing: SourceRouting {
+            first_table: 1000,
+            last_table: 1100,
+            first_priority: 7,
+            last_priority: 7,
+        },
+        plugin_sections: vec![
+            entry("sspi", "key with blanks", "a = b # c"),
+            entry("sspi", "empty", ""),
+            entry("addr_adv", "x", "1"),
+            entry("sspi", "y", "2"),
+        ],
+    };
+    let config = config(EVERYTHING);
+    assert_eq!(config, expected);
+    assert_eq!(config.plugin_value("sspi", "y"), Some("2"));
+    assert_eq!(config.plugin_value("sspi", "empty"), Some(""));
+    assert_eq!(config.plugin_value("sspi", "x"), None);
+}
+
+#[test]
+fn what_is_shown_reads_back_the_same() {
+    for text in [
+        "",
+        EVERYTHING,
+        "[core]\naddr-flags=\nnotify-flags=\nload-plugins=\ninterfaces=\nstate-file=\ndebug=yes",
+        "[core]\nload-plugins = sspi",
+        "[core]\ntemporary-addresses = yes\nlog = null\n[interface a]\nfamilies =",
+        "[core]\nlog = journal\n[interface ?[a-z]*]\npriority = 127\nport = 0",
+    ] {
+        let config = config(text);
+        let shown = config.to_string();
+        let again = read(&shown).unwrap();
+        assert_eq!((again.config, again.warnings), (config, vec![]), "{shown}");
+    }
+}
+
+#[test]
+fn line_ends_and_blanks_do_not_matter() {
+    let dos = EVERYTHING
+        .lines()
+        .map(|line| format!(" {} \t\r\n", line.replacen(" =", "\t =\t ", 1)))
+        .collect::<String>();
+    assert_eq!(config(&dos), config(EVERYTHING));
+}
+
+#[test]
+fn empty_lists_mean_none() {
+    let config =
+        config("[core]\naddr-flags=\nnotify-flags =\nload-plugins=\ninterfaces =\nstate-file=");
+    assert_eq!(config.default.flags, EndpointFlags(0));
+    assert_eq!(config.default.notify, NotifyFlags(0));
+    assert_eq!(config.load_plugins, Some(vec![]));
+    assert_eq!(config.path_manager, None);
+    assert_eq!(config.interfaces, Some(vec![]));
+    assert_eq!(config.state_file, StateFile::None);
+    assert_eq!(config.policy("eth0").usage, Use::No);
+}
+
+#[test]
+fn the_command_line_beats_core_and_an_interface_both() {
+    let options = Options {
+        log: Some(Destination::Null),
+        plugin_dir: Some("/cli".into()),
+        path_manager: Some("addr_adv".into()),
+        addr_flags: Some(EndpointFlags(0)),
+        notify_flags: Some(NotifyFlags::CHECK_ROUTE),
+        load_plugins: Some(vec!["addr_adv".into()]),
+        state_file: Some(StateFile::None),
+        debug: true,
+        config: None,
+    };
+    let Loaded { config, warnings } = with(&options, EVERYTHING).unwrap();
+    assert_eq!(warnings, [""; 0]);
+    assert_eq!(config.log, Destination::Null);
+    assert_eq!(config.log_level, ::log::LevelFilter::Debug);
+    assert_eq!(config.plugin_dir, Some("/cli".into()));
+    assert_eq!(config.path_manager.as_deref(), Some("addr_adv"));
+    assert_eq!(config.load_plugins, Some(vec!["addr_adv".into()]));
+    assert_eq!(config.state_file, StateFile::None);
+    assert_eq!(config.default.flags, EndpointFlags(0));
+    assert_eq!(config.default.notify, NotifyFlags::CHECK_ROUTE);
+    // wan6 has flags of its own, the other section has not.
+    assert_eq!(config.policy("wan6").flags, flags("signal,laminar"));
+    assert_eq!(config.policy("wan6").notify, NotifyFlags(0));
+    assert_eq!(config.policy("wan4").flags, EndpointFlags(0));
+    assert_eq!(config.policy("wan4").notify, NotifyFlags::CHECK_ROUTE);
+}
+
+#[test]
+fn debug_beats_the_level() {
+    let level = |text: &str| config(text).log_level;
+    assert_eq!(
+        level("[core]\ndebug = yes\nlog-level = error"),
+        ::log::LevelFilter::Debug
+    );
+    assert_eq!(
+        level("[core]\ndebug = no\nlog-level = error"),
+        ::log::LevelFilter::Error
+    );
+}
+
+#[test]
+fn the_first_matching_section_counts_and_core_may_follow() {
+    let config = config(
+        "[interface eth0]\nuse = standby\n[interface eth*]\nuse = no\n[core]\naddr-flags = backup",
+    );
+    assert_eq!(config.policy("eth0").usage, Use::Standby);
+    assert_eq!(config.policy("eth1").usage, Use::No);
+    assert_eq!(config.policy("wan").usage, Use::Yes);
+    assert_eq!(config.policy("eth0").flags, EndpointFlags::BACKUP);
+}
+
+#[test]
+fn the_allow_list_beats_a_section() {
+    let config = config("[core]\ninterfaces = eth*\n[interface *]\nuse = standby");
+    assert_eq!(config.policy("eth0").usage, Use::Standby);
+    assert_eq!(config.policy("wan").usage, Use::No);
+}
+
+#[test]
+fn a_port_needs_signal_wherever_the_flags_come_from() {
+    let text = "[interface a]\n\nport = 80";
+    let expected = ["f:3: port: addr-flags of the interface must include signal"];
+    assert_eq!(errors(text), expected);
+    assert_eq!(errors(&format!("{text}\naddr-flags = subflow")), expected);
+    assert_eq!(
+        config(&format!("{text}\naddr-flags = signal"))
+            .policy("a")
+            .port,
+        80
+    );
+    assert_eq!(
+        config(&format!("{text}\n[core]\naddr-flags = signal"))
+            .policy("a")
+            .port,
+        80
+    );
+    let options = |flags| Options {
+        addr_flags: Some(flags),
+        ..Options::default()
+    };
+    assert!(with(&options(EndpointFlags::SIGNAL), text).is_ok());
+    let signal = format!("{text}\n[core]\naddr-flags = signal");
+    assert_eq!(
+        with(&options(EndpointFlags::SUBFLOW), &signal).unwrap_err(),
+        expected
+    );
+}
+
+#[test]
+fn all_that_is_wrong_is_told_in_one_run() {
+    let text = "x = 1\n[core]\nlog = file\nhold-down = -1\nlog = null\n[core\n= 2\n[interface [a]\n\
+                use = maybe\n[interface b]\nuse = maybe\nport = 5\naddr-flags = signal,x\nword\n\
+                [core]\naddr-flags = signal,fullmesh\npath-manager = foo\nload-plugins = a b";
+    assert_eq!(
+        errors(text),
+        [
+            "f:1: x comes before any [section]",
+            "f:3: log: \"file\" is none of stderr, syslog, journal, null",
+            "f:4: hold-down: \"-1\" is not a whole number from 0 to 86400",
+            "f:6: section without ] at the end of the line",
+            "f:7: no key before =",
+            "f:8: pattern with [ but without ]",
+            "f:11: use: \"maybe\" is none of yes, no, standby",
+            "f:13: addr-flags: \"x\" is none of subflow, signal, backup, fullmesh, laminar",
+            "f:14: neither [section] nor key = value",
+            "f:16: addr-flags: signal and fullmesh exclude each other",
+            "f:17: path-manager: \"foo\" is none of addr_adv, sspi",
+            "f:18: load-plugins: \"a b\" is none of addr_adv, sspi",
+        ]
+    );
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    for (section, lines) in [
+        (
+            "[core]",
+            &[
+                "log =",
+                "log-level = trace",
+                "debug = 1",
+                "plugin-dir =",
+                "path-manager =",
+                "interfaces = a,,b",
+                "interfaces = a b",
+                "source-routing =",
+                "on-exit = stop",
+                "resync-interval = 86401",
+                "resync-interval = 1.5",
+                "temporary-addresses = never",
+                "max-connections = 0",
+                "max-connections = 1000001",
+                "limit-subflows = 256",
+                "limit-add-addr-accepted = x",
+                "source-routing-tables =",
+                "source-routing-tables = 0-9",
+                "source-routing-tables = 9-8",
+                "source-routing-tables = 200-300",
+                "source-routing-tables = 254",
+                "source-routing-tables = 1-4294967296",
+                "source-routing-priorities = 1-32766",
+                "source-routing-priorities = 1-2-3",
+                "hold-down = 99999999999999999999",
+            ][..],
+        ),
+        (
+            "[interface a]",
+            &[
+                "addr-flags = x",
+                "notify-flags = x",
+                "source-routing = x",
+                "hold-down = x",
+                "priority = -129",
+                "priority = 128",
+                "priority =",
+                "families = inet",
+                "port = 65536",
+                "port = http",
+            ],
+        ),
+    ] {
+        for line in lines {
+            let found = errors(&format!("{section}\n{line}"));
+            assert_eq!(found.len(), 1, "{line}: {found:?}");
+            assert!(
+                found.iter().all(|error| error.starts_with("f:2: ")),
+                "{found:?}"
+            );
+        }
+    }
+    config("[core]\nsource-routing-tables = 256-4294967295\nsource-routing-priorities = 1-32765");
+}
+
+#[test]
+fn what_is_unknown_or_repeated_is_a_warning() {
+    assert_eq!(
+        warnings(
+            "[core]\nfoo = 1\n[bar]\nbaz = 1\nbaz = 1\n[core]\nhold-down = 1\nhold-down = 2\n\
+             [interface a]\nlog = null\nuse = no\nuse = yes\n[interface a]\nuse = no\n\
+             [sspi]\nx = 1\nx = 2\n[interfaces]"
+        ),
+        [
+            "f:2: unknown key foo",
+            "f:3: unknown section [bar]",
+            "f:8: hold-down again: the last one counts",
+            "f:10: unknown key log",
+            "f:12: use again: the last one counts",
+            "f:13: [interface a] again: only the first one counts",
+            "f:17: x again: the last one counts",
+            "f:18: unknown section [interfaces]",
+        ]
+    );
+    let loaded = read("[core]\nhold-down = 1\n[core]\nhold-down = 2\n[sspi]\nx=1\nx=2").unwrap();
+    assert_eq!(loaded.config.default.hold_down, 2);
+    assert_eq!(loaded.config.plugin_value("sspi", "x"), Some("2"));
+}
+
+#[test]
+fn a_path_manager_that_is_not_loaded_gives_way() {
+    let loaded = read("[core]\npath-manager = addr_adv\nload-plugins = sspi").unwrap();
+    assert_eq!(
+        loaded.warnings,
+        ["path-manager addr_adv is not among load-plugins"]
+    );
+    assert_eq!(loaded.config.path_manager, None);
+    assert_eq!(config("[core]\nload-plugins = sspi").path_manager, None);
+}
+
+#[test]
+fn bytes_that_are_no_text_are_errors_with_their_lines() {
+    let found = parse(
+        "f",
+        b"[core]\nlog = \xff\n\0\nlog = x",
+        &Options::default(),
+        PLUGINS,
+    );
+    let found = found.unwrap_err();
+    assert_eq!(found.len(), 3);
+    assert_eq!(found[..2], ["f:2: not UTF-8", "f:3: control character"]);
+}
+
+#[test]
+fn size_is_bounded() {
+    let comment = |size| vec![b'#'; size];
+    let options = Options::default();
+    assert!(parse("f", &comment(64 * 1024), &options, PLUGINS).is_ok());
+    let found = parse("f", &comment(64 * 1024 + 1), &options, PLUGINS);
+    assert_eq!(found, Err(vec!["f: larger than 64 KiB".into()]));
+    let keys: String = (0..1025).map(|n| format!("{n}=\n")).collect();
+    assert_eq!(
+        errors(&format!("[sspi]\n{keys}")),
+        ["f:1026: too many keys for plugins"]
+    );
+}
+
+/// A path for one test, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("mptcpd-{}-{name}", std::process::id()));
+        let _ = fs::remove_file(&path);
+        Self(path)
+    }
+
+    fn file(name: &str, text: &[u8], mode: u32) -> Self {
+        let this = Self::new(name);
+        fs::write(&this.0, text).unwrap();
+        fs::set_permissions(&this.0, Permissions::from_mode(mode)).unwrap();
+        this
+    }
+
+    fn errors(&self) -> Vec<String> {
+        load_from(&self.0).unwrap_err()
+    }
+
+    fn error(&self, cause: &str) -> Vec<String> {
+        vec![format!("{}: {cause}", self.0.display())]
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn load_from(path: &Path) -> Result<Loaded, Vec<String>> {
+    load(
+        &Options {
+            config: Some(path.into()),
+            ..Options::default()
+        },
+        PLUGINS,
+    )
+}
+
+#[test]
+fn a_good_file_is_read_also_through_a_link() {
+    let file = Scratch::file("good", EVERYTHING.as_bytes(), 0o664);
+    assert_eq!(load_from(&file.0).unwrap().config, config(EVERYTHING));
+    let link = Scratch::new("link");
+    std::os::unix::fs::symlink(&file.0, &link.0).unwrap();
+    assert_eq!(load_from(&link.0).unwrap().config, config(EVERYTHING));
+}
+
+#[test]
+fn a_missing_file_is_an_error_only_if_it_was_named() {
+    let file = Scratch::new("missing");
+    assert_eq!(file.errors(), file.error("no such file"));
+    // Machines that run the tests have no configuration installed, or a good one.
+    assert!(load(&Options::default(), PLUGINS).is_ok());
+}
+
+#[test]
+fn a_file_that_anyone_may_write_to_is_refused() {
+    for mode in [0o666, 0o602, 0o777] {
+        let file = Scratch::file("writable", b"", mode);
+        assert_eq!(
+            file.errors(),
+            file.error("anyone may write to it; use chmod o-w")
+        );
+    }
+}
+
+#[test]
+fn what_is_no_file_is_refused_without_waiting() {
+    let fifo = Scratch::new("fifo");
+    nix::unistd::mkfifo(&fifo.0, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert_eq!(fifo.errors(), fifo.error("not a regular file"));
+    for path in ["/dev/null", "/"] {
+        let expected = [format!("{path}: not a regular file")];
+        assert_eq!(load_from(Path::new(path)).unwrap_err(), expected);
+    }
+    let found = load_from(Path::new("/dev/null/x")).unwrap_err();
+    assert!(
+        found
+            .iter()
+            .all(|error| error.starts_with("/dev/null/x: Not a directory"))
+    );
+}
+
+#[test]
+fn a_large_file_is_refused() {
+    let file = Scratch::file("large", &vec![b'\n'; 200_000], 0o600);
+    assert_eq!(file.errors(), file.error("larger than 64 KiB"));
+}
+
+#[test]
+fn the_shipped_file_is_the_defaults_and_shows_every_key() {
+    let shipped = include_str!("../../etc/mptcpd.conf");
+    assert_eq!(config(shipped), Config::new(PLUGINS));
+
+    // What is commented out has to be right as well, and complete.
+    let bare = |line: &str| {
+        line.strip_prefix('#')
+            .filter(|l| !l.starts_with(' '))
+            .map(String::from)
+    };
+    let enabled: Vec<String> = shipped
+        .lines()
+        .map(|line| bare(line).unwrap_or(line.to_string()))
+        .collect();
+    let enabled = config(&enabled.join("\n"));
+    for key in EVERYTHING.lines().take_while(|line| *line != "[sspi]") {
+        if let Some((key, _)) = key.split_once(" =") {
+            let shown = |line: &str| {
+                line.trim_start_matches('#')
+                    .starts_with(&format!("{key} ="))
+            };
+            assert!(shipped.lines().any(shown), "{key}");
+        }
+    }
+    // Its [core] lines state the defaults, but for the keys whose default is to be absent.
+    let defaults = Config {
+        plugin_dir: enabled.plugin_dir.clone(),
+        load_plugins: enabled.load_plugins.clone(),
+        interfaces: enabled.interfaces.clone(),
+        interface: enabled.interface.clone(),
+        state_file: enabled.state_file.clone(),
+        limit_subflows: enabled.limit_subflows,
+        limit_add_addr_accepted: enabled.limit_add_addr_accepted,
+        plugin_sections: enabled.plugin_sections.clone(),
+        ..Config::new(PLUGINS)
+    };
+    assert_eq!(enabled, defaults);
+    assert!(!enabled.interface.is_empty());
+}
+
+mod any {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn bytes_never_panic_and_good_ones_read_back(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            lines in prop::collection::vec(
+                prop::sample::select(EVERYTHING.lines().collect::<Vec<_>>()), 0..40),
+        ) {
+            let _ = parse("f", &bytes, &Options::default(), PLUGINS);
+            let text = format!("[core]\n{}", lines.join("\n"));
+            if let Ok(loaded) = read(&text) {
+                let again = read(&loaded.config.to_string()).unwrap();
+                prop_assert_eq!(again.config, loaded.config);
+            }
+        }
+    }
+}

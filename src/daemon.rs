@@ -1,0 +1,816 @@
+//! The loop: sockets and signals on one side, the engine on the other.
+//!
+//! One `poll(2)` waits for everything. What has arrived is read whole and handed to the engine,
+//! the engine decides, and its commands are sent. Commands for the path manager go out several
+//! to a datagram and without asking for acknowledgements: the kernel carries them out within
+//! `send(2)` and reports failures unasked, so that silence by the next look means success.
+
+use std::io;
+
+use crate::cli::Options;
+use crate::config::{self, Config, StateFile as StatePath};
+use crate::engine::{Command, Engine, Incomplete, Input, Source};
+use crate::log;
+use crate::netlink::attribute::Builder;
+use crate::netlink::generic::{self, Controller};
+use crate::netlink::message::{Message, Messages};
+use crate::netlink::{mptcp, route};
+use crate::network::Part;
+use crate::plugin::{CommandId, Entry, Failure, Reply, Request};
+use crate::routing::Change;
+use crate::state::{Identity, Unusable};
+use crate::sys;
+use crate::sys::listener::Listeners;
+use crate::sys::netlink::{Batch, Received, Socket};
+use crate::sys::signal::{Signals, Wish};
+use crate::sys::state_file::{self, StateFile};
+use crate::sys::sysctl::{self, PathManager};
+use crate::time::{Instant, Span, earliest};
+
+/// What the loop waits for, as bits of [`sys::wait`]'s answer.
+const NETWORK: u32 = 1;
+const COMMANDS: u32 = 1 << 1;
+const EVENTS: u32 = 1 << 2;
+const SIGNALS: u32 = 1 << 3;
+
+/// The groups of rtnetlink that tell of routes and rules.
+const ROUTING_GROUPS: [u32; 4] = [
+    route::GROUP_IPV4_ROUTE,
+    route::GROUP_IPV4_RULE,
+    route::GROUP_IPV6_ROUTE,
+    route::GROUP_IPV6_RULE,
+];
+/// Asked of the kernel for events; it reserves nothing until they come.
+const EVENT_BUFFER: i32 = 8 << 20;
+/// Dumps come in pieces of up to this size.
+const DUMP_BUFFER: usize = 32 << 10;
+/// The number of everything that is not a request of the engine's.
+const UNNUMBERED: u32 = 0;
+/// After this long without the kernel's path manager, say so.
+const PATIENCE: Span = Span::seconds(10);
+
+/// The path manager's generic-netlink family.
+#[derive(Clone, Copy)]
+struct Family {
+    id: u16,
+    events: Option<u32>,
+}
+
+pub struct Daemon {
+    engine: Engine,
+    options: Options,
+    names: Vec<&'static str>,
+    /// rtnetlink events.
+    network: Socket,
+    /// rtnetlink requests.
+    requests: Socket,
+    /// Commands for the path manager, and their answers.
+    commands: Socket,
+    /// Events of connections and of nlctrl.
+    events: Socket,
+    signals: Signals,
+    listeners: Listeners,
+    state: Option<StateFile>,
+    family: Option<Family>,
+    patience: Option<Instant>,
+    /// Joined the groups of routes and rules.
+    hears_routes: bool,
+    /// Joined the group of connection events.
+    hears_connections: bool,
+    /// The last command sent whose failure could still be reported.
+    unanswered: Option<CommandId>,
+    io: Buffers,
+}
+
+/// Room for bytes on their way.
+struct Buffers {
+    batch: Batch,
+    dump: Vec<u8>,
+    out: [u8; 4096],
+    network_lost: bool,
+    events_lost: bool,
+}
+
+impl Daemon {
+    /// Opens everything and takes back the state of an earlier run. The error is for the user.
+    pub fn start(
+        options: Options,
+        config: Config,
+        entries: &[&'static Entry],
+        names: Vec<&'static str>,
+        signals: Signals,
+    ) -> Result<Self, String> {
+        let open = |protocol| {
+            Socket::open(protocol).map_err(|error| format!("cannot open a netlink socket: {error}"))
+        };
+        let network = open(libc::NETLINK_ROUTE)?;
+        network.set_receive_buffer(EVENT_BUFFER);
+        let filter = network.attach_filter(&route::ROUTE_FILTER);
+        if let Err(error) = filter {
+            ::log::debug!("cannot filter route events: {error}");
+        }
+        for group in [
+            route::GROUP_LINK,
+            route::GROUP_IPV4_ADDRESS,
+            route::GROUP_IPV6_ADDRESS,
+        ] {
+            network
+                .join(group)
+                .map_err(|error| format!("cannot watch the network: {error}"))?;
+        }
+        let events = open(libc::NETLINK_GENERIC)?;
+        events.set_receive_buffer(EVENT_BUFFER);
+        if let Err(error) = events.join(generic::CONTROLLER_GROUP) {
+            ::log::debug!("cannot watch for the path manager to appear: {error}");
+        }
+        let cookie = sys::namespace_cookie(network.fd());
+        let identity = Identity {
+            boot_id: sysctl::boot_id(),
+            namespace: cookie.unwrap_or_else(sysctl::namespace_inode),
+        };
+        let state = open_state(&config, identity);
+        let now = log::now();
+        let mut daemon = Self {
+            engine: Engine::new(now, config, entries),
+            options,
+            names,
+            network,
+            requests: open(libc::NETLINK_ROUTE)?,
+            commands: open(libc::NETLINK_GENERIC)?,
+            events,
+            signals,
+            listeners: Listeners::default(),
+            state,
+            family: None,
+            patience: None,
+            hears_routes: false,
+            hears_connections: false,
+            unanswered: None,
+            io: Buffers {
+                batch: Batch::default(),
+                dump: vec![0; DUMP_BUFFER],
+                out: [0; 4096],
+                network_lost: false,
+                events_lost: false,
+            },
+        };
+        daemon.restore();
+        daemon.join_groups();
+        daemon.find_family(now);
+        Ok(daemon)
+    }
+
+    fn restore(&mut self) {
+        let Self {
+            state: Some(file),
+            engine,
+            ..
+        } = self
+        else {
+            return;
+        };
+        match file.load(&mut |endpoint| engine.remember(endpoint)) {
+            Ok(state) => engine.restore(&state),
+            Err(Unusable::Empty) => {}
+            Err(Unusable::Damaged) => ::log::warn!("the state file is damaged and is not used"),
+            Err(Unusable::Foreign) => {
+                ::log::info!("the state file is of another boot or network namespace: not used");
+            }
+        }
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Says if the namespace's path manager does not suit the plugin in charge.
+    pub fn check_path_manager(&self) {
+        let Some(name) = self.engine.plugin_names().next() else {
+            return;
+        };
+        match (sysctl::path_manager(), self.engine.wants_connections()) {
+            (Some(PathManager::Userspace), false) => ::log::warn!(
+                "net.mptcp.pm_type is 1, so that new connections take no notice of the endpoints \
+                 of plugin {name}: set it to 0"
+            ),
+            (Some(PathManager::Kernel), true) => ::log::warn!(
+                "net.mptcp.pm_type is 0, so that the kernel manages new connections and plugin \
+                 {name} does not: set it to 1"
+            ),
+            (None, true) => {
+                ::log::warn!("this kernel cannot leave connections to plugin {name}");
+            }
+            _ => {}
+        }
+    }
+
+    /// Runs until a signal asks to stop.
+    pub fn run(&mut self) -> io::Result<()> {
+        loop {
+            self.settle();
+            let now = log::now();
+            let fds = [
+                self.network.fd(),
+                self.commands.fd(),
+                self.events.fd(),
+                self.signals.fd(),
+            ];
+            let ready = sys::wait(fds, self.timeout(now))?;
+            self.listeners.turn_away();
+            let now = log::now();
+            self.answers(now, ready & COMMANDS != 0);
+            if ready & NETWORK != 0 {
+                self.read_network(now);
+            }
+            if ready & EVENTS != 0 {
+                self.read_events(now);
+            }
+            if ready & SIGNALS != 0 && self.read_signals(now) {
+                self.stop();
+                return Ok(());
+            }
+            log::flush(now);
+        }
+    }
+
+    /// Milliseconds to wait at most; `None` is for ever.
+    fn timeout(&mut self, now: Instant) -> Option<u64> {
+        if self.engine.has_commands() || (self.unanswered.is_some() && self.engine.awaits()) {
+            return Some(0);
+        }
+        let mut deadline = earliest(self.engine.deadline(), log::flush_at());
+        if let Some(at) = self.patience {
+            if at <= now {
+                self.patience = None;
+                ::log::warn!("the kernel's MPTCP path manager is not there; waiting for it");
+            } else {
+                deadline = earliest(deadline, Some(at));
+            }
+        }
+        deadline.map(|at| at.0.saturating_sub(now.0))
+    }
+
+    /// Lets the engine act and sends what it says, until it has no more to say or a command has
+    /// been sent that blocks: the news come first then.
+    fn settle(&mut self) {
+        loop {
+            let now = log::now();
+            self.engine.settle(now);
+            let mut sent = false;
+            while let Some(command) = self.engine.poll_command(now) {
+                sent = true;
+                if self.carry_out(now, command) {
+                    return;
+                }
+            }
+            if !sent {
+                return;
+            }
+        }
+    }
+
+    /// Answers whether the command was one that blocks.
+    fn carry_out(&mut self, now: Instant, command: Command) -> bool {
+        match command {
+            Command::Dump(part) => self.dump(now, part),
+            Command::Look => {
+                let result = self.ask(now, UNNUMBERED, &mptcp::Command::DumpEndpoints);
+                self.engine.handle(now, Input::Looked(result));
+            }
+            Command::GetLimits => {
+                if let Err(incomplete) = self.ask(now, UNNUMBERED, &mptcp::Command::GetLimits) {
+                    self.engine.handle(now, Input::Looked(Err(incomplete)));
+                }
+            }
+            Command::Request(number, Request::Kernel(command)) => {
+                return self.kernel(now, number, command);
+            }
+            Command::Request(number, Request::Route(change)) => self.route(now, number, &change),
+            Command::Request(number, request) => self.listener(now, number, request),
+        }
+        false
+    }
+
+    /// Sends a command, and those that may go with it, to the path manager.
+    fn kernel(&mut self, now: Instant, number: CommandId, command: mptcp::Command) -> bool {
+        if command.asks() {
+            let result = self.ask(now, number, &command);
+            match result {
+                Ok(()) => self.engine.handle(now, Input::Done(number)),
+                Err(Incomplete::Interrupted) => self.fail(now, number, libc::EINTR, ""),
+                Err(Incomplete::Refused(_)) => {}
+            }
+            return false;
+        }
+        let Some(family) = self.family else {
+            self.fail(now, number, libc::EAGAIN, "the path manager is not there");
+            return false;
+        };
+        self.save();
+        let mut blocks = matches!(command, mptcp::Command::DeleteEndpoint(_));
+        let mut last = number;
+        let mut out = Builder::new(&mut self.io.out);
+        let mut encoded = command.encode(&mut out, family.id, number);
+        while encoded.is_ok() && !blocks && out.bytes().len() < 2048 {
+            let Some((number, command)) = self.engine.poll_kernel_command() else {
+                break;
+            };
+            encoded = command.encode(&mut out, family.id, number);
+            blocks = matches!(command, mptcp::Command::DeleteEndpoint(_));
+            last = number;
+        }
+        self.unanswered = Some(last);
+        if let Err(error) = self.commands.send(out.bytes()) {
+            ::log::warn!("cannot send commands to the kernel: {error}");
+        }
+        blocks
+    }
+
+    fn fail(&mut self, now: Instant, number: CommandId, errno: i32, message: &str) {
+        self.engine
+            .handle(now, Input::Failed(number, Failure { errno, message }));
+    }
+
+    /// Reads what the kernel says to the commands sent so far; all else went well.
+    fn answers(&mut self, now: Instant, ready: bool) {
+        let Some(last) = self.unanswered.take() else {
+            return;
+        };
+        if ready {
+            let Self {
+                commands,
+                io,
+                engine,
+                ..
+            } = self;
+            loop {
+                match commands.receive(&mut io.dump) {
+                    Ok(Some(Received::Datagram(datagram))) => {
+                        for message in Messages::new(datagram).flatten() {
+                            refusal(engine, now, &message);
+                        }
+                    }
+                    Ok(Some(Received::Truncated)) => {}
+                    Ok(None) => break,
+                    Err(error) => {
+                        ::log::warn!("cannot read the kernel's answers: {error}");
+                        engine.handle(now, Input::Resync);
+                        break;
+                    }
+                }
+            }
+        }
+        self.engine.handle(now, Input::Done(last));
+    }
+
+    /// Sends a command that has an answer, and reads it.
+    fn ask(
+        &mut self,
+        now: Instant,
+        number: CommandId,
+        command: &mptcp::Command,
+    ) -> Result<(), Incomplete> {
+        self.answers(now, true);
+        let Self {
+            commands,
+            io,
+            engine,
+            family: Some(family),
+            ..
+        } = self
+        else {
+            return Err(Incomplete::Refused(libc::EAGAIN));
+        };
+        let mut out = Builder::new(&mut io.out);
+        let encoded = command.encode(&mut out, family.id, number);
+        encoded.map_err(|_| Incomplete::Refused(libc::EMSGSIZE))?;
+        exchange(
+            commands,
+            out.bytes(),
+            &mut io.dump,
+            number,
+            &mut |message| {
+                let Some((_, attributes)) =
+                    generic::split(message.payload).filter(|_| message.kind == family.id)
+                else {
+                    return refusal(engine, now, message);
+                };
+                if let Some(endpoint) = mptcp::decode_endpoint(attributes) {
+                    match number {
+                        UNNUMBERED => engine.handle(now, Input::Endpoint(endpoint)),
+                        _ => engine.handle(now, Input::Reply(number, &Reply::Endpoint(endpoint))),
+                    }
+                } else if let Some(limits) = mptcp::decode_limits(attributes) {
+                    match number {
+                        UNNUMBERED => engine.handle(now, Input::Limits(limits)),
+                        _ => engine.handle(now, Input::Reply(number, &Reply::Limits(limits))),
+                    }
+                }
+            },
+        )
+    }
+
+    fn dump(&mut self, now: Instant, part: Part) {
+        let Self {
+            requests,
+            io,
+            engine,
+            ..
+        } = self;
+        let mut out = Builder::new(&mut io.out);
+        let encoded = match part {
+            Part::Links => route::dump_links(&mut out, UNNUMBERED),
+            Part::Addresses => route::dump_addresses(&mut out, UNNUMBERED),
+            Part::Routes(family) => route::dump_routes(&mut out, UNNUMBERED, family),
+            Part::Rules(family) => route::dump_rules(&mut out, UNNUMBERED, family),
+        };
+        let result = match encoded {
+            Err(_) => Err(Incomplete::Refused(libc::EMSGSIZE)),
+            Ok(()) => exchange(
+                requests,
+                out.bytes(),
+                &mut io.dump,
+                UNNUMBERED,
+                &mut |message| {
+                    if let Some(item) = route::decode(message.kind, message.payload) {
+                        engine.handle(now, Input::Item(&item));
+                    }
+                },
+            ),
+        };
+        engine.handle(now, Input::Dumped(part, result));
+    }
+
+    fn route(&mut self, now: Instant, number: CommandId, change: &Change) {
+        use route::Change::{Add, Delete, Replace};
+        let Self {
+            requests,
+            io,
+            engine,
+            ..
+        } = self;
+        let mut out = Builder::new(&mut io.out);
+        let encoded = match change {
+            Change::AddRule(rule) => route::change_rule(&mut out, number, Add, rule),
+            Change::DeleteRule(rule) => route::change_rule(&mut out, number, Delete, rule),
+            Change::SetRoute(path) => {
+                route::change_route(&mut out, number, Replace, &path.to_route())
+            }
+            Change::DeleteRoute(path) => {
+                route::change_route(&mut out, number, Delete, &path.to_route())
+            }
+        };
+        let result = match encoded {
+            Err(_) => Err(Incomplete::Refused(libc::EMSGSIZE)),
+            Ok(()) => exchange(
+                requests,
+                out.bytes(),
+                &mut io.dump,
+                number,
+                &mut |message| {
+                    refusal(engine, now, message);
+                },
+            ),
+        };
+        if result.is_ok() {
+            engine.handle(now, Input::Done(number));
+        }
+    }
+
+    fn listener(&mut self, now: Instant, number: CommandId, request: Request) {
+        let result = match request {
+            Request::Listen(local) => self.listeners.open(local).map(drop),
+            Request::Unlisten(local) if self.listeners.close(local) => Ok(()),
+            Request::AnnounceWithListener { token, address } => {
+                let local = (address.address, address.port).into();
+                match self.listeners.open(local) {
+                    Ok(port) => {
+                        let address = mptcp::SubflowAddress { port, ..address };
+                        let command = mptcp::Command::Announce { token, address };
+                        self.kernel(now, number, command);
+                        return;
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+        };
+        match result {
+            Ok(()) => self.engine.handle(now, Input::Done(number)),
+            Err(error) => self.fail(now, number, error.raw_os_error().unwrap_or(0), ""),
+        }
+    }
+
+    fn read_network(&mut self, now: Instant) {
+        let Self {
+            network,
+            io,
+            engine,
+            ..
+        } = self;
+        let lost = read_all(
+            network,
+            &mut io.batch,
+            &mut io.network_lost,
+            &mut |message| {
+                if let Some(notification) = route::decode(message.kind, message.payload) {
+                    engine.handle(now, Input::Network(&notification));
+                }
+            },
+        );
+        if lost {
+            engine.handle(now, Input::Lost(Source::Network));
+        }
+    }
+
+    fn read_events(&mut self, now: Instant) {
+        let Self {
+            events,
+            io,
+            engine,
+            family,
+            ..
+        } = self;
+        let mut appeared = None;
+        let lost = read_all(events, &mut io.batch, &mut io.events_lost, &mut |message| {
+            if message.kind == generic::CONTROLLER {
+                appeared = controller(message).or(appeared);
+            } else if family.is_some_and(|family| family.id == message.kind) {
+                let Some((kind, attributes)) = generic::split(message.payload) else {
+                    return;
+                };
+                match mptcp::decode_event(kind, attributes) {
+                    Ok(event) => engine.handle(now, Input::Connection(&event)),
+                    Err(error) => ::log::debug!("a connection event that makes no sense: {error}"),
+                }
+            }
+        });
+        if lost {
+            engine.handle(now, Input::Lost(Source::Connections));
+        }
+        if let Some(found) = appeared {
+            self.set_family(now, found);
+        }
+    }
+
+    /// Answers whether to stop.
+    fn read_signals(&mut self, now: Instant) -> bool {
+        while let Some(wish) = self.signals.read() {
+            match wish {
+                Wish::Stop => return true,
+                Wish::Reload => self.reload(now),
+                Wish::Describe => self.engine.describe(&mut |line| {
+                    ::log::info!(target: log::VERBATIM, "{line}");
+                }),
+            }
+        }
+        false
+    }
+
+    fn reload(&mut self, now: Instant) {
+        let loaded = match config::load(&self.options, &self.names) {
+            Ok(loaded) => loaded,
+            Err(problems) => {
+                for problem in problems {
+                    ::log::error!("{problem}");
+                }
+                ::log::error!("the configuration stays as it was");
+                return;
+            }
+        };
+        for warning in &loaded.warnings {
+            ::log::warn!("{warning}");
+        }
+        let old = self.engine.config();
+        let new = &loaded.config;
+        if (&old.load_plugins, &old.path_manager) != (&new.load_plugins, &new.path_manager) {
+            ::log::warn!("other plugins take effect when the daemon is started again");
+        }
+        if (&old.state_file, old.max_connections) != (&new.state_file, new.max_connections) {
+            ::log::warn!("another state-file or max-connections takes effect at the next start");
+        }
+        if (old.log, old.log_level) != (new.log, new.log_level) {
+            log::reconfigure(new.log, new.log_level);
+        }
+        self.engine
+            .handle(now, Input::Reload(Box::new(loaded.config)));
+        self.join_groups();
+        ::log::info!("configuration read again");
+    }
+
+    /// Joins the groups that are of use, and leaves those that are not.
+    fn join_groups(&mut self) {
+        let wanted = self.engine.wants_routes();
+        if wanted != self.hears_routes {
+            self.hears_routes = wanted;
+            for group in ROUTING_GROUPS {
+                // A kernel without IPv6 or without policy routing lacks some of them.
+                let _ = if wanted {
+                    self.network.join(group)
+                } else {
+                    self.network.leave(group)
+                };
+            }
+        }
+        let Some(family) = self.family else { return };
+        let wanted = self.engine.wants_connections();
+        if wanted == self.hears_connections {
+            return;
+        }
+        let result = match family.events {
+            Some(group) if wanted => self.events.join(group),
+            Some(group) => self.events.leave(group),
+            None => Err(io::Error::other("this kernel has no such events")),
+        };
+        match result {
+            Ok(()) => self.hears_connections = wanted,
+            Err(error) => ::log::error!("cannot hear of connections: {error}"),
+        }
+    }
+
+    /// Asks nlctrl for the path manager's family.
+    fn find_family(&mut self, now: Instant) {
+        self.patience = Some(now + PATIENCE);
+        let Self { commands, io, .. } = self;
+        let mut out = Builder::new(&mut io.out);
+        let mut found = None;
+        if generic::get_family(&mut out, UNNUMBERED, mptcp::FAMILY_NAME).is_ok() {
+            let answer = exchange(
+                commands,
+                out.bytes(),
+                &mut io.dump,
+                UNNUMBERED,
+                &mut |message| {
+                    found = controller(message).or(found);
+                },
+            );
+            ::log::debug!(
+                "path manager {}",
+                if answer.is_ok() { "found" } else { "not found" }
+            );
+        }
+        if let Some(found) = found {
+            self.set_family(now, found);
+        }
+    }
+
+    fn set_family(&mut self, now: Instant, family: Option<Family>) {
+        self.family = family;
+        self.hears_connections = false;
+        self.patience = family.is_none().then(|| now + PATIENCE);
+        if family.is_none() {
+            ::log::warn!("the kernel's MPTCP path manager has gone; waiting for it");
+        }
+        self.join_groups();
+        self.engine.handle(now, Input::Family(family.is_some()));
+    }
+
+    /// Writes the run state if it changed.
+    fn save(&mut self) {
+        let Some(state) = self.engine.unsaved_state() else {
+            return;
+        };
+        let Some(file) = &mut self.state else { return };
+        let mut endpoints = self
+            .engine
+            .endpoints()
+            .ours()
+            .iter()
+            .map(|slot| slot.endpoint);
+        if let Err(error) = file.save(&state, &mut endpoints) {
+            ::log::warn!("cannot write the state file: {error}");
+        }
+    }
+
+    fn stop(&mut self) {
+        let now = log::now();
+        ::log::info!("stopping");
+        self.engine.stop(now);
+        while let Some(command) = self.engine.poll_command(now) {
+            self.carry_out(now, command);
+            self.answers(now, true);
+        }
+        self.save();
+    }
+}
+
+fn open_state(config: &Config, identity: Identity) -> Option<StateFile> {
+    let path = match &config.state_file {
+        StatePath::None => return None,
+        StatePath::Default => state_file::default_path(&identity),
+        StatePath::Path(path) => path.clone(),
+    };
+    match StateFile::open(&path, identity) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            let path = path.display();
+            ::log::warn!("{path}: {error}; running without a state file");
+            None
+        }
+    }
+}
+
+/// Tells the engine if the message refuses a command.
+fn refusal(engine: &mut Engine, now: Instant, message: &Message<'_>) {
+    let Some(ack) = message
+        .ack()
+        .filter(|ack| ack.errno != 0 && ack.seq != UNNUMBERED)
+    else {
+        return;
+    };
+    let failure = Failure {
+        errno: ack.errno,
+        message: ack.message,
+    };
+    engine.handle(now, Input::Failed(ack.seq, failure));
+}
+
+/// What nlctrl says of the path manager: nothing, that it is gone, or that it is there.
+fn controller(message: &Message<'_>) -> Option<Option<Family>> {
+    match generic::decode(message.payload)? {
+        Controller::New(family) if family.name == mptcp::FAMILY_NAME => Some(Some(Family {
+            id: family.id,
+            events: family.group(mptcp::EVENT_GROUP),
+        })),
+        Controller::Gone(family) if family.name == mptcp::FAMILY_NAME => Some(None),
+        _ => None,
+    }
+}
+
+/// Sends a request and hands everything that comes to `each`, to the end of the answer.
+fn exchange(
+    socket: &Socket,
+    request: &[u8],
+    buffer: &mut Vec<u8>,
+    number: u32,
+    each: &mut dyn FnMut(&Message<'_>),
+) -> Result<(), Incomplete> {
+    let refused = |error: io::Error| Incomplete::Refused(error.raw_os_error().unwrap_or(0));
+    socket.send(request).map_err(refused)?;
+    let mut whole = true;
+    loop {
+        let datagram = match socket.receive(buffer).map_err(refused)? {
+            Some(Received::Datagram(datagram)) => datagram,
+            Some(Received::Truncated) => {
+                whole = false;
+                continue;
+            }
+            None => return Err(Incomplete::Interrupted),
+        };
+        for message in Messages::new(datagram) {
+            let Ok(message) = message else {
+                whole = false;
+                continue;
+            };
+            whole &= !message.is_interrupted();
+            each(&message);
+            match message.ack().filter(|ack| ack.seq == number) {
+                Some(ack) if ack.errno != 0 => return Err(Incomplete::Refused(ack.errno)),
+                Some(_) if whole => return Ok(()),
+                Some(_) => return Err(Incomplete::Interrupted),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Reads everything that has arrived. Ends early under a flood, so that the rest of the loop
+/// has its turn.
+///
+/// What was lost is told only once all that was kept has been read: to read the network anew
+/// before would be to read old news after it.
+fn read_all(
+    socket: &Socket,
+    batch: &mut Batch,
+    lost: &mut bool,
+    each: &mut dyn FnMut(&Message<'_>),
+) -> bool {
+    for _ in 0..256 {
+        let more = match batch.fill(socket) {
+            Ok(more) => more,
+            Err(error) => {
+                if error.raw_os_error() != Some(libc::ENOBUFS) {
+                    ::log::warn!("cannot read events: {error}");
+                }
+                *lost = true;
+                true
+            }
+        };
+        for received in batch.iter() {
+            let Received::Datagram(datagram) = received else {
+                *lost = true;
+                continue;
+            };
+            for message in Messages::new(datagram) {
+                match message {
+                    Ok(message) => each(&message),
+                    Err(_) => *lost = true,
+                }
+            }
+        }
+        if !more {
+            return core::mem::take(lost);
+        }
+    }
+    false
+}

@@ -1,0 +1,197 @@
+//! The namespace's limits: high enough for our endpoints, never below the administrator's.
+
+use crate::netlink::mptcp::{EndpointFlags, Limits};
+
+use super::Want;
+
+/// What the configuration fixes, where it does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Fixed {
+    pub subflows: Option<u32>,
+    pub add_addr_accepted: Option<u32>,
+}
+
+#[derive(Debug, Default)]
+pub struct LimitKeeper {
+    /// What the administrator had set before us, or has raised since.
+    baseline: Limits,
+    /// What the kernel has, so far as we know.
+    current: Option<Limits>,
+    /// What we set last.
+    set: Option<Limits>,
+    /// The most the kernel takes, once it has refused more.
+    most: Option<u32>,
+    /// The command in flight; 0 is none.
+    command: u32,
+    /// The kernel refuses for a reason other than the size: leave it until the next look.
+    refused: bool,
+}
+
+const EINVAL: i32 = 22;
+/// The most that kernels take up to 6.18, tried when more was refused.
+const COMMON: u32 = 8;
+
+impl LimitKeeper {
+    /// Takes back what an earlier run of the daemon knew, from the run-state file.
+    pub fn remember(&mut self, baseline: Limits, set: Option<Limits>) {
+        self.baseline = baseline;
+        self.set = set;
+    }
+
+    pub fn baseline(&self) -> Limits {
+        self.baseline
+    }
+
+    /// What we set last, if we have.
+    pub fn set(&self) -> Option<Limits> {
+        self.set
+    }
+
+    pub fn current(&self) -> Option<Limits> {
+        self.current
+    }
+
+    /// What the kernel shows. What is above our own doing is the administrator's.
+    pub fn saw(&mut self, seen: Limits) {
+        match self.set {
+            None => self.baseline = seen,
+            Some(set) => {
+                if seen.subflows > set.subflows {
+                    self.baseline.subflows = seen.subflows;
+                }
+                if seen.add_addr_accepted > set.add_addr_accepted {
+                    self.baseline.add_addr_accepted = seen.add_addr_accepted;
+                }
+            }
+        }
+        self.current = Some(seen);
+        self.refused = false;
+    }
+
+    /// The limits to set, if they differ from the kernel's. As in the C daemon: two subflows
+    /// more than endpoints, and as many announced addresses if our endpoints make subflows.
+    pub fn target(&self, endpoints: &[Want], fixed: Fixed) -> Option<Limits> {
+        let current = self.current.filter(|_| !self.refused)?;
+        let count = u32::try_from(endpoints.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(2);
+        let count = count.min(self.most.unwrap_or(u32::MAX));
+        let client = endpoints
+            .iter()
+            .any(|want| want.flags.contains(EndpointFlags::SUBFLOW));
+        let accepted = if client { count } else { 0 };
+        let target = Limits {
+            subflows: fixed.subflows.unwrap_or(count.max(self.baseline.subflows)),
+            add_addr_accepted: fixed
+                .add_addr_accepted
+                .unwrap_or(accepted.max(self.baseline.add_addr_accepted)),
+        };
+        (target != current).then_some(target)
+    }
+
+    /// A command to set `limits` is on its way.
+    pub fn sent(&mut self, limits: Limits, command: u32) {
+        self.current = Some(limits);
+        self.set = Some(limits);
+        self.command = command;
+    }
+
+    /// The administrator's limits, to be set again when the daemon leaves for good.
+    pub fn restore(&mut self) -> Option<Limits> {
+        let set = self.set.take()?;
+        self.current = Some(self.baseline);
+        (set != self.baseline).then_some(self.baseline)
+    }
+
+    /// The kernel refused. `None` if the command was not ours; else whether it is worth telling.
+    pub fn failed(&mut self, command: u32, errno: i32) -> Option<bool> {
+        if self.command == 0 || self.command != command {
+            return None;
+        }
+        self.command = 0;
+        let tried = self.set.unwrap_or_default();
+        let tried = tried.subflows.max(tried.add_addr_accepted);
+        self.refused = errno != EINVAL || tried == 0;
+        if !self.refused {
+            self.most = Some(if tried > COMMON { COMMON } else { tried - 1 });
+        }
+        Some(self.refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn want(flags: EndpointFlags) -> Want {
+        Want {
+            address: core::net::Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            flags,
+            ifindex: 0,
+            priority: 0,
+            sequence: 0,
+        }
+    }
+
+    fn limits(subflows: u32, add_addr_accepted: u32) -> Limits {
+        Limits {
+            subflows,
+            add_addr_accepted,
+        }
+    }
+
+    #[test]
+    fn limits_follow_endpoints_and_never_fall_below_the_administrator() {
+        let mut keeper = LimitKeeper::default();
+        assert_eq!(
+            keeper.target(&[], Fixed::default()),
+            None,
+            "unknown limits stay alone"
+        );
+        keeper.saw(limits(2, 7));
+        let wants = [want(EndpointFlags::SUBFLOW); 3];
+        assert_eq!(keeper.target(&wants, Fixed::default()), Some(limits(5, 7)));
+        keeper.sent(limits(5, 7), 1);
+        keeper.saw(limits(5, 7));
+        assert_eq!(keeper.target(&wants, Fixed::default()), None);
+        assert_eq!(
+            keeper.target(&wants[..1], Fixed::default()),
+            Some(limits(3, 7))
+        );
+        keeper.saw(limits(8, 7));
+        assert_eq!(
+            keeper.target(&wants, Fixed::default()),
+            None,
+            "raised by somebody else"
+        );
+        let signal = [want(EndpointFlags::SIGNAL)];
+        let fixed = Fixed {
+            subflows: Some(1),
+            add_addr_accepted: None,
+        };
+        assert_eq!(keeper.target(&signal, fixed), Some(limits(1, 7)));
+    }
+
+    #[test]
+    fn a_refusal_teaches_the_most_the_kernel_takes() {
+        let mut keeper = LimitKeeper::default();
+        keeper.saw(limits(0, 0));
+        let wants = [want(EndpointFlags::SUBFLOW); 12];
+        let mut most = 5;
+        for command in 1..20 {
+            let Some(target) = keeper.target(&wants, Fixed::default()) else {
+                break;
+            };
+            keeper.sent(target, command);
+            if target.subflows > most {
+                assert_eq!(keeper.failed(command, EINVAL), Some(false));
+                keeper.saw(limits(0, 0));
+            } else {
+                most = target.subflows;
+            }
+        }
+        assert_eq!(keeper.current(), Some(limits(5, 5)));
+        assert_eq!(keeper.failed(77, EINVAL), None);
+    }
+}

@@ -1,0 +1,532 @@
+//! Wanted endpoints against the kernel's: the few commands that close the gap.
+//!
+//! Commands are taken to succeed when they are given, so that the next decision builds on them;
+//! a refusal corrects the picture, and a look at the kernel (a dump) settles every doubt.
+
+pub mod limits;
+
+use core::net::IpAddr;
+
+use crate::capacity;
+use crate::netlink::mptcp::{Command, Endpoint, EndpointFlags};
+use crate::plugin::is_done;
+use crate::table::Table;
+use crate::time::{Backoff, Instant, earliest};
+
+/// An endpoint somebody wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Want {
+    pub address: IpAddr,
+    /// Host byte order; 0 is none.
+    pub port: u16,
+    pub flags: EndpointFlags,
+    /// 0 is none.
+    pub ifindex: u32,
+    /// Lower goes first, and gets the slot when there are too few.
+    pub priority: i8,
+    /// Decides between equals: the order of arrival.
+    pub sequence: u32,
+}
+
+/// The endpoints all plugins want together.
+pub struct Wanted {
+    wants: Table<Want>,
+    /// How many of them, from the front, have or get a slot.
+    chosen: usize,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            wants: Table::new(capacity::ADDRESSES),
+            chosen: 0,
+        }
+    }
+}
+
+impl Wanted {
+    pub fn clear(&mut self) {
+        self.wants.clear();
+        self.chosen = 0;
+    }
+
+    pub fn add(&mut self, want: Want) {
+        self.wants.push(want);
+    }
+
+    /// In order, after [`Endpoints::reconcile`].
+    pub fn iter(&self) -> impl Iterator<Item = &Want> {
+        self.wants.iter()
+    }
+
+    /// Those that have or get a slot, after [`Endpoints::reconcile`].
+    pub fn chosen(&self) -> &[Want] {
+        self.wants.get(..self.chosen).unwrap_or_default()
+    }
+
+    /// Those for which the kernel has no slot, after [`Endpoints::reconcile`].
+    pub fn waiting(&self) -> usize {
+        self.wants.len().saturating_sub(self.chosen)
+    }
+
+    /// Orders the wants, leaves one for each address and port, and chooses.
+    fn settle(&mut self, endpoints: &Endpoints) {
+        self.wants
+            .sort_unstable_by_key(|w| (w.address, w.port, w.priority, w.sequence));
+        let mut last = None;
+        self.wants
+            .retain(|w| last.replace((w.address, w.port)) != Some((w.address, w.port)));
+        // Who has a slot keeps it from those who are no better, and an endpoint that somebody
+        // else made takes no slot of ours.
+        self.wants.sort_unstable_by_key(|w| {
+            let foreign = endpoints.foreign(w.address, w.port);
+            (
+                !foreign,
+                w.priority,
+                !endpoints.holds(w.address, w.port),
+                w.sequence,
+            )
+        });
+        let foreign = self
+            .wants
+            .iter()
+            .take_while(|w| endpoints.foreign(w.address, w.port));
+        let room = endpoints.limit().saturating_sub(endpoints.others.len());
+        self.chosen = foreign.count().saturating_add(room).min(self.wants.len());
+    }
+}
+
+/// An endpoint of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    /// As the kernel has it, or was asked to.
+    pub endpoint: Endpoint,
+    /// The kernel has been asked to delete it.
+    pub deleting: bool,
+    /// Added and not looked at since: what the kernel shows then is what it can do.
+    fresh: bool,
+    /// Number of the command that last touched it; 0 once that is answered.
+    command: u32,
+}
+
+/// An endpoint the kernel refused.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    address: IpAddr,
+    port: u16,
+    errno: i32,
+    retry_at: Instant,
+    backoff: Backoff,
+}
+
+/// What a refusal calls for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Refused {
+    /// The picture is in doubt: look at the kernel.
+    pub look: bool,
+    /// Nobody has been told of this one yet: the endpoint it is about.
+    pub report: Option<Endpoint>,
+}
+
+pub struct Endpoints {
+    ours: Table<Slot>,
+    others: Table<Endpoint>,
+    refusals: Table<Refusal>,
+    /// How many endpoints the kernel takes in all, once it has said so.
+    capacity: Option<usize>,
+    /// ERANGE was the answer: the next look tells the capacity.
+    measuring: bool,
+    last_id: u8,
+    /// Flags this kernel takes no notice of.
+    unsupported: EndpointFlags,
+    can_set_flags: bool,
+    deadline: Option<Instant>,
+    /// Ids of ours that the look under way has shown.
+    seen: [bool; 256],
+}
+
+impl Default for Endpoints {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Flags of a present endpoint that SET_FLAGS can change.
+const CHANGEABLE: u32 = EndpointFlags::BACKUP.0 | EndpointFlags::FULLMESH.0;
+/// Flags younger than the first kernels with endpoints, which older ones silently drop.
+const YOUNG: u32 = EndpointFlags::FULLMESH.0 | EndpointFlags::LAMINAR.0;
+
+const ENOENT: i32 = 2;
+const EPERM: i32 = 1;
+const ENOMEM: i32 = 12;
+const EINVAL: i32 = 22;
+const ERANGE: i32 = 34;
+
+impl Endpoints {
+    pub fn new() -> Self {
+        Self {
+            ours: Table::new(capacity::ENDPOINTS),
+            others: Table::new(capacity::ENDPOINTS),
+            refusals: Table::new(capacity::ENDPOINTS),
+            capacity: None,
+            measuring: false,
+            last_id: 0,
+            unsupported: EndpointFlags::default(),
+            can_set_flags: true,
+            deadline: None,
+            seen: [false; 256],
+        }
+    }
+
+    pub fn ours(&self) -> &[Slot] {
+        &self.ours
+    }
+
+    pub fn others(&self) -> &[Endpoint] {
+        &self.others
+    }
+
+    pub fn last_id(&self) -> u8 {
+        self.last_id
+    }
+
+    /// Flags asked for and found missing in what the kernel made of it.
+    pub fn unsupported(&self) -> EndpointFlags {
+        self.unsupported
+    }
+
+    /// How many endpoints the kernel takes, where it has said so.
+    pub fn capacity(&self) -> Option<usize> {
+        self.capacity
+    }
+
+    fn limit(&self) -> usize {
+        self.capacity.unwrap_or(capacity::ENDPOINTS)
+    }
+
+    /// When a refused endpoint may be tried again.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Takes back what an earlier run of the daemon left behind, from the run-state file. The
+    /// next look decides what of it is still there.
+    pub fn remember(&mut self, endpoint: Endpoint) {
+        self.ours.push(Slot {
+            endpoint,
+            deleting: false,
+            fresh: false,
+            command: 0,
+        });
+    }
+
+    pub fn set_last_id(&mut self, id: u8) {
+        self.last_id = id;
+    }
+
+    /// A look at the kernel begins.
+    pub fn begin_look(&mut self) {
+        self.others.clear();
+        self.seen = [false; 256];
+    }
+
+    /// An endpoint the kernel shows.
+    pub fn saw(&mut self, endpoint: Endpoint) {
+        let same = |slot: &&mut Slot| {
+            slot.endpoint.id == endpoint.id
+                && is_at(&slot.endpoint, endpoint.address, endpoint.port)
+        };
+        let Some(slot) = self.ours.iter_mut().find(same) else {
+            self.others.push(endpoint);
+            return;
+        };
+        if core::mem::take(&mut slot.fresh) {
+            self.unsupported.0 |= slot.endpoint.flags.0 & !endpoint.flags.0 & YOUNG;
+        }
+        slot.endpoint = endpoint;
+        if let Some(seen) = self.seen.get_mut(usize::from(endpoint.id)) {
+            *seen = true;
+        }
+    }
+
+    /// The look is whole. Answers whether the set of our endpoints changed.
+    pub fn finish_look(&mut self) -> bool {
+        let before = self.ours.len();
+        let seen = &self.seen;
+        self.ours
+            .retain(|slot| seen.get(usize::from(slot.endpoint.id)) == Some(&true));
+        if core::mem::take(&mut self.measuring) {
+            self.capacity = Some(self.ours.len() + self.others.len());
+        }
+        before != self.ours.len()
+    }
+
+    /// Forgets what was learnt of the kernel, to learn it anew.
+    pub fn forget_refusals(&mut self) {
+        self.refusals.clear();
+        self.capacity = None;
+        self.can_set_flags = true;
+    }
+
+    /// Lets refused endpoints try again at once, because something changed.
+    pub fn hurry(&mut self, now: Instant) {
+        for refusal in self.refusals.iter_mut() {
+            refusal.retry_at = refusal.retry_at.min(now);
+        }
+    }
+
+    /// Whether we have an endpoint for the address.
+    pub fn holds(&self, address: IpAddr, port: u16) -> bool {
+        self.ours
+            .iter()
+            .any(|slot| !slot.deleting && is_at(&slot.endpoint, address, port))
+    }
+
+    /// Whether somebody else has an endpoint for the address. One that the kernel made itself
+    /// gives way to ours.
+    pub fn foreign(&self, address: IpAddr, port: u16) -> bool {
+        self.others
+            .iter()
+            .any(|e| is_at(e, address, port) && !is_implicit(e))
+    }
+
+    /// The next id after the last one used that nobody holds. Ids are not reused at once: a
+    /// peer may still remember the old meaning.
+    fn free_id(&self) -> Option<u8> {
+        let taken = |id: u8| {
+            self.ours.iter().any(|slot| slot.endpoint.id == id)
+                || self.others.iter().any(|endpoint| endpoint.id == id)
+        };
+        let mut id = self.last_id;
+        for _ in 0..u8::MAX {
+            id = if id == u8::MAX { 1 } else { id + 1 };
+            if !taken(id) {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Compares the wants with the kernel's endpoints and gives the commands that close the gap
+    /// to `send`, which answers the number of the command (never 0), or `None` when it takes no
+    /// more for now: call again.
+    pub fn reconcile(
+        &mut self,
+        now: Instant,
+        wanted: &mut Wanted,
+        send: &mut dyn FnMut(Command) -> Option<u32>,
+    ) {
+        wanted.settle(self);
+        self.deadline = None;
+        self.refusals.retain(|r| {
+            wanted
+                .iter()
+                .any(|w| w.address == r.address && w.port == r.port)
+        });
+        self.set_flags(wanted, send);
+        // A new path first, so that a connection has it when the old one goes; but if the
+        // kernel has no room, the old one must go first.
+        self.add(now, wanted, self.ours.len(), send);
+        self.delete(wanted, send);
+        self.add(
+            now,
+            wanted,
+            self.ours.iter().filter(|slot| !slot.deleting).count(),
+            send,
+        );
+    }
+
+    /// Changes in place what can be changed in place.
+    fn set_flags(&mut self, wanted: &Wanted, send: &mut dyn FnMut(Command) -> Option<u32>) {
+        let (can, unsupported) = (self.can_set_flags, self.unsupported);
+        for slot in self.ours.iter_mut().filter(|slot| !slot.deleting) {
+            let Some(want) = want_of(wanted, slot) else {
+                continue;
+            };
+            let change = (slot.endpoint.flags.0 ^ want.flags.0) & !unsupported.0;
+            if change == 0 || !is_changeable(slot, want, change, can) {
+                continue;
+            }
+            let endpoint = Endpoint {
+                flags: want.flags,
+                ..slot.endpoint
+            };
+            let Some(number) = send(Command::SetFlags(endpoint)) else {
+                return;
+            };
+            slot.endpoint = endpoint;
+            slot.command = number;
+        }
+    }
+
+    /// Deletes what nobody wants, and what has to be made anew.
+    fn delete(&mut self, wanted: &Wanted, send: &mut dyn FnMut(Command) -> Option<u32>) {
+        let (can, unsupported) = (self.can_set_flags, self.unsupported);
+        for slot in self.ours.iter_mut().filter(|slot| !slot.deleting) {
+            if let Some(want) = want_of(wanted, slot) {
+                let change = (slot.endpoint.flags.0 ^ want.flags.0) & !unsupported.0;
+                let same_device = slot.endpoint.ifindex == want.ifindex;
+                if same_device && (change == 0 || is_changeable(slot, want, change, can)) {
+                    continue;
+                }
+            }
+            let Some(number) = send(Command::DeleteEndpoint(slot.endpoint)) else {
+                return;
+            };
+            slot.deleting = true;
+            slot.command = number;
+        }
+    }
+
+    /// Adds what is missing, while fewer than the kernel's limit of slots are `taken`.
+    fn add(
+        &mut self,
+        now: Instant,
+        wanted: &Wanted,
+        taken: usize,
+        send: &mut dyn FnMut(Command) -> Option<u32>,
+    ) {
+        let mut room = self.limit().saturating_sub(taken + self.others.len());
+        for want in wanted.chosen() {
+            if self.holds(want.address, want.port) || self.foreign(want.address, want.port) {
+                continue;
+            }
+            if let Some(refusal) = self.refusal(want.address, want.port) {
+                if refusal.retry_at > now {
+                    self.deadline = earliest(self.deadline, Some(refusal.retry_at));
+                    continue;
+                }
+            }
+            let implicit = self
+                .others
+                .iter()
+                .position(|e| is_at(e, want.address, want.port));
+            let implicit = implicit.and_then(|at| self.others.remove(at));
+            if room == 0 && implicit.is_none() {
+                return;
+            }
+            let Some(id) = implicit.map(|e| e.id).or_else(|| self.free_id()) else {
+                return;
+            };
+            let endpoint = Endpoint {
+                address: want.address,
+                port: want.port,
+                id,
+                flags: want.flags,
+                ifindex: want.ifindex,
+            };
+            // The kernel replaces an endpoint of its own only if we leave the id to it.
+            let asked = Endpoint {
+                id: if implicit.is_some() { 0 } else { id },
+                ..endpoint
+            };
+            let Some(number) = send(Command::AddEndpoint(asked)) else {
+                return;
+            };
+            self.last_id = id;
+            self.ours.push(Slot {
+                endpoint,
+                deleting: false,
+                fresh: true,
+                command: number,
+            });
+            room = room.saturating_sub(1);
+        }
+    }
+
+    fn refusal(&self, address: IpAddr, port: u16) -> Option<&Refusal> {
+        self.refusals
+            .iter()
+            .find(|r| r.address == address && r.port == port)
+    }
+
+    /// The kernel did everything it was asked up to this command. Answers whether that changes
+    /// what is ours.
+    pub fn done(&mut self, last: u32) -> bool {
+        let Self { ours, refusals, .. } = self;
+        let before = ours.len();
+        ours.retain(|slot| {
+            if slot.command == 0 || !is_done(slot.command, last) {
+                return true;
+            }
+            slot.command = 0;
+            refusals.retain(|r| !is_at(&slot.endpoint, r.address, r.port));
+            !slot.deleting
+        });
+        before != ours.len()
+    }
+
+    /// The kernel refused. `None` if the command was not one of ours.
+    pub fn failed(&mut self, now: Instant, command: u32, errno: i32) -> Option<Refused> {
+        let at = self.ours.iter().position(|slot| slot.command == command)?;
+        let slot = self.ours.get_mut(at)?;
+        slot.command = 0;
+        let endpoint = slot.endpoint;
+        if slot.deleting {
+            // Gone already is as good as deleted; anything else the look will show.
+            slot.deleting = false;
+            let gone = matches!(errno, EINVAL | ENOENT);
+            if gone {
+                self.ours.remove(at);
+            }
+            let report = if gone {
+                None
+            } else {
+                self.refuse(now, &endpoint, errno)
+            };
+            return Some(Refused { look: true, report });
+        }
+        let slot_is_new = slot.fresh;
+        if slot_is_new {
+            self.ours.remove(at);
+        } else {
+            self.can_set_flags = false;
+        }
+        self.measuring |= errno == ERANGE;
+        let report = self.refuse(now, &endpoint, errno);
+        let look = !slot_is_new || !matches!(errno, EPERM | ENOMEM);
+        // A full kernel is reported with its capacity.
+        Some(Refused {
+            look,
+            report: report.filter(|_| errno != ERANGE),
+        })
+    }
+
+    /// Notes a refusal; answers the endpoint if its errno is news.
+    fn refuse(&mut self, now: Instant, endpoint: &Endpoint, errno: i32) -> Option<Endpoint> {
+        let known = |r: &&mut Refusal| is_at(endpoint, r.address, r.port);
+        if let Some(refusal) = self.refusals.iter_mut().find(known) {
+            refusal.retry_at = refusal.backoff.next(now);
+            let news = core::mem::replace(&mut refusal.errno, errno) != errno;
+            return news.then_some(*endpoint);
+        }
+        let mut backoff = Backoff::default();
+        self.refusals.push(Refusal {
+            address: endpoint.address,
+            port: endpoint.port,
+            errno,
+            retry_at: backoff.next(now),
+            backoff,
+        });
+        Some(*endpoint)
+    }
+}
+
+fn want_of<'a>(wanted: &'a Wanted, slot: &Slot) -> Option<&'a Want> {
+    wanted
+        .chosen()
+        .iter()
+        .find(|w| is_at(&slot.endpoint, w.address, w.port))
+}
+
+fn is_changeable(slot: &Slot, want: &Want, change: u32, can_set_flags: bool) -> bool {
+    can_set_flags && change & !CHANGEABLE == 0 && slot.endpoint.ifindex == want.ifindex
+}
+
+fn is_at(endpoint: &Endpoint, address: IpAddr, port: u16) -> bool {
+    endpoint.address == address && endpoint.port == port
+}
+
+fn is_implicit(endpoint: &Endpoint) -> bool {
+    endpoint.flags.contains(EndpointFlags::IMPLICIT)
+}

@@ -1,0 +1,1068 @@
+//! The engine: what is known, what is wanted, and the commands between them.
+//!
+//! A pure state machine. It performs no I/O and reads no clock: [`Engine::handle`] takes in what
+//! happened, [`Engine::settle`] decides once the news have been read, and
+//! [`Engine::poll_command`] gives out what is to be done.
+
+use core::fmt;
+
+use crate::capacity;
+use crate::config::flags::AddressFlags as Flags;
+use crate::config::{Config, NotifyFlags, OnExit, Policy};
+use crate::endpoint::limits::{Fixed, LimitKeeper};
+use crate::endpoint::{Endpoints, Wanted};
+use crate::netlink::mptcp::{Command as Kernel, Endpoint, Event, Limits};
+use crate::netlink::route::{Family, Notification, PROTOCOL};
+use crate::network::{IFF_UP, Interface, LocalAddress, Network, Part, route};
+use crate::plugin::{
+    CommandId, Context, Entry, Failure, Plugin, Queue, Queued, Reply, Request, Timer, is_done,
+};
+use crate::policy::Verdict;
+use crate::routing::{Change, SourceRouter};
+use crate::state::State;
+use crate::table::Table;
+use crate::time::{Backoff, Instant, Span, earliest};
+
+/// Something that happened.
+pub enum Input<'a> {
+    /// An event of rtnetlink.
+    Network(&'a Notification),
+    /// An item of the dump under way.
+    Item(&'a Notification),
+    /// The dump of a part of the network ended.
+    Dumped(Part, Result<(), Incomplete>),
+    /// An endpoint that the look under way shows.
+    Endpoint(Endpoint),
+    /// The look at the endpoints ended.
+    Looked(Result<(), Incomplete>),
+    Limits(Limits),
+    /// An event of a connection.
+    Connection(&'a Event),
+    /// What a plugin's command asked for.
+    Reply(CommandId, &'a Reply),
+    /// The kernel refused a command.
+    Failed(CommandId, Failure<'a>),
+    /// Every command up to this one that has not failed is done.
+    Done(CommandId),
+    /// The kernel's path manager appeared or vanished.
+    Family(bool),
+    /// Events were lost.
+    Lost(Source),
+    /// Look at everything anew.
+    Resync,
+    Reload(Box<Config>),
+}
+
+/// Why a dump is of no use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Incomplete {
+    /// Something changed meanwhile (NLM_F_DUMP_INTR), or messages were lost.
+    Interrupted,
+    /// errno.
+    Refused(i32),
+}
+
+/// Where events come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    Network,
+    Connections,
+}
+
+/// Something to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Show a part of the network, item by item.
+    Dump(Part),
+    /// Show all endpoints.
+    Look,
+    GetLimits,
+    /// Carry out a request and answer with its number.
+    Request(CommandId, Request),
+}
+
+/// One bit for each thing that is due to be read from the kernel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Due(u8);
+
+impl Due {
+    const NONE: Self = Self(0);
+    const LINKS: Self = Self(1);
+    const ADDRESSES: Self = Self(1 << 1);
+    const ROUTES4: Self = Self(1 << 2);
+    const ROUTES6: Self = Self(1 << 3);
+    const RULES4: Self = Self(1 << 4);
+    const RULES6: Self = Self(1 << 5);
+    const ENDPOINTS: Self = Self(1 << 6);
+    const LIMITS: Self = Self(1 << 7);
+    const ROUTING: Self = Self(0b11_1100);
+    const NETWORK: Self = Self(0b11_1111);
+    const KERNEL: Self = Self(0b1100_0000);
+
+    fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    fn remove(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+
+    fn any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    fn routes(family: Family) -> Self {
+        match family {
+            Family::Ipv4 => Self::ROUTES4,
+            Family::Ipv6 => Self::ROUTES6,
+        }
+    }
+
+    fn rules(family: Family) -> Self {
+        match family {
+            Family::Ipv4 => Self::RULES4,
+            Family::Ipv6 => Self::RULES6,
+        }
+    }
+
+    fn part(part: Part) -> Self {
+        match part {
+            Part::Links => Self::LINKS,
+            Part::Addresses => Self::ADDRESSES,
+            Part::Routes(family) => Self::routes(family),
+            Part::Rules(family) => Self::rules(family),
+        }
+    }
+
+    /// Links come before addresses, and those before what depends on them.
+    fn first(self) -> Option<Command> {
+        let order = [
+            (Self::LINKS, Command::Dump(Part::Links)),
+            (Self::ADDRESSES, Command::Dump(Part::Addresses)),
+            (Self::ROUTES4, Command::Dump(Part::Routes(Family::Ipv4))),
+            (Self::ROUTES6, Command::Dump(Part::Routes(Family::Ipv6))),
+            (Self::RULES4, Command::Dump(Part::Rules(Family::Ipv4))),
+            (Self::RULES6, Command::Dump(Part::Rules(Family::Ipv6))),
+            (Self::ENDPOINTS, Command::Look),
+            (Self::LIMITS, Command::GetLimits),
+        ];
+        order
+            .into_iter()
+            .find(|(bit, _)| self.any(*bit))
+            .map(|(_, command)| command)
+    }
+}
+
+/// Tells a storm of events from single ones, and when it has passed.
+#[derive(Default)]
+struct Storm {
+    since: Instant,
+    last: Instant,
+    events: u32,
+    /// The first event that has not been acted upon.
+    pending: Option<Instant>,
+}
+
+impl Storm {
+    /// Events within a window before the engine waits for quiet.
+    const EVENTS: u32 = 16;
+    const WINDOW: u64 = 100;
+    const QUIET: Span = Span(20);
+    /// The longest wait, quiet or not.
+    const LONGEST: Span = Span(500);
+
+    fn event(&mut self, now: Instant) {
+        if now.0.saturating_sub(self.since.0) > Self::WINDOW {
+            self.since = now;
+            self.events = 0;
+        }
+        self.events = self.events.saturating_add(1);
+        self.last = now;
+        self.pending.get_or_insert(now);
+    }
+
+    /// When to act, if there is something to act upon.
+    fn due(&self) -> Option<Instant> {
+        let first = self.pending?;
+        if self.events <= Self::EVENTS {
+            return Some(first);
+        }
+        Some((self.last + Self::QUIET).min(first + Self::LONGEST))
+    }
+}
+
+struct Loaded {
+    name: &'static str,
+    plugin: Box<dyn Plugin>,
+}
+
+/// What happened, counted since the start; shown with the state.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Counters {
+    pub events: u64,
+    pub reconciliations: u64,
+    pub commands: u64,
+    pub refusals: u64,
+    pub overflows: u64,
+    pub connection_events: u64,
+}
+
+pub struct Engine {
+    config: Config,
+    network: Network,
+    endpoints: Endpoints,
+    wanted: Wanted,
+    limits: LimitKeeper,
+    router: SourceRouter,
+    plugins: Vec<Loaded>,
+    /// Which plugin manages connections.
+    default: usize,
+    queue: Queue,
+    /// Commands of plugins that have been given out and not been answered.
+    unanswered: Table<(CommandId, u8)>,
+    timers: Table<Timer>,
+    due: Due,
+    dumping: Backoff,
+    dump_at: Instant,
+    storm: Storm,
+    /// Reconcile with the next settling even if no event came.
+    stale: bool,
+    look_at: Option<Instant>,
+    resync_at: Option<Instant>,
+    ready: bool,
+    /// When to try the routing again, after a refusal.
+    routing_at: Option<Instant>,
+    routing: Backoff,
+    /// The whole network has been read once.
+    known: bool,
+    saved: u32,
+    changes: u32,
+    told: Told,
+    counters: Counters,
+}
+
+/// What the log has been told, so that it is told once.
+#[derive(Default)]
+struct Told {
+    waiting: bool,
+    unsupported: u32,
+    refused: u32,
+}
+
+/// How long to wait at most before a dump that was interrupted is asked for again.
+const LONGEST_RETRY: Span = Span(500);
+
+/// An event makes the daemon look at the endpoints this much later, so that what others did to
+/// them is found, and that many events at once cost one look.
+const LOOK_AFTER: Span = Span(500);
+
+impl Engine {
+    /// Loads the plugins that the configuration names, or all of `entries`, in order. Callbacks
+    /// begin with the first settling.
+    pub fn new(now: Instant, config: Config, entries: &[&'static Entry]) -> Self {
+        let mut engine = Self {
+            network: Network::new(),
+            endpoints: Endpoints::new(),
+            wanted: Wanted::default(),
+            limits: LimitKeeper::default(),
+            router: SourceRouter::default(),
+            plugins: Vec::with_capacity(capacity::PLUGINS),
+            default: 0,
+            queue: Queue::new(),
+            unanswered: Table::new(capacity::COMMANDS),
+            timers: Table::new(capacity::TIMERS),
+            due: Due(Due::NETWORK.0 | Due::KERNEL.0),
+            dumping: Backoff::default(),
+            dump_at: now,
+            storm: Storm::default(),
+            stale: true,
+            look_at: None,
+            resync_at: None,
+            ready: false,
+            routing_at: None,
+            routing: Backoff::default(),
+            known: false,
+            saved: 0,
+            changes: 0,
+            told: Told::default(),
+            counters: Counters::default(),
+            config,
+        };
+        for entry in entries.iter().take(capacity::PLUGINS) {
+            engine.plugins.push(Loaded {
+                name: entry.name,
+                plugin: (entry.create)(),
+            });
+        }
+        engine.init(now);
+        engine.schedule_resync(now);
+        engine
+    }
+
+    fn init(&mut self, now: Instant) {
+        let mut at = 0;
+        while at < self.plugins.len() {
+            let mut result = Ok(());
+            self.call(now, at, |plugin, cx| result = plugin.init(cx));
+            match (result, self.plugins.get(at)) {
+                (Err(cause), Some(loaded)) => {
+                    ::log::error!("plugin {}: {cause}; it is not used", loaded.name);
+                    self.plugins.remove(at);
+                }
+                _ => at += 1,
+            }
+        }
+        let named = self.config.path_manager.as_deref();
+        self.default = self
+            .plugins
+            .iter()
+            .position(|p| Some(p.name) == named)
+            .unwrap_or(0);
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    pub fn limits(&self) -> &LimitKeeper {
+        &self.limits
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The plugins in use, the one that manages connections first.
+    pub fn plugin_names(&self) -> impl Iterator<Item = &'static str> {
+        let default = self.plugins.get(self.default).into_iter();
+        let others = self
+            .plugins
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != self.default);
+        default
+            .chain(others.map(|(_, loaded)| loaded))
+            .map(|loaded| loaded.name)
+    }
+
+    /// Whether connection events are of use to anybody.
+    pub fn wants_connections(&self) -> bool {
+        self.plugins
+            .get(self.default)
+            .is_some_and(|p| p.plugin.wants_connections())
+    }
+
+    /// Whether routes and rules matter to the configuration.
+    pub fn wants_routes(&self) -> bool {
+        let wants = |p: &Policy| p.source_routing || p.notify.contains(NotifyFlags::CHECK_ROUTE);
+        wants(&self.config.default) || self.config.interface.iter().any(|s| wants(&s.policy))
+    }
+
+    /// Takes back the run state of an earlier run.
+    pub fn restore(&mut self, state: &State) {
+        self.endpoints.set_last_id(state.last_id);
+        self.limits.remember(state.baseline, state.set);
+    }
+
+    /// Takes back an endpoint of an earlier run.
+    pub fn remember(&mut self, endpoint: Endpoint) {
+        self.endpoints.remember(endpoint);
+    }
+
+    /// What the run state should say, if that changed since the last call.
+    pub fn unsaved_state(&mut self) -> Option<State> {
+        if self.saved == self.changes {
+            return None;
+        }
+        self.saved = self.changes;
+        Some(self.state())
+    }
+
+    /// What the run state should say.
+    pub fn state(&self) -> State {
+        State {
+            generation: 0,
+            last_id: self.endpoints.last_id(),
+            baseline: self.limits.baseline(),
+            set: self.limits.set(),
+        }
+    }
+
+    /// When to call [`Self::settle`] even if nothing happens.
+    pub fn deadline(&self) -> Option<Instant> {
+        let mut deadline = earliest(self.storm.due(), self.network.deadline());
+        deadline = earliest(deadline, self.look_at);
+        deadline = earliest(deadline, self.resync_at);
+        deadline = earliest(deadline, self.routing_at);
+        if self.due != Due::NONE && (self.ready || self.due.any(Due::NETWORK)) {
+            deadline = earliest(deadline, Some(self.dump_at));
+        }
+        if self.ready {
+            deadline = earliest(deadline, self.endpoints.deadline());
+        }
+        self.timers.iter().fold(deadline, |deadline, timer| {
+            earliest(deadline, Some(timer.at))
+        })
+    }
+
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Network(notification) => self.event(now, notification),
+            Input::Item(notification) => self.network.apply(notification, &self.config),
+            Input::Dumped(part, result) => {
+                if self.dumped(now, Due::part(part), result) {
+                    self.network.finish(part);
+                }
+            }
+            Input::Endpoint(endpoint) => self.endpoints.saw(endpoint),
+            Input::Looked(result) => {
+                if self.dumped(now, Due::ENDPOINTS, result) && self.endpoints.finish_look() {
+                    self.touch();
+                }
+            }
+            Input::Limits(limits) => {
+                self.due.remove(Due::LIMITS);
+                self.limits.saw(limits);
+                self.stale = true;
+            }
+            Input::Connection(event) => self.connection(now, event),
+            Input::Reply(number, reply) => {
+                if let Some((_, owner)) = self.unanswered.iter().find(|(n, _)| *n == number) {
+                    let owner = usize::from(*owner);
+                    self.call(now, owner, |plugin, cx| plugin.reply(cx, number, reply));
+                }
+            }
+            Input::Failed(number, failure) => self.failed(now, number, failure),
+            Input::Done(number) => self.done(now, number),
+            Input::Family(present) => self.family(now, present),
+            Input::Lost(source) => self.lost(now, source),
+            Input::Resync => self.resync(now),
+            Input::Reload(config) => self.reload(now, *config),
+        }
+    }
+
+    fn event(&mut self, now: Instant, notification: &Notification) {
+        self.counters.events += 1;
+        match notification {
+            Notification::Route(route) | Notification::RouteGone(route) => {
+                let ours = route.protocol == PROTOCOL;
+                if !self.wants_routes() || !(ours || route::is_default(route)) {
+                    return;
+                }
+                self.due.add(Due::routes(route.family));
+            }
+            Notification::Rule(rule) | Notification::RuleGone(rule) => {
+                if !self.wants_routes() {
+                    return;
+                }
+                self.due.add(Due::rules(rule.family));
+            }
+            Notification::Link(link) => {
+                let was = self.network.interface(link.index).map_or(0, |i| i.flags);
+                if was & IFF_UP != link.flags & IFF_UP {
+                    self.routes_may_be_gone(Due(Due::ROUTES4.0 | Due::ROUTES6.0));
+                }
+                self.network.apply(notification, &self.config);
+            }
+            Notification::LinkGone { .. } => {
+                self.routes_may_be_gone(Due(Due::ROUTES4.0 | Due::ROUTES6.0));
+                self.network.apply(notification, &self.config);
+            }
+            Notification::AddressGone(address) => {
+                self.network.apply(notification, &self.config);
+                // With its last IPv4 address a device loses its IPv4 routes.
+                let ipv4 = |a: &LocalAddress| a.index == address.index && a.address.is_ipv4();
+                if address.local.is_ipv4() && !self.network.addresses().any(ipv4) {
+                    self.routes_may_be_gone(Due::ROUTES4);
+                }
+            }
+            Notification::Address(_) => self.network.apply(notification, &self.config),
+        }
+        self.storm.event(now);
+    }
+
+    /// The kernel removes IPv4 routes silently in some cases: look, if routes matter.
+    fn routes_may_be_gone(&mut self, routes: Due) {
+        if self.wants_routes() {
+            self.due.add(routes);
+        }
+    }
+
+    /// A dump ended. Answers whether what it showed is whole.
+    fn dumped(&mut self, now: Instant, what: Due, result: Result<(), Incomplete>) -> bool {
+        match result {
+            Ok(()) => {
+                self.due.remove(what);
+                self.dumping.reset();
+                self.stale = true;
+                return true;
+            }
+            // A kernel without IPv6 has neither routes nor rules of it.
+            Err(Incomplete::Refused(errno)) if what.any(Due::ROUTING) => {
+                ::log::debug!("cannot read the routes or rules: errno {errno}");
+                self.due.remove(what);
+            }
+            Err(Incomplete::Refused(errno)) => {
+                ::log::warn!("cannot read the kernel's state: errno {errno}; trying again");
+                self.dump_at = self.dumping.next(now);
+            }
+            // What it showed is true all the same; only what is gone stays unknown.
+            Err(Incomplete::Interrupted) => {
+                self.dump_at = self.dumping.next(now).min(now + LONGEST_RETRY);
+                self.stale = true;
+            }
+        }
+        false
+    }
+
+    fn family(&mut self, now: Instant, present: bool) {
+        if self.ready == present {
+            return;
+        }
+        self.ready = present;
+        self.stale = true;
+        if present {
+            self.due.add(Due::KERNEL);
+            self.endpoints.forget_refusals();
+        }
+        for at in 0..self.plugins.len() {
+            self.call(now, at, |plugin, cx| {
+                if present {
+                    plugin.ready(cx)
+                } else {
+                    plugin.not_ready(cx)
+                }
+            });
+        }
+    }
+
+    fn lost(&mut self, now: Instant, source: Source) {
+        self.counters.overflows += 1;
+        match source {
+            Source::Network => {
+                ::log::warn!("network events were lost; reading the whole network again");
+                self.due.add(self.network_parts());
+                self.storm.event(now);
+            }
+            Source::Connections => {
+                ::log::warn!("connection events were lost");
+            }
+        }
+    }
+
+    fn network_parts(&self) -> Due {
+        if self.wants_routes() {
+            Due::NETWORK
+        } else {
+            Due(Due::LINKS.0 | Due::ADDRESSES.0)
+        }
+    }
+
+    fn resync(&mut self, now: Instant) {
+        self.due.add(self.network_parts());
+        self.due.add(Due::KERNEL);
+        self.endpoints.forget_refusals();
+        self.stale = true;
+        self.dump_at = now;
+        self.schedule_resync(now);
+    }
+
+    fn schedule_resync(&mut self, now: Instant) {
+        let interval = self.config.resync_interval;
+        self.resync_at = (interval > 0).then(|| now + Span::seconds(interval));
+    }
+
+    fn reload(&mut self, now: Instant, config: Config) {
+        self.config = config;
+        self.network.configure(&self.config);
+        self.resync(now);
+    }
+
+    fn failed(&mut self, now: Instant, number: CommandId, failure: Failure<'_>) {
+        self.counters.refusals += 1;
+        if let Some(refused) = self.endpoints.failed(now, number, failure.errno) {
+            if refused.look {
+                self.due.add(Due::ENDPOINTS);
+            }
+            if let Some(endpoint) = refused.report {
+                let (errno, message) = (failure.errno, failure.message);
+                let address = endpoint.address;
+                ::log::warn!("the kernel refuses endpoint {address}: {message} (errno {errno})");
+            }
+            self.touch();
+            self.stale = true;
+        } else if let Some(report) = self.limits.failed(number, failure.errno) {
+            self.due.add(Due::LIMITS);
+            if report {
+                let (errno, message) = (failure.errno, failure.message);
+                ::log::warn!("the kernel refuses the limits: {message} (errno {errno})");
+            }
+        } else if let Some(at) = self.unanswered.iter().position(|(n, _)| *n == number) {
+            let owner = self
+                .unanswered
+                .remove(at)
+                .map_or(Queue::ENGINE, |(_, owner)| owner);
+            self.call(now, owner.into(), |plugin, cx| {
+                plugin.command_done(cx, number, Err(failure));
+            });
+        } else {
+            let (errno, message) = (failure.errno, failure.message);
+            ::log::warn!("the kernel refuses a source route or rule: {message} (errno {errno})");
+            self.due.add(Due::ROUTING);
+            self.routing_at = Some(self.routing.next(now));
+            self.stale = true;
+        }
+    }
+
+    fn done(&mut self, now: Instant, number: CommandId) {
+        if self.endpoints.done(number) {
+            self.touch();
+        }
+        while let Some((done, owner)) = self.unanswered.first().copied() {
+            if !is_done(done, number) {
+                break;
+            }
+            self.unanswered.remove(0);
+            self.call(now, owner.into(), |plugin, cx| {
+                plugin.command_done(cx, done, Ok(()))
+            });
+        }
+    }
+
+    /// The run state changed.
+    fn touch(&mut self) {
+        self.changes = self.changes.wrapping_add(1);
+    }
+
+    fn connection(&mut self, now: Instant, event: &Event) {
+        self.counters.connection_events += 1;
+        self.call(now, self.default, |plugin, cx| match event {
+            Event::Created(connection) => plugin.new_connection(cx, connection),
+            Event::Established(connection) => plugin.connection_established(cx, connection),
+            Event::Closed { token } => plugin.connection_closed(cx, *token),
+            Event::Announced {
+                token,
+                remote_id,
+                address,
+                port,
+            } => {
+                plugin.new_address(cx, *token, *remote_id, (*address, *port).into());
+            }
+            Event::Removed { token, remote_id } => plugin.address_removed(cx, *token, *remote_id),
+            Event::SubflowEstablished(subflow) => plugin.new_subflow(cx, subflow),
+            Event::SubflowClosed(subflow) => plugin.subflow_closed(cx, subflow),
+            Event::SubflowPriority(subflow) => plugin.subflow_priority(cx, subflow),
+            Event::ListenerCreated { local } => plugin.listener_created(cx, *local),
+            Event::ListenerClosed { local } => plugin.listener_closed(cx, *local),
+        });
+    }
+
+    /// Calls one plugin with its handle on everything else.
+    fn call(
+        &mut self,
+        now: Instant,
+        at: usize,
+        callback: impl FnOnce(&mut dyn Plugin, &mut Context<'_>),
+    ) {
+        let Some(Loaded { name, plugin }) = self.plugins.get_mut(at) else {
+            return;
+        };
+        let mut context = Context {
+            now,
+            ready: self.ready,
+            owner: u8::try_from(at).unwrap_or(Queue::ENGINE),
+            name,
+            network: &self.network,
+            config: &self.config,
+            queue: &mut self.queue,
+            timers: &mut self.timers,
+        };
+        callback(plugin.as_mut(), &mut context);
+    }
+
+    /// Acts upon the news. Call it once all that has arrived has been handled.
+    pub fn settle(&mut self, now: Instant) {
+        if self.resync_at.is_some_and(|at| at <= now) {
+            self.resync(now);
+        }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_at = None;
+            self.due.add(Due::KERNEL);
+        }
+        self.run_timers(now);
+        let news = match self.storm.due() {
+            Some(at) if at > now => return,
+            news => news.is_some(),
+        };
+        if self.due.any(self.network_parts()) && (self.dump_at <= now || !self.known) {
+            return;
+        }
+        let first = !core::mem::replace(&mut self.known, true);
+        self.stale |= self.routing_at.is_some_and(|at| at <= now);
+        if news {
+            self.storm.pending = None;
+            self.endpoints.hurry(now);
+            self.look_at.get_or_insert(now + LOOK_AFTER);
+        }
+        let held = self.network.deadline().is_some_and(|at| at <= now);
+        if news || held || core::mem::take(&mut self.stale) {
+            self.judge(now);
+            self.stale = !self.reconcile(now);
+        } else if self.endpoints.deadline().is_some_and(|at| at <= now) {
+            self.reconcile(now);
+        }
+        if first {
+            let (usable, all) = (
+                self.network.usable().count(),
+                self.network.addresses().count(),
+            );
+            ::log::info!("watching the network: {usable} of {all} addresses are usable");
+        }
+    }
+
+    fn run_timers(&mut self, now: Instant) {
+        while let Some(at) = self.timers.iter().position(|timer| timer.at <= now) {
+            let Some(timer) = self.timers.remove(at) else {
+                return;
+            };
+            self.call(now, timer.owner.into(), |plugin, cx| {
+                plugin.timer(cx, timer.timer)
+            });
+        }
+    }
+
+    /// Judges the network and tells the plugins what that changes for them.
+    fn judge(&mut self, now: Instant) {
+        self.network.judge(now, &self.config);
+        let refused = self.network.refused();
+        if refused > core::mem::replace(&mut self.told.refused, refused) {
+            ::log::warn!("the network has more than fits the tables; {refused} not taken in");
+        }
+        self.tell(now);
+        self.network.sweep();
+    }
+
+    fn tell(&mut self, now: Instant) {
+        let usable = |a: &LocalAddress| a.verdict == Verdict::Usable;
+        self.tell_addresses(now, |a| a.told && !usable(a), false);
+        self.tell_interfaces(
+            now,
+            |i| i.told && !i.is_up(),
+            |p, cx, i| p.delete_interface(cx, i),
+        );
+        let changed = |i: &Interface| i.told && i.changed;
+        self.tell_interfaces(now, changed, |p, cx, i| p.update_interface(cx, i));
+        self.tell_interfaces(
+            now,
+            |i| !i.told && i.is_up(),
+            |p, cx, i| p.new_interface(cx, i),
+        );
+        self.tell_addresses(now, |a| !a.told && usable(a), true);
+    }
+
+    fn tell_addresses(
+        &mut self,
+        now: Instant,
+        concerns: impl Fn(&LocalAddress) -> bool,
+        usable: bool,
+    ) {
+        let mut from = 0;
+        while let Some(at) = self.network.mark_address(from, &concerns, usable) {
+            for plugin in 0..self.plugins.len() {
+                self.call(now, plugin, |plugin, cx| match cx.network.address_at(at) {
+                    Some(address) if usable => plugin.new_local_address(cx, address),
+                    Some(address) => plugin.delete_local_address(cx, address),
+                    None => {}
+                });
+            }
+            from = at + 1;
+        }
+    }
+
+    fn tell_interfaces(
+        &mut self,
+        now: Instant,
+        concerns: impl Fn(&Interface) -> bool,
+        tell: fn(&mut dyn Plugin, &mut Context<'_>, &Interface),
+    ) {
+        let mut from = 0;
+        while let Some(at) = self.network.mark_interface(from, &concerns) {
+            for plugin in 0..self.plugins.len() {
+                self.call(now, plugin, |plugin, cx| {
+                    if let Some(interface) = cx.network.interface_at(at) {
+                        tell(plugin, cx, interface);
+                    }
+                });
+            }
+            from = at + 1;
+        }
+    }
+
+    /// Brings the kernel in step with the network. Answers whether nothing was left over.
+    fn reconcile(&mut self, now: Instant) -> bool {
+        self.counters.reconciliations += 1;
+        let routed = self.reconcile_routes(now);
+        if !self.ready || self.due.any(Due::KERNEL) {
+            return routed;
+        }
+        self.wanted.clear();
+        for loaded in &mut self.plugins {
+            loaded
+                .plugin
+                .endpoints(&self.network, &self.config, &mut self.wanted);
+        }
+        let Self {
+            endpoints,
+            wanted,
+            queue,
+            counters,
+            limits,
+            config,
+            ..
+        } = self;
+        let mut sent = 0;
+        let mut whole = true;
+        let mut send = |command: Kernel| {
+            let number = queue.push(Queue::ENGINE, Request::Kernel(command));
+            sent += u32::from(number.is_some());
+            whole &= number.is_some();
+            number
+        };
+        endpoints.reconcile(now, wanted, &mut send);
+        let fixed = Fixed {
+            subflows: config.limit_subflows,
+            add_addr_accepted: config.limit_add_addr_accepted,
+        };
+        if let Some(target) = limits.target(wanted.chosen(), fixed) {
+            if let Some(number) = send(Kernel::SetLimits(target)) {
+                limits.sent(target, number);
+            }
+        }
+        counters.commands += u64::from(sent);
+        if sent > 0 {
+            self.touch();
+        }
+        self.report();
+        whole && routed
+    }
+
+    /// Answers whether every change found room in the queue.
+    fn reconcile_routes(&mut self, now: Instant) -> bool {
+        if !self.wants_routes() || self.routing_at.is_some_and(|at| at > now) {
+            return true;
+        }
+        self.routing_at = None;
+        let Self {
+            router,
+            network,
+            config,
+            queue,
+            due,
+            ..
+        } = self;
+        let mut sent = 0;
+        let mut whole = true;
+        router.reconcile(network, &config.source_routing, &mut |change| {
+            due.add(change_of(&change));
+            sent += 1;
+            whole = queue.push(Queue::ENGINE, Request::Route(change)).is_some();
+            whole
+        });
+        if sent == 0 {
+            self.routing.reset();
+        }
+        whole
+    }
+
+    /// Gives out the next thing to do, if there is one now.
+    pub fn poll_command(&mut self, now: Instant) -> Option<Command> {
+        if let Some(Queued {
+            number,
+            owner,
+            request,
+        }) = self.queue.pop()
+        {
+            if owner != Queue::ENGINE {
+                self.unanswered.push((number, owner));
+            }
+            return Some(Command::Request(number, request));
+        }
+        if self.dump_at > now {
+            return None;
+        }
+        let kernel = if self.ready { Due::KERNEL } else { Due::NONE };
+        let command = Due(self.due.0 & (self.network_parts().0 | kernel.0)).first()?;
+        match command {
+            Command::Dump(part) => self.network.begin(part),
+            Command::Look => self.endpoints.begin_look(),
+            Command::GetLimits | Command::Request(..) => {}
+        }
+        Some(command)
+    }
+
+    /// Gives out the next command if it is one for the path manager, to go with others.
+    pub fn poll_kernel_command(&mut self) -> Option<(CommandId, Kernel)> {
+        let Some(Request::Kernel(command)) = self.queue.first() else {
+            return None;
+        };
+        if command.asks() {
+            return None;
+        }
+        match self.poll_command(Instant(0))? {
+            Command::Request(number, Request::Kernel(command)) => Some((number, command)),
+            _ => None,
+        }
+    }
+
+    /// Whether a plugin waits for the result of a command.
+    pub fn awaits(&self) -> bool {
+        !self.unanswered.is_empty()
+    }
+
+    /// Whether [`Self::poll_command`] has something to give.
+    pub fn has_commands(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Ends the plugins and, if the configuration says so, takes away what is ours. What is left
+    /// to do is in [`Self::poll_command`]; do not settle any more.
+    pub fn stop(&mut self, now: Instant) {
+        for at in (0..self.plugins.len()).rev() {
+            self.call(now, at, |plugin, cx| plugin.exit(cx));
+        }
+        self.due = Due::NONE;
+        if self.config.on_exit == OnExit::Keep {
+            return;
+        }
+        let Self {
+            endpoints,
+            wanted,
+            queue,
+            limits,
+            network,
+            ..
+        } = self;
+        SourceRouter::remove_all(network, &mut |change| {
+            queue.push(Queue::ENGINE, Request::Route(change)).is_some()
+        });
+        if !self.ready {
+            return;
+        }
+        let mut send = |command| queue.push(Queue::ENGINE, Request::Kernel(command));
+        wanted.clear();
+        endpoints.reconcile(now, wanted, &mut send);
+        if let Some(baseline) = limits.restore() {
+            send(Kernel::SetLimits(baseline));
+        }
+        self.touch();
+    }
+
+    /// Writes the whole state, a line at a time.
+    pub fn describe(&self, line: &mut dyn FnMut(fmt::Arguments<'_>)) {
+        for interface in self.network.interfaces() {
+            let state = if interface.is_up() { "up" } else { "down" };
+            line(format_args!(
+                "interface {} ({}): {state}",
+                interface.name, interface.index
+            ));
+        }
+        for address in self.network.addresses() {
+            let name = self
+                .network
+                .interface(address.index)
+                .map_or("?", |i| i.name.as_str());
+            line(format_args!(
+                "address {} on {name}: {}",
+                address.address, address.verdict
+            ));
+        }
+        for want in self.wanted.iter() {
+            line(format_args!(
+                "wanted {} flags {}",
+                want.address,
+                Flags(want.flags)
+            ));
+        }
+        for slot in self.endpoints.ours() {
+            let Endpoint {
+                address, id, flags, ..
+            } = slot.endpoint;
+            let state = if slot.deleting { ", being deleted" } else { "" };
+            line(format_args!(
+                "endpoint {address} id {id} flags {}: ours{state}",
+                Flags(flags)
+            ));
+        }
+        for Endpoint {
+            address, id, flags, ..
+        } in self.endpoints.others()
+        {
+            line(format_args!(
+                "endpoint {address} id {id} flags {}: not ours",
+                Flags(*flags)
+            ));
+        }
+        if let Some(limits) = self.limits.current() {
+            let Limits {
+                subflows,
+                add_addr_accepted,
+            } = limits;
+            line(format_args!(
+                "limits subflows {subflows} add_addr_accepted {add_addr_accepted}"
+            ));
+        }
+        let c = &self.counters;
+        line(format_args!(
+            "counters events {} overflows {}",
+            c.events, c.overflows
+        ));
+        line(format_args!(
+            "counters commands {} refused {}",
+            c.commands, c.refusals
+        ));
+        let (network, queue) = (self.network.refused(), self.queue.refused());
+        line(format_args!(
+            "counters tables-full {network} queue-full {queue}"
+        ));
+        line(format_args!(
+            "counters connection-events {}",
+            c.connection_events
+        ));
+    }
+
+    /// Tells the log, once, what does not fit the kernel.
+    fn report(&mut self) {
+        let waiting = self.wanted.waiting();
+        if waiting > 0 && !self.told.waiting {
+            let taken = self.endpoints.capacity().unwrap_or(0);
+            ::log::warn!("the kernel takes {taken} endpoints; {waiting} more addresses wait");
+        }
+        self.told.waiting = waiting > 0;
+        let unsupported = self.endpoints.unsupported().0;
+        if unsupported & !self.told.unsupported != 0 {
+            let flags = Flags(self.endpoints.unsupported());
+            ::log::warn!("this kernel knows no endpoints with the flag {flags}");
+        }
+        self.told.unsupported |= unsupported;
+    }
+}
+
+/// What has to be read anew after a change of ours.
+fn change_of(change: &Change) -> Due {
+    match change {
+        Change::AddRule(rule) | Change::DeleteRule(rule) => Due::rules(rule.family),
+        Change::SetRoute(path) | Change::DeleteRoute(path) => Due::routes(path.family),
+    }
+}

@@ -1,0 +1,230 @@
+//! Where messages go, and how often the same one may.
+//!
+//! A message is formatted once into a fixed buffer, cleaned of control characters, compared with
+//! the last few, and sent. A destination that cannot be reached is replaced by stderr and tried
+//! again later. Nothing here waits: what a destination does not take at once is counted as lost.
+//!
+//! The same message is written once in 30 s; how often it came again is told when they are over,
+//! which is what [`flush_at`] and [`flush`] are for.
+
+mod sink;
+
+use core::fmt::{self, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ::log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::time::{Instant, Span, earliest};
+use sink::Sink;
+
+/// Where messages go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Destination {
+    Stderr,
+    /// The datagram socket `/dev/log` (RFC 3164).
+    Syslog,
+    /// systemd's journal, by its native protocol.
+    Journal,
+    /// Nowhere.
+    Null,
+}
+
+/// The target of messages that are asked for, such as the state: written however often they come.
+pub const VERBATIM: &str = "verbatim";
+
+/// Bytes of a message; what is longer ends in dots.
+const LINE: usize = 512;
+/// Messages remembered, about 550 bytes each.
+const REMEMBERED: usize = 8;
+const WINDOW: Span = Span::seconds(30);
+
+/// The current time, of CLOCK_MONOTONIC, which this module goes by.
+pub fn now() -> Instant {
+    let clock = nix::time::ClockId::CLOCK_MONOTONIC;
+    let now = nix::time::clock_gettime(clock).map(core::time::Duration::from);
+    Instant(now.map_or(0, |now| now.as_millis() as u64))
+}
+
+/// Makes this the program's logger. Whatever cannot be opened is reported on stderr.
+pub fn init(destination: Destination, level: LevelFilter) {
+    // Fails only the second time, when it is set already.
+    let _ = ::log::set_logger(&LOGGER);
+    reconfigure(destination, level);
+}
+
+/// Changes destination and level.
+pub fn reconfigure(destination: Destination, level: LevelFilter) {
+    let none = destination == Destination::Null;
+    ::log::set_max_level(if none { LevelFilter::Off } else { level });
+    LOGGER.state().sink.open(now(), destination);
+}
+
+/// When [`flush`] next has something to write; `None` until another message is suppressed.
+pub fn flush_at() -> Option<Instant> {
+    LOGGER.state().flush_at()
+}
+
+/// Writes how often messages came again, for those whose time is over at `now`.
+///
+/// At the end of the program [`log::Log::flush`] of [`log::logger`] writes what is left.
+pub fn flush(now: Instant) {
+    LOGGER.state().flush(now);
+}
+
+static LOGGER: Logger = Logger(Mutex::new(State::new(
+    "/dev/log",
+    "/run/systemd/journal/socket",
+)));
+
+struct Logger(Mutex<State>);
+
+impl Logger {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata) -> bool {
+        true // The level was compared before.
+    }
+
+    fn log(&self, record: &Record) {
+        let verbatim = record.target() == VERBATIM;
+        self.state()
+            .message(now(), record.level(), verbatim, record.args());
+    }
+
+    fn flush(&self) {
+        self.state().flush_all(now());
+    }
+}
+
+struct State {
+    sink: Sink,
+    /// The earliest window comes first.
+    seen: heapless::Vec<Seen, REMEMBERED>,
+}
+
+/// A message that was written.
+struct Seen {
+    line: Line,
+    level: Level,
+    /// When its window ends.
+    until: Instant,
+    /// How often it came again since.
+    repeats: u32,
+}
+
+impl State {
+    const fn new(syslog: &'static str, journal: &'static str) -> Self {
+        Self {
+            sink: Sink::new(syslog, journal),
+            seen: heapless::Vec::new(),
+        }
+    }
+
+    fn message(&mut self, now: Instant, level: Level, verbatim: bool, args: &fmt::Arguments) {
+        self.flush(now);
+        let mut line = Line::new();
+        let _ = line.write_fmt(*args);
+        if verbatim {
+            return self.sink.write(now, level, &line.text);
+        }
+        let same = |seen: &&mut Seen| seen.level == level && seen.line.text == line.text;
+        if let Some(seen) = self.seen.iter_mut().find(same) {
+            seen.repeats = seen.repeats.saturating_add(1);
+            return;
+        }
+        if self.seen.is_full() {
+            self.forget_first(now);
+        }
+        self.sink.write(now, level, &line.text);
+        let _ = self.seen.push(Seen {
+            line,
+            level,
+            until: now + WINDOW,
+            repeats: 0,
+        });
+    }
+
+    fn flush_at(&self) -> Option<Instant> {
+        let waiting = self.seen.iter().filter(|seen| seen.repeats > 0);
+        waiting.fold(None, |first, seen| earliest(first, Some(seen.until)))
+    }
+
+    fn flush(&mut self, now: Instant) {
+        while self.seen.first().is_some_and(|seen| seen.until <= now) {
+            let Some(mut seen) = self.forget_first(now) else {
+                return;
+            };
+            // One that goes on stays quiet for another window.
+            if seen.repeats > 0 {
+                seen.repeats = 0;
+                seen.until = now + WINDOW;
+                let _ = self.seen.push(seen);
+            }
+        }
+    }
+
+    fn flush_all(&mut self, now: Instant) {
+        while self.forget_first(now).is_some() {}
+    }
+
+    /// Takes out the oldest message, after telling how often it came again.
+    fn forget_first(&mut self, now: Instant) -> Option<Seen> {
+        if self.seen.is_empty() {
+            return None;
+        }
+        let seen = self.seen.remove(0);
+        if seen.repeats > 0 {
+            let mut line = Line::new();
+            let _ = write!(
+                line,
+                "message repeated {} times: {}",
+                seen.repeats, seen.line.text
+            );
+            self.sink.write(now, seen.level, &line.text);
+        }
+        Some(seen)
+    }
+}
+
+/// A message, cut to its capacity. Control characters, which could break the line or act on a
+/// terminal, become `?`.
+struct Line {
+    text: heapless::String<LINE>,
+    cut: bool,
+}
+
+impl Line {
+    const DOTS: &'static str = "...";
+
+    const fn new() -> Self {
+        Self {
+            text: heapless::String::new(),
+            cut: false,
+        }
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            let c = if c.is_control() { '?' } else { c };
+            if self.cut {
+                break;
+            }
+            self.cut = self.text.len() + c.len_utf8() + Self::DOTS.len() > LINE;
+            let _ = if self.cut {
+                self.text.push_str(Self::DOTS)
+            } else {
+                self.text.push(c)
+            };
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

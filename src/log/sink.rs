@@ -1,0 +1,181 @@
+//! The destinations.
+
+use core::fmt::Write;
+use std::io::{self, ErrorKind, stderr};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+use std::process;
+
+use ::log::{Level, Log, Record};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::statvfs::fstatvfs;
+use simple_logger::SimpleLogger;
+
+use super::{Destination, LINE, Line};
+use crate::time::{Instant, Span};
+
+const NAME: &str = "mptcpd";
+/// The facility "system daemons" (RFC 3164, 4.1.1).
+const DAEMON: u8 = 3 << 3;
+/// Before a destination is tried again.
+const RETRY: Span = Span::seconds(10);
+
+pub(super) struct Sink {
+    syslog: &'static str,
+    journal: &'static str,
+    destination: Destination,
+    socket: Option<UnixDatagram>,
+    /// Not to be opened before; `None` unless it failed.
+    retry_at: Option<Instant>,
+    /// Messages that the destination did not take.
+    lost: u32,
+}
+
+impl Sink {
+    pub(super) const fn new(syslog: &'static str, journal: &'static str) -> Self {
+        let destination = Destination::Stderr;
+        Self {
+            syslog,
+            journal,
+            destination,
+            socket: None,
+            retry_at: None,
+            lost: 0,
+        }
+    }
+
+    /// Changes the destination and opens it.
+    pub(super) fn open(&mut self, now: Instant, destination: Destination) {
+        if self.destination != destination {
+            (self.destination, self.socket, self.retry_at) = (destination, None, None);
+        }
+        self.connect(now);
+    }
+
+    /// Sends a message, or counts it as lost.
+    pub(super) fn write(&mut self, now: Instant, level: Level, text: &str) {
+        if self.lost > 0 {
+            let mut line = Line::new();
+            let _ = write!(line, "{} log messages lost", self.lost);
+            if self.deliver(now, Level::Warn, &line.text) {
+                self.lost = 0;
+            }
+        }
+        if !self.deliver(now, level, text) {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+
+    /// False if nobody took the message.
+    fn deliver(&mut self, now: Instant, level: Level, text: &str) -> bool {
+        if self.destination == Destination::Null {
+            return true;
+        }
+        // The second try is for a receiver that has been restarted.
+        for _ in 0..2 {
+            let error = match self.connect(now).map(|socket| send(socket, level, text)) {
+                None => break,
+                Some(Ok(())) => return true,
+                Some(Err(error)) => error,
+            };
+            // Busy, which is not for long.
+            if error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+            {
+                return false;
+            }
+            self.socket = None;
+        }
+        to_stderr(level, text)
+    }
+
+    /// The open socket of the destination with what makes a message of a text.
+    fn connect(&mut self, now: Instant) -> Option<Socket<'_>> {
+        let (path, encode) = match self.destination {
+            Destination::Syslog => (self.syslog, syslog as Encode),
+            Destination::Journal => (self.journal, journal as Encode),
+            Destination::Stderr | Destination::Null => return None,
+        };
+        if self.socket.is_none() && self.retry_at.is_none_or(|at| at <= now) {
+            match connect(path) {
+                Ok(socket) => (self.socket, self.retry_at) = (Some(socket), None),
+                Err(error) => {
+                    // Once, however often it is tried.
+                    if self.retry_at.is_none() {
+                        let mut line = Line::new();
+                        let _ = write!(line, "cannot log to {path}, using stderr: {error}");
+                        to_stderr(Level::Warn, &line.text);
+                    }
+                    self.retry_at = Some(now + RETRY);
+                }
+            }
+        }
+        Some((self.socket.as_ref()?, encode))
+    }
+}
+
+type Packet = heapless::Vec<u8, { LINE + 96 }>;
+type Encode = fn(&mut Packet, u8, &str);
+type Socket<'a> = (&'a UnixDatagram, Encode);
+
+fn connect(path: &str) -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(path)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn send((socket, encode): Socket, level: Level, text: &str) -> io::Result<()> {
+    // RFC 3164, 4.1.1.
+    let severity = match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    };
+    let mut packet = Packet::new();
+    encode(&mut packet, severity, text);
+    socket.send(&packet).map(|_| ())
+}
+
+/// `<PRIORITY>NAME[PID]: TEXT`. Time and host are for the receiver to add (RFC 3164, 4.3.2).
+fn syslog(packet: &mut Packet, severity: u8, text: &str) {
+    let _ = write!(
+        packet,
+        "<{}>{NAME}[{}]: {text}",
+        DAEMON | severity,
+        process::id()
+    );
+}
+
+/// Fields, each in a line of its own, but the message with its length, little endian, in front:
+/// so it may be anything. Source: systemd.io, "Native Journal Protocol".
+fn journal(packet: &mut Packet, severity: u8, text: &str) {
+    let _ = write!(
+        packet,
+        "PRIORITY={severity}\nSYSLOG_IDENTIFIER={NAME}\nMESSAGE\n"
+    );
+    let _ = packet.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    let _ = writeln!(packet, "{text}");
+}
+
+/// False if stderr would not take it at once.
+fn to_stderr(level: Level, text: &str) -> bool {
+    // simple_logger would wait for a reader that does not read, and panics when writing fails:
+    // no reader, or no space.
+    let stderr = stderr();
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    let _ = poll(&mut fds, PollTimeout::ZERO);
+    let [fd] = fds;
+    let full = fstatvfs(&stderr).is_ok_and(|fs| fs.blocks() > 0 && fs.blocks_available() == 0);
+    if full || fd.revents() != Some(PollFlags::POLLOUT) {
+        return false;
+    }
+    SimpleLogger::new().log(
+        &Record::builder()
+            .level(level)
+            .target(NAME)
+            .args(format_args!("{text}"))
+            .build(),
+    );
+    true
+}

@@ -1,0 +1,447 @@
+//! The model of the router's network: interfaces, addresses, default routes and rules.
+//!
+//! Events and dumps write it; [`Network::judge`] then says of every address whether it may be
+//! used, and why not. Nothing here knows about endpoints.
+
+pub mod route;
+
+use core::net::IpAddr;
+
+use crate::capacity;
+use crate::config::{Config, Policy};
+use crate::netlink::route::{Address, Link, Name, Notification};
+use crate::policy::{self, Verdict};
+use crate::table::Table;
+use crate::time::{Instant, earliest};
+
+pub use route::Routes;
+
+/// `IFF_UP`, `IFF_LOOPBACK`, `IFF_POINTOPOINT`, `IFF_RUNNING` of linux/if.h.
+pub const IFF_UP: u32 = 1;
+pub const IFF_LOOPBACK: u32 = 1 << 3;
+pub const IFF_POINTOPOINT: u32 = 1 << 4;
+pub const IFF_RUNNING: u32 = 1 << 6;
+
+/// A network interface.
+#[derive(Debug)]
+pub struct Interface {
+    pub index: u32,
+    pub name: Name,
+    /// `IFF_*` of linux/if.h.
+    pub flags: u32,
+    /// The routing table of the VRF it belongs to; 0 is none.
+    pub vrf_table: u32,
+    /// What the configuration says about a device of this name.
+    pub policy: Policy,
+    /// Plugins know it.
+    pub(crate) told: bool,
+    /// Something plugins can see has changed since they were told.
+    pub(crate) changed: bool,
+    /// It was down since the last judgement, however briefly.
+    interrupted: bool,
+    gone: bool,
+    seen: bool,
+}
+
+impl Interface {
+    /// Up, with carrier, and not a loopback interface.
+    pub fn is_up(&self) -> bool {
+        const UP: u32 = IFF_UP | IFF_RUNNING;
+        !self.gone && self.flags & (UP | IFF_LOOPBACK) == UP
+    }
+}
+
+/// An address of this host on one interface.
+#[derive(Debug)]
+pub struct LocalAddress {
+    pub index: u32,
+    pub address: IpAddr,
+    /// The other end of a point-to-point link.
+    pub peer: Option<IpAddr>,
+    pub prefix_len: u8,
+    /// `IFA_F_*` of linux/if_addr.h.
+    pub flags: u32,
+    /// `RT_SCOPE_*` of linux/rtnetlink.h.
+    pub scope: u8,
+    /// Grows with every address that appears: the order of arrival.
+    pub sequence: u32,
+    /// Was there when the daemon started.
+    pub existing: bool,
+    pub verdict: Verdict,
+    /// Since when it would be usable, were it not for hold-down and standby.
+    fit_since: Option<Instant>,
+    /// Plugins know it.
+    pub(crate) told: bool,
+    gone: bool,
+    seen: bool,
+}
+
+impl LocalAddress {
+    fn key(&self) -> (u32, IpAddr, Option<IpAddr>, u8) {
+        (self.index, self.address, self.peer, self.prefix_len)
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+}
+
+/// Which part of the network a dump shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    Links,
+    Addresses,
+    Routes(crate::netlink::route::Family),
+    Rules(crate::netlink::route::Family),
+}
+
+pub struct Network {
+    interfaces: Table<Interface>,
+    addresses: Table<LocalAddress>,
+    routes: Routes,
+    sequence: u32,
+    /// The first judgement is done: what comes now is not `existing`, and is held down.
+    started: bool,
+    /// When the next address leaves hold-down.
+    deadline: Option<Instant>,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Network {
+    pub fn new() -> Self {
+        Self {
+            interfaces: Table::new(capacity::INTERFACES),
+            addresses: Table::new(capacity::ADDRESSES),
+            routes: Routes::new(),
+            sequence: 0,
+            started: false,
+            deadline: None,
+        }
+    }
+
+    /// All interfaces, by index.
+    pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
+        self.interfaces.iter().filter(|interface| !interface.gone)
+    }
+
+    pub fn interface(&self, index: u32) -> Option<&Interface> {
+        let at = self
+            .interfaces
+            .binary_search_by_key(&index, |i| i.index)
+            .ok()?;
+        self.interfaces.get(at).filter(|interface| !interface.gone)
+    }
+
+    /// All addresses, by interface.
+    pub fn addresses(&self) -> impl Iterator<Item = &LocalAddress> {
+        self.addresses.iter().filter(|address| !address.gone)
+    }
+
+    /// The addresses that may be used, by interface.
+    pub fn usable(&self) -> impl Iterator<Item = &LocalAddress> {
+        self.addresses()
+            .filter(|address| address.verdict == Verdict::Usable)
+    }
+
+    /// The interface that carries `address`, usable ones first.
+    pub fn interface_of(&self, address: IpAddr) -> Option<&Interface> {
+        let on = |a: &&LocalAddress| a.address == address;
+        let found = self
+            .usable()
+            .find(on)
+            .or_else(|| self.addresses().find(on))?;
+        self.interface(found.index)
+    }
+
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// The address at a position that [`Self::mark_address`] gave.
+    pub(crate) fn address_at(&self, at: usize) -> Option<&LocalAddress> {
+        self.addresses.get(at)
+    }
+
+    /// The interface at a position that [`Self::mark_interface`] gave.
+    pub(crate) fn interface_at(&self, at: usize) -> Option<&Interface> {
+        self.interfaces.get(at)
+    }
+
+    /// Finds the first address from `from` on that `concerns` the plugins, and notes that they
+    /// know whether it is usable.
+    pub(crate) fn mark_address(
+        &mut self,
+        from: usize,
+        concerns: &dyn Fn(&LocalAddress) -> bool,
+        usable: bool,
+    ) -> Option<usize> {
+        let at = from + self.addresses.iter().skip(from).position(concerns)?;
+        self.addresses.get_mut(at)?.told = usable;
+        Some(at)
+    }
+
+    /// Finds the first interface from `from` on that `concerns` the plugins, and notes that they
+    /// know its state.
+    pub(crate) fn mark_interface(
+        &mut self,
+        from: usize,
+        concerns: &dyn Fn(&Interface) -> bool,
+    ) -> Option<usize> {
+        let at = from + self.interfaces.iter().skip(from).position(concerns)?;
+        let interface = self.interfaces.get_mut(at)?;
+        interface.told = interface.is_up();
+        interface.changed = false;
+        Some(at)
+    }
+
+    /// How often something did not fit into a table.
+    pub fn refused(&self) -> u32 {
+        self.interfaces.refused() + self.addresses.refused() + self.routes.refused()
+    }
+
+    /// When an address leaves hold-down, if one is held.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Takes in what changed, or an item of a dump.
+    pub fn apply(&mut self, notification: &Notification, config: &Config) {
+        match notification {
+            Notification::Link(link) => self.put_link(link, config),
+            Notification::LinkGone { index } => self.remove_link(*index),
+            Notification::Address(address) => self.put_address(address),
+            Notification::AddressGone(address) => self.remove_address(address),
+            Notification::Route(route) => self.routes.put(route),
+            Notification::Rule(rule) => self.routes.put_rule(rule),
+            // Routes and rules that go are found gone by the dump that follows.
+            Notification::RouteGone(_) | Notification::RuleGone(_) => {}
+        }
+    }
+
+    fn put_link(&mut self, link: &Link, config: &Config) {
+        let new = Interface {
+            index: link.index,
+            name: link.name.clone(),
+            flags: link.flags,
+            vrf_table: link.vrf_table,
+            policy: *config.policy(&link.name),
+            told: false,
+            changed: false,
+            interrupted: false,
+            gone: false,
+            seen: true,
+        };
+        match self
+            .interfaces
+            .binary_search_by_key(&link.index, |i| i.index)
+        {
+            Err(at) => {
+                self.interfaces.insert(at, new);
+            }
+            Ok(at) => {
+                if let Some(old) = self.interfaces.get_mut(at) {
+                    let was_up = old.is_up();
+                    let changed = old.flags != new.flags || old.name != new.name;
+                    *old = Interface {
+                        told: old.told,
+                        changed: old.changed || changed,
+                        interrupted: old.interrupted,
+                        ..new
+                    };
+                    old.interrupted |= was_up && !old.is_up();
+                }
+            }
+        }
+    }
+
+    fn remove_link(&mut self, index: u32) {
+        if let Ok(at) = self.interfaces.binary_search_by_key(&index, |i| i.index) {
+            if let Some(interface) = self.interfaces.get_mut(at) {
+                interface.gone = true;
+                interface.interrupted = true;
+            }
+        }
+        for address in self.addresses.iter_mut().filter(|a| a.index == index) {
+            address.gone = true;
+        }
+    }
+
+    fn put_address(&mut self, address: &Address) {
+        let new = LocalAddress {
+            index: address.index,
+            address: address.local,
+            peer: address.peer,
+            prefix_len: address.prefix_len,
+            flags: address.flags,
+            scope: address.scope,
+            sequence: self.sequence,
+            existing: !self.started,
+            verdict: Verdict::Unjudged,
+            fit_since: None,
+            told: false,
+            gone: false,
+            seen: true,
+        };
+        let at = match self.position(address) {
+            Ok(at) => {
+                if let Some(old) = self.addresses.get_mut(at) {
+                    old.flags = new.flags;
+                    old.scope = new.scope;
+                    old.seen = true;
+                    if old.gone {
+                        // It went and came back before anyone looked: as good as new.
+                        old.gone = false;
+                        old.existing = new.existing;
+                        old.fit_since = None;
+                    }
+                }
+                return;
+            }
+            Err(at) => at,
+        };
+        if self.addresses.insert(at, new) {
+            self.sequence = self.sequence.wrapping_add(1);
+        }
+    }
+
+    fn remove_address(&mut self, address: &Address) {
+        if let Ok(at) = self.position(address) {
+            if let Some(old) = self.addresses.get_mut(at) {
+                old.gone = true;
+            }
+        }
+    }
+
+    /// Where the address stands, or where it belongs.
+    fn position(&self, address: &Address) -> Result<usize, usize> {
+        let key = (
+            address.index,
+            address.local,
+            address.peer,
+            address.prefix_len,
+        );
+        let start = self.addresses.partition_point(|a| a.index < address.index);
+        let mut end = start;
+        for known in self.addresses.get(start..).unwrap_or_default() {
+            if known.index != address.index {
+                break;
+            }
+            if known.key() == key {
+                return Ok(end);
+            }
+            end += 1;
+        }
+        Err(end)
+    }
+
+    /// A dump of `part` begins: what it does not show is gone.
+    pub fn begin(&mut self, part: Part) {
+        match part {
+            Part::Links => self.interfaces.iter_mut().for_each(|i| i.seen = false),
+            Part::Addresses => self.addresses.iter_mut().for_each(|a| a.seen = false),
+            Part::Routes(family) => self.routes.begin(family),
+            Part::Rules(family) => self.routes.begin_rules(family),
+        }
+    }
+
+    /// The dump of `part` is whole.
+    pub fn finish(&mut self, part: Part) {
+        match part {
+            Part::Links => {
+                let mut from = 0;
+                while let Some(at) = self.interfaces.iter().skip(from).position(|i| !i.seen) {
+                    let at = from + at;
+                    from = at + 1;
+                    let index = self.interfaces.get(at).map_or(0, |i| i.index);
+                    self.remove_link(index);
+                }
+            }
+            Part::Addresses => {
+                for address in self.addresses.iter_mut().filter(|a| !a.seen) {
+                    address.gone = true;
+                }
+            }
+            Part::Routes(_) | Part::Rules(_) => {}
+        }
+    }
+
+    /// Applies a new configuration to every interface.
+    pub fn configure(&mut self, config: &Config) {
+        for interface in self.interfaces.iter_mut() {
+            interface.policy = *config.policy(&interface.name);
+        }
+    }
+
+    /// Gives every address its verdict.
+    pub fn judge(&mut self, now: Instant, config: &Config) {
+        self.deadline = None;
+        let mut uplink = false;
+        let mut standby = false;
+        for at in 0..self.addresses.len() {
+            let Some(address) = self.addresses.get(at) else {
+                break;
+            };
+            let verdict = if address.gone {
+                Verdict::Gone
+            } else {
+                self.fitness(address, config)
+            };
+            let (hold_down, interrupted) = self
+                .interface(address.index)
+                .map_or((0, false), |i| (i.policy.hold_down, i.interrupted));
+            let started = self.started;
+            let Some(address) = self.addresses.get_mut(at) else {
+                break;
+            };
+            if !matches!(verdict, Verdict::Usable | Verdict::Standby) {
+                address.fit_since = None;
+                address.verdict = verdict;
+                continue;
+            }
+            if interrupted {
+                address.fit_since = None;
+            }
+            // What was there when the daemon started has been there long enough.
+            let since = if started { now } else { Instant(0) };
+            let since = *address.fit_since.get_or_insert(since);
+            let ready = since + crate::time::Span::seconds(hold_down);
+            address.verdict = if hold_down > 0 && since > Instant(0) && now < ready {
+                self.deadline = earliest(self.deadline, Some(ready));
+                Verdict::HoldDown
+            } else {
+                verdict
+            };
+            uplink |= address.verdict == Verdict::Usable;
+            standby |= address.verdict == Verdict::Standby;
+        }
+        if standby && !uplink {
+            for address in self.addresses.iter_mut() {
+                if address.verdict == Verdict::Standby {
+                    address.verdict = Verdict::Usable;
+                }
+            }
+        }
+        for interface in self.interfaces.iter_mut() {
+            interface.interrupted = false;
+        }
+        self.started = true;
+    }
+
+    fn fitness(&self, address: &LocalAddress, config: &Config) -> Verdict {
+        match self.interface(address.index) {
+            None => Verdict::Down,
+            Some(interface) => policy::judge(address, interface, self, config),
+        }
+    }
+
+    /// Forgets what is gone, once everybody has been told.
+    pub fn sweep(&mut self) {
+        self.addresses.retain(|address| !address.gone);
+        self.interfaces.retain(|interface| !interface.gone);
+    }
+}

@@ -1,0 +1,276 @@
+//! Default routes, rules, and the routes and rules that are ours.
+//!
+//! Kept by dumps alone: an event only says that a dump is due, because the kernel drops IPv4
+//! routes without a word when a device goes down or an address goes away.
+
+use core::net::IpAddr;
+
+use super::Interface;
+use crate::capacity;
+use crate::netlink::route::{Family, Hop, PROTOCOL, RTNH_F_ONLINK, Route, Rule};
+use crate::table::Table;
+
+/// `RT_TABLE_DEFAULT` and `RT_TABLE_MAIN` of linux/rtnetlink.h.
+pub const TABLE_DEFAULT: u32 = 253;
+pub const TABLE_MAIN: u32 = 254;
+/// `RTN_UNICAST`.
+pub const UNICAST: u8 = 1;
+/// `RT_SCOPE_UNIVERSE` and `RT_SCOPE_LINK`.
+const SCOPE_UNIVERSE: u8 = 0;
+const SCOPE_LINK: u8 = 253;
+/// `RTNH_F_DEAD`.
+const HOP_DEAD: u32 = 1;
+/// `FR_ACT_TO_TBL`.
+const TO_TABLE: u8 = 1;
+
+/// One next hop of a default route, or a route of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Path {
+    pub family: Family,
+    pub table: u32,
+    /// `None` with length 0 for a default route.
+    pub destination: Option<IpAddr>,
+    pub destination_len: u8,
+    pub preferred_source: Option<IpAddr>,
+    pub metric: u32,
+    pub oif: u32,
+    pub gateway: Option<IpAddr>,
+    pub ours: bool,
+}
+
+impl Path {
+    /// Whether the kernel takes one for the other: same table, destination and metric.
+    pub fn has_place(&self, other: &Self) -> bool {
+        let key = |p: &Self| {
+            (
+                p.family,
+                p.table,
+                p.destination,
+                p.destination_len,
+                p.metric,
+            )
+        };
+        key(self) == key(other)
+    }
+
+    /// The route as the kernel is asked for it. Its protocol is ours.
+    pub fn to_route(&self) -> Route {
+        let link = self.gateway.is_none();
+        let mut hops = heapless::Vec::new();
+        // A single hop always fits.
+        // The main table says that the gateway is on the link; ours need not.
+        let flags = if link { 0 } else { RTNH_F_ONLINK };
+        let _ = hops.push(Hop {
+            oif: self.oif,
+            gateway: self.gateway,
+            flags,
+        });
+        Route {
+            family: self.family,
+            table: self.table,
+            destination: self.destination,
+            destination_len: self.destination_len,
+            source: None,
+            source_len: 0,
+            preferred_source: self.preferred_source,
+            metric: self.metric,
+            protocol: PROTOCOL,
+            kind: UNICAST,
+            scope: if link && self.family == Family::Ipv4 {
+                SCOPE_LINK
+            } else {
+                SCOPE_UNIVERSE
+            },
+            hops,
+        }
+    }
+}
+
+pub struct Routes {
+    /// By interface.
+    paths: Table<Path>,
+    rules: Table<Rule>,
+}
+
+impl Routes {
+    pub(super) fn new() -> Self {
+        Self {
+            paths: Table::new(capacity::ROUTES),
+            rules: Table::new(capacity::RULES),
+        }
+    }
+
+    pub(super) fn refused(&self) -> u32 {
+        self.paths.refused() + self.rules.refused()
+    }
+
+    pub(super) fn begin(&mut self, family: Family) {
+        self.paths.retain(|path| path.family != family);
+    }
+
+    pub(super) fn begin_rules(&mut self, family: Family) {
+        self.rules.retain(|rule| rule.family != family);
+    }
+
+    pub(super) fn put(&mut self, route: &Route) {
+        let ours = route.protocol == PROTOCOL;
+        if !ours && !is_default(route) {
+            return;
+        }
+        for hop in route
+            .hops
+            .iter()
+            .filter(|hop| hop.flags & HOP_DEAD == 0 && hop.oif != 0)
+        {
+            let path = Path {
+                family: route.family,
+                table: route.table,
+                destination: route.destination.filter(|_| route.destination_len != 0),
+                destination_len: route.destination_len,
+                preferred_source: route.preferred_source,
+                metric: route.metric,
+                oif: hop.oif,
+                gateway: hop.gateway,
+                ours,
+            };
+            let at = self.paths.partition_point(|p| p.oif <= path.oif);
+            self.paths.insert(at, path);
+        }
+    }
+
+    pub(super) fn put_rule(&mut self, rule: &Rule) {
+        self.rules.push(*rule);
+    }
+
+    fn through(&self, index: u32, family: Family) -> impl Iterator<Item = &Path> {
+        let start = self.paths.partition_point(|path| path.oif < index);
+        self.paths
+            .get(start..)
+            .unwrap_or_default()
+            .iter()
+            .take_while(move |path| path.oif == index)
+            .filter(move |path| path.family == family)
+    }
+
+    /// The routes and next hops that others made, default routes only.
+    fn defaults(&self, index: u32, family: Family) -> impl Iterator<Item = &Path> {
+        self.through(index, family)
+            .filter(|path| !path.ours && path.destination_len == 0)
+    }
+
+    /// The default route by which the main table, or the interface's VRF, uses the interface.
+    pub fn main_default(&self, interface: &Interface, family: Family) -> Option<&Path> {
+        let table = if interface.vrf_table != 0 {
+            interface.vrf_table
+        } else {
+            TABLE_MAIN
+        };
+        self.defaults(interface.index, family)
+            .filter(|path| path.table == table)
+            .min_by_key(|path| path.metric)
+    }
+
+    /// Whether traffic from `source` finds a default route through the interface: in the main or
+    /// default table, that of its VRF, or any table that a rule selects for the source.
+    pub fn has_default(&self, interface: &Interface, source: IpAddr) -> bool {
+        let family = family_of(source);
+        self.defaults(interface.index, family).any(|path| {
+            path.table == TABLE_MAIN
+                || path.table == TABLE_DEFAULT
+                || (path.table == interface.vrf_table)
+                || self.rules.iter().any(|rule| selects(rule, path, source))
+        })
+    }
+
+    /// Whether somebody else has a default route in the table.
+    pub fn is_taken(&self, table: u32) -> bool {
+        self.paths
+            .iter()
+            .any(|path| path.table == table && !path.ours)
+            || self
+                .rules
+                .iter()
+                .any(|rule| rule.table == table && rule.protocol != PROTOCOL)
+    }
+
+    /// Our own routes.
+    pub fn ours(&self) -> impl Iterator<Item = &Path> {
+        self.paths.iter().filter(|path| path.ours)
+    }
+
+    /// Our own rules.
+    pub fn our_rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|rule| rule.protocol == PROTOCOL)
+    }
+}
+
+/// Whether the route is a default route that traffic can take.
+pub fn is_default(route: &Route) -> bool {
+    route.destination_len == 0 && route.source_len == 0 && route.kind == UNICAST
+}
+
+fn selects(rule: &Rule, path: &Path, source: IpAddr) -> bool {
+    rule.family == path.family
+        && rule.table == path.table
+        && rule.action == TO_TABLE
+        && !rule.selective
+        && rule
+            .source
+            .is_none_or(|(prefix, len)| contains(prefix, len, source))
+}
+
+/// Whether the prefix holds the address.
+pub fn contains(prefix: IpAddr, len: u8, address: IpAddr) -> bool {
+    let (a, b, width) = match (prefix, address) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits().into(), b.to_bits().into(), 32),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128u32),
+        _ => return false,
+    };
+    let len = u32::from(len).min(width);
+    (a ^ b).checked_shr(width - len).unwrap_or(0) == 0
+}
+
+/// The address with every bit after the first `len` cleared.
+pub fn prefix(address: IpAddr, len: u8) -> IpAddr {
+    let len = u32::from(len);
+    match address {
+        IpAddr::V4(a) => {
+            let mask = u32::MAX.checked_shl(32u32.saturating_sub(len)).unwrap_or(0);
+            IpAddr::V4((a.to_bits() & mask).into())
+        }
+        IpAddr::V6(a) => {
+            let mask = u128::MAX
+                .checked_shl(128u32.saturating_sub(len))
+                .unwrap_or(0);
+            IpAddr::V6((a.to_bits() & mask).into())
+        }
+    }
+}
+
+pub fn family_of(address: IpAddr) -> Family {
+    if address.is_ipv4() {
+        Family::Ipv4
+    } else {
+        Family::Ipv6
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_hold_their_addresses() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(contains(ip("192.0.2.0"), 24, ip("192.0.2.255")));
+        assert!(!contains(ip("192.0.2.0"), 24, ip("192.0.3.0")));
+        assert!(contains(ip("0.0.0.0"), 0, ip("203.0.113.1")));
+        assert!(contains(ip("2001:db8::"), 128, ip("2001:db8::")));
+        assert!(!contains(ip("2001:db8::"), 128, ip("2001:db8::1")));
+        assert!(contains(ip("::"), 0, ip("2001:db8::1")));
+        assert!(!contains(ip("0.0.0.0"), 0, ip("2001:db8::1")));
+        assert_eq!(prefix(ip("192.0.2.77"), 24), ip("192.0.2.0"));
+        assert_eq!(prefix(ip("192.0.2.77"), 0), ip("0.0.0.0"));
+        assert_eq!(prefix(ip("2001:db8::77"), 64), ip("2001:db8::"));
+    }
+}

@@ -1,0 +1,21 @@
+//! `addr_adv`: every usable address is an endpoint of the in-kernel path manager.
+
+use super::{Entry, Plugin, want_usable};
+use crate::config::Config;
+use crate::endpoint::Wanted;
+use crate::network::Network;
+
+pub const ENTRY: Entry = Entry {
+    name: "addr_adv",
+    description: "endpoints of the in-kernel path manager, from the host's addresses",
+    priority: 0,
+    create: || Box::new(AddrAdv),
+};
+
+struct AddrAdv;
+
+impl Plugin for AddrAdv {
+    fn endpoints(&mut self, network: &Network, _: &Config, wanted: &mut Wanted) {
+        want_usable(network, wanted);
+    }
+}

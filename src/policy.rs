@@ -1,0 +1,176 @@
+//! Which address may be used, and if not, why.
+
+use core::fmt;
+use core::net::IpAddr;
+
+use crate::config::{Config, NotifyFlags, Temporary, Use};
+use crate::netlink::route::Family;
+use crate::network::route::{contains, family_of};
+use crate::network::{IFF_LOOPBACK, IFF_POINTOPOINT, IFF_UP, Interface, LocalAddress, Network};
+
+/// `IFA_F_*` of linux/if_addr.h. The kernel uses bit 0 for two things: an IPv4 address that is
+/// not the first of its prefix, and an IPv6 privacy address.
+const TEMPORARY: u32 = 0x01;
+const DADFAILED: u32 = 0x08;
+const DEPRECATED: u32 = 0x20;
+const TENTATIVE: u32 = 0x40;
+/// `RT_SCOPE_LINK` and `RT_SCOPE_HOST` of linux/rtnetlink.h.
+const SCOPE_LINK: u8 = 253;
+const SCOPE_HOST: u8 = 254;
+
+/// What the daemon thinks of an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    Usable,
+    Unjudged,
+    Gone,
+    NotAllowed,
+    Family,
+    Down,
+    NoCarrier,
+    Loopback,
+    LinkLocal,
+    Multicast,
+    DuplicateAddress,
+    Tentative,
+    Deprecated,
+    Temporary,
+    Existing,
+    NoRoute,
+    HoldDown,
+    Standby,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Usable => "usable",
+            Self::Unjudged => "not judged yet",
+            Self::Gone => "gone",
+            Self::NotAllowed => "not used: interface excluded",
+            Self::Family => "not used: family excluded",
+            Self::Down => "not used: interface down",
+            Self::NoCarrier => "not used: no carrier",
+            Self::Loopback => "not used: loopback",
+            Self::LinkLocal => "not used: link-local",
+            Self::Multicast => "not used: not a host address",
+            Self::DuplicateAddress => "not used: duplicate address",
+            Self::Tentative => "waiting: tentative",
+            Self::Deprecated => "not used: deprecated",
+            Self::Temporary => "not used: temporary",
+            Self::Existing => "not used: older than the daemon",
+            Self::NoRoute => "waiting: no default route",
+            Self::HoldDown => "waiting: hold-down",
+            Self::Standby => "waiting: standby",
+        })
+    }
+}
+
+/// Judges an address by itself: hold-down and standby, which depend on time and on the other
+/// addresses, are the network's business. Answers `Standby` for a usable address of such an
+/// interface.
+pub fn judge(
+    address: &LocalAddress,
+    interface: &Interface,
+    network: &Network,
+    config: &Config,
+) -> Verdict {
+    let policy = &interface.policy;
+    let has = |flag| policy.notify.contains(flag);
+    let ipv6 = address.address.is_ipv6();
+    if policy.usage == Use::No {
+        return Verdict::NotAllowed;
+    }
+    if !(if ipv6 { policy.ipv6 } else { policy.ipv4 }) {
+        return Verdict::Family;
+    }
+    if interface.flags & IFF_LOOPBACK != 0 || is_loopback(address, has(NotifyFlags::SKIP_LOOPBACK))
+    {
+        return Verdict::Loopback;
+    }
+    if interface.flags & IFF_UP == 0 {
+        return Verdict::Down;
+    }
+    if !interface.is_up() {
+        return Verdict::NoCarrier;
+    }
+    if address.address.is_multicast() || address.address.is_unspecified() {
+        return Verdict::Multicast;
+    }
+    if has(NotifyFlags::SKIP_LINK_LOCAL) && is_link_local(address) {
+        return Verdict::LinkLocal;
+    }
+    // A duplicate address stays tentative as well: name the graver cause.
+    if address.flags & DADFAILED != 0 {
+        return Verdict::DuplicateAddress;
+    }
+    if address.flags & TENTATIVE != 0 {
+        return Verdict::Tentative;
+    }
+    if address.flags & DEPRECATED != 0 {
+        return Verdict::Deprecated;
+    }
+    if ipv6 && address.flags & TEMPORARY != 0 && !may_be_temporary(address, network, config) {
+        return Verdict::Temporary;
+    }
+    if address.existing && !has(NotifyFlags::EXISTING) {
+        return Verdict::Existing;
+    }
+    if has(NotifyFlags::CHECK_ROUTE) && !has_route(address.address, interface, network) {
+        return Verdict::NoRoute;
+    }
+    match policy.usage {
+        Use::Standby => Verdict::Standby,
+        Use::Yes | Use::No => Verdict::Usable,
+    }
+}
+
+fn is_loopback(address: &LocalAddress, skip_host_scope: bool) -> bool {
+    address.address.is_loopback() || (skip_host_scope && address.scope == SCOPE_HOST)
+}
+
+fn is_link_local(address: &LocalAddress) -> bool {
+    address.scope == SCOPE_LINK
+        || match address.address {
+            IpAddr::V4(ip) => ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        }
+}
+
+/// A temporary (privacy) address is used when the configuration says so or, by default, when
+/// there is no stable address of its prefix.
+fn may_be_temporary(address: &LocalAddress, network: &Network, config: &Config) -> bool {
+    const UNFIT: u32 = TEMPORARY | TENTATIVE | DADFAILED | DEPRECATED;
+    match config.temporary_addresses {
+        Temporary::Yes => true,
+        Temporary::No => false,
+        Temporary::Fallback => !network.addresses().any(|other| {
+            other.index == address.index
+                && other.flags & UNFIT == 0
+                && contains(other.address, address.prefix_len, address.address)
+        }),
+    }
+}
+
+fn has_route(address: IpAddr, interface: &Interface, network: &Network) -> bool {
+    network.routes().has_default(interface, address)
+        || (interface.policy.source_routing
+            && gateway(interface, network, family_of(address)).is_some())
+}
+
+/// How source routing leaves by an interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gateway {
+    Router(IpAddr),
+    /// Straight onto the link, as on point-to-point ones.
+    OnLink,
+}
+
+/// The interface's gateway: that of the main table's default route or, on a point-to-point
+/// link, the link itself.
+pub fn gateway(interface: &Interface, network: &Network, family: Family) -> Option<Gateway> {
+    if let Some(path) = network.routes().main_default(interface, family) {
+        return Some(path.gateway.map_or(Gateway::OnLink, Gateway::Router));
+    }
+    (interface.flags & IFF_POINTOPOINT != 0).then_some(Gateway::OnLink)
+}

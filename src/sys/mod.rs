@@ -1,0 +1,100 @@
+//! System calls, and with them every `unsafe` of the crate.
+
+pub mod listener;
+pub mod netlink;
+pub mod signal;
+pub mod state_file;
+pub mod sysctl;
+
+use core::mem::size_of;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// Waits until one of the descriptors can be read or the time has come; `None` waits for ever.
+/// Answers which can be read, one bit for each; a signal that interrupts counts as none.
+pub fn wait<const N: usize>(fds: [RawFd; N], timeout: Option<u64>) -> io::Result<u32> {
+    let mut polled = fds.map(|fd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    let timeout = timeout.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
+    let count = libc::nfds_t::try_from(N).unwrap_or(0);
+    // SAFETY: `polled` holds `count` valid entries and outlives the call.
+    let result = unsafe { libc::poll(polled.as_mut_ptr(), count, timeout) };
+    match check(result) {
+        Ok(_) => {
+            let ready = polled.iter().enumerate().filter(|(_, fd)| fd.revents != 0);
+            Ok(ready.fold(0, |bits, (at, _)| bits | 1 << at))
+        }
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+fn check(result: i32) -> io::Result<i32> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// A socket that closes on exec and does not block.
+fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: takes plain numbers.
+    let fd = check(unsafe { libc::socket(family, kind, protocol) })?;
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn set_option<T>(fd: &OwnedFd, level: i32, option: i32, value: &T) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
+    // SAFETY: the pointer and the length describe `value`, which outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            option,
+            core::ptr::from_ref(value).cast(),
+            length,
+        )
+    };
+    check(result).map(drop)
+}
+
+/// What keeps a second daemon out of the network namespace: a name in the namespace's own space
+/// of abstract sockets, which goes with the process.
+pub struct Instance(#[allow(dead_code)] UnixDatagram);
+
+/// Becomes the only instance of the namespace; `AddrInUse` if there is another.
+pub fn claim_namespace() -> io::Result<Instance> {
+    let name = SocketAddr::from_abstract_name(b"mptcpd")?;
+    UnixDatagram::bind_addr(&name).map(Instance)
+}
+
+/// SO_NETNS_COOKIE of the socket: a number that no other namespace of this boot ever has.
+/// `None` before Linux 5.14.
+pub fn namespace_cookie(fd: RawFd) -> Option<u64> {
+    const SO_NETNS_COOKIE: i32 = if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
+        0x0050
+    } else {
+        71
+    };
+    let mut cookie = 0u64;
+    let mut length = libc::socklen_t::try_from(size_of::<u64>()).unwrap_or(0);
+    // SAFETY: the pointers are to a value of the length given, valid for writes.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    check(result).ok().map(|_| cookie)
+}

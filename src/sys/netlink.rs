@@ -1,0 +1,191 @@
+//! Netlink sockets.
+
+use core::mem::{size_of, zeroed};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use super::{check, set_option, socket};
+
+const SOL_NETLINK: i32 = 270;
+const NETLINK_ADD_MEMBERSHIP: i32 = 1;
+const NETLINK_DROP_MEMBERSHIP: i32 = 2;
+const NETLINK_EXT_ACK: i32 = 11;
+
+/// Messages read with one system call.
+const BATCH: usize = 16;
+/// Room for each. Events are smaller; a larger one is noticed and counts as lost.
+const ROOM: usize = 4096;
+
+/// Something read from a netlink socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Received<'a> {
+    Datagram(&'a [u8]),
+    /// The datagram did not fit.
+    Truncated,
+}
+
+pub struct Socket(OwnedFd);
+
+impl Socket {
+    /// `protocol` is NETLINK_ROUTE, NETLINK_GENERIC or NETLINK_SOCK_DIAG of linux/netlink.h.
+    pub fn open(protocol: i32) -> io::Result<Self> {
+        let fd = socket(libc::AF_NETLINK, libc::SOCK_RAW, protocol)?;
+        // The kernel's own words in refusals; it does without before Linux 4.12.
+        let _ = set_option(&fd, SOL_NETLINK, NETLINK_EXT_ACK, &1i32);
+        // SAFETY: a sockaddr_nl of zeroes is valid, and asks for any port id.
+        let mut address: libc::sockaddr_nl = unsafe { zeroed() };
+        address.nl_family = u16::try_from(libc::AF_NETLINK).unwrap_or(0);
+        let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_nl>()).unwrap_or(0);
+        // SAFETY: the pointer and the length describe `address`, which outlives the call.
+        let result = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) };
+        check(result)?;
+        Ok(Self(fd))
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Makes room for bursts of events: beyond the system's limit with CAP_NET_ADMIN, up to it
+    /// without.
+    pub fn set_receive_buffer(&self, bytes: i32) {
+        if set_option(&self.0, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes).is_err() {
+            let _ = set_option(&self.0, libc::SOL_SOCKET, libc::SO_RCVBUF, &bytes);
+        }
+    }
+
+    pub fn join(&self, group: u32) -> io::Result<()> {
+        set_option(&self.0, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group)
+    }
+
+    pub fn leave(&self, group: u32) -> io::Result<()> {
+        set_option(&self.0, SOL_NETLINK, NETLINK_DROP_MEMBERSHIP, &group)
+    }
+
+    /// Has the kernel drop what the classic-BPF program rejects, before it wakes us.
+    pub fn attach_filter(&self, program: &[(u16, u8, u8, u32)]) -> io::Result<()> {
+        let mut filter = [libc::sock_filter {
+            code: 0,
+            jt: 0,
+            jf: 0,
+            k: 0,
+        }; 16];
+        for (to, (code, jt, jf, k)) in filter.iter_mut().zip(program) {
+            *to = libc::sock_filter {
+                code: *code,
+                jt: *jt,
+                jf: *jf,
+                k: *k,
+            };
+        }
+        let length = program.len().min(filter.len());
+        let program = libc::sock_fprog {
+            len: u16::try_from(length).unwrap_or(0),
+            filter: filter.as_mut_ptr(),
+        };
+        set_option(&self.0, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+    }
+
+    /// Sends to the kernel, which carries out requests before this returns.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        // SAFETY: the pointer and the length describe `bytes`.
+        let sent = unsafe { libc::send(self.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+        if sent < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Reads one datagram into `buffer`, which grows if it does not fit: the datagram is lost
+    /// then, but the next one of its size is not. `None` if there is nothing to read.
+    pub fn receive<'a>(&self, buffer: &'a mut Vec<u8>) -> io::Result<Option<Received<'a>>> {
+        let fd = self.0.as_raw_fd();
+        let (start, room) = (buffer.as_mut_ptr(), buffer.len());
+        // SAFETY: `start` and `room` describe the buffer's initialised bytes.
+        let read = unsafe { libc::recv(fd, start.cast(), room, libc::MSG_TRUNC) };
+        let Ok(read) = usize::try_from(read) else {
+            return nothing(io::Error::last_os_error()).map(|()| None);
+        };
+        if read > buffer.len() {
+            buffer.resize(read.next_power_of_two(), 0);
+            return Ok(Some(Received::Truncated));
+        }
+        Ok(buffer.get(..read).map(Received::Datagram))
+    }
+}
+
+fn nothing(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// Room to read many datagrams with one system call.
+pub struct Batch {
+    bytes: Vec<u8>,
+    lengths: [usize; BATCH],
+    count: usize,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            bytes: vec![0; BATCH * ROOM],
+            lengths: [0; BATCH],
+            count: 0,
+        }
+    }
+}
+
+impl Batch {
+    /// Reads what has arrived. Answers whether there may be more.
+    pub fn fill(&mut self, socket: &Socket) -> io::Result<bool> {
+        self.count = 0;
+        // SAFETY: zeroes are valid for both: no name, no control data, no buffer yet.
+        let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
+        // SAFETY: as above.
+        let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
+        let rooms = self.bytes.chunks_exact_mut(ROOM);
+        for ((room, vector), header) in rooms.zip(&mut vectors).zip(&mut headers) {
+            vector.iov_base = room.as_mut_ptr().cast();
+            vector.iov_len = room.len();
+            header.msg_hdr.msg_iov = vector;
+            header.msg_hdr.msg_iovlen = 1;
+        }
+        let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
+        // SAFETY: the headers point at vectors, and those at our own buffers; all outlive the
+        // call, and the count is the headers' own.
+        let read = unsafe {
+            libc::recvmmsg(
+                socket.fd(),
+                headers.as_mut_ptr(),
+                u32::try_from(BATCH).unwrap_or(0),
+                flags as _,
+                core::ptr::null_mut(),
+            )
+        };
+        let Ok(count) = usize::try_from(read) else {
+            return nothing(io::Error::last_os_error()).map(|()| false);
+        };
+        self.count = count;
+        for (length, header) in self.lengths.iter_mut().zip(&headers) {
+            *length = usize::try_from(header.msg_len).unwrap_or(usize::MAX);
+        }
+        Ok(count == BATCH)
+    }
+
+    /// What was read.
+    pub fn iter(&self) -> impl Iterator<Item = Received<'_>> {
+        let read = self
+            .bytes
+            .chunks_exact(ROOM)
+            .zip(&self.lengths)
+            .take(self.count);
+        read.map(|(room, length)| {
+            room.get(..*length)
+                .map_or(Received::Truncated, Received::Datagram)
+        })
+    }
+}

@@ -1,0 +1,48 @@
+//! Signals, read like any other input.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+    /// SIGUSR1.
+    Describe,
+}
+
+pub struct Signals(SignalFd);
+
+impl Signals {
+    /// Blocks the signals, to be read from now on.
+    pub fn open() -> nix::Result<Self> {
+        let signals = [
+            Signal::SIGTERM,
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGUSR1,
+        ];
+        let set: SigSet = signals.into_iter().collect();
+        set.thread_block()?;
+        SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Self)
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// The next signal that has come, if any.
+    pub fn read(&mut self) -> Option<Wish> {
+        let info = self.0.read_signal().ok()??;
+        let signal = i32::try_from(info.ssi_signo).ok()?;
+        Some(match Signal::try_from(signal).ok()? {
+            Signal::SIGHUP => Wish::Reload,
+            Signal::SIGUSR1 => Wish::Describe,
+            _ => Wish::Stop,
+        })
+    }
+}

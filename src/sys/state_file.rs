@@ -1,0 +1,107 @@
+//! The run-state file.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::netlink::mptcp::Endpoint;
+use crate::state::{self, HALF, Identity, State, Unusable};
+
+const DIRECTORY: &str = "/run/mptcpd";
+
+pub struct StateFile {
+    file: File,
+    identity: Identity,
+    generation: u32,
+    half: Box<[u8; HALF]>,
+}
+
+/// Where the namespace's state is kept unless configured otherwise.
+pub fn default_path(identity: &Identity) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("{:x}.state", identity.namespace))
+}
+
+impl StateFile {
+    /// Opens the file, or makes it.
+    pub fn open(path: &Path, identity: Identity) -> io::Result<Self> {
+        if let Some(directory) = path.parent().filter(|_| !path.exists()) {
+            fs::create_dir_all(directory)?;
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        Ok(Self {
+            file,
+            identity,
+            generation: 0,
+            half: Box::new([0; HALF]),
+        })
+    }
+
+    /// Reads the newer of the two halves, handing its endpoints to `found`.
+    pub fn load(&mut self, found: &mut dyn FnMut(Endpoint)) -> Result<State, Unusable> {
+        let first = self.read(0, &mut |_| ());
+        let second = self.read(1, &mut |_| ());
+        let newer = match (first, second) {
+            (Ok(first), Ok(second)) => {
+                let age = second.generation.wrapping_sub(first.generation);
+                u64::from(age < u32::MAX / 2)
+            }
+            (Err(_), Ok(_)) => 1,
+            (Ok(_), Err(_)) => 0,
+            (Err(Unusable::Empty), Err(Unusable::Empty)) => {
+                let length = self.file.metadata().map_or(0, |metadata| metadata.len());
+                return Err(if length == 0 {
+                    Unusable::Empty
+                } else {
+                    Unusable::Damaged
+                });
+            }
+            // A half that was never written is no news.
+            (Err(Unusable::Empty), Err(cause)) | (Err(cause), Err(_)) => return Err(cause),
+        };
+        let state = self.read(newer, found)?;
+        self.generation = state.generation;
+        Ok(state)
+    }
+
+    fn read(&mut self, half: u64, found: &mut dyn FnMut(Endpoint)) -> Result<State, Unusable> {
+        self.half.fill(0);
+        let mut at = 0;
+        while let Some(rest) = self.half.get_mut(at..).filter(|rest| !rest.is_empty()) {
+            let offset = half * HALF as u64 + at as u64;
+            match self.file.read_at(rest, offset) {
+                Ok(0) => break,
+                Ok(read) => at += read,
+                Err(_) => return Err(Unusable::Damaged),
+            }
+        }
+        state::decode(&self.half[..], &self.identity, found)
+    }
+
+    /// Writes the state into the older half.
+    pub fn save(
+        &mut self,
+        state: &State,
+        endpoints: &mut dyn Iterator<Item = Endpoint>,
+    ) -> io::Result<()> {
+        self.generation = self.generation.wrapping_add(1);
+        let state = State {
+            generation: self.generation,
+            ..*state
+        };
+        let length = state::encode(&mut self.half, &self.identity, &state, endpoints);
+        let offset = u64::from(self.generation % 2) * HALF as u64;
+        self.file
+            .write_all_at(self.half.get(..length).unwrap_or_default(), offset)
+    }
+}

@@ -1,0 +1,86 @@
+//! What `/proc` says of the kernel and of this process.
+
+use std::fs;
+
+/// State of MPTCP in the namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mptcp {
+    Enabled,
+    Disabled,
+    /// The kernel is built without it.
+    Missing,
+}
+
+/// Reads `net.mptcp.enabled`.
+pub fn mptcp() -> Mptcp {
+    match read("/proc/sys/net/mptcp/enabled").as_deref() {
+        None => Mptcp::Missing,
+        Some("0") => Mptcp::Disabled,
+        Some(_) => Mptcp::Enabled,
+    }
+}
+
+/// Which path manager new connections get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PathManager {
+    Kernel,
+    Userspace,
+}
+
+/// Reads `net.mptcp.path_manager` (Linux 6.16) or `net.mptcp.pm_type` (5.19); `None` before.
+pub fn path_manager() -> Option<PathManager> {
+    let name = read("/proc/sys/net/mptcp/path_manager");
+    let number = || read("/proc/sys/net/mptcp/pm_type");
+    match name.or_else(number)?.as_str() {
+        "userspace" | "1" => Some(PathManager::Userspace),
+        _ => Some(PathManager::Kernel),
+    }
+}
+
+/// The reverse-path filter that applies to a device: the stricter of its own and everybody's;
+/// 1 is strict.
+pub fn reverse_path_filter(device: &str) -> u8 {
+    let value = |name: &str| {
+        let path = format!("/proc/sys/net/ipv4/conf/{name}/rp_filter");
+        read(&path).and_then(|text| text.parse().ok()).unwrap_or(0)
+    };
+    value("all").max(value(device))
+}
+
+/// Whether the process has CAP_NET_ADMIN in its own user namespace. True where that is unknown.
+pub fn may_administer_network() -> bool {
+    const CAP_NET_ADMIN: u32 = 12;
+    let Some(status) = read("/proc/self/status") else {
+        return true;
+    };
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    bits.is_none_or(|bits| bits >> CAP_NET_ADMIN & 1 == 1)
+}
+
+/// The random id of this boot of the kernel.
+pub fn boot_id() -> [u8; 16] {
+    let mut id = [0; 16];
+    let text = read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits = text
+        .bytes()
+        .filter_map(|byte| char::from(byte).to_digit(16));
+    for (at, digit) in digits.enumerate().take(32) {
+        if let (Some(byte), Ok(digit)) = (id.get_mut(at / 2), u8::try_from(digit)) {
+            *byte = *byte << 4 | digit;
+        }
+    }
+    id
+}
+
+/// The inode of this process' network namespace.
+pub fn namespace_inode() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self/ns/net").map_or(0, |metadata| metadata.ino())
+}
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim().to_owned())
+}

@@ -1,0 +1,201 @@
+//! Whatever goes wrong, the endpoints are right afterwards and the log says it once.
+
+mod support;
+
+use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
+use support::{Lab, until};
+
+const ANY_ROUTE: &str = "[core]\nnotify-flags = existing,skip_link_local,skip_loopback\n";
+
+macro_rules! lab {
+    () => {
+        match Lab::new() {
+            Some(lab) => lab,
+            None => return,
+        }
+    };
+}
+
+/// Ten thousand events that end with these addresses on wan1.
+fn storm(addresses: [&str; 2]) -> String {
+    let mut lines = String::new();
+    for round in 0..1250 {
+        let n = round % 200 + 20;
+        lines += &format!(
+            "addr add 10.0.1.{n}/24 dev wan1\nroute add 192.0.2.{n} dev wan1
+             link set wan1 mtu {}\naddr add 2001:db8:1::{n}/64 dev wan1 nodad
+             addr del 10.0.1.{n}/24 dev wan1\naddr del 2001:db8:1::{n}/64 dev wan1
+             route del 192.0.2.{n}\nlink set wan1 mtu 1500\n",
+            1400 + round % 2
+        );
+    }
+    lines
+        + &addresses
+            .map(|address| format!("addr add {address}/24 dev wan1\n"))
+            .concat()
+}
+
+/// The storm breaks while the daemon cannot read.
+#[test]
+fn ten_thousand_events_while_stopped() {
+    let lab = lab!();
+    lab.wan(1);
+    let daemon = lab.daemon("");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    daemon.signal(SIGSTOP);
+    lab.host.ip(&storm(["10.0.1.7", "10.0.1.8"]));
+    lab.host
+        .ip("addr del 10.0.1.7/24 dev wan1; addr add 10.0.1.9/24 dev wan1");
+    daemon.signal(SIGCONT);
+    let wanted = ["10.0.1.1", "10.0.1.8", "10.0.1.9"];
+    let wanted = wanted.map(|address| format!("{address} subflow dev wan1"));
+    lab.expect(&wanted);
+    lab.expect_still(&wanted);
+    assert_eq!(
+        daemon.lines(&["lost"]),
+        1,
+        "one line about it:\n{}",
+        daemon.log()
+    );
+}
+
+/// The storm breaks while the daemon is busy with what it brings.
+#[test]
+fn ten_thousand_events_while_running() {
+    let lab = lab!();
+    lab.wan(1);
+    let daemon = lab.daemon("");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    lab.host.ip(&storm(["10.0.1.7", "10.0.1.8"]));
+    lab.host.ip("addr del 10.0.1.7/24 dev wan1");
+    let wanted = ["10.0.1.1 subflow dev wan1", "10.0.1.8 subflow dev wan1"];
+    lab.expect(&wanted);
+    lab.expect_still(&wanted);
+    assert!(daemon.log().lines().count() < 50, "{}", daemon.log());
+}
+
+/// A link that flaps faster than anybody can follow ends as it ends.
+#[test]
+fn flapping() {
+    let lab = lab!();
+    lab.wan(1);
+    let _daemon = lab.daemon(ANY_ROUTE);
+    for last in ["down", "up", "down", "up"] {
+        let flap = "link set wan1 down\nlink set wan1 up\n".repeat(100);
+        lab.host.ip(&format!("{flap}link set wan1 {last}"));
+        let wanted: &[&str] = if last == "up" {
+            &["10.0.1.1 subflow dev wan1"]
+        } else {
+            &[]
+        };
+        lab.expect_still(wanted);
+    }
+}
+
+#[test]
+fn a_second_instance_refuses_to_start() {
+    let lab = lab!();
+    lab.wan(1);
+    let _first = lab.daemon("");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    let config = lab.write("second.conf", "");
+    let state = lab.path("state");
+    let [config, state] = [&config, &state].map(|path| path.to_str().expect("UTF-8"));
+    let (code, _, errors) = lab.execute(&["-c", config, "--state-file", state]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(errors.contains("network namespace"), "{errors}");
+    lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
+}
+
+/// By default the state is kept per network namespace, which a second daemon notices as well.
+#[test]
+fn the_default_state_file() {
+    let lab = lab!();
+    lab.wan(1);
+    let start = || lab.daemon_in(&lab.host, "# not state-file\n", &[]);
+    let daemon = start();
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    let files = || lab.host.run("find /run/mptcpd -name *.state");
+    assert!(
+        until(|| !files().stdout.is_empty()),
+        "no state under /run/mptcpd"
+    );
+    let mut second = start();
+    assert_eq!(second.wait(), Some(1), "{}", second.log());
+    daemon.murder();
+    lab.host.ip("addr flush dev wan1");
+    let _daemon = start();
+    lab.expect(&[""; 0]);
+}
+
+#[test]
+fn a_damaged_state_file_is_ignored() {
+    let lab = lab!();
+    lab.wan(1);
+    let wanted = ["10.0.1.1 subflow dev wan1"];
+    let daemon = lab.daemon("");
+    lab.expect(&wanted);
+    daemon.stop();
+    let good = std::fs::read(lab.path("state")).expect("a state file");
+    let mut flipped = good.clone();
+    flipped.iter_mut().for_each(|byte| *byte ^= 0x20);
+    let half = &good[..good.len() / 2];
+    for damaged in [
+        &b"nonsense"[..],
+        &[0xff; 5000],
+        half,
+        &flipped,
+        b"\n",
+        &[0; 100],
+    ] {
+        lab.write("state", damaged);
+        let daemon = lab.daemon("");
+        // The endpoint is now somebody's, and right as it is.
+        lab.expect_still(&wanted);
+        let about = daemon.lines(&["state"]);
+        assert_eq!(
+            about,
+            1,
+            "{damaged:?}: one line about it:\n{}",
+            daemon.log()
+        );
+        daemon.stop();
+    }
+    // An empty file is a new one.
+    lab.write("state", "");
+    let daemon = lab.daemon("");
+    lab.expect_still(&wanted);
+    assert_eq!(daemon.lines(&["warning"]), 0, "{}", daemon.log());
+}
+
+#[test]
+fn no_place_for_the_state_file() {
+    let lab = lab!();
+    lab.wan(1);
+    let file = lab.write("file", "");
+    for place in [
+        file.join("state"),
+        "/proc/nowhere/state".into(),
+        "/sys/state".into(),
+    ] {
+        let daemon = lab.daemon(&format!(
+            "[core]\non-exit=remove\nstate-file={}\n",
+            place.display()
+        ));
+        lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
+        let about = daemon.lines(&[place.to_str().expect("UTF-8")]);
+        assert_eq!(
+            about,
+            1,
+            "one line about {}:\n{}",
+            place.display(),
+            daemon.log()
+        );
+        daemon.stop();
+    }
+    // None at all is a choice, and nothing to speak of.
+    let daemon = lab.daemon("[core]\nstate-file=\n");
+    lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
+    assert_eq!(daemon.lines(&["warning"]), 0, "{}", daemon.log());
+}
