@@ -87,6 +87,8 @@ struct Buffers {
     batch: Batch,
     dump: Vec<u8>,
     out: [u8; 4096],
+    network_lost: bool,
+    events_lost: bool,
 }
 
 impl Daemon {
@@ -96,6 +98,7 @@ impl Daemon {
         config: Config,
         entries: &[&'static Entry],
         names: Vec<&'static str>,
+        signals: Signals,
     ) -> Result<Self, String> {
         let open = |protocol| {
             Socket::open(protocol).map_err(|error| format!("cannot open a netlink socket: {error}"))
@@ -126,7 +129,6 @@ impl Daemon {
             namespace: cookie.unwrap_or_else(sysctl::namespace_inode),
         };
         let state = open_state(&config, identity);
-        let signals = Signals::open().map_err(|error| format!("cannot read signals: {error}"))?;
         let now = log::now();
         let mut daemon = Self {
             engine: Engine::new(now, config, entries),
@@ -148,6 +150,8 @@ impl Daemon {
                 batch: Batch::default(),
                 dump: vec![0; DUMP_BUFFER],
                 out: [0; 4096],
+                network_lost: false,
+                events_lost: false,
             },
         };
         daemon.restore();
@@ -504,18 +508,19 @@ impl Daemon {
             engine,
             ..
         } = self;
-        read_all(
+        let lost = read_all(
             network,
             &mut io.batch,
-            now,
-            engine,
-            Source::Network,
-            &mut |engine, message| {
+            &mut io.network_lost,
+            &mut |message| {
                 if let Some(notification) = route::decode(message.kind, message.payload) {
                     engine.handle(now, Input::Network(&notification));
                 }
             },
         );
+        if lost {
+            engine.handle(now, Input::Lost(Source::Network));
+        }
     }
 
     fn read_events(&mut self, now: Instant) {
@@ -527,28 +532,22 @@ impl Daemon {
             ..
         } = self;
         let mut appeared = None;
-        read_all(
-            events,
-            &mut io.batch,
-            now,
-            engine,
-            Source::Connections,
-            &mut |engine, message| {
-                if message.kind == generic::CONTROLLER {
-                    appeared = controller(message).or(appeared);
-                } else if family.is_some_and(|family| family.id == message.kind) {
-                    let Some((kind, attributes)) = generic::split(message.payload) else {
-                        return;
-                    };
-                    match mptcp::decode_event(kind, attributes) {
-                        Ok(event) => engine.handle(now, Input::Connection(&event)),
-                        Err(error) => {
-                            ::log::debug!("a connection event that makes no sense: {error}")
-                        }
-                    }
+        let lost = read_all(events, &mut io.batch, &mut io.events_lost, &mut |message| {
+            if message.kind == generic::CONTROLLER {
+                appeared = controller(message).or(appeared);
+            } else if family.is_some_and(|family| family.id == message.kind) {
+                let Some((kind, attributes)) = generic::split(message.payload) else {
+                    return;
+                };
+                match mptcp::decode_event(kind, attributes) {
+                    Ok(event) => engine.handle(now, Input::Connection(&event)),
+                    Err(error) => ::log::debug!("a connection event that makes no sense: {error}"),
                 }
-            },
-        );
+            }
+        });
+        if lost {
+            engine.handle(now, Input::Lost(Source::Connections));
+        }
         if let Some(found) = appeared {
             self.set_family(now, found);
         }
@@ -777,15 +776,15 @@ fn exchange(
 
 /// Reads everything that has arrived. Ends early under a flood, so that the rest of the loop
 /// has its turn.
+///
+/// What was lost is told only once all that was kept has been read: to read the network anew
+/// before would be to read old news after it.
 fn read_all(
     socket: &Socket,
     batch: &mut Batch,
-    now: Instant,
-    engine: &mut Engine,
-    source: Source,
-    each: &mut dyn FnMut(&mut Engine, &Message<'_>),
-) {
-    let mut lost = false;
+    lost: &mut bool,
+    each: &mut dyn FnMut(&Message<'_>),
+) -> bool {
     for _ in 0..256 {
         let more = match batch.fill(socket) {
             Ok(more) => more,
@@ -793,27 +792,25 @@ fn read_all(
                 if error.raw_os_error() != Some(libc::ENOBUFS) {
                     ::log::warn!("cannot read events: {error}");
                 }
-                lost = true;
+                *lost = true;
                 true
             }
         };
         for received in batch.iter() {
             let Received::Datagram(datagram) = received else {
-                lost = true;
+                *lost = true;
                 continue;
             };
             for message in Messages::new(datagram) {
                 match message {
-                    Ok(message) => each(engine, &message),
-                    Err(_) => lost = true,
+                    Ok(message) => each(&message),
+                    Err(_) => *lost = true,
                 }
             }
         }
         if !more {
-            break;
+            return core::mem::take(lost);
         }
     }
-    if lost {
-        engine.handle(now, Input::Lost(source));
-    }
+    false
 }

@@ -627,9 +627,7 @@ impl Engine {
     }
 
     fn done(&mut self, now: Instant, number: CommandId) {
-        if self.endpoints.done(number) {
-            self.touch();
-        }
+        self.endpoints.done(number);
         while let Some((done, owner)) = self.unanswered.first().copied() {
             if !is_done(done, number) {
                 break;
@@ -709,7 +707,7 @@ impl Engine {
         if self.due.any(self.network_parts()) && (self.dump_at <= now || !self.known) {
             return;
         }
-        self.known = true;
+        let first = !core::mem::replace(&mut self.known, true);
         self.stale |= self.routing_at.is_some_and(|at| at <= now);
         if news {
             self.storm.pending = None;
@@ -722,6 +720,13 @@ impl Engine {
             self.stale = !self.reconcile(now);
         } else if self.endpoints.deadline().is_some_and(|at| at <= now) {
             self.reconcile(now);
+        }
+        if first {
+            let (usable, all) = (
+                self.network.usable().count(),
+                self.network.addresses().count(),
+            );
+            ::log::info!("watching the network: {usable} of {all} addresses are usable");
         }
     }
 
@@ -823,28 +828,34 @@ impl Engine {
             counters,
             limits,
             config,
+            changes,
             ..
         } = self;
-        let mut sent = 0;
         let mut whole = true;
         let mut send = |command: Kernel| {
             let number = queue.push(Queue::ENGINE, Request::Kernel(command));
-            sent += u32::from(number.is_some());
+            counters.commands += u64::from(number.is_some());
             whole &= number.is_some();
+            // What comes to be ours is written down first; what ceases to be can wait.
+            if matches!(command, Kernel::AddEndpoint(_) | Kernel::SetFlags(_)) {
+                *changes = changes.wrapping_add(1);
+            }
             number
         };
-        endpoints.reconcile(now, wanted, &mut send);
+        wanted.settle(endpoints);
+        // Limits first: a new endpoint makes subflows at once, if it may.
         let fixed = Fixed {
             subflows: config.limit_subflows,
             add_addr_accepted: config.limit_add_addr_accepted,
         };
+        let mut raised = false;
         if let Some(target) = limits.target(wanted.chosen(), fixed) {
             if let Some(number) = send(Kernel::SetLimits(target)) {
-                limits.sent(target, number);
+                raised = limits.sent(target, number);
             }
         }
-        counters.commands += u64::from(sent);
-        if sent > 0 {
+        endpoints.reconcile(now, wanted, &mut send);
+        if raised {
             self.touch();
         }
         self.report();
@@ -936,6 +947,7 @@ impl Engine {
             self.call(now, at, |plugin, cx| plugin.exit(cx));
         }
         self.due = Due::NONE;
+        self.touch();
         if self.config.on_exit == OnExit::Keep {
             return;
         }
@@ -955,11 +967,11 @@ impl Engine {
         }
         let mut send = |command| queue.push(Queue::ENGINE, Request::Kernel(command));
         wanted.clear();
+        wanted.settle(endpoints);
         endpoints.reconcile(now, wanted, &mut send);
         if let Some(baseline) = limits.restore() {
             send(Kernel::SetLimits(baseline));
         }
-        self.touch();
     }
 
     /// Writes the whole state, a line at a time.

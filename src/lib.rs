@@ -9,7 +9,7 @@
 //! - [`engine`]: what is known, what is wanted, and the commands between them; no I/O
 //!   - [`network`], [`policy`]: the model of the network, and which address may be used
 //!   - [`endpoint`], [`routing`]: what the kernel should have against what it has
-//!   - [`plugin`]: strategies
+//!   - [`plugin`] strategies
 //!   - [`state`]: what is remembered across restarts
 //! - [`netlink`]: bytes to messages and back; [`sys`]: system calls
 //! - [`cli`], [`config`], [`log`]: what the user says, and is told
@@ -39,6 +39,7 @@ use std::process::ExitCode;
 use cli::{Action, Options};
 use config::Config;
 use plugin::Entry;
+use sys::signal::Signals;
 use sys::sysctl::{self, Mptcp};
 
 /// A command line that makes no sense (EX_USAGE of sysexits.h).
@@ -88,6 +89,14 @@ fn check(options: &Options, names: &[&str]) -> ExitCode {
 }
 
 fn daemon(options: Options, plugins: &'static [Entry], names: Vec<&'static str>) -> ExitCode {
+    // First of all, so that no early signal ends us by default.
+    let signals = match Signals::open() {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(&format!("cannot read signals: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let loaded = match config::load(&options, &names) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -100,7 +109,7 @@ fn daemon(options: Options, plugins: &'static [Entry], names: Vec<&'static str>)
         .warnings
         .iter()
         .for_each(|warning| ::log::warn!("{warning}"));
-    let result = serve(options, loaded.config, plugins, names);
+    let result = serve(options, loaded.config, plugins, names, signals);
     if let Err(cause) = &result {
         ::log::error!("{cause}");
     }
@@ -117,6 +126,7 @@ fn serve(
     config: Config,
     plugins: &'static [Entry],
     names: Vec<&'static str>,
+    signals: Signals,
 ) -> Result<(), String> {
     match sysctl::mptcp() {
         Mptcp::Enabled => {}
@@ -140,7 +150,7 @@ fn serve(
     if entries.is_empty() {
         ::log::warn!("no plugins: nothing will be done");
     }
-    let mut daemon = daemon::Daemon::start(options, config, &entries, names)?;
+    let mut daemon = daemon::Daemon::start(options, config, &entries, names, signals)?;
     for name in daemon.engine().plugin_names() {
         ::log::info!("plugin {name}");
     }

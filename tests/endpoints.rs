@@ -127,7 +127,8 @@ fn every_notify_flag() {
         lab.expect(&NONE);
     }
     // Without `existing` what comes later counts nevertheless.
-    let _daemon = lab.daemon("[core]\nnotify-flags = skip_link_local\n");
+    let daemon = lab.daemon("[core]\nnotify-flags = skip_link_local\n");
+    daemon.says(&["watching"]);
     lab.settle();
     lab.host.ip("addr add 10.0.1.9/24 dev wan1");
     lab.expect_still(&["10.0.1.9 subflow dev wan1"]);
@@ -208,7 +209,7 @@ fn a_rule_may_select_the_table() {
         ("rule add from 10.0.1.1 table 77 priority 101", &[v4]),
         ("route add ::/0 via fe80::2 dev wan1 table 300", &[v4]),
         (
-            "rule add from 2001:db8:1::/48 table 300 priority 102",
+            "-6 rule add from 2001:db8:1::/48 table 300 priority 102",
             &[v4, v6],
         ),
         ("rule del priority 101", &[v6]),
@@ -216,7 +217,8 @@ fn a_rule_may_select_the_table() {
         ("rule add from 10.0.1.0/24 table 77 priority 103", &[v4]),
     ];
     for (step, wanted) in steps {
-        lab.host.ip(step);
+        // A batch knows rules of IPv4 only.
+        lab.host.out(&format!("ip {step}"));
         lab.expect_still(wanted);
     }
 }
@@ -532,13 +534,14 @@ fn the_surplus_waits_and_moves_up() {
     // Whoever starts again finds the same order.
     lab.host.ip(&format!("addr add 10.0.1.{gone}/24 dev wan1"));
     assert_eq!(
-        daemon.lines(&["warning"]),
+        daemon.lines(&["the kernel takes 8"]),
         1,
         "one line about the surplus:\n{}",
         daemon.log()
     );
     daemon.stop();
     let daemon = lab.daemon("");
+    daemon.says(&["watching"]);
     daemon.signal(SIGUSR1);
     daemon.says(&["endpoint"]);
     lab.expect(&wanted);

@@ -13,6 +13,9 @@ pub(crate) enum Item<'a> {
     Pair(&'a str, &'a str),
 }
 
+/// Why a section cannot be read.
+pub(crate) const UNCLOSED: &str = "section without ] at the end of the line";
+
 /// Every line that says something, with its number counted from 1, or why it cannot be read.
 pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, Result<Item<'_>, &'static str>)> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -32,9 +35,7 @@ fn read(line: &[u8]) -> Result<Option<Item<'_>>, &'static str> {
     }
     if let Some(rest) = line.strip_prefix('[') {
         // The last bracket closes the section: patterns have brackets of their own.
-        let name = rest
-            .strip_suffix(']')
-            .ok_or("section without ] at the end of the line")?;
+        let name = rest.strip_suffix(']').ok_or(UNCLOSED)?;
         return Ok(Some(Item::Section(name.trim_ascii())));
     }
     match line.split_once('=') {

@@ -9,7 +9,7 @@ use crate::cli::Options;
 use crate::config::flags::{
     FAMILIES, IPV4, IPV6, LEVELS, ON_EXIT, TEMPORARY, USES, YES_NO, bits, items,
 };
-use crate::config::ini::{Item, lines};
+use crate::config::ini::{self, Item, lines};
 use crate::config::{
     Config, DEFAULT_FILE, DESTINATIONS, InterfaceSection, Pattern, Policy, StateFile, check_plugin,
     choose, endpoint_flags, names, notify_flags,
@@ -115,7 +115,13 @@ pub fn parse(
         let result = match item {
             Ok(Item::Section(name)) => reader.enter(name),
             Ok(Item::Pair(key, value)) => reader.pair(key, value),
-            Err(cause) => Err(cause.to_string()),
+            Err(cause) => {
+                // What follows a section without a name cannot be judged.
+                if cause == ini::UNCLOSED {
+                    reader.section = Section::Ignored;
+                }
+                Err(cause.to_string())
+            }
         };
         if let Err(cause) = result {
             reader.error(&cause);

@@ -89,11 +89,15 @@ impl LimitKeeper {
         (target != current).then_some(target)
     }
 
-    /// A command to set `limits` is on its way.
-    pub fn sent(&mut self, limits: Limits, command: u32) {
+    /// A command to set `limits` is on its way. Answers whether that raises what we set: to a
+    /// later run that does not know, it would look like the administrator's doing.
+    pub fn sent(&mut self, limits: Limits, command: u32) -> bool {
+        let before = self.set.replace(limits);
         self.current = Some(limits);
-        self.set = Some(limits);
         self.command = command;
+        before.is_none_or(|before| {
+            limits.subflows > before.subflows || limits.add_addr_accepted > before.add_addr_accepted
+        })
     }
 
     /// The administrator's limits, to be set again when the daemon leaves for good.

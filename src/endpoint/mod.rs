@@ -54,23 +54,23 @@ impl Wanted {
         self.wants.push(want);
     }
 
-    /// In order, after [`Endpoints::reconcile`].
+    /// In order, after [`Self::settle`].
     pub fn iter(&self) -> impl Iterator<Item = &Want> {
         self.wants.iter()
     }
 
-    /// Those that have or get a slot, after [`Endpoints::reconcile`].
+    /// Those that have or get a slot, after [`Self::settle`].
     pub fn chosen(&self) -> &[Want] {
         self.wants.get(..self.chosen).unwrap_or_default()
     }
 
-    /// Those for which the kernel has no slot, after [`Endpoints::reconcile`].
+    /// Those for which the kernel has no slot, after [`Self::settle`].
     pub fn waiting(&self) -> usize {
         self.wants.len().saturating_sub(self.chosen)
     }
 
     /// Orders the wants, leaves one for each address and port, and chooses.
-    fn settle(&mut self, endpoints: &Endpoints) {
+    pub fn settle(&mut self, endpoints: &Endpoints) {
         self.wants
             .sort_unstable_by_key(|w| (w.address, w.port, w.priority, w.sequence));
         let mut last = None;
@@ -307,16 +307,15 @@ impl Endpoints {
         None
     }
 
-    /// Compares the wants with the kernel's endpoints and gives the commands that close the gap
+    /// Compares the settled wants with the kernel's endpoints and gives the commands that close the gap
     /// to `send`, which answers the number of the command (never 0), or `None` when it takes no
     /// more for now: call again.
     pub fn reconcile(
         &mut self,
         now: Instant,
-        wanted: &mut Wanted,
+        wanted: &Wanted,
         send: &mut dyn FnMut(Command) -> Option<u32>,
     ) {
-        wanted.settle(self);
         self.deadline = None;
         self.refusals.retain(|r| {
             wanted
@@ -440,11 +439,9 @@ impl Endpoints {
             .find(|r| r.address == address && r.port == port)
     }
 
-    /// The kernel did everything it was asked up to this command. Answers whether that changes
-    /// what is ours.
-    pub fn done(&mut self, last: u32) -> bool {
+    /// The kernel did everything it was asked up to this command.
+    pub fn done(&mut self, last: u32) {
         let Self { ours, refusals, .. } = self;
-        let before = ours.len();
         ours.retain(|slot| {
             if slot.command == 0 || !is_done(slot.command, last) {
                 return true;
@@ -453,7 +450,6 @@ impl Endpoints {
             refusals.retain(|r| !is_at(&slot.endpoint, r.address, r.port));
             !slot.deleting
         });
-        before != ours.len()
     }
 
     /// The kernel refused. `None` if the command was not one of ours.

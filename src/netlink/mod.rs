@@ -3,7 +3,10 @@
 //! Nothing here performs I/O, allocates or panics, whatever the bytes.
 
 pub mod attribute;
+pub mod diag;
 pub mod generic;
 pub mod message;
 pub mod mptcp;
+#[cfg(test)]
+mod notation;
 pub mod route;

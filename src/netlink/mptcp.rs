@@ -30,7 +30,7 @@ pub const FAMILY_NAME: &str = "mptcp_pm";
 pub const EVENT_GROUP: &str = "mptcp_pm_events";
 
 /// No command is longer, with its netlink header.
-pub const COMMAND_LENGTH: usize = 160;
+pub const COMMAND_LENGTH: usize = 156;
 
 const ADD_ADDR: u8 = 1;
 const DEL_ADDR: u8 = 2;
@@ -651,3 +651,6 @@ pub fn decode_event(event: u8, attributes: Attributes<'_>) -> Result<Event, Even
         _ => return Err(EventError::Unknown(event)),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -651,3 +651,6 @@ pub const ROUTE_FILTER: [(u16, u8, u8, u32); 11] = {
         (RETURN, 0, 0, 0),
     ]
 };
+
+#[cfg(test)]
+mod tests;

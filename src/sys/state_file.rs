@@ -58,6 +58,14 @@ impl StateFile {
             }
             (Err(_), Ok(_)) => 1,
             (Ok(_), Err(_)) => 0,
+            (Err(Unusable::Empty), Err(Unusable::Empty)) => {
+                let length = self.file.metadata().map_or(0, |metadata| metadata.len());
+                return Err(if length == 0 {
+                    Unusable::Empty
+                } else {
+                    Unusable::Damaged
+                });
+            }
             // A half that was never written is no news.
             (Err(Unusable::Empty), Err(cause)) | (Err(cause), Err(_)) => return Err(cause),
         };
