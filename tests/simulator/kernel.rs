@@ -462,11 +462,11 @@ impl Kernel {
     }
 
     /// The kernel itself makes an endpoint of an address that a connection uses.
-    pub fn make_implicit(&mut self, address: IpAddr) {
+    pub fn make_implicit(&mut self, address: IpAddr, id: u8) {
         let endpoint = Endpoint {
             address,
             port: 0,
-            id: 0,
+            id,
             flags: EndpointFlags(0),
             ifindex: 0,
         };

@@ -198,7 +198,6 @@ pub struct Simulation {
     failures: Vec<(u32, i32)>,
     file: [Option<Box<[u8; HALF]>>; 2],
     generation: u32,
-    /// What the state file says it was before the last write.
     /// Something changed that no event tells of: only a look finds it.
     silent: bool,
     /// Other programs changed the limits.
@@ -461,7 +460,9 @@ impl Simulation {
                 };
                 let _ = kernel.command(&PathManager::SetLimits(limits), Maker::Other);
             }
-            Meddle::Implicit(number) => kernel.make_implicit(address(number).0),
+            Meddle::Implicit(number) => {
+                kernel.make_implicit(address(number).0, 150 + number % 100);
+            }
         }
     }
 
@@ -567,10 +568,10 @@ impl Simulation {
         for event in self.kernel.events.drain(..most) {
             self.engine.handle(self.now, Input::Network(&event));
         }
-        if self.kernel.lost {
+        // What was lost is told once all that was kept has been read.
+        if self.kernel.lost && self.kernel.events.is_empty() {
+            self.kernel.lost = false;
             self.engine.handle(self.now, Input::Lost(Source::Network));
-            // What is left was sent before the loss: it is told of again when that is read.
-            self.kernel.lost = !self.kernel.events.is_empty();
         }
         self.kernel.full = false;
     }
