@@ -402,18 +402,23 @@ impl Engine {
 
     /// When to call [`Self::settle`] even if nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
-        let mut deadline = earliest(self.storm.due(), self.network.deadline());
-        deadline = earliest(deadline, self.look_at);
-        deadline = earliest(deadline, self.resync_at);
-        deadline = earliest(deadline, self.routing_at);
-        if self.due != Due::NONE && (self.ready || self.due.any(Due::NETWORK)) {
+        let mut deadline = earliest(self.look_at, self.resync_at);
+        if self.readable() != Due::NONE {
             deadline = earliest(deadline, Some(self.dump_at));
         }
-        if self.ready {
-            deadline = earliest(deadline, self.endpoints.deadline());
+        if self.known || !self.due.any(self.network_parts()) {
+            deadline = earliest(deadline, self.act_at());
         }
         self.timers.iter().fold(deadline, |deadline, timer| {
             earliest(deadline, Some(timer.at))
+        })
+    }
+
+    /// When to act if no dump has to come first. A storm of events holds up all else.
+    fn act_at(&self) -> Option<Instant> {
+        self.storm.due().or_else(|| {
+            let refused = self.endpoints.deadline().filter(|_| self.ready);
+            earliest(earliest(self.network.deadline(), self.routing_at), refused)
         })
     }
 
@@ -568,6 +573,12 @@ impl Engine {
         } else {
             Due(Due::LINKS.0 | Due::ADDRESSES.0)
         }
+    }
+
+    /// What is due and of use, and can be read.
+    fn readable(&self) -> Due {
+        let kernel = if self.ready { Due::KERNEL } else { Due::NONE };
+        Due(self.due.0 & (self.network_parts().0 | kernel.0))
     }
 
     fn resync(&mut self, now: Instant) {
@@ -906,8 +917,7 @@ impl Engine {
         if self.dump_at > now {
             return None;
         }
-        let kernel = if self.ready { Due::KERNEL } else { Due::NONE };
-        let command = Due(self.due.0 & (self.network_parts().0 | kernel.0)).first()?;
+        let command = self.readable().first()?;
         match command {
             Command::Dump(part) => self.network.begin(part),
             Command::Look => self.endpoints.begin_look(),
