@@ -218,6 +218,7 @@ fn a_restart_keeps_the_subflows() {
     assert!(until(|| subflows(&lab.host) == 1), "no second subflow");
     daemon.stop();
     let begun = |daemon: &support::Daemon| {
+        daemon.says(&["watching"]);
         daemon.signal(SIGUSR1);
         daemon.says(&["10.0.2.1"]);
     };

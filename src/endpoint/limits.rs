@@ -19,6 +19,8 @@ pub struct LimitKeeper {
     current: Option<Limits>,
     /// What we set last.
     set: Option<Limits>,
+    /// What we had set before that, in case the kernel refuses.
+    before: Option<Limits>,
     /// The most the kernel takes, once it has refused more.
     most: Option<u32>,
     /// The command in flight; 0 is none.
@@ -93,6 +95,7 @@ impl LimitKeeper {
     /// later run that does not know, it would look like the administrator's doing.
     pub fn sent(&mut self, limits: Limits, command: u32) -> bool {
         let before = self.set.replace(limits);
+        self.before = before;
         self.current = Some(limits);
         self.command = command;
         before.is_none_or(|before| {
@@ -114,6 +117,7 @@ impl LimitKeeper {
         }
         self.command = 0;
         let tried = self.set.unwrap_or_default();
+        self.set = self.before;
         let tried = tried.subflows.max(tried.add_addr_accepted);
         self.refused = errno != EINVAL || tried == 0;
         if !self.refused {
