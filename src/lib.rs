@@ -5,7 +5,7 @@
 //! [`plugin::Plugin`], list it in a [`plugin::Entry`], and call [`run`] from a `main` of your
 //! own. From the top down:
 //!
-//! - [`daemon`]: the loop; the only place that knows both sockets and engine
+//! - [`mod@daemon`]: the loop; the only place that knows both sockets and engine
 //! - [`engine`]: what is known, what is wanted, and the commands between them; no I/O
 //!   - [`network`], [`policy`]: the model of the network, and which address may be used
 //!   - [`endpoint`], [`routing`]: what the kernel should have against what it has
