@@ -417,7 +417,7 @@ impl Engine {
     /// When to act if no dump has to come first. A storm of events holds up all else.
     fn act_at(&self) -> Option<Instant> {
         self.storm.due().or_else(|| {
-            let refused = self.endpoints.deadline().filter(|_| self.ready);
+            let refused = self.refused_until().filter(|_| self.ready);
             earliest(earliest(self.network.deadline(), self.routing_at), refused)
         })
     }
@@ -541,6 +541,7 @@ impl Engine {
         if present {
             self.due.add(Due::KERNEL);
             self.endpoints.forget_refusals();
+            self.limits.forget_refusals();
         }
         for at in 0..self.plugins.len() {
             self.call(now, at, |plugin, cx| {
@@ -575,6 +576,11 @@ impl Engine {
         }
     }
 
+    /// When what the kernel refused may be tried again.
+    fn refused_until(&self) -> Option<Instant> {
+        earliest(self.endpoints.deadline(), self.limits.deadline())
+    }
+
     /// What is due and of use, and can be read.
     fn readable(&self) -> Due {
         let kernel = if self.ready { Due::KERNEL } else { Due::NONE };
@@ -585,6 +591,7 @@ impl Engine {
         self.due.add(self.network_parts());
         self.due.add(Due::KERNEL);
         self.endpoints.forget_refusals();
+        self.limits.forget_refusals();
         self.stale = true;
         self.dump_at = now;
         self.schedule_resync(now);
@@ -614,7 +621,7 @@ impl Engine {
             }
             self.touch();
             self.stale = true;
-        } else if let Some(report) = self.limits.failed(number, failure.errno) {
+        } else if let Some(report) = self.limits.failed(now, number, failure.errno) {
             self.due.add(Due::LIMITS);
             if report {
                 let (errno, message) = (failure.errno, failure.message);
@@ -639,6 +646,7 @@ impl Engine {
 
     fn done(&mut self, now: Instant, number: CommandId) {
         self.endpoints.done(number);
+        self.limits.done(number);
         while let Some((done, owner)) = self.unanswered.first().copied() {
             if !is_done(done, number) {
                 break;
@@ -729,8 +737,8 @@ impl Engine {
         if news || held || core::mem::take(&mut self.stale) {
             self.judge(now);
             self.stale = !self.reconcile(now);
-        } else if self.endpoints.deadline().is_some_and(|at| at <= now) {
-            self.reconcile(now);
+        } else if self.refused_until().is_some_and(|at| at <= now) {
+            self.stale = !self.reconcile(now);
         }
         if first {
             let (usable, all) = (
@@ -860,7 +868,7 @@ impl Engine {
             add_addr_accepted: config.limit_add_addr_accepted,
         };
         let mut raised = false;
-        if let Some(target) = limits.target(wanted.chosen(), fixed) {
+        if let Some(target) = limits.target(now, wanted.chosen(), fixed) {
             if let Some(number) = send(Kernel::SetLimits(target)) {
                 raised = limits.sent(target, number);
             }
@@ -1064,7 +1072,10 @@ impl Engine {
             let taken = self.endpoints.capacity().unwrap_or(0);
             ::log::warn!("the kernel takes {taken} endpoints; {waiting} more addresses wait");
         }
-        self.told.waiting = waiting > 0;
+        // While the capacity is being learnt anew nobody waits, and that is no news.
+        if self.endpoints.capacity().is_some() {
+            self.told.waiting = waiting > 0;
+        }
         let unsupported = self.endpoints.unsupported().0;
         if unsupported & !self.told.unsupported != 0 {
             let flags = Flags(self.endpoints.unsupported());

@@ -3,6 +3,8 @@
 use crate::netlink::mptcp::{EndpointFlags, Limits};
 
 use super::Want;
+use crate::plugin::is_done;
+use crate::time::{Backoff, Instant};
 
 /// What the configuration fixes, where it does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,14 +21,15 @@ pub struct LimitKeeper {
     current: Option<Limits>,
     /// What we set last.
     set: Option<Limits>,
-    /// What we had set before that, in case the kernel refuses.
-    before: Option<Limits>,
     /// The most the kernel takes, once it has refused more.
     most: Option<u32>,
     /// The command in flight; 0 is none.
     command: u32,
-    /// The kernel refuses for a reason other than the size: leave it until the next look.
-    refused: bool,
+    /// What we had set before that command.
+    before: Option<Limits>,
+    /// The kernel refuses for a reason other than the size: leave it until then.
+    retry_at: Option<Instant>,
+    backoff: Backoff,
 }
 
 const EINVAL: i32 = 22;
@@ -67,26 +70,45 @@ impl LimitKeeper {
             }
         }
         self.current = Some(seen);
-        self.refused = false;
+    }
+
+    /// When a refused command may be tried again.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Forgets what was learnt of the kernel, to learn it anew.
+    pub fn forget_refusals(&mut self) {
+        self.most = None;
+        self.retry_at = None;
+    }
+
+    /// The kernel did everything it was asked up to this command.
+    pub fn done(&mut self, last: u32) {
+        if self.command != 0 && is_done(self.command, last) {
+            self.command = 0;
+            self.backoff.reset();
+        }
     }
 
     /// The limits to set, if they differ from the kernel's. As in the C daemon: two subflows
     /// more than endpoints, and as many announced addresses if our endpoints make subflows.
-    pub fn target(&self, endpoints: &[Want], fixed: Fixed) -> Option<Limits> {
-        let current = self.current.filter(|_| !self.refused)?;
+    pub fn target(&mut self, now: Instant, endpoints: &[Want], fixed: Fixed) -> Option<Limits> {
+        self.retry_at = self.retry_at.filter(|at| *at > now);
+        let current = self.current.filter(|_| self.retry_at.is_none())?;
         let count = u32::try_from(endpoints.len())
             .unwrap_or(u32::MAX)
             .saturating_add(2);
-        let count = count.min(self.most.unwrap_or(u32::MAX));
         let client = endpoints
             .iter()
             .any(|want| want.flags.contains(EndpointFlags::SUBFLOW));
         let accepted = if client { count } else { 0 };
+        let subflows = count.max(self.baseline.subflows);
+        let accepted = accepted.max(self.baseline.add_addr_accepted);
+        let most = self.most.unwrap_or(u32::MAX);
         let target = Limits {
-            subflows: fixed.subflows.unwrap_or(count.max(self.baseline.subflows)),
-            add_addr_accepted: fixed
-                .add_addr_accepted
-                .unwrap_or(accepted.max(self.baseline.add_addr_accepted)),
+            subflows: fixed.subflows.unwrap_or(subflows).min(most),
+            add_addr_accepted: fixed.add_addr_accepted.unwrap_or(accepted).min(most),
         };
         (target != current).then_some(target)
     }
@@ -94,11 +116,10 @@ impl LimitKeeper {
     /// A command to set `limits` is on its way. Answers whether that raises what we set: to a
     /// later run that does not know, it would look like the administrator's doing.
     pub fn sent(&mut self, limits: Limits, command: u32) -> bool {
-        let before = self.set.replace(limits);
-        self.before = before;
+        self.before = self.set.replace(limits);
         self.current = Some(limits);
         self.command = command;
-        before.is_none_or(|before| {
+        self.before.is_none_or(|before| {
             limits.subflows > before.subflows || limits.add_addr_accepted > before.add_addr_accepted
         })
     }
@@ -111,25 +132,30 @@ impl LimitKeeper {
     }
 
     /// The kernel refused. `None` if the command was not ours; else whether it is worth telling.
-    pub fn failed(&mut self, command: u32, errno: i32) -> Option<bool> {
+    pub fn failed(&mut self, now: Instant, command: u32, errno: i32) -> Option<bool> {
         if self.command == 0 || self.command != command {
             return None;
         }
         self.command = 0;
         let tried = self.set.unwrap_or_default();
-        self.set = self.before;
         let tried = tried.subflows.max(tried.add_addr_accepted);
-        self.refused = errno != EINVAL || tried == 0;
-        if !self.refused {
+        // What was refused is not what is found there later: that would be the administrator's.
+        self.set = self.before;
+        if errno == EINVAL && tried > 0 {
             self.most = Some(if tried > COMMON { COMMON } else { tried - 1 });
+            return Some(false);
         }
-        Some(self.refused)
+        let news = self.backoff == Backoff::default();
+        self.retry_at = Some(self.backoff.next(now));
+        Some(news)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NOW: Instant = Instant(0);
 
     fn want(flags: EndpointFlags) -> Want {
         Want {
@@ -153,23 +179,26 @@ mod tests {
     fn limits_follow_endpoints_and_never_fall_below_the_administrator() {
         let mut keeper = LimitKeeper::default();
         assert_eq!(
-            keeper.target(&[], Fixed::default()),
+            keeper.target(NOW, &[], Fixed::default()),
             None,
             "unknown limits stay alone"
         );
         keeper.saw(limits(2, 7));
         let wants = [want(EndpointFlags::SUBFLOW); 3];
-        assert_eq!(keeper.target(&wants, Fixed::default()), Some(limits(5, 7)));
+        assert_eq!(
+            keeper.target(NOW, &wants, Fixed::default()),
+            Some(limits(5, 7))
+        );
         keeper.sent(limits(5, 7), 1);
         keeper.saw(limits(5, 7));
-        assert_eq!(keeper.target(&wants, Fixed::default()), None);
+        assert_eq!(keeper.target(NOW, &wants, Fixed::default()), None);
         assert_eq!(
-            keeper.target(&wants[..1], Fixed::default()),
+            keeper.target(NOW, &wants[..1], Fixed::default()),
             Some(limits(3, 7))
         );
         keeper.saw(limits(8, 7));
         assert_eq!(
-            keeper.target(&wants, Fixed::default()),
+            keeper.target(NOW, &wants, Fixed::default()),
             None,
             "raised by somebody else"
         );
@@ -178,7 +207,7 @@ mod tests {
             subflows: Some(1),
             add_addr_accepted: None,
         };
-        assert_eq!(keeper.target(&signal, fixed), Some(limits(1, 7)));
+        assert_eq!(keeper.target(NOW, &signal, fixed), Some(limits(1, 7)));
     }
 
     #[test]
@@ -188,18 +217,18 @@ mod tests {
         let wants = [want(EndpointFlags::SUBFLOW); 12];
         let mut most = 5;
         for command in 1..20 {
-            let Some(target) = keeper.target(&wants, Fixed::default()) else {
+            let Some(target) = keeper.target(NOW, &wants, Fixed::default()) else {
                 break;
             };
             keeper.sent(target, command);
             if target.subflows > most {
-                assert_eq!(keeper.failed(command, EINVAL), Some(false));
+                assert_eq!(keeper.failed(NOW, command, EINVAL), Some(false));
                 keeper.saw(limits(0, 0));
             } else {
                 most = target.subflows;
             }
         }
         assert_eq!(keeper.current(), Some(limits(5, 5)));
-        assert_eq!(keeper.failed(77, EINVAL), None);
+        assert_eq!(keeper.failed(NOW, 77, EINVAL), None);
     }
 }

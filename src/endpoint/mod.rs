@@ -134,8 +134,9 @@ pub struct Endpoints {
     refusals: Table<Refusal>,
     /// How many endpoints the kernel takes in all, once it has said so.
     capacity: Option<usize>,
-    /// ERANGE was the answer: the next look tells the capacity.
-    measuring: bool,
+    /// ERANGE was the answer while the kernel had so many of ours: with others', which the next
+    /// look shows, that is the capacity.
+    full_at: Option<usize>,
     last_id: u8,
     /// Flags this kernel takes no notice of.
     unsupported: EndpointFlags,
@@ -169,7 +170,7 @@ impl Endpoints {
             others: Table::new(capacity::ENDPOINTS),
             refusals: Table::new(capacity::ENDPOINTS),
             capacity: None,
-            measuring: false,
+            full_at: None,
             last_id: 0,
             unsupported: EndpointFlags::default(),
             can_set_flags: true,
@@ -255,8 +256,8 @@ impl Endpoints {
         let seen = &self.seen;
         self.ours
             .retain(|slot| seen.get(usize::from(slot.endpoint.id)) == Some(&true));
-        if core::mem::take(&mut self.measuring) {
-            self.capacity = Some(self.ours.len() + self.others.len());
+        if let Some(ours) = self.full_at.take() {
+            self.capacity = Some(ours + self.others.len());
         }
         before != self.ours.len()
     }
@@ -478,7 +479,18 @@ impl Endpoints {
         } else {
             self.can_set_flags = false;
         }
-        self.measuring |= errno == ERANGE;
+        if errno == ERANGE {
+            // What was asked later was not done yet when this was refused.
+            let there = |slot: &&Slot| {
+                let asked = slot.command == 0 || is_done(slot.command, command);
+                if slot.deleting {
+                    !asked
+                } else {
+                    asked || !slot.fresh
+                }
+            };
+            self.full_at = Some(self.ours.iter().filter(there).count());
+        }
         let report = self.refuse(now, &endpoint, errno);
         let look = !slot_is_new || !matches!(errno, EPERM | ENOMEM);
         // A full kernel is reported with its capacity.
