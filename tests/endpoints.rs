@@ -698,6 +698,7 @@ fn limits_are_raised_and_never_lowered() {
             daemon.log()
         );
         // What we raised is not what the administrator wants.
+        daemon.says(&["watching"]);
         daemon.stop();
         let _daemon = lab.daemon(&format!("[core]\n{config}"));
         assert!(
