@@ -2,11 +2,8 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
-
 use nix::sys::signal::Signal::SIGUSR1;
+use support::peer::Peer;
 use support::{Lab, Namespace, until};
 
 const BYTES: &str = "6000000";
@@ -14,69 +11,6 @@ const BYTES: &str = "6000000";
 const RATE: &str = "1500000";
 /// The server, whichever way leads there.
 const SERVER: &str = "192.0.2.80:5000";
-
-/// The peer program. Cargo builds it with all tests, but not with this file's alone.
-fn peer() -> PathBuf {
-    let test = std::env::current_exe().expect("our own path");
-    let profile = test.ancestors().nth(2).expect("a target directory");
-    let peer = profile.join("examples/mptcp_peer");
-    if !peer.exists() {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args([
-            "build",
-            "--quiet",
-            "--example",
-            "mptcp_peer",
-            "--target-dir",
-        ]);
-        cargo.arg(profile.parent().expect("a target directory"));
-        assert!(cargo.status().expect("cargo").success());
-    }
-    peer
-}
-
-struct Peer(Child, BufReader<ChildStdout>);
-
-impl Peer {
-    fn start(at: &Namespace, arguments: &[&str]) -> Self {
-        let mut command = at.command(peer());
-        command
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("nsenter");
-        let output = child.stdout.take().expect("a pipe");
-        Self(child, BufReader::new(output))
-    }
-
-    fn server(at: &Namespace, address: &str) -> Self {
-        let mut peer = Self::start(at, &["server", address, BYTES]);
-        let mut line = String::new();
-        peer.1.read_line(&mut line).expect("the server speaks");
-        assert_eq!(line, "listening\n");
-        peer
-    }
-
-    /// What it says at the end of a transfer, without its first word.
-    fn result(mut self) -> String {
-        let (mut output, mut errors) = (String::new(), String::new());
-        self.1.read_to_string(&mut output).expect("the peer speaks");
-        let _ = self
-            .0
-            .stderr
-            .take()
-            .map(|mut err| err.read_to_string(&mut errors));
-        assert!(self.0.wait().expect("our own child").success(), "{errors}");
-        output.split_once(' ').expect("a result").1.to_owned()
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Two uplinks here, the server at the far end of both.
 fn two_ways() -> Option<Lab> {
@@ -91,6 +25,10 @@ fn two_ways() -> Option<Lab> {
         at.ip("mptcp limits set add_addr_accepted 8 subflows 8");
     }
     Some(lab)
+}
+
+fn server(lab: &Lab, address: &str) -> Peer {
+    Peer::listening(&lab.outside, &["server", address, BYTES])
 }
 
 /// How many subflows `ss` shows besides the first.
@@ -118,7 +56,7 @@ fn finish(client: Peer, server: Peer) {
 #[test]
 fn without_the_daemon_there_is_one_path() {
     let Some(lab) = two_ways() else { return };
-    let server = Peer::server(&lab.outside, SERVER);
+    let server = server(&lab, SERVER);
     finish(Peer::start(&lab.host, &["client", SERVER, BYTES]), server);
     assert_eq!(joins(&lab.host), 0);
 }
@@ -131,7 +69,7 @@ fn a_link_dies_and_the_transfer_completes() {
         let _daemon = lab.daemon("");
         let [one, two] = ["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"];
         lab.expect(&[one, two]);
-        let server = Peer::server(&lab.outside, SERVER);
+        let server = server(&lab, SERVER);
         let client = Peer::start(&lab.host, &["client", SERVER, BYTES, RATE]);
         assert!(
             until(|| joins(&lab.host) == 1),
@@ -161,7 +99,7 @@ fn a_path_returns_in_the_middle() {
     let _daemon = lab.daemon("");
     let [one, two] = ["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"];
     lab.expect(&[one, two]);
-    let server = Peer::server(&lab.outside, SERVER);
+    let server = server(&lab, SERVER);
     let client = Peer::start(&lab.host, &["client", SERVER, BYTES, RATE]);
     assert!(until(|| joins(&lab.host) == 1), "no second subflow");
     lab.unplug("wan2");
@@ -195,7 +133,7 @@ fn a_server_signals_its_address() {
         &lab.outside,
         &["10.0.1.2 signal dev wan1", "10.0.2.2 signal dev wan2"],
     );
-    let server = Peer::server(&lab.outside, "0.0.0.0:5000");
+    let server = server(&lab, "0.0.0.0:5000");
     let client = Peer::start(&lab.host, &["client", "10.0.1.2:5000", BYTES, RATE]);
     assert!(
         until(|| joins(&lab.host) == 1),
@@ -213,7 +151,7 @@ fn a_restart_keeps_the_subflows() {
     let Some(lab) = two_ways() else { return };
     let daemon = lab.daemon("");
     lab.expect(&["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"]);
-    let server = Peer::server(&lab.outside, SERVER);
+    let server = server(&lab, SERVER);
     let client = Peer::start(&lab.host, &["client", SERVER, BYTES, RATE]);
     assert!(until(|| subflows(&lab.host) == 1), "no second subflow");
     daemon.stop();

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! `server` and `accept` print `listening` first. `accept` and `hold` keep their connections until
-//! standard input ends. Whatever is not Multipath TCP to the very end is an error, not a fallback.
+//! standard input ends; each carries one byte to and fro first, since only data establishes it on
+//! both sides. Whatever is not Multipath TCP to the very end is an error, not a fallback.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -56,9 +57,19 @@ fn run(words: &[&str]) -> io::Result<()> {
         "client" => send(dial(address)?, number, rate),
         "accept" => {
             let listener = listener(address)?;
-            hold(number, || accept(&listener))
+            hold(number, || {
+                let mut stream = accept(&listener)?;
+                stream.read_exact(&mut [0])?;
+                stream.write_all(&[0])?;
+                Ok(stream)
+            })
         }
-        "hold" => hold(number, || dial(address)),
+        "hold" => hold(number, || {
+            let mut stream = dial(address)?;
+            stream.write_all(&[0])?;
+            stream.read_exact(&mut [0])?;
+            Ok(stream)
+        }),
         _ => Err(io::Error::other("unknown mode")),
     }
 }

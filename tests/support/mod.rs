@@ -10,6 +10,8 @@
 
 #![allow(dead_code)] // Each test file uses its own part.
 
+pub mod peer;
+
 use std::cell::Cell;
 use std::fs;
 use std::io::{Read, Write, stderr};
@@ -397,14 +399,28 @@ impl Lab {
 
     /// The same, in a namespace of choice and with more arguments.
     pub fn daemon_in<'a>(&'a self, at: &'a Namespace, config: &str, more: &[&str]) -> Daemon<'a> {
+        let file = self.write("mptcpd.conf", config);
+        let state = self.path("state");
+        let mut arguments = more.to_vec();
+        if !config.contains("state-file") {
+            arguments.extend(["--state-file", state.to_str().expect("a plain path")]);
+        }
+        self.program_in(at, DAEMON.as_ref(), &file, &arguments)
+    }
+
+    /// The same with another program that is a daemon, too, and a configuration file of choice.
+    pub fn program_in<'a>(
+        &'a self,
+        at: &'a Namespace,
+        program: &Path,
+        config: &Path,
+        more: &[&str],
+    ) -> Daemon<'a> {
         self.daemons.set(self.daemons.get() + 1);
         let log = self.path(&format!("log{}", self.daemons.get()));
         let file = fs::File::create(&log).expect("a file of our own");
-        let mut command = at.command(DAEMON);
-        command.arg("-c").arg(self.write("mptcpd.conf", config));
-        if !config.contains("state-file") {
-            command.arg("--state-file").arg(self.path("state"));
-        }
+        let mut command = at.command(program);
+        command.arg("-c").arg(config);
         let child = command
             .args(more)
             .stdout(Stdio::null())

@@ -1,0 +1,91 @@
+//! The programs of `tests/programs`, and the one at each end of a connection.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use super::Namespace;
+
+/// A program of `tests/programs`. Cargo builds them with all tests, but not with one file's alone.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("our own path");
+    let profile = test.ancestors().nth(2).expect("a target directory");
+    let program = profile.join("examples").join(name);
+    if !program.exists() {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--example", name, "--target-dir"]);
+        cargo.arg(profile.parent().expect("a target directory"));
+        assert!(cargo.status().expect("cargo").success());
+    }
+    program
+}
+
+/// A running `mptcp_peer`. Killed when dropped.
+pub struct Peer(Child, BufReader<ChildStdout>);
+
+impl Peer {
+    pub fn start(at: &Namespace, arguments: &[&str]) -> Self {
+        let mut command = at.command(program("mptcp_peer"));
+        command
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("nsenter");
+        let output = child.stdout.take().expect("a pipe");
+        Self(child, BufReader::new(output))
+    }
+
+    /// One that listens, and does already.
+    #[track_caller]
+    pub fn listening(at: &Namespace, arguments: &[&str]) -> Self {
+        let mut peer = Self::start(at, arguments);
+        peer.says("listening");
+        peer
+    }
+
+    /// Waits for its next line, which must be this one.
+    #[track_caller]
+    pub fn says(&mut self, line: &str) {
+        let mut said = String::new();
+        self.1.read_line(&mut said).expect("the peer speaks");
+        assert_eq!(said.trim_end(), line, "{}", self.errors());
+    }
+
+    /// What it complained of; ends it.
+    fn errors(&mut self) -> String {
+        let _ = self.0.kill();
+        let mut errors = String::new();
+        let _ = self
+            .0
+            .stderr
+            .take()
+            .map(|mut err| err.read_to_string(&mut errors));
+        errors
+    }
+
+    /// What it says at the end of a transfer, without its first word.
+    #[track_caller]
+    pub fn result(mut self) -> String {
+        let mut output = String::new();
+        self.1.read_to_string(&mut output).expect("the peer speaks");
+        let status = self.0.wait().expect("our own child");
+        assert!(status.success(), "{}", self.errors());
+        output.split_once(' ').expect("a result").1.to_owned()
+    }
+
+    /// Has one that keeps connections close them, and waits until it has.
+    #[track_caller]
+    pub fn release(mut self) {
+        drop(self.0.stdin.take());
+        let status = self.0.wait().expect("our own child");
+        assert!(status.success(), "{}", self.errors());
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
