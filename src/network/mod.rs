@@ -12,7 +12,7 @@ use crate::config::{Config, Policy};
 use crate::netlink::route::{Address, Link, Name, Notification};
 use crate::policy::{self, Verdict};
 use crate::table::Table;
-use crate::time::{Instant, earliest};
+use crate::time::{Instant, Span, earliest};
 
 pub use route::Routes;
 
@@ -406,11 +406,13 @@ impl Network {
             if interrupted {
                 address.fit_since = None;
             }
-            // What was there when the daemon started has been there long enough.
-            let since = if started { now } else { Instant(0) };
-            let since = *address.fit_since.get_or_insert(since);
-            let ready = since + crate::time::Span::seconds(hold_down);
-            address.verdict = if hold_down > 0 && since > Instant(0) && now < ready {
+            // What counts already goes on counting, even where the configuration now asks for
+            // more; what was there when the daemon started has been there long enough.
+            let counts = matches!(address.verdict, Verdict::Usable | Verdict::Standby);
+            let counts = !started || (counts && address.fit_since.is_some());
+            let since = *address.fit_since.get_or_insert(now);
+            let ready = since + Span::seconds(hold_down);
+            address.verdict = if !counts && now < ready {
                 self.deadline = earliest(self.deadline, Some(ready));
                 Verdict::HoldDown
             } else {

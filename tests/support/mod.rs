@@ -239,6 +239,17 @@ impl Namespace {
             .unwrap_or(0)
     }
 
+    /// Bytes sent on a device so far, and received.
+    pub fn traffic(&self, device: &str) -> (u64, u64) {
+        let text = self.out(&format!("ip -s link show dev {device}"));
+        let bytes = |title: &str| {
+            let mut lines = text.lines().skip_while(|line| !line.contains(title));
+            let numbers = lines.nth(1).and_then(|line| line.split_whitespace().next());
+            numbers.and_then(|bytes| bytes.parse().ok()).expect("bytes")
+        };
+        (bytes("TX:"), bytes("RX:"))
+    }
+
     /// Ends a process of this namespace's with our rights over it.
     pub fn signal(&self, child: &Child, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process number"));
@@ -433,6 +444,14 @@ impl Lab {
         }
     }
 
+    /// Gives the daemon another configuration, and waits until it has acted upon it.
+    #[track_caller]
+    pub fn reload(&self, daemon: &Daemon<'_>, config: &str) {
+        self.write("mptcpd.conf", config);
+        daemon.signal(Signal::SIGHUP);
+        daemon.catch_up();
+    }
+
     /// Waits until the endpoints are exactly these, in any order.
     #[track_caller]
     pub fn expect(&self, wanted: &[impl AsRef<str>]) {
@@ -576,6 +595,18 @@ impl Daemon<'_> {
         let log = self.log().to_lowercase();
         let holds = |line: &&str| parts.iter().all(|part| line.contains(&part.to_lowercase()));
         log.lines().filter(holds).count()
+    }
+
+    /// Waits until it has acted upon every signal it was sent before: it describes its state
+    /// with a later turn of its loop.
+    #[track_caller]
+    pub fn catch_up(&self) {
+        for _ in 0..2 {
+            let before = self.lines(&["counters events"]);
+            self.signal(Signal::SIGUSR1);
+            let described = until(|| self.lines(&["counters events"]) > before);
+            assert!(described, "no state in\n{}", self.log());
+        }
     }
 
     /// Waits for a line that contains all of `parts`.
