@@ -411,6 +411,7 @@ impl Daemon {
     }
 
     fn dump(&mut self, now: Instant, part: Part) {
+        self.answers(now, true);
         let Self {
             requests,
             io,

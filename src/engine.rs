@@ -189,6 +189,15 @@ impl Storm {
         }
         Some((self.last + Self::QUIET).min(first + Self::LONGEST))
     }
+
+    /// Takes the news, if it is time to act upon them.
+    fn take(&mut self, now: Instant) -> bool {
+        let due = self.due().is_some_and(|at| at <= now);
+        if due {
+            self.pending = None;
+        }
+        due
+    }
 }
 
 struct Loaded {
@@ -233,6 +242,8 @@ pub struct Engine {
     /// When to try the routing again, after a refusal.
     routing_at: Option<Instant>,
     routing: Backoff,
+    /// Routes and rules of an earlier run or configuration may be left.
+    leftovers: bool,
     /// The whole network has been read once.
     known: bool,
     saved: u32,
@@ -248,6 +259,9 @@ struct Told {
     unsupported: u32,
     refused: u32,
 }
+
+const EOPNOTSUPP: i32 = 95;
+const EAFNOSUPPORT: i32 = 97;
 
 /// How long to wait at most before a dump that was interrupted is asked for again.
 const LONGEST_RETRY: Span = Span(500);
@@ -281,6 +295,7 @@ impl Engine {
             ready: false,
             routing_at: None,
             routing: Backoff::default(),
+            leftovers: true,
             known: false,
             saved: 0,
             changes: 0,
@@ -402,24 +417,36 @@ impl Engine {
 
     /// When to call [`Self::settle`] even if nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
-        let mut deadline = earliest(self.look_at, self.resync_at);
-        if self.readable() != Due::NONE {
-            deadline = earliest(deadline, Some(self.dump_at));
-        }
-        if self.known || !self.due.any(self.network_parts()) {
-            deadline = earliest(deadline, self.act_at());
-        }
-        self.timers.iter().fold(deadline, |deadline, timer| {
-            earliest(deadline, Some(timer.at))
-        })
+        let timers = self.timers.iter().map(|timer| Some(timer.at));
+        let slow = [self.look_at, self.resync_at];
+        let work = match self.storm.due() {
+            // A storm holds up all else.
+            Some(at) => Some(at),
+            None => earliest(self.read_at(), self.act_at()),
+        };
+        slow.into_iter().chain(timers).fold(work, earliest)
     }
 
-    /// When to act if no dump has to come first. A storm of events holds up all else.
+    /// When to read from the kernel, if something of use is due.
+    fn read_at(&self) -> Option<Instant> {
+        let idle = self.storm.pending.is_none() && self.readable() != Due::NONE;
+        idle.then_some(self.dump_at)
+    }
+
+    /// Whether to wait for a dump before judging the network. When the kernel refuses it, what
+    /// is known has to do.
+    fn must_read_first(&self, now: Instant) -> bool {
+        self.due.any(self.network_parts()) && (self.dump_at <= now || !self.known)
+    }
+
+    /// When to act although there is no news.
     fn act_at(&self) -> Option<Instant> {
-        self.storm.due().or_else(|| {
-            let refused = self.refused_until().filter(|_| self.ready);
-            earliest(earliest(self.network.deadline(), self.routing_at), refused)
-        })
+        if !self.known {
+            return None;
+        }
+        let can_command = self.ready && !self.due.any(Due::KERNEL);
+        let refused = self.refused_until().filter(|_| can_command);
+        earliest(earliest(self.network.deadline(), self.routing_at), refused)
     }
 
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
@@ -514,8 +541,10 @@ impl Engine {
                 self.stale = true;
                 return true;
             }
-            // A kernel without IPv6 has neither routes nor rules of it.
-            Err(Incomplete::Refused(errno)) if what.any(Due::ROUTING) => {
+            // A kernel without IPv6 or policy routing has no such routes or rules.
+            Err(Incomplete::Refused(errno @ (EOPNOTSUPP | EAFNOSUPPORT)))
+                if what.any(Due::ROUTING) =>
+            {
                 ::log::debug!("cannot read the routes or rules: errno {errno}");
                 self.due.remove(what);
             }
@@ -569,7 +598,7 @@ impl Engine {
     }
 
     fn network_parts(&self) -> Due {
-        if self.wants_routes() {
+        if self.wants_routes() || self.leftovers {
             Due::NETWORK
         } else {
             Due(Due::LINKS.0 | Due::ADDRESSES.0)
@@ -605,6 +634,8 @@ impl Engine {
     fn reload(&mut self, now: Instant, config: Config) {
         self.config = config;
         self.network.configure(&self.config);
+        self.leftovers = true;
+        self.endpoints.forget_unsupported();
         self.resync(now);
     }
 
@@ -639,6 +670,7 @@ impl Engine {
             let (errno, message) = (failure.errno, failure.message);
             ::log::warn!("the kernel refuses a source route or rule: {message} (errno {errno})");
             self.due.add(Due::ROUTING);
+            self.due.add(Due::KERNEL);
             self.routing_at = Some(self.routing.next(now));
             self.stale = true;
         }
@@ -719,25 +751,19 @@ impl Engine {
             self.due.add(Due::KERNEL);
         }
         self.run_timers(now);
-        let news = match self.storm.due() {
-            Some(at) if at > now => return,
-            news => news.is_some(),
-        };
-        if self.due.any(self.network_parts()) && (self.dump_at <= now || !self.known) {
-            return;
-        }
-        let first = !core::mem::replace(&mut self.known, true);
-        self.stale |= self.routing_at.is_some_and(|at| at <= now);
-        if news {
-            self.storm.pending = None;
+        if self.storm.take(now) {
+            self.stale = true;
+            self.dump_at = self.dump_at.min(now);
             self.endpoints.hurry(now);
             self.look_at.get_or_insert(now + LOOK_AFTER);
         }
-        let held = self.network.deadline().is_some_and(|at| at <= now);
-        if news || held || core::mem::take(&mut self.stale) {
+        if self.storm.pending.is_some() || self.must_read_first(now) {
+            return;
+        }
+        let first = !core::mem::replace(&mut self.known, true);
+        let late = self.act_at().is_some_and(|at| at <= now);
+        if core::mem::take(&mut self.stale) || late {
             self.judge(now);
-            self.stale = !self.reconcile(now);
-        } else if self.refused_until().is_some_and(|at| at <= now) {
             self.stale = !self.reconcile(now);
         }
         if first {
@@ -883,10 +909,13 @@ impl Engine {
 
     /// Answers whether every change found room in the queue.
     fn reconcile_routes(&mut self, now: Instant) -> bool {
-        if !self.wants_routes() || self.routing_at.is_some_and(|at| at > now) {
+        if self.routing_at.is_some_and(|at| at > now) {
             return true;
         }
         self.routing_at = None;
+        if !self.wants_routes() && !self.leftovers {
+            return true;
+        }
         let Self {
             router,
             network,
@@ -903,8 +932,9 @@ impl Engine {
             whole = queue.push(Queue::ENGINE, Request::Route(change)).is_some();
             whole
         });
-        if sent == 0 {
+        if sent == 0 && !self.due.any(Due::ROUTING) {
             self.routing.reset();
+            self.leftovers = false;
         }
         whole
     }
@@ -922,9 +952,7 @@ impl Engine {
             }
             return Some(Command::Request(number, request));
         }
-        if self.dump_at > now {
-            return None;
-        }
+        self.read_at().filter(|at| *at <= now)?;
         let command = self.readable().first()?;
         match command {
             Command::Dump(part) => self.network.begin(part),

@@ -89,8 +89,9 @@ impl SourceRouter {
     fn want(&mut self, network: &Network, config: &SourceRouting) {
         self.rules.clear();
         self.paths.clear();
+        let count = table_count(config);
         self.tables
-            .retain(|(index, _)| network.interface(*index).is_some());
+            .retain(|(index, offset)| *offset < count && network.interface(*index).is_some());
         for address in network.usable() {
             let Some(interface) = network.interface(address.index) else {
                 continue;
@@ -172,9 +173,7 @@ impl SourceRouter {
         if let Some((_, offset)) = self.tables.iter().find(|(known, _)| *known == index) {
             return Some(*offset);
         }
-        let tables = config.last_table.saturating_sub(config.first_table);
-        let priorities = config.last_priority.saturating_sub(config.first_priority);
-        let count = tables.min(priorities).saturating_add(1);
+        let count = table_count(config);
         let is_free = |offset: &u32| {
             !self.tables.iter().any(|(_, taken)| taken == offset)
                 && !network.routes().is_taken(config.first_table + offset)
@@ -184,6 +183,13 @@ impl SourceRouter {
             .find(is_free)?;
         self.tables.push((index, offset)).then_some(offset)
     }
+}
+
+/// How many tables there are with a priority for each.
+fn table_count(config: &SourceRouting) -> u32 {
+    let tables = config.last_table.saturating_sub(config.first_table);
+    let priorities = config.last_priority.saturating_sub(config.first_priority);
+    tables.min(priorities).saturating_add(1)
 }
 
 /// The kernel gives IPv6 routes without a metric this one.

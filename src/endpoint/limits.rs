@@ -47,9 +47,17 @@ impl LimitKeeper {
         self.baseline
     }
 
-    /// What we set last, if we have.
+    /// The most of ours that the kernel may have, if we have set any: what we set last and,
+    /// until that is answered, what we had set before.
     pub fn set(&self) -> Option<Limits> {
-        self.set
+        let before = self.before.filter(|_| self.command != 0);
+        match (self.set, before) {
+            (Some(set), Some(before)) => Some(Limits {
+                subflows: set.subflows.max(before.subflows),
+                add_addr_accepted: set.add_addr_accepted.max(before.add_addr_accepted),
+            }),
+            (set, _) => set,
+        }
     }
 
     pub fn current(&self) -> Option<Limits> {

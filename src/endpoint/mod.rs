@@ -103,8 +103,11 @@ pub struct Slot {
     pub endpoint: Endpoint,
     /// The kernel has been asked to delete it.
     pub deleting: bool,
-    /// Added and not looked at since: what the kernel shows then is what it can do.
+    /// Added and not looked at since.
     fresh: bool,
+    /// Its flags were set and have not been looked at since: what the kernel shows then is what
+    /// it can do.
+    flagged: bool,
     /// Number of the command that last touched it; 0 once that is answered.
     command: u32,
 }
@@ -154,6 +157,8 @@ impl Default for Endpoints {
 
 /// Flags of a present endpoint that SET_FLAGS can change.
 const CHANGEABLE: u32 = EndpointFlags::BACKUP.0 | EndpointFlags::FULLMESH.0;
+/// Flags that an endpoint has from its beginning to its end, whatever the kernel.
+const KIND: u32 = EndpointFlags::SIGNAL.0 | EndpointFlags::SUBFLOW.0 | EndpointFlags::IMPLICIT.0;
 /// Flags younger than the first kernels with endpoints, which older ones silently drop.
 const YOUNG: u32 = EndpointFlags::FULLMESH.0 | EndpointFlags::LAMINAR.0;
 
@@ -217,6 +222,7 @@ impl Endpoints {
             endpoint,
             deleting: false,
             fresh: false,
+            flagged: false,
             command: 0,
         });
     }
@@ -233,15 +239,13 @@ impl Endpoints {
 
     /// An endpoint the kernel shows.
     pub fn saw(&mut self, endpoint: Endpoint) {
-        let same = |slot: &&mut Slot| {
-            slot.endpoint.id == endpoint.id
-                && is_at(&slot.endpoint, endpoint.address, endpoint.port)
-        };
+        let same = |slot: &&mut Slot| is_same(&slot.endpoint, &endpoint);
         let Some(slot) = self.ours.iter_mut().find(same) else {
             self.others.push(endpoint);
             return;
         };
-        if core::mem::take(&mut slot.fresh) {
+        slot.fresh = false;
+        if core::mem::take(&mut slot.flagged) {
             self.unsupported.0 |= slot.endpoint.flags.0 & !endpoint.flags.0 & YOUNG;
         }
         slot.endpoint = endpoint;
@@ -267,6 +271,11 @@ impl Endpoints {
         self.refusals.clear();
         self.capacity = None;
         self.can_set_flags = true;
+    }
+
+    /// Forgets which flags the kernel takes no notice of.
+    pub fn forget_unsupported(&mut self) {
+        self.unsupported = EndpointFlags::default();
     }
 
     /// Lets refused endpoints try again at once, because something changed.
@@ -318,16 +327,18 @@ impl Endpoints {
         send: &mut dyn FnMut(Command) -> Option<u32>,
     ) {
         self.deadline = None;
+        let ours = &self.ours;
         self.refusals.retain(|r| {
-            wanted
-                .iter()
-                .any(|w| w.address == r.address && w.port == r.port)
+            let mut have = ours.iter().map(|s| (s.endpoint.address, s.endpoint.port));
+            let mut want = wanted.iter().map(|w| (w.address, w.port));
+            let of = (r.address, r.port);
+            have.any(|place| place == of) || want.any(|place| place == of)
         });
-        self.set_flags(wanted, send);
+        self.set_flags(now, wanted, send);
         // A new path first, so that a connection has it when the old one goes; but if the
         // kernel has no room, the old one must go first.
         self.add(now, wanted, self.ours.len(), send);
-        self.delete(wanted, send);
+        self.delete(now, wanted, send);
         self.add(
             now,
             wanted,
@@ -337,14 +348,28 @@ impl Endpoints {
     }
 
     /// Changes in place what can be changed in place.
-    fn set_flags(&mut self, wanted: &Wanted, send: &mut dyn FnMut(Command) -> Option<u32>) {
+    fn set_flags(
+        &mut self,
+        now: Instant,
+        wanted: &Wanted,
+        send: &mut dyn FnMut(Command) -> Option<u32>,
+    ) {
         let (can, unsupported) = (self.can_set_flags, self.unsupported);
-        for slot in self.ours.iter_mut().filter(|slot| !slot.deleting) {
+        let Self {
+            ours,
+            refusals,
+            deadline,
+            ..
+        } = self;
+        for slot in ours.iter_mut().filter(|slot| !slot.deleting) {
             let Some(want) = want_of(wanted, slot) else {
                 continue;
             };
             let change = (slot.endpoint.flags.0 ^ want.flags.0) & !unsupported.0;
-            if change == 0 || !is_changeable(slot, want, change, can) {
+            if change == 0
+                || !is_changeable(slot, want, change, can)
+                || must_wait(refusals, deadline, now, want.address, want.port)
+            {
                 continue;
             }
             let endpoint = Endpoint {
@@ -355,20 +380,36 @@ impl Endpoints {
                 return;
             };
             slot.endpoint = endpoint;
+            slot.flagged = true;
             slot.command = number;
         }
     }
 
     /// Deletes what nobody wants, and what has to be made anew.
-    fn delete(&mut self, wanted: &Wanted, send: &mut dyn FnMut(Command) -> Option<u32>) {
+    fn delete(
+        &mut self,
+        now: Instant,
+        wanted: &Wanted,
+        send: &mut dyn FnMut(Command) -> Option<u32>,
+    ) {
         let (can, unsupported) = (self.can_set_flags, self.unsupported);
-        for slot in self.ours.iter_mut().filter(|slot| !slot.deleting) {
+        let Self {
+            ours,
+            refusals,
+            deadline,
+            ..
+        } = self;
+        for slot in ours.iter_mut().filter(|slot| !slot.deleting) {
             if let Some(want) = want_of(wanted, slot) {
                 let change = (slot.endpoint.flags.0 ^ want.flags.0) & !unsupported.0;
                 let same_device = slot.endpoint.ifindex == want.ifindex;
                 if same_device && (change == 0 || is_changeable(slot, want, change, can)) {
                     continue;
                 }
+            }
+            let Endpoint { address, port, .. } = slot.endpoint;
+            if must_wait(refusals, deadline, now, address, port) {
+                continue;
             }
             let Some(number) = send(Command::DeleteEndpoint(slot.endpoint)) else {
                 return;
@@ -391,11 +432,11 @@ impl Endpoints {
             if self.holds(want.address, want.port) || self.foreign(want.address, want.port) {
                 continue;
             }
-            if let Some(refusal) = self.refusal(want.address, want.port) {
-                if refusal.retry_at > now {
-                    self.deadline = earliest(self.deadline, Some(refusal.retry_at));
-                    continue;
-                }
+            let Self {
+                refusals, deadline, ..
+            } = self;
+            if must_wait(refusals, deadline, now, want.address, want.port) {
+                continue;
             }
             let implicit = self
                 .others
@@ -428,16 +469,11 @@ impl Endpoints {
                 endpoint,
                 deleting: false,
                 fresh: true,
+                flagged: true,
                 command: number,
             });
             room = room.saturating_sub(1);
         }
-    }
-
-    fn refusal(&self, address: IpAddr, port: u16) -> Option<&Refusal> {
-        self.refusals
-            .iter()
-            .find(|r| r.address == address && r.port == port)
     }
 
     /// The kernel did everything it was asked up to this command.
@@ -460,23 +496,19 @@ impl Endpoints {
         slot.command = 0;
         let endpoint = slot.endpoint;
         if slot.deleting {
-            // Gone already is as good as deleted; anything else the look will show.
+            // Likely it is gone already, which is as good as deleted: the look will show.
             slot.deleting = false;
-            let gone = matches!(errno, EINVAL | ENOENT);
-            if gone {
-                self.ours.remove(at);
-            }
-            let report = if gone {
-                None
-            } else {
-                self.refuse(now, &endpoint, errno)
-            };
-            return Some(Refused { look: true, report });
+            let report = self.refuse(now, &endpoint, errno);
+            return Some(Refused {
+                look: true,
+                report: report.filter(|_| !matches!(errno, EINVAL | ENOENT)),
+            });
         }
         let slot_is_new = slot.fresh;
         if slot_is_new {
             self.ours.remove(at);
         } else {
+            slot.flagged = false;
             self.can_set_flags = false;
         }
         if errno == ERANGE {
@@ -520,6 +552,20 @@ impl Endpoints {
     }
 }
 
+/// Whether the kernel has refused the endpoint and it is too early to ask again.
+fn must_wait(
+    refusals: &[Refusal],
+    deadline: &mut Option<Instant>,
+    now: Instant,
+    address: IpAddr,
+    port: u16,
+) -> bool {
+    let refused = |r: &&Refusal| r.address == address && r.port == port && r.retry_at > now;
+    let retry_at = refusals.iter().find(refused).map(|r| r.retry_at);
+    *deadline = earliest(*deadline, retry_at);
+    retry_at.is_some()
+}
+
 fn want_of<'a>(wanted: &'a Wanted, slot: &Slot) -> Option<&'a Want> {
     wanted
         .chosen()
@@ -529,6 +575,13 @@ fn want_of<'a>(wanted: &'a Wanted, slot: &Slot) -> Option<&'a Want> {
 
 fn is_changeable(slot: &Slot, want: &Want, change: u32, can_set_flags: bool) -> bool {
     can_set_flags && change & !CHANGEABLE == 0 && slot.endpoint.ifindex == want.ifindex
+}
+
+/// Whether one of ours is what the kernel shows. Nobody can change in place what is compared: an
+/// endpoint that differs is somebody else's.
+fn is_same(ours: &Endpoint, shown: &Endpoint) -> bool {
+    let key = |e: &Endpoint| (e.id, e.address, e.port, e.ifindex, e.flags.0 & KIND);
+    key(ours) == key(shown)
 }
 
 fn is_at(endpoint: &Endpoint, address: IpAddr, port: u16) -> bool {

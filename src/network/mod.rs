@@ -366,7 +366,8 @@ impl Network {
                     address.gone = true;
                 }
             }
-            Part::Routes(_) | Part::Rules(_) => {}
+            Part::Routes(family) => self.routes.finish(family),
+            Part::Rules(family) => self.routes.finish_rules(family),
         }
     }
 

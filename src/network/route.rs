@@ -88,8 +88,14 @@ impl Path {
 
 pub struct Routes {
     /// By interface.
-    paths: Table<Path>,
-    rules: Table<Rule>,
+    paths: Table<Shown<Path>>,
+    rules: Table<Shown<Rule>>,
+}
+
+/// Something that a dump has shown: the last one, if `seen`.
+struct Shown<T> {
+    item: T,
+    seen: bool,
 }
 
 impl Routes {
@@ -104,12 +110,30 @@ impl Routes {
         self.paths.refused() + self.rules.refused()
     }
 
+    /// A dump begins: what it does not show is gone.
     pub(super) fn begin(&mut self, family: Family) {
-        self.paths.retain(|path| path.family != family);
+        let paths = self.paths.iter_mut();
+        paths
+            .filter(|path| path.item.family == family)
+            .for_each(|path| path.seen = false);
+    }
+
+    /// The dump is whole.
+    pub(super) fn finish(&mut self, family: Family) {
+        self.paths
+            .retain(|path| path.seen || path.item.family != family);
     }
 
     pub(super) fn begin_rules(&mut self, family: Family) {
-        self.rules.retain(|rule| rule.family != family);
+        let rules = self.rules.iter_mut();
+        rules
+            .filter(|rule| rule.item.family == family)
+            .for_each(|rule| rule.seen = false);
+    }
+
+    pub(super) fn finish_rules(&mut self, family: Family) {
+        self.rules
+            .retain(|rule| rule.seen || rule.item.family != family);
     }
 
     pub(super) fn put(&mut self, route: &Route) {
@@ -133,21 +157,44 @@ impl Routes {
                 gateway: hop.gateway,
                 ours,
             };
-            let at = self.paths.partition_point(|p| p.oif <= path.oif);
-            self.paths.insert(at, path);
+            let start = self.paths.partition_point(|p| p.item.oif < path.oif);
+            let end = self.paths.partition_point(|p| p.item.oif <= path.oif);
+            let same = self.paths.get_mut(start..end).unwrap_or_default();
+            match same.iter_mut().find(|known| known.item == path) {
+                Some(known) => known.seen = true,
+                None => {
+                    let seen = true;
+                    self.paths.insert(end, Shown { item: path, seen });
+                }
+            }
         }
     }
 
     pub(super) fn put_rule(&mut self, rule: &Rule) {
-        self.rules.push(*rule);
+        match self.rules.iter_mut().find(|known| known.item == *rule) {
+            Some(known) => known.seen = true,
+            None => {
+                let (item, seen) = (*rule, true);
+                self.rules.push(Shown { item, seen });
+            }
+        }
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.paths.iter().map(|path| &path.item)
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().map(|rule| &rule.item)
     }
 
     fn through(&self, index: u32, family: Family) -> impl Iterator<Item = &Path> {
-        let start = self.paths.partition_point(|path| path.oif < index);
+        let start = self.paths.partition_point(|path| path.item.oif < index);
         self.paths
             .get(start..)
             .unwrap_or_default()
             .iter()
+            .map(|path| &path.item)
             .take_while(move |path| path.oif == index)
             .filter(move |path| path.family == family)
     }
@@ -178,29 +225,26 @@ impl Routes {
             path.table == TABLE_MAIN
                 || path.table == TABLE_DEFAULT
                 || (path.table == interface.vrf_table)
-                || self.rules.iter().any(|rule| selects(rule, path, source))
+                || self.rules().any(|rule| selects(rule, path, source))
         })
     }
 
     /// Whether somebody else has a default route in the table.
     pub fn is_taken(&self, table: u32) -> bool {
-        self.paths
-            .iter()
-            .any(|path| path.table == table && !path.ours)
+        self.paths().any(|path| path.table == table && !path.ours)
             || self
-                .rules
-                .iter()
+                .rules()
                 .any(|rule| rule.table == table && rule.protocol != PROTOCOL)
     }
 
     /// Our own routes.
     pub fn ours(&self) -> impl Iterator<Item = &Path> {
-        self.paths.iter().filter(|path| path.ours)
+        self.paths().filter(|path| path.ours)
     }
 
     /// Our own rules.
     pub fn our_rules(&self) -> impl Iterator<Item = &Rule> {
-        self.rules.iter().filter(|rule| rule.protocol == PROTOCOL)
+        self.rules().filter(|rule| rule.protocol == PROTOCOL)
     }
 }
 

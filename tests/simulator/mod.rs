@@ -555,8 +555,7 @@ impl Simulation {
             || self.kernel.lost
     }
 
-    /// Answers first, then events, as the daemon's loop does it.
-    fn read(&mut self, most: usize) {
+    fn answers(&mut self) {
         if let Some(last) = self.unanswered.take() {
             for (number, errno) in self.failures.split_off(0) {
                 let failure = Failure { errno, message: "" };
@@ -564,6 +563,11 @@ impl Simulation {
             }
             self.engine.handle(self.now, Input::Done(last));
         }
+    }
+
+    /// Answers first, then events, as the daemon's loop does it.
+    fn read(&mut self, most: usize) {
+        self.answers();
         let most = most.min(self.kernel.events.len());
         for event in self.kernel.events.drain(..most) {
             self.engine.handle(self.now, Input::Network(&event));
@@ -619,6 +623,12 @@ impl Simulation {
     fn carry_out(&mut self, command: Command) -> bool {
         if self.dies() {
             return false;
+        }
+        if matches!(
+            command,
+            Command::Dump(_) | Command::Look | Command::GetLimits
+        ) {
+            self.answers();
         }
         match command {
             Command::Dump(part) => {
