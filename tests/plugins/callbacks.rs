@@ -1,6 +1,16 @@
 //! Every callback, with its exact arguments.
 
-use crate::pair::{Pair, field, lab};
+use std::cell::RefCell;
+
+use mptcpd::capacity;
+use mptcpd::config::Config;
+use mptcpd::engine::{Engine, Input};
+use mptcpd::plugin::{Context, Entry, Plugin};
+use mptcpd::time::Instant;
+
+use crate::pair::{Pair, Probe, field, lab};
+use crate::support::peer::Peer;
+use crate::support::until;
 
 /// A connection over `listen` and `remote` with a second subflow between `from` and `to`: all
 /// that can be told of it is told.
@@ -98,4 +108,258 @@ fn the_life_of_a_connection_over_ipv6() {
 #[test]
 fn the_life_of_a_connection_to_a_dual_stack_server() {
     a_life("[::]:5000", "10.0.1.2:5000", "10.0.2.1", "10.0.2.2");
+}
+
+/// The two sides' C flags are their own (RFC 8684, 3.1).
+#[test]
+fn a_peer_denies_joins_to_its_initial_address() {
+    let Some(lab) = lab() else { return };
+    lab.outside.sysctl("mptcp/allow_join_initial_addr_port", 0);
+    let pair = Pair::ipv4(&lab);
+    for callback in ["new_connection", "connection_established"] {
+        pair.client
+            .hears(&format!("{callback} server_side=false deny_join_id0=true"));
+        pair.server
+            .hears(&format!("{callback} server_side=true deny_join_id0=false"));
+    }
+    pair.finish();
+}
+
+#[test]
+fn a_refused_join_is_told_with_its_error() {
+    let Some(lab) = lab() else { return };
+    let pair = Pair::ipv4(&lab);
+    let Pair {
+        client,
+        client_token: token,
+        ..
+    } = &pair;
+    client
+        .probe
+        .ok(&format!("create {token} 10.0.2.1,id=5 10.0.2.2,port=6000"));
+    client.hears(&format!(
+        "subflow_closed token={token} remote=10.0.2.2:6000 local_id=5 remote_id=0 error=111 \
+         reset_reason=none"
+    ));
+    pair.finish();
+}
+
+/// The peer's administrator kills a subflow: its end comes with MP_TCPRST (RFC 8684, 3.6), reason 0.
+#[test]
+fn a_killed_subflow_is_told_with_its_error() {
+    let Some(lab) = lab() else { return };
+    let pair = Pair::ipv4(&lab);
+    let Pair {
+        client,
+        server,
+        client_token: token,
+        ..
+    } = &pair;
+    client.probe.ok(&format!(
+        "create {token} 10.0.2.1,id=5,dev=102 10.0.1.2,port=5000"
+    ));
+    let made = client.hears(&format!("new_subflow token={token} local_id=5 ifindex=102"));
+    server.at.out("ss -K dst 10.0.2.1");
+    client.hears(&format!(
+        "subflow_closed local={} ifindex=102 error=104 reset_reason=0 reset_flags=0",
+        field(&made, "local")
+    ));
+    server.hears(&format!(
+        "subflow_closed remote={} error=103 reset_reason=none",
+        field(&made, "local")
+    ));
+    pair.finish();
+}
+
+/// The order of things: first `init`, last `exit`, and what is asked for in it is still sent.
+#[test]
+fn the_first_and_the_last() {
+    let Some(lab) = lab() else { return };
+    let Pair {
+        client,
+        server,
+        client_token,
+        server_token,
+        local,
+        peers,
+        ..
+    } = Pair::ipv4(&lab);
+    client
+        .probe
+        .put_off(&format!("announce {client_token} 10.0.2.1,id=9"));
+    client.probe.put_off(&format!(
+        "create {client_token} 10.0.2.1,id=9 10.0.1.2,port=5000"
+    ));
+    let lines = client.probe.lines();
+    assert_eq!(lines[..2], ["init", "ready"]);
+    assert!(
+        lines[2].starts_with("new_interface index=101 "),
+        "{lines:#?}"
+    );
+    let told = client.probe.stop();
+    assert_eq!(told.last().map(String::as_str), Some("exit"));
+    server.hears(&format!(
+        "new_address token={server_token} id=9 address=10.0.2.1:{}",
+        local.port()
+    ));
+    server.hears(&format!("new_subflow token={server_token} remote_id=9"));
+    drop(peers);
+}
+
+/// Interfaces and addresses that are there, come, change and go, as `ip` has them.
+#[test]
+fn the_network_is_told() {
+    let Some(lab) = lab() else { return };
+    let probe = Probe::start(&lab, &lab.host, "host");
+    let flags = |name: &str| {
+        let text = lab.host.out(&format!("ip -o link show {name}"));
+        let names = text.split(['<', '>']).nth(1).expect("flags").split(',');
+        names
+            .map(|name| IFF.iter().find(|(n, _)| *n == name).expect(name).1)
+            .sum::<u32>()
+    };
+    let is = |callback: &str, index: u32, name: &str| {
+        probe.told(&format!(
+            "{callback} index={index} name={name} flags={:#x}",
+            flags(name)
+        ));
+    };
+    is("new_interface", 101, "wan1");
+    is("new_interface", 102, "wan2");
+    probe.told("new_local_address index=101 address=10.0.1.1");
+    probe.told("new_local_address index=102 address=2001:db8:2::1");
+
+    lab.link("lan");
+    lab.host
+        .ip("addr add 192.0.2.1/24 dev lan; addr add 2001:db8:77::1/64 dev lan");
+    is("new_interface", 103, "lan");
+    probe.told("new_local_address index=103 address=192.0.2.1");
+    probe.told("new_local_address index=103 address=2001:db8:77::1");
+    lab.host.ip("link set lan allmulticast on");
+    is("update_interface", 103, "lan");
+    lab.host.ip("link set lan name dmz");
+    is("update_interface", 103, "dmz");
+    lab.host.ip("addr del 192.0.2.1/24 dev dmz");
+    probe.told("delete_local_address index=103 address=192.0.2.1");
+    lab.host.ip("link set dmz down");
+    is("delete_interface", 103, "dmz");
+    lab.host.ip("link set dmz up");
+    let up = |lines: Vec<String>| {
+        lines
+            .iter()
+            .filter(|l| l.starts_with("new_interface index=103"))
+            .count()
+    };
+    assert!(until(|| up(probe.lines()) == 2), "{:#?}", probe.lines());
+    lab.host.ip("link del dmz");
+    let down = |lines: &[String]| {
+        lines
+            .iter()
+            .filter(|l| l.starts_with("delete_interface index=103"))
+            .count()
+    };
+    assert!(until(|| down(&probe.lines()) == 2), "{:#?}", probe.lines());
+    // Addresses come after their interface and go before it.
+    let lines = probe.lines();
+    let at = |line: &str| lines.iter().position(|l| l.starts_with(line)).expect(line);
+    assert!(at("new_interface index=103") < at("new_local_address index=103"));
+    assert!(
+        at("delete_local_address index=103 address=2001:db8:77::1")
+            < at("delete_interface index=103")
+    );
+    probe.daemon.stop();
+}
+
+/// `IFF_*` of linux/if.h by the names that `ip` has for them.
+const IFF: [(&str, u32); 6] = [
+    ("UP", 0x41), // With IFF_RUNNING, which `ip` leaves unsaid.
+    ("BROADCAST", 0x2),
+    ("NOARP", 0x80),
+    ("ALLMULTI", 0x200),
+    ("MULTICAST", 0x1000),
+    ("LOWER_UP", 0x1_0000),
+];
+
+#[test]
+fn listeners_of_other_programs_are_told() {
+    let Some(lab) = lab() else { return };
+    let probe = Probe::start(&lab, &lab.host, "host");
+    for address in [
+        "10.0.1.1:5001",
+        "0.0.0.0:5002",
+        "[2001:db8:1::1]:5003",
+        "[::]:5004",
+    ] {
+        let peer = Peer::listening(&lab.host, &["accept", address, "1"]);
+        probe.told(&format!("listener_created local={address}"));
+        assert!(
+            !probe
+                .lines()
+                .contains(&format!("listener_closed local={address}"))
+        );
+        drop(peer);
+        probe.told(&format!("listener_closed local={address}"));
+    }
+    probe.daemon.stop();
+}
+
+#[test]
+fn timers_run_out_in_order() {
+    let Some(lab) = lab() else { return };
+    let probe = Probe::start(&lab, &lab.host, "host");
+    probe.tell_all(&[
+        "timer 1 400",
+        "timer 2 20",
+        "timer 3 60",
+        "timer 4 40",
+        "timer 5 30",
+        "cancel 4",
+        "timer 2 90",
+    ]);
+    probe.told("timer 1");
+    let mut lines = probe.lines();
+    lines.retain(|line| line.starts_with("timer "));
+    assert_eq!(lines, ["timer 5", "timer 3", "timer 2", "timer 1"]);
+
+    // One of the table is the probe's own.
+    let many: Vec<String> = (0..capacity::TIMERS)
+        .map(|n| format!("timer {} 600000", n + 100))
+        .collect();
+    let first = probe.tell_all(&many);
+    let last = first + many.len() as u32 - 1;
+    assert_eq!(probe.answer(last - 1).1, "set");
+    assert_eq!(probe.answer(last).1, "too many timers");
+    assert_eq!(probe.ask("timer 100 0"), "set");
+    probe.told("timer 100");
+    assert_eq!(probe.ask("timer 200 600000"), "set");
+    probe.daemon.stop();
+}
+
+/// The family cannot be made to vanish where it is built into the kernel: this is the engine's
+/// part alone.
+#[test]
+fn the_family_comes_and_goes() {
+    thread_local!(static TOLD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) });
+    struct Watcher;
+    impl Plugin for Watcher {
+        fn ready(&mut self, cx: &mut Context<'_>) {
+            TOLD.with_borrow_mut(|told| told.push(format!("ready {}", cx.is_ready())));
+        }
+        fn not_ready(&mut self, cx: &mut Context<'_>) {
+            TOLD.with_borrow_mut(|told| told.push(format!("not_ready {}", cx.is_ready())));
+        }
+    }
+    static WATCHER: Entry = Entry {
+        name: "watcher",
+        description: "",
+        priority: 0,
+        create: || Box::new(Watcher),
+    };
+    let config = Config::new(&["watcher"]);
+    let mut engine = Engine::new(Instant(0), config, &[&WATCHER]);
+    for present in [true, true, false, false, true] {
+        engine.handle(Instant(1), Input::Family(present));
+    }
+    let told = TOLD.with_borrow(Clone::clone);
+    assert_eq!(told, ["ready true", "not_ready false", "ready true"]);
 }

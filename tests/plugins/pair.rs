@@ -72,9 +72,7 @@ impl<'a> Probe<'a> {
 
     /// What it has been told, without the answers to commands.
     pub fn lines(&self) -> Vec<String> {
-        let mut lines = lines(&self.record);
-        lines.retain(|line| !line.starts_with('#'));
-        lines
+        callbacks(&self.record)
     }
 
     /// Waits for the callback with exactly these arguments.
@@ -133,6 +131,19 @@ impl<'a> Probe<'a> {
         self.answer(self.tell(command)).1
     }
 
+    /// Gives a command to be carried out at the end.
+    #[track_caller]
+    pub fn put_off(&self, command: &str) {
+        assert_eq!(self.ask(&format!("exit {command}")), "put off");
+    }
+
+    /// Ends the daemon; all it was told.
+    #[track_caller]
+    pub fn stop(self) -> Vec<String> {
+        self.daemon.stop();
+        callbacks(&self.record)
+    }
+
     /// Gives a command that must succeed; answers what it brought, sorted.
     #[track_caller]
     pub fn ok(&self, command: &str) -> Vec<String> {
@@ -141,6 +152,12 @@ impl<'a> Probe<'a> {
         replies.sort_unstable();
         replies
     }
+}
+
+fn callbacks(record: &Path) -> Vec<String> {
+    let mut lines = lines(record);
+    lines.retain(|line| !line.starts_with('#'));
+    lines
 }
 
 fn lines(path: &Path) -> Vec<String> {
@@ -350,6 +367,14 @@ impl<'a> Side<'a> {
         }
     }
 
+    /// The probe has been told all there was, and kept it to itself.
+    #[track_caller]
+    pub fn finish(self) {
+        self.agree();
+        self.keeps_its_secrets();
+        self.probe.daemon.stop();
+    }
+
     /// Whether `ss` shows a TCP connection between these.
     pub fn has(&self, local: &str, remote: &str) -> bool {
         let text = self.at.out("ss -tnH state established");
@@ -370,7 +395,7 @@ pub struct Pair<'a> {
     /// The client's end of the first subflow.
     pub local: SocketAddr,
     pub remote: SocketAddr,
-    peers: (Peer, Peer),
+    pub peers: (Peer, Peer),
 }
 
 impl<'a> Pair<'a> {
@@ -416,10 +441,7 @@ impl<'a> Pair<'a> {
         peers.1.release();
         client.hears(&format!("connection_closed token={}", self.client_token));
         server.hears(&format!("connection_closed token={}", self.server_token));
-        for side in [client, server] {
-            side.agree();
-            side.keeps_its_secrets();
-            side.probe.daemon.stop();
-        }
+        client.finish();
+        server.finish();
     }
 }

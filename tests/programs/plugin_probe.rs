@@ -87,6 +87,7 @@ impl Probe {
     }
 
     fn look(&mut self, cx: &mut Context<'_>) {
+        cx.set_timer(LOOK, LOOK_EVERY);
         if let Some(commands) = &mut self.commands {
             let _ = commands.read_to_string(&mut self.partial);
         }
@@ -95,7 +96,6 @@ impl Probe {
             self.partial = rest;
             self.obey(cx, &line);
         }
-        cx.set_timer(LOOK, LOOK_EVERY);
     }
 
     /// Does what a line says, and writes down at once what is known at once.
