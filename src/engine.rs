@@ -202,6 +202,7 @@ impl Storm {
 
 struct Loaded {
     name: &'static str,
+    priority: i8,
     plugin: Box<dyn Plugin>,
 }
 
@@ -306,6 +307,7 @@ impl Engine {
         for entry in entries.iter().take(capacity::PLUGINS) {
             engine.plugins.push(Loaded {
                 name: entry.name,
+                priority: entry.priority,
                 plugin: (entry.create)(),
             });
         }
@@ -323,16 +325,19 @@ impl Engine {
                 (Err(cause), Some(loaded)) => {
                     ::log::error!("plugin {}: {cause}; it is not used", loaded.name);
                     self.plugins.remove(at);
+                    // What it asked for would be the next one's.
+                    let owner = owner(at);
+                    self.queue.forget(owner);
+                    self.timers.retain(|timer| timer.owner != owner);
                 }
                 _ => at += 1,
             }
         }
         let named = self.config.path_manager.as_deref();
-        self.default = self
-            .plugins
-            .iter()
-            .position(|p| Some(p.name) == named)
-            .unwrap_or(0);
+        let plugins = self.plugins.iter().enumerate();
+        // The named one comes first, then the lowest priority number, then the order of the list.
+        let first = plugins.min_by_key(|(_, p)| (Some(p.name) != named, p.priority));
+        self.default = first.map_or(0, |(at, _)| at);
     }
 
     pub fn config(&self) -> &Config {
@@ -725,13 +730,13 @@ impl Engine {
         at: usize,
         callback: impl FnOnce(&mut dyn Plugin, &mut Context<'_>),
     ) {
-        let Some(Loaded { name, plugin }) = self.plugins.get_mut(at) else {
+        let Some(Loaded { name, plugin, .. }) = self.plugins.get_mut(at) else {
             return;
         };
         let mut context = Context {
             now,
             ready: self.ready,
-            owner: u8::try_from(at).unwrap_or(Queue::ENGINE),
+            owner: owner(at),
             name,
             network: &self.network,
             config: &self.config,
@@ -992,6 +997,8 @@ impl Engine {
         for at in (0..self.plugins.len()).rev() {
             self.call(now, at, |plugin, cx| plugin.exit(cx));
         }
+        // Exit is the last they hear, whatever becomes of what they asked for.
+        self.plugins.clear();
         self.due = Due::NONE;
         self.touch();
         if self.config.on_exit == OnExit::Keep {
@@ -1111,6 +1118,11 @@ impl Engine {
         }
         self.told.unsupported |= unsupported;
     }
+}
+
+/// By which the queue and the timers know the plugin at a position.
+fn owner(at: usize) -> u8 {
+    u8::try_from(at).unwrap_or(Queue::ENGINE)
 }
 
 /// What has to be read anew after a change of ours.

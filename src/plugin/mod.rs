@@ -68,12 +68,13 @@ pub trait Plugin {
         false
     }
 
-    /// Called once, before anything else. A plugin that fails is not used.
+    /// Called once, before anything else. A plugin that fails is not used, and what it asked for
+    /// is not done.
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), &'static str> {
         Ok(())
     }
 
-    /// Called once, last. Commands given here are still sent.
+    /// Called once, last: commands given here are still sent, but their results not told.
     fn exit(&mut self, cx: &mut Context<'_>) {}
 
     /// The kernel's path manager can be talked to.
@@ -218,6 +219,11 @@ impl Queue {
             request,
         });
         Some(number)
+    }
+
+    /// Drops what `owner` has asked for.
+    pub(crate) fn forget(&mut self, owner: u8) {
+        self.waiting.retain(|queued| queued.owner != owner);
     }
 
     pub(crate) fn pop(&mut self) -> Option<Queued> {

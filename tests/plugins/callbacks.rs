@@ -65,6 +65,9 @@ fn a_life(listen: &str, remote: &str, from: &str, to: &str) {
         "new_subflow token={server_token} local={far} remote={near} local_id=7 remote_id=5 {rest}"
     ));
 
+    assert!(client.has(near, far), "{}", client.at.out("ss -tn"));
+    assert!(server.has(far, near), "{}", server.at.out("ss -tn"));
+
     let port = near.rsplit_once(':').expect("a port").1;
     let here = format!("{client_token} {from},port={port} {to},port=5000");
     let there = format!("{server_token} {to},port=5000 {from},port={port}");

@@ -30,7 +30,7 @@ pub fn lab() -> Option<Lab> {
     Some(lab)
 }
 
-/// A daemon with the probes, and what its first one writes down.
+/// A daemon with the probes, and what the one called `probe` writes down.
 pub struct Probe<'a> {
     pub daemon: Daemon<'a>,
     record: PathBuf,
@@ -41,33 +41,39 @@ pub struct Probe<'a> {
 impl<'a> Probe<'a> {
     /// Loads the plugin `probe` alone. `name` is for its files.
     pub fn start(lab: &'a Lab, at: &'a Namespace, name: &str) -> Self {
-        Self::with(lab, at, name, "load-plugins = probe\n", "")
+        let probe = Self::with(lab, at, name, "load-plugins = probe", "");
+        let ready = || probe.lines().contains(&"ready".to_owned());
+        assert!(until(ready), "{}", probe.daemon.log());
+        probe
     }
 
-    /// With more for `[core]`, and more sections.
-    pub fn with(lab: &'a Lab, at: &'a Namespace, name: &str, core: &str, more: &str) -> Self {
-        let record = lab.write(&format!("record-{name}"), "");
-        let commands = lab.write(&format!("commands-{name}"), "");
-        let config = format!(
-            "[core]\nstate-file =\nnotify-flags = existing\nlog-level = debug\n{core}\
-             [probe]\nrecord = {}\ncommands = {}\n{more}",
-            record.display(),
-            commands.display()
-        );
+    /// With more for `[core]`, and for each plugin's section.
+    pub fn with(lab: &'a Lab, at: &'a Namespace, name: &str, core: &str, own: &str) -> Self {
+        let order = lab.write(&format!("{name}.order"), "");
+        let mut config =
+            format!("[core]\nstate-file =\nnotify-flags = existing\nlog-level = debug\n{core}\n");
+        for plugin in ["probe", "second", "broken"] {
+            let [record, commands] = ["record", "commands"]
+                .map(|kind| lab.write(&format!("{name}.{kind}.{plugin}"), ""));
+            config += &format!(
+                "[{plugin}]\nrecord = {}\ncommands = {}\norder = {}\n{own}\n",
+                record.display(),
+                commands.display(),
+                order.display()
+            );
+        }
         let config = lab.write(&format!("{name}.conf"), config);
-        let daemon = lab.program_in(at, &program("plugin_probe"), &config, &[]);
-        let probe = Self {
-            daemon,
-            record,
-            commands,
+        Self {
+            daemon: lab.program_in(at, &program("plugin_probe"), &config, &[]),
+            record: lab.path(&format!("{name}.record.probe")),
+            commands: lab.path(&format!("{name}.commands.probe")),
             asked: Cell::new(0),
-        };
-        assert!(
-            until(|| probe.lines().contains(&"ready".to_owned())),
-            "{}",
-            probe.daemon.log()
-        );
-        probe
+        }
+    }
+
+    /// What the one called `second` has been told.
+    pub fn second(&self) -> Vec<String> {
+        lines(&self.record.with_extension("second"))
     }
 
     /// What it has been told, without the answers to commands.
@@ -142,6 +148,13 @@ impl<'a> Probe<'a> {
     pub fn stop(self) -> Vec<String> {
         self.daemon.stop();
         callbacks(&self.record)
+    }
+
+    /// Ends the daemon; the order in which its plugins began and ended.
+    #[track_caller]
+    pub fn stop_in_order(self) -> Vec<String> {
+        self.daemon.stop();
+        lines(&self.record.with_extension("").with_extension("order"))
     }
 
     /// Gives a command that must succeed; answers what it brought, sorted.
@@ -375,14 +388,22 @@ impl<'a> Side<'a> {
         self.probe.daemon.stop();
     }
 
-    /// Whether `ss` shows a TCP connection between these.
+    /// Whether `ss` shows an established TCP connection between these.
     pub fn has(&self, local: &str, remote: &str) -> bool {
         let text = self.at.out("ss -tnH state established");
         text.lines().any(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            words.contains(&local) && words.contains(&remote)
+            let mut ends = line.split_whitespace().filter_map(canonical);
+            ends.next().as_deref() == Some(local) && ends.next().as_deref() == Some(remote)
         })
     }
+}
+
+/// An address and port as `ss` prints them, maybe bound to a device, without a mapping of IPv4.
+fn canonical(word: &str) -> Option<String> {
+    let (address, port) = word.rsplit_once(':')?;
+    let address = address.split('%').next()?.trim_matches(['[', ']']);
+    let address: IpAddr = address.parse().ok()?;
+    Some(SocketAddr::new(address.to_canonical(), port.parse().ok()?).to_string())
 }
 
 /// A connection between two sides.

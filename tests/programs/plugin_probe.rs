@@ -6,6 +6,7 @@
 //! record = FILE      a line for each callback, with its arguments; `#N ...` answers command N
 //! commands = FILE    a line `N COMMAND ARGUMENTS` for each command; read as it grows
 //! connections = no   wants no connections
+//! order = FILE       `NAME init` and `NAME exit` are added to it
 //! ```
 //!
 //! An address is written `ADDRESS[,port=N][,id=N][,dev=INDEX][,flags=N]`; tokens are
@@ -15,7 +16,7 @@
 //! initialise, having asked for something and set a timer first.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -27,24 +28,26 @@ use mptcpd::network::{Interface, LocalAddress};
 use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, Reply};
 use mptcpd::time::Span;
 
+const BROKEN: &str = "broken";
+
 const PLUGINS: &[Entry] = &[
     Entry {
         name: "probe",
         description: "writes down and does as it is told",
         priority: 0,
-        create: || Box::new(Probe::new(false)),
+        create: || Box::new(Probe::new("probe")),
     },
     Entry {
         name: "second",
         description: "does the same",
         priority: -1,
-        create: || Box::new(Probe::new(false)),
+        create: || Box::new(Probe::new("second")),
     },
     Entry {
-        name: "broken",
+        name: BROKEN,
         description: "fails to initialise",
         priority: -20,
-        create: || Box::new(Probe::new(true)),
+        create: || Box::new(Probe::new(BROKEN)),
     },
 ];
 
@@ -57,7 +60,7 @@ const LOOK: u32 = u32::MAX;
 const LOOK_EVERY: Span = Span(5);
 
 struct Probe {
-    broken: bool,
+    name: &'static str,
     wants_connections: bool,
     record: Option<File>,
     commands: Option<File>,
@@ -68,9 +71,9 @@ struct Probe {
 }
 
 impl Probe {
-    fn new(broken: bool) -> Self {
+    fn new(name: &'static str) -> Self {
         Self {
-            broken,
+            name,
             wants_connections: true,
             record: None,
             commands: None,
@@ -83,6 +86,13 @@ impl Probe {
     fn write(&mut self, line: String) {
         if let Some(record) = &mut self.record {
             let _ = record.write_all((line + "\n").as_bytes());
+        }
+    }
+
+    /// For the order among the plugins.
+    fn order(&self, cx: &Context<'_>, what: &str) {
+        if let Some(mut file) = cx.setting("order").and_then(|path| append(path).ok()) {
+            let _ = writeln!(file, "{} {what}", self.name);
         }
     }
 
@@ -117,6 +127,10 @@ impl Probe {
         let asked = self.asked.iter().find(|(asked, _)| *asked == id);
         asked.map_or_else(|| "stray".to_owned(), |(_, number)| number.clone())
     }
+}
+
+fn append(path: &str) -> io::Result<File> {
+    OpenOptions::new().append(true).open(path)
 }
 
 enum Done {
@@ -277,15 +291,15 @@ impl Plugin for Probe {
     }
 
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), &'static str> {
-        if self.broken {
+        self.order(cx, "init");
+        if self.name == BROKEN {
             cx.get_limits();
             cx.set_timer(1, Span(1));
             return Err("made to fail");
         }
         self.wants_connections = cx.setting("connections") != Some("no");
         let record = cx.setting("record").ok_or("no record")?;
-        let record = OpenOptions::new().create(true).append(true).open(record);
-        self.record = Some(record.map_err(|_| "cannot write the record")?);
+        self.record = Some(append(record).map_err(|_| "cannot write the record")?);
         self.commands = cx
             .setting("commands")
             .and_then(|path| File::open(path).ok());
@@ -297,6 +311,7 @@ impl Plugin for Probe {
     }
 
     fn exit(&mut self, cx: &mut Context<'_>) {
+        self.order(cx, "exit");
         self.write("exit".to_owned());
         for line in std::mem::take(&mut self.at_exit) {
             self.obey(cx, &line);
