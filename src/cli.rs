@@ -1,7 +1,6 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use lexopt::Arg::{Long, Short, Value};
 
@@ -59,10 +58,10 @@ pub enum Action {
 /// What was given on the command line; `None` was not.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Options {
-    pub config: Option<PathBuf>,
+    pub config: Option<String>,
     pub debug: bool,
     pub log: Option<Destination>,
-    pub plugin_dir: Option<PathBuf>,
+    pub plugin_dir: Option<String>,
     pub path_manager: Option<String>,
     pub addr_flags: Option<EndpointFlags>,
     pub notify_flags: Option<NotifyFlags>,

@@ -126,7 +126,7 @@ impl Daemon {
         let cookie = sys::namespace_cookie(network.fd());
         let identity = Identity {
             boot_id: sysctl::boot_id(),
-            namespace: cookie.unwrap_or_else(sysctl::namespace_inode),
+            namespace: cookie.unwrap_or(0),
         };
         let state = open_state(&config, identity);
         let now = log::now();
@@ -148,7 +148,7 @@ impl Daemon {
             unanswered: None,
             io: Buffers {
                 batch: Batch::default(),
-                dump: vec![0; DUMP_BUFFER],
+                dump: Vec::with_capacity(DUMP_BUFFER),
                 out: [0; 4096],
                 network_lost: false,
                 events_lost: false,
@@ -621,7 +621,7 @@ impl Daemon {
         let result = match family.events {
             Some(group) if wanted => self.events.join(group),
             Some(group) => self.events.leave(group),
-            None => Err(io::Error::other("this kernel has no such events")),
+            None => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
         };
         match result {
             Ok(()) => self.hears_connections = wanted,
@@ -704,7 +704,6 @@ fn open_state(config: &Config, identity: Identity) -> Option<StateFile> {
     match StateFile::open(&path, identity) {
         Ok(file) => Some(file),
         Err(error) => {
-            let path = path.display();
             ::log::warn!("{path}: {error}; running without a state file");
             None
         }

@@ -143,7 +143,6 @@ fn serve(
         _ => format!("cannot claim the network namespace: {error}"),
     })?;
     if let Some(directory) = &config.plugin_dir {
-        let directory = directory.display();
         ::log::info!("plugin-dir {directory} is not used: plugins are compiled in");
     }
     let entries = select(&config, plugins);
@@ -172,7 +171,7 @@ fn select(config: &Config, plugins: &'static [Entry]) -> Vec<&'static Entry> {
 }
 
 fn print(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
+    match sys::print(text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

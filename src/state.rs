@@ -26,7 +26,7 @@ const _: () = assert!(HEADER + RECORD * capacity::ENDPOINTS <= HALF);
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Identity {
     pub boot_id: [u8; 16],
-    /// SO_NETNS_COOKIE, or the namespace's inode where the kernel has none.
+    /// SO_NETNS_COOKIE, or 0 where the kernel has none (before Linux 5.14).
     pub namespace: u64,
 }
 

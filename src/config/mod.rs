@@ -9,7 +9,6 @@ mod pattern;
 mod read;
 
 use core::fmt::{self, Display};
-use std::path::PathBuf;
 
 use crate::log::Destination;
 use crate::netlink::mptcp::EndpointFlags;
@@ -33,7 +32,7 @@ pub struct Config {
     pub log: Destination,
     pub log_level: ::log::LevelFilter,
     /// Accepted for compatibility; plugins are compiled in.
-    pub plugin_dir: Option<PathBuf>,
+    pub plugin_dir: Option<String>,
     /// The plugin that gets connections asking for none in particular.
     pub path_manager: Option<String>,
     /// The plugins to load, in this order; `None` is all of them.
@@ -108,7 +107,7 @@ pub enum StateFile {
     /// A file for each network namespace in `/run/mptcpd`.
     Default,
     None,
-    Path(PathBuf),
+    Path(String),
 }
 
 impl StateFile {
@@ -218,7 +217,7 @@ impl Display for Config {
         pair(f, "log", &word(self.log, DESTINATIONS))?;
         pair(f, "log-level", &word(self.log_level, LEVELS))?;
         if let Some(dir) = &self.plugin_dir {
-            pair(f, "plugin-dir", &dir.display())?;
+            pair(f, "plugin-dir", dir)?;
         }
         if let Some(name) = &self.path_manager {
             pair(f, "path-manager", name)?;
@@ -242,7 +241,7 @@ impl Display for Config {
         match &self.state_file {
             StateFile::Default => {}
             StateFile::None => pair(f, "state-file", &"")?,
-            StateFile::Path(path) => pair(f, "state-file", &path.display())?,
+            StateFile::Path(path) => pair(f, "state-file", path)?,
         }
         pair(f, "resync-interval", &self.resync_interval)?;
         pair(

@@ -1,9 +1,8 @@
 //! From a file's bytes to a configuration, or to everything that is wrong with it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
 
 use crate::cli::Options;
 use crate::config::flags::{
@@ -15,6 +14,7 @@ use crate::config::{
     choose, endpoint_flags, names, notify_flags,
 };
 use crate::netlink::mptcp::EndpointFlags;
+use crate::sys;
 
 /// No honest file is larger, in bytes.
 const MAX_SIZE: usize = 64 * 1024;
@@ -38,11 +38,10 @@ pub struct Loaded {
 /// `plugins` are the names of those compiled in. Errors are `FILE: cause` and `FILE:LINE: cause`,
 /// all that there are.
 pub fn load(options: &Options, plugins: &[&str]) -> Result<Loaded, Vec<String>> {
-    let path = options.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
-    let name = path.to_string_lossy();
-    match read(path) {
-        Ok(bytes) => parse(&name, &bytes, options, plugins),
-        Err(Unreadable::Missing) if options.config.is_none() => parse(&name, b"", options, plugins),
+    let name = options.config.as_deref().unwrap_or(DEFAULT_FILE);
+    match read(name) {
+        Ok(bytes) => parse(name, &bytes, options, plugins),
+        Err(Unreadable::Missing) if options.config.is_none() => parse(name, b"", options, plugins),
         Err(Unreadable::Missing) => Err(vec![format!("{name}: no such file")]),
         Err(Unreadable::Refused(cause)) => Err(vec![format!("{name}: {cause}")]),
         Err(Unreadable::Failed(error)) => Err(vec![format!("{name}: {error}")]),
@@ -64,16 +63,14 @@ impl From<std::io::Error> for Unreadable {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Unreadable> {
+fn read(path: &str) -> Result<Vec<u8>, Unreadable> {
     // Opened without waiting, lest a FIFO hang us; judged afterwards, lest it be exchanged.
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)?;
     check(&file)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_SIZE as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Ok(sys::read(&file, MAX_SIZE + 1)?)
 }
 
 fn check(file: &File) -> Result<(), Unreadable> {

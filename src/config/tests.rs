@@ -482,7 +482,7 @@ impl Drop for Scratch {
 fn load_from(path: &Path) -> Result<Loaded, Vec<String>> {
     load(
         &Options {
-            config: Some(path.into()),
+            config: Some(path.to_str().unwrap().into()),
             ..Options::default()
         },
         PLUGINS,

@@ -56,7 +56,10 @@ pub fn init(destination: Destination, level: LevelFilter) {
 pub fn reconfigure(destination: Destination, level: LevelFilter) {
     let none = destination == Destination::Null;
     ::log::set_max_level(if none { LevelFilter::Off } else { level });
-    LOGGER.state().sink.open(now(), destination);
+    let mut state = LOGGER.state();
+    let room = REMEMBERED.saturating_sub(state.seen.len());
+    state.seen.reserve_exact(room);
+    state.sink.open(now(), destination);
 }
 
 /// When [`flush`] next has something to write; `None` until another message is suppressed.
@@ -103,7 +106,7 @@ impl Log for Logger {
 struct State {
     sink: Sink,
     /// The earliest window comes first.
-    seen: heapless::Vec<Seen, REMEMBERED>,
+    seen: Vec<Seen>,
 }
 
 /// A message that was written.
@@ -120,7 +123,7 @@ impl State {
     const fn new(syslog: &'static str, journal: &'static str) -> Self {
         Self {
             sink: Sink::new(syslog, journal),
-            seen: heapless::Vec::new(),
+            seen: Vec::new(),
         }
     }
 
@@ -136,11 +139,11 @@ impl State {
             seen.repeats = seen.repeats.saturating_add(1);
             return;
         }
-        if self.seen.is_full() {
+        if self.seen.len() >= REMEMBERED {
             self.forget_first(now);
         }
         self.sink.write(now, level, &line.text);
-        let _ = self.seen.push(Seen {
+        self.seen.push(Seen {
             line,
             level,
             until: now + WINDOW,
@@ -162,7 +165,7 @@ impl State {
             if seen.repeats > 0 {
                 seen.repeats = 0;
                 seen.until = now + WINDOW;
-                let _ = self.seen.push(seen);
+                self.seen.push(seen);
             }
         }
     }

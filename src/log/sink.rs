@@ -12,6 +12,7 @@ use nix::sys::statvfs::fstatvfs;
 use simple_logger::SimpleLogger;
 
 use super::{Destination, LINE, Line};
+use crate::sys;
 use crate::time::{Instant, Span};
 
 const NAME: &str = "mptcpd";
@@ -118,9 +119,8 @@ type Encode = fn(&mut Packet, u8, &str);
 type Socket<'a> = (&'a UnixDatagram, Encode);
 
 fn connect(path: &str) -> io::Result<UnixDatagram> {
-    let socket = UnixDatagram::unbound()?;
+    let socket = UnixDatagram::from(sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?);
     socket.connect(path)?;
-    socket.set_nonblocking(true)?;
     Ok(socket)
 }
 

@@ -6,8 +6,9 @@ pub mod signal;
 pub mod state_file;
 pub mod sysctl;
 
-use core::mem::size_of;
-use std::io;
+use core::mem::{ManuallyDrop, size_of};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -34,6 +35,28 @@ pub fn wait<const N: usize>(fds: [RawFd; N], timeout: Option<u64>) -> io::Result
     }
 }
 
+/// Reads a file to its end, but not more than `limit` bytes.
+pub fn read(mut file: &File, limit: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut at = 0;
+    while at < limit {
+        bytes.resize(limit.min(at + 4096), 0);
+        match file.read(bytes.get_mut(at..).unwrap_or_default())? {
+            0 => break,
+            read => at += read,
+        }
+    }
+    bytes.truncate(at);
+    Ok(bytes)
+}
+
+/// Writes to standard output. Without the buffer of [`io::stdout`], which has no use for one text.
+pub fn print(text: &str) -> io::Result<()> {
+    // SAFETY: the descriptor is borrowed only, and writing to one that is closed fails with EBADF.
+    let output = ManuallyDrop::new(unsafe { File::from_raw_fd(libc::STDOUT_FILENO) });
+    (&*output).write_all(text.as_bytes())
+}
+
 fn check(result: i32) -> io::Result<i32> {
     if result < 0 {
         Err(io::Error::last_os_error())
@@ -43,7 +66,7 @@ fn check(result: i32) -> io::Result<i32> {
 }
 
 /// A socket that closes on exec and does not block.
-fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
     let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: takes plain numbers.
     let fd = check(unsafe { libc::socket(family, kind, protocol) })?;

@@ -1,6 +1,6 @@
 //! Netlink sockets.
 
-use core::mem::{size_of, zeroed};
+use core::mem::{MaybeUninit, size_of, zeroed};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -97,21 +97,25 @@ impl Socket {
         }
     }
 
-    /// Reads one datagram into `buffer`, which grows if it does not fit: the datagram is lost
-    /// then, but the next one of its size is not. `None` if there is nothing to read.
+    /// Reads one datagram into `buffer`, up to its capacity, which grows if that is too little:
+    /// the datagram is lost then, but the next one of its size is not. `None` if there is nothing
+    /// to read.
     pub fn receive<'a>(&self, buffer: &'a mut Vec<u8>) -> io::Result<Option<Received<'a>>> {
+        buffer.clear();
         let fd = self.0.as_raw_fd();
-        let (start, room) = (buffer.as_mut_ptr(), buffer.len());
-        // SAFETY: `start` and `room` describe the buffer's initialised bytes.
+        let (start, room) = (buffer.as_mut_ptr(), buffer.capacity());
+        // SAFETY: `start` and `room` describe memory of the buffer's own.
         let read = unsafe { libc::recv(fd, start.cast(), room, libc::MSG_TRUNC) };
         let Ok(read) = usize::try_from(read) else {
             return nothing(io::Error::last_os_error()).map(|()| None);
         };
-        if read > buffer.len() {
-            buffer.resize(read.next_power_of_two(), 0);
+        if read > room {
+            buffer.reserve(read.next_power_of_two());
             return Ok(Some(Received::Truncated));
         }
-        Ok(buffer.get(..read).map(Received::Datagram))
+        // SAFETY: the kernel has written that many bytes, and the capacity is no less.
+        unsafe { buffer.set_len(read) };
+        Ok(Some(Received::Datagram(buffer)))
     }
 }
 
@@ -122,9 +126,10 @@ fn nothing(error: io::Error) -> io::Result<()> {
     }
 }
 
-/// Room to read many datagrams with one system call.
+/// Room to read many datagrams with one system call. Left unwritten, so that it takes no memory
+/// before a burst of events fills it.
 pub struct Batch {
-    bytes: Vec<u8>,
+    rooms: Box<[MaybeUninit<[u8; ROOM]>]>,
     lengths: [usize; BATCH],
     count: usize,
 }
@@ -132,7 +137,7 @@ pub struct Batch {
 impl Default for Batch {
     fn default() -> Self {
         Self {
-            bytes: vec![0; BATCH * ROOM],
+            rooms: Box::new_uninit_slice(BATCH),
             lengths: [0; BATCH],
             count: 0,
         }
@@ -147,10 +152,9 @@ impl Batch {
         let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
         // SAFETY: as above.
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
-        let rooms = self.bytes.chunks_exact_mut(ROOM);
-        for ((room, vector), header) in rooms.zip(&mut vectors).zip(&mut headers) {
+        for ((room, vector), header) in self.rooms.iter_mut().zip(&mut vectors).zip(&mut headers) {
             vector.iov_base = room.as_mut_ptr().cast();
-            vector.iov_len = room.len();
+            vector.iov_len = ROOM;
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
         }
@@ -178,14 +182,14 @@ impl Batch {
 
     /// What was read.
     pub fn iter(&self) -> impl Iterator<Item = Received<'_>> {
-        let read = self
-            .bytes
-            .chunks_exact(ROOM)
-            .zip(&self.lengths)
-            .take(self.count);
+        let read = self.rooms.iter().zip(&self.lengths).take(self.count);
         read.map(|(room, length)| {
-            room.get(..*length)
-                .map_or(Received::Truncated, Received::Datagram)
+            if *length > ROOM {
+                return Received::Truncated;
+            }
+            // SAFETY: the kernel has written that many bytes of this room.
+            let bytes = unsafe { core::slice::from_raw_parts(room.as_ptr().cast(), *length) };
+            Received::Datagram(bytes)
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Signals, read like any other input.
 
+use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use nix::sys::signal::{SigSet, Signal};
@@ -19,7 +20,7 @@ pub struct Signals(SignalFd);
 
 impl Signals {
     /// Blocks the signals, to be read from now on.
-    pub fn open() -> nix::Result<Self> {
+    pub fn open() -> io::Result<Self> {
         let signals = [
             Signal::SIGTERM,
             Signal::SIGINT,
@@ -28,7 +29,8 @@ impl Signals {
         ];
         let set: SigSet = signals.into_iter().collect();
         set.thread_block()?;
-        SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map(Self)
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        Ok(Self(SignalFd::with_flags(&set, flags)?))
     }
 
     pub fn fd(&self) -> RawFd {

@@ -3,7 +3,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 
 use crate::netlink::mptcp::Endpoint;
 use crate::state::{self, HALF, Identity, State, Unusable};
@@ -18,26 +17,16 @@ pub struct StateFile {
 }
 
 /// Where the namespace's state is kept unless configured otherwise.
-pub fn default_path(identity: &Identity) -> PathBuf {
-    Path::new(DIRECTORY).join(format!("{:x}.state", identity.namespace))
+pub fn default_path(identity: &Identity) -> String {
+    format!("{DIRECTORY}/{:x}.state", identity.namespace)
 }
 
 impl StateFile {
-    /// Opens the file, or makes it.
-    pub fn open(path: &Path, identity: Identity) -> io::Result<Self> {
-        if let Some(directory) = path.parent().filter(|_| !path.exists()) {
-            fs::create_dir_all(directory)?;
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("not a regular file"));
+    /// Opens the file, or makes it, with its directory if need be.
+    pub fn open(path: &str, identity: Identity) -> Result<Self, String> {
+        let file = open(path).map_err(|error| error.to_string())?;
+        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return Err("not a regular file".to_owned());
         }
         Ok(Self {
             file,
@@ -103,5 +92,23 @@ impl StateFile {
         let offset = u64::from(self.generation % 2) * HALF as u64;
         self.file
             .write_all_at(self.half.get(..length).unwrap_or_default(), offset)
+    }
+}
+
+fn open(path: &str) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    match (options.open(path), path.rsplit_once('/')) {
+        (Err(error), Some((directory, _))) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir(directory)?;
+            options.open(path)
+        }
+        (result, _) => result,
     }
 }

@@ -1,6 +1,6 @@
 //! What `/proc` says of the kernel and of this process.
 
-use std::fs;
+use std::fs::File;
 
 /// State of MPTCP in the namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,14 +73,8 @@ pub fn boot_id() -> [u8; 16] {
     id
 }
 
-/// The inode of this process' network namespace.
-pub fn namespace_inode() -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata("/proc/self/ns/net").map_or(0, |metadata| metadata.ino())
-}
-
+/// The start of a file, which is all there is of most.
 fn read(path: &str) -> Option<String> {
-    fs::read_to_string(path)
-        .ok()
-        .map(|text| text.trim().to_owned())
+    let bytes = super::read(&File::open(path).ok()?, 4096).ok()?;
+    Some(core::str::from_utf8(&bytes).ok()?.trim_ascii().to_owned())
 }
