@@ -1,8 +1,8 @@
 //! How much each fixed table holds, and the memory that costs.
 //!
 //! Tables are reserved once at start and never grow; pages that were never written cost no
-//! memory. A full table is counted and logged, and whatever did not fit is looked at again with
-//! the next dump.
+//! memory. A full table is counted and logged, and whatever did not fit is read from the kernel as
+//! soon as there is room.
 
 /// Interfaces, 56 bytes each: 57 KiB when full.
 pub const INTERFACES: usize = 1024;

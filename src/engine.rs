@@ -258,7 +258,7 @@ pub struct Engine {
 struct Told {
     waiting: bool,
     unsupported: u32,
-    refused: u32,
+    short: bool,
 }
 
 const EOPNOTSUPP: i32 = 95;
@@ -794,12 +794,17 @@ impl Engine {
     /// Judges the network and tells the plugins what that changes for them.
     fn judge(&mut self, now: Instant) {
         self.network.judge(now, &self.config);
-        let refused = self.network.refused();
-        if refused > core::mem::replace(&mut self.told.refused, refused) {
-            ::log::warn!("the network has more than fits the tables; {refused} not taken in");
-        }
         self.tell(now);
         self.network.sweep();
+        let due = &mut self.due;
+        self.network.take_room(&mut |part| due.add(Due::part(part)));
+        let short = self.network.is_short();
+        if short && !self.told.short {
+            ::log::warn!("the network has more than fits the tables: some of it is not seen");
+        }
+        // While it is being read again nobody knows.
+        let reading = self.due.any(self.network_parts());
+        self.told.short = short || (self.told.short && reading);
     }
 
     fn tell(&mut self, now: Instant) {
@@ -1071,6 +1076,9 @@ impl Engine {
                 "endpoint {address} id {id} flags {}: not ours",
                 Flags(*flags)
             ));
+        }
+        for (address, errno) in self.endpoints.refusals() {
+            line(format_args!("endpoint {address}: refused (errno {errno})"));
         }
         if let Some(limits) = self.limits.current() {
             let Limits {

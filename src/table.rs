@@ -7,6 +7,8 @@ pub struct Table<T> {
     items: Vec<T>,
     capacity: usize,
     refused: u32,
+    /// Something did not fit, and nobody has been told of room since.
+    short: bool,
 }
 
 impl<T> Table<T> {
@@ -15,6 +17,7 @@ impl<T> Table<T> {
             items: Vec::with_capacity(capacity),
             capacity,
             refused: 0,
+            short: false,
         }
     }
 
@@ -27,6 +30,18 @@ impl<T> Table<T> {
         self.refused
     }
 
+    /// Whether something is missing that did not fit.
+    pub fn is_short(&self) -> bool {
+        self.short
+    }
+
+    /// Whether there is room again for what did not fit: once, for whoever then fetches it.
+    pub fn has_room_again(&mut self) -> bool {
+        let room = self.short && !self.is_full();
+        self.short &= !room;
+        room
+    }
+
     /// Adds at the end, or counts a refusal and answers false.
     pub fn push(&mut self, item: T) -> bool {
         let at = self.items.len();
@@ -37,6 +52,7 @@ impl<T> Table<T> {
     pub fn insert(&mut self, at: usize, item: T) -> bool {
         if self.is_full() {
             self.refused = self.refused.saturating_add(1);
+            self.short = true;
             return false;
         }
         self.items.insert(at.min(self.items.len()), item);

@@ -127,7 +127,7 @@ struct Refusal {
 pub struct Refused {
     /// The picture is in doubt: look at the kernel.
     pub look: bool,
-    /// Nobody has been told of this one yet: the endpoint it is about.
+    /// Nobody has been told of such a refusal yet: the endpoint it is about.
     pub report: Option<Endpoint>,
 }
 
@@ -190,6 +190,11 @@ impl Endpoints {
 
     pub fn others(&self) -> &[Endpoint] {
         &self.others
+    }
+
+    /// Addresses whose endpoint the kernel refused, and the errno.
+    pub fn refusals(&self) -> impl Iterator<Item = (IpAddr, i32)> {
+        self.refusals.iter().map(|r| (r.address, r.errno))
     }
 
     pub fn last_id(&self) -> u8 {
@@ -532,12 +537,13 @@ impl Endpoints {
         })
     }
 
-    /// Notes a refusal; answers the endpoint if its errno is news.
+    /// Notes a refusal; answers the endpoint if no other is refused with this errno.
     fn refuse(&mut self, now: Instant, endpoint: &Endpoint, errno: i32) -> Option<Endpoint> {
+        let news = self.refusals.iter().all(|r| r.errno != errno);
         let known = |r: &&mut Refusal| is_at(endpoint, r.address, r.port);
         if let Some(refusal) = self.refusals.iter_mut().find(known) {
             refusal.retry_at = refusal.backoff.next(now);
-            let news = core::mem::replace(&mut refusal.errno, errno) != errno;
+            refusal.errno = errno;
             return news.then_some(*endpoint);
         }
         let mut backoff = Backoff::default();
@@ -548,7 +554,7 @@ impl Endpoints {
             retry_at: backoff.next(now),
             backoff,
         });
-        Some(*endpoint)
+        news.then_some(*endpoint)
     }
 }
 

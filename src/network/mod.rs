@@ -9,7 +9,7 @@ use core::net::IpAddr;
 
 use crate::capacity;
 use crate::config::{Config, Policy};
-use crate::netlink::route::{Address, Link, Name, Notification};
+use crate::netlink::route::{Address, Family, Link, Name, Notification};
 use crate::policy::{self, Verdict};
 use crate::table::Table;
 use crate::time::{Instant, Span, earliest};
@@ -91,8 +91,8 @@ impl LocalAddress {
 pub enum Part {
     Links,
     Addresses,
-    Routes(crate::netlink::route::Family),
-    Rules(crate::netlink::route::Family),
+    Routes(Family),
+    Rules(Family),
 }
 
 pub struct Network {
@@ -202,6 +202,30 @@ impl Network {
     /// How often something did not fit into a table.
     pub fn refused(&self) -> u32 {
         self.interfaces.refused() + self.addresses.refused() + self.routes.refused()
+    }
+
+    /// Whether something is missing that did not fit into a table.
+    pub fn is_short(&self) -> bool {
+        self.interfaces.is_short() || self.addresses.is_short() || self.routes.is_short()
+    }
+
+    /// The parts to be dumped again, because there is room for what did not fit.
+    pub(crate) fn take_room(&mut self, each: &mut dyn FnMut(Part)) {
+        if self.interfaces.has_room_again() {
+            each(Part::Links);
+        }
+        if self.addresses.has_room_again() {
+            each(Part::Addresses);
+        }
+        let [routes, rules] = self.routes.has_room_again();
+        for family in [Family::Ipv4, Family::Ipv6] {
+            if routes {
+                each(Part::Routes(family));
+            }
+            if rules {
+                each(Part::Rules(family));
+            }
+        }
     }
 
     /// When an address leaves hold-down, if one is held.

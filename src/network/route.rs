@@ -110,6 +110,14 @@ impl Routes {
         self.paths.refused() + self.rules.refused()
     }
 
+    pub(super) fn is_short(&self) -> bool {
+        self.paths.is_short() || self.rules.is_short()
+    }
+
+    pub(super) fn has_room_again(&mut self) -> [bool; 2] {
+        [self.paths.has_room_again(), self.rules.has_room_again()]
+    }
+
     /// A dump begins: what it does not show is gone.
     pub(super) fn begin(&mut self, family: Family) {
         let paths = self.paths.iter_mut();
