@@ -910,6 +910,9 @@ impl Engine {
             }
         }
         endpoints.reconcile(now, wanted, &mut send);
+        if self.endpoints.is_unsure() {
+            self.due.add(Due::ENDPOINTS);
+        }
         if raised {
             self.touch();
         }

@@ -79,6 +79,10 @@ fn history() -> impl Strategy<Value = History> {
 fn judge((configuration, room, known, steps): &History) -> Result<(), String> {
     let mut simulation = Simulation::new(*configuration, *room, *known);
     simulation.play(steps);
+    let (spent, enough) = (simulation.counts.changes, Simulation::enough(steps));
+    if spent > enough {
+        return Err(format!("{spent} commands, more than {enough}"));
+    }
     let before = simulation.counts;
     simulation.recover();
     specification::check(&simulation)?;
@@ -234,6 +238,21 @@ fn an_endpoint_of_the_kernels_own_making_is_not_ours() {
         Run(0),
     ];
     ends_well(0, 8, ALL_FLAGS, &steps);
+}
+
+#[test]
+fn an_endpoint_in_place_of_a_vanished_implicit_one_is_ours() {
+    let steps = [
+        Step::Change(Link(4, 1)),
+        Step::Meddle(Meddle::Implicit(11)),
+        Run(0),
+        Step::Change(Address(4, 11, 0)),
+        Step::Change(Route(4, 0, 0)),
+        Step::Meddle(Meddle::Flush),
+        Run(0),
+        Reload(0),
+    ];
+    ends_well(2, 8, ALL_FLAGS, &steps);
 }
 
 #[test]

@@ -108,6 +108,8 @@ pub struct Slot {
     /// Its flags were set and have not been looked at since: what the kernel shows then is what
     /// it can do.
     flagged: bool,
+    /// The kernel chose its id, and has not been asked which.
+    unsure: bool,
     /// Number of the command that last touched it; 0 once that is answered.
     command: u32,
 }
@@ -228,6 +230,7 @@ impl Endpoints {
             deleting: false,
             fresh: false,
             flagged: false,
+            unsure: false,
             command: 0,
         });
     }
@@ -244,12 +247,26 @@ impl Endpoints {
 
     /// An endpoint the kernel shows.
     pub fn saw(&mut self, endpoint: Endpoint) {
-        let same = |slot: &&mut Slot| is_same(&slot.endpoint, &endpoint);
+        let same = |slot: &&mut Slot| {
+            let id = if slot.unsure {
+                endpoint.id
+            } else {
+                slot.endpoint.id
+            };
+            is_same(
+                &Endpoint {
+                    id,
+                    ..slot.endpoint
+                },
+                &endpoint,
+            )
+        };
         let Some(slot) = self.ours.iter_mut().find(same) else {
             self.others.push(endpoint);
             return;
         };
         slot.fresh = false;
+        slot.unsure = false;
         if core::mem::take(&mut slot.flagged) {
             self.unsupported.0 |= slot.endpoint.flags.0 & !endpoint.flags.0 & YOUNG;
         }
@@ -257,6 +274,11 @@ impl Endpoints {
         if let Some(seen) = self.seen.get_mut(usize::from(endpoint.id)) {
             *seen = true;
         }
+    }
+
+    /// Whether only a look can tell the ids of ours.
+    pub fn is_unsure(&self) -> bool {
+        self.ours.iter().any(|slot| slot.unsure)
     }
 
     /// The look is whole. Answers whether the set of our endpoints changed.
@@ -475,6 +497,7 @@ impl Endpoints {
                 deleting: false,
                 fresh: true,
                 flagged: true,
+                unsure: implicit.is_some(),
                 command: number,
             });
             room = room.saturating_sub(1);

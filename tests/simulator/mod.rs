@@ -78,7 +78,7 @@ pub enum Step {
     Interrupt(u8),
     /// Something changes in the midst of the next dump.
     Meanwhile(Change),
-    /// The kernel refuses the next commands.
+    /// The kernel refuses the next commands; seven is all of them.
     Refuse(u8, u8),
     /// The next dumps are refused.
     RefuseDumps(u8),
@@ -169,7 +169,7 @@ struct Faults {
     interrupt: Option<u8>,
     meanwhile: Option<Change>,
     /// errno and how often.
-    refuse: Option<(i32, u8)>,
+    refuse: Option<(i32, u32)>,
     refuse_dumps: u8,
     /// Commands until SIGKILL.
     kill: Option<(u8, bool)>,
@@ -240,6 +240,13 @@ impl Simulation {
         }
     }
 
+    /// How many commands are enough for `steps`: each address may be tried again and again, but
+    /// ever more slowly.
+    pub fn enough(steps: &[Step]) -> u32 {
+        let steps = u32::try_from(steps.len()).unwrap();
+        (steps + 5) * 20
+    }
+
     pub fn step(&mut self, step: Step) {
         self.turns = 0;
         match step {
@@ -275,7 +282,12 @@ impl Simulation {
             Step::Meanwhile(change) => self.faults.meanwhile = Some(change),
             Step::Refuse(errno, times) => {
                 let errno = REFUSALS[usize::from(errno) % REFUSALS.len()];
-                self.faults.refuse = Some((errno, times % 8));
+                let times = if times % 8 == 7 {
+                    u32::MAX
+                } else {
+                    (times % 8).into()
+                };
+                self.faults.refuse = Some((errno, times));
                 // Lies about how much the kernel takes are believed until the next resync.
                 self.silent |= errno == kernel::ERANGE || errno == kernel::EINVAL;
             }
