@@ -15,8 +15,17 @@ pub const RULES: usize = 1024;
 /// Endpoints known to the kernel, ours and others', 56 bytes each: 14 KiB when full.
 /// Ids are 8 bits wide, so there can be no more.
 pub const ENDPOINTS: usize = 255;
-/// Commands that plugins have asked for and that are not yet sent, 80 bytes each.
+/// Commands that wait to be sent, and as many again of plugins that have been sent and not been
+/// answered, 112 bytes each: 224 KiB when full.
 pub const COMMANDS: usize = 1024;
+/// Listeners behind announced addresses.
+pub const LISTENERS: usize = 256;
+/// Subflows for each of `max-connections`, on average, 88 bytes each. A connection, 152 bytes,
+/// may have more while others have fewer. Nothing is reserved while the plugin that manages
+/// connections wants none.
+pub const SUBFLOWS_PER_CONNECTION: usize = 4;
+/// Announced addresses of peers for each of `max-connections`, on average, 44 bytes each.
+pub const ADDRESSES_PER_CONNECTION: usize = 4;
 /// Plugins loaded at the same time.
 pub const PLUGINS: usize = 8;
 /// Timers of all plugins.

@@ -32,6 +32,7 @@ const NETWORK: u32 = 1;
 const COMMANDS: u32 = 1 << 1;
 const EVENTS: u32 = 1 << 2;
 const SIGNALS: u32 = 1 << 3;
+const LISTENERS: u32 = 1 << 4;
 
 /// The groups of rtnetlink that tell of routes and rules.
 const ROUTING_GROUPS: [u32; 4] = [
@@ -214,9 +215,12 @@ impl Daemon {
                 self.commands.fd(),
                 self.events.fd(),
                 self.signals.fd(),
+                self.listeners.fd(),
             ];
             let ready = sys::wait(fds, self.timeout(now))?;
-            self.listeners.turn_away();
+            if ready & LISTENERS != 0 {
+                self.listeners.turn_away();
+            }
             let now = log::now();
             self.answers(now, ready & COMMANDS != 0);
             if ready & NETWORK != 0 {
@@ -235,7 +239,7 @@ impl Daemon {
 
     /// Milliseconds to wait at most; `None` is for ever.
     fn timeout(&mut self, now: Instant) -> Option<u64> {
-        if self.engine.has_commands() || (self.unanswered.is_some() && self.engine.awaits()) {
+        if self.engine.has_commands() || (self.unanswered.is_some() && self.engine.awaits_any()) {
             return Some(0);
         }
         let mut deadline = earliest(self.engine.deadline(), log::flush_at());
@@ -286,7 +290,12 @@ impl Daemon {
                 return self.kernel(now, number, command);
             }
             Command::Request(number, Request::Route(change)) => self.route(now, number, &change),
-            Command::Request(number, request) => self.listener(now, number, request),
+            Command::Request(number, request) => {
+                return self.listener(now, number, request);
+            }
+            Command::Unlisten(local) => {
+                self.listeners.close(local);
+            }
         }
         false
     }
@@ -298,6 +307,10 @@ impl Daemon {
             match result {
                 Ok(()) => self.engine.handle(now, Input::Done(number)),
                 Err(Incomplete::Interrupted) => self.fail(now, number, libc::EINTR, ""),
+                // In most cases the kernel's own answer has told that already.
+                Err(Incomplete::Refused(errno)) if self.engine.awaits(number) => {
+                    self.fail(now, number, errno, "");
+                }
                 Err(Incomplete::Refused(_)) => {}
             }
             return false;
@@ -319,10 +332,15 @@ impl Daemon {
             blocks = matches!(command, mptcp::Command::DeleteEndpoint(_));
             last = number;
         }
-        self.unanswered = Some(last);
         if let Err(error) = self.commands.send(out.bytes()) {
             ::log::warn!("cannot send commands to the kernel: {error}");
+            let errno = error.raw_os_error().unwrap_or(0);
+            for number in number..=last {
+                self.fail(now, number, errno, "");
+            }
+            return false;
         }
+        self.unanswered = Some(last);
         blocks
     }
 
@@ -444,6 +462,7 @@ impl Daemon {
 
     fn route(&mut self, now: Instant, number: CommandId, change: &Change) {
         use route::Change::{Add, Delete, Replace};
+        self.answers(now, true);
         let Self {
             requests,
             io,
@@ -478,28 +497,41 @@ impl Daemon {
         }
     }
 
-    fn listener(&mut self, now: Instant, number: CommandId, request: Request) {
-        let result = match request {
-            Request::Listen(local) => self.listeners.open(local).map(drop),
-            Request::Unlisten(local) if self.listeners.close(local) => Ok(()),
+    /// Answers whether the command was one that blocks.
+    fn listener(&mut self, now: Instant, number: CommandId, request: Request) -> bool {
+        self.answers(now, true);
+        let (wanted, announcement) = match request {
+            Request::Listen(local) => (local, None),
             Request::AnnounceWithListener { token, address } => {
-                let local = (address.address, address.port).into();
-                match self.listeners.open(local) {
-                    Ok(port) => {
-                        let address = mptcp::SubflowAddress { port, ..address };
-                        let command = mptcp::Command::Announce { token, address };
-                        self.kernel(now, number, command);
-                        return;
-                    }
-                    Err(error) => Err(error),
-                }
+                (address.socket(), Some((token, address)))
             }
-            _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+            Request::Unlisten(local) if self.listeners.close(local) => {
+                self.engine.handle(now, Input::Done(number));
+                return false;
+            }
+            _ => {
+                self.fail(now, number, libc::EINVAL, "nobody listens there");
+                return false;
+            }
         };
-        match result {
-            Ok(()) => self.engine.handle(now, Input::Done(number)),
-            Err(error) => self.fail(now, number, error.raw_os_error().unwrap_or(0), ""),
-        }
+        let local = match self.listeners.open(wanted) {
+            Ok(local) => local,
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                self.fail(now, number, errno, "cannot listen there");
+                return false;
+            }
+        };
+        self.engine.handle(now, Input::Listening(number, local));
+        let Some((token, address)) = announcement else {
+            self.engine.handle(now, Input::Done(number));
+            return false;
+        };
+        let address = mptcp::SubflowAddress {
+            port: local.port(),
+            ..address
+        };
+        self.kernel(now, number, mptcp::Command::Announce { token, address })
     }
 
     fn read_network(&mut self, now: Instant) {

@@ -4,24 +4,32 @@
 //! happened, [`Engine::settle`] decides once the news have been read, and
 //! [`Engine::poll_command`] gives out what is to be done.
 
+mod connections;
+mod due;
+mod storm;
+
 use core::fmt;
+use core::net::SocketAddr;
 
 use crate::capacity;
 use crate::config::flags::AddressFlags as Flags;
 use crate::config::{Config, NotifyFlags, OnExit, Policy};
+use crate::connection::Connections;
+use crate::connection::address_id::AddressIds;
 use crate::endpoint::limits::{Fixed, LimitKeeper};
 use crate::endpoint::{Endpoints, Wanted};
 use crate::netlink::mptcp::{Command as Kernel, Endpoint, Event, Limits};
-use crate::netlink::route::{Family, Notification, PROTOCOL};
+use crate::netlink::route::{Notification, PROTOCOL};
 use crate::network::{IFF_UP, Interface, LocalAddress, Network, Part, route};
-use crate::plugin::{
-    CommandId, Context, Entry, Failure, Plugin, Queue, Queued, Reply, Request, Timer, is_done,
-};
+use crate::plugin::{CommandId, Context, Entry, Failure, Plugin, Queue, Reply, Request, Timer};
 use crate::policy::Verdict;
 use crate::routing::{Change, SourceRouter};
 use crate::state::State;
 use crate::table::Table;
 use crate::time::{Backoff, Instant, Span, earliest};
+use connections::Held;
+use due::Due;
+use storm::Storm;
 
 /// Something that happened.
 pub enum Input<'a> {
@@ -40,6 +48,8 @@ pub enum Input<'a> {
     Connection(&'a Event),
     /// What a plugin's command asked for.
     Reply(CommandId, &'a Reply),
+    /// The listener that a command asked for is open.
+    Listening(CommandId, SocketAddr),
     /// The kernel refused a command.
     Failed(CommandId, Failure<'a>),
     /// Every command up to this one that has not failed is done.
@@ -79,125 +89,8 @@ pub enum Command {
     GetLimits,
     /// Carry out a request and answer with its number.
     Request(CommandId, Request),
-}
-
-/// One bit for each thing that is due to be read from the kernel.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Due(u8);
-
-impl Due {
-    const NONE: Self = Self(0);
-    const LINKS: Self = Self(1);
-    const ADDRESSES: Self = Self(1 << 1);
-    const ROUTES4: Self = Self(1 << 2);
-    const ROUTES6: Self = Self(1 << 3);
-    const RULES4: Self = Self(1 << 4);
-    const RULES6: Self = Self(1 << 5);
-    const ENDPOINTS: Self = Self(1 << 6);
-    const LIMITS: Self = Self(1 << 7);
-    const ROUTING: Self = Self(0b11_1100);
-    const NETWORK: Self = Self(0b11_1111);
-    const KERNEL: Self = Self(0b1100_0000);
-
-    fn add(&mut self, other: Self) {
-        self.0 |= other.0;
-    }
-
-    fn remove(&mut self, other: Self) {
-        self.0 &= !other.0;
-    }
-
-    fn any(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    fn routes(family: Family) -> Self {
-        match family {
-            Family::Ipv4 => Self::ROUTES4,
-            Family::Ipv6 => Self::ROUTES6,
-        }
-    }
-
-    fn rules(family: Family) -> Self {
-        match family {
-            Family::Ipv4 => Self::RULES4,
-            Family::Ipv6 => Self::RULES6,
-        }
-    }
-
-    fn part(part: Part) -> Self {
-        match part {
-            Part::Links => Self::LINKS,
-            Part::Addresses => Self::ADDRESSES,
-            Part::Routes(family) => Self::routes(family),
-            Part::Rules(family) => Self::rules(family),
-        }
-    }
-
-    /// Links come before addresses, and those before what depends on them.
-    fn first(self) -> Option<Command> {
-        let order = [
-            (Self::LINKS, Command::Dump(Part::Links)),
-            (Self::ADDRESSES, Command::Dump(Part::Addresses)),
-            (Self::ROUTES4, Command::Dump(Part::Routes(Family::Ipv4))),
-            (Self::ROUTES6, Command::Dump(Part::Routes(Family::Ipv6))),
-            (Self::RULES4, Command::Dump(Part::Rules(Family::Ipv4))),
-            (Self::RULES6, Command::Dump(Part::Rules(Family::Ipv6))),
-            (Self::ENDPOINTS, Command::Look),
-            (Self::LIMITS, Command::GetLimits),
-        ];
-        order
-            .into_iter()
-            .find(|(bit, _)| self.any(*bit))
-            .map(|(_, command)| command)
-    }
-}
-
-/// Tells a storm of events from single ones, and when it has passed.
-#[derive(Default)]
-struct Storm {
-    since: Instant,
-    last: Instant,
-    events: u32,
-    /// The first event that has not been acted upon.
-    pending: Option<Instant>,
-}
-
-impl Storm {
-    /// Events within a window before the engine waits for quiet.
-    const EVENTS: u32 = 16;
-    const WINDOW: u64 = 100;
-    const QUIET: Span = Span(20);
-    /// The longest wait, quiet or not.
-    const LONGEST: Span = Span(500);
-
-    fn event(&mut self, now: Instant) {
-        if now.0.saturating_sub(self.since.0) > Self::WINDOW {
-            self.since = now;
-            self.events = 0;
-        }
-        self.events = self.events.saturating_add(1);
-        self.last = now;
-        self.pending.get_or_insert(now);
-    }
-
-    /// When to act, if there is something to act upon.
-    fn due(&self) -> Option<Instant> {
-        let first = self.pending?;
-        if self.events <= Self::EVENTS {
-            return Some(first);
-        }
-        Some((self.last + Self::QUIET).min(first + Self::LONGEST))
-    }
-
-    /// Takes the news, if it is time to act upon them.
-    fn take(&mut self, now: Instant) -> bool {
-        let due = self.due().is_some_and(|at| at <= now);
-        if due {
-            self.pending = None;
-        }
-        due
-    }
+    /// Let go of a listener. There is no answer.
+    Unlisten(SocketAddr),
 }
 
 struct Loaded {
@@ -228,8 +121,10 @@ pub struct Engine {
     /// Which plugin manages connections.
     default: usize,
     queue: Queue,
-    /// Commands of plugins that have been given out and not been answered.
-    unanswered: Table<(CommandId, u8)>,
+    connections: Connections,
+    ids: AddressIds,
+    /// Listeners behind announced addresses.
+    held: Table<Held>,
     timers: Table<Timer>,
     due: Due,
     dumping: Backoff,
@@ -259,6 +154,7 @@ struct Told {
     waiting: bool,
     unsupported: u32,
     short: bool,
+    unmanaged: bool,
 }
 
 const EOPNOTSUPP: i32 = 95;
@@ -284,7 +180,9 @@ impl Engine {
             plugins: Vec::with_capacity(capacity::PLUGINS),
             default: 0,
             queue: Queue::new(),
-            unanswered: Table::new(capacity::COMMANDS),
+            connections: Connections::new(0),
+            ids: AddressIds::default(),
+            held: Table::new(capacity::LISTENERS),
             timers: Table::new(capacity::TIMERS),
             due: Due(Due::NETWORK.0 | Due::KERNEL.0),
             dumping: Backoff::default(),
@@ -312,6 +210,9 @@ impl Engine {
             });
         }
         engine.init(now);
+        if engine.wants_connections() {
+            engine.connections = Connections::new(engine.config.max_connections);
+        }
         engine.schedule_resync(now);
         engine
     }
@@ -354,6 +255,10 @@ impl Engine {
 
     pub fn wanted(&self) -> &Wanted {
         &self.wanted
+    }
+
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     pub fn limits(&self) -> &LimitKeeper {
@@ -475,12 +380,8 @@ impl Engine {
                 self.stale = true;
             }
             Input::Connection(event) => self.connection(now, event),
-            Input::Reply(number, reply) => {
-                if let Some((_, owner)) = self.unanswered.iter().find(|(n, _)| *n == number) {
-                    let owner = usize::from(*owner);
-                    self.call(now, owner, |plugin, cx| plugin.reply(cx, number, reply));
-                }
-            }
+            Input::Reply(number, reply) => self.reply(now, number, reply),
+            Input::Listening(number, local) => self.listening(now, number, local),
             Input::Failed(number, failure) => self.failed(now, number, failure),
             Input::Done(number) => self.done(now, number),
             Input::Family(present) => self.family(now, present),
@@ -663,14 +564,8 @@ impl Engine {
                 let (errno, message) = (failure.errno, failure.message);
                 ::log::warn!("the kernel refuses the limits: {message} (errno {errno})");
             }
-        } else if let Some(at) = self.unanswered.iter().position(|(n, _)| *n == number) {
-            let owner = self
-                .unanswered
-                .remove(at)
-                .map_or(Queue::ENGINE, |(_, owner)| owner);
-            self.call(now, owner.into(), |plugin, cx| {
-                plugin.command_done(cx, number, Err(failure));
-            });
+        } else if let Some(queued) = self.queue.answered(number) {
+            self.command_done(now, queued, Err(failure));
         } else {
             let (errno, message) = (failure.errno, failure.message);
             ::log::warn!("the kernel refuses a source route or rule: {message} (errno {errno})");
@@ -684,43 +579,14 @@ impl Engine {
     fn done(&mut self, now: Instant, number: CommandId) {
         self.endpoints.done(number);
         self.limits.done(number);
-        while let Some((done, owner)) = self.unanswered.first().copied() {
-            if !is_done(done, number) {
-                break;
-            }
-            self.unanswered.remove(0);
-            self.call(now, owner.into(), |plugin, cx| {
-                plugin.command_done(cx, done, Ok(()))
-            });
+        while let Some(queued) = self.queue.done(number) {
+            self.command_done(now, queued, Ok(()));
         }
     }
 
     /// The run state changed.
     fn touch(&mut self) {
         self.changes = self.changes.wrapping_add(1);
-    }
-
-    fn connection(&mut self, now: Instant, event: &Event) {
-        self.counters.connection_events += 1;
-        self.call(now, self.default, |plugin, cx| match event {
-            Event::Created(connection) => plugin.new_connection(cx, connection),
-            Event::Established(connection) => plugin.connection_established(cx, connection),
-            Event::Closed { token } => plugin.connection_closed(cx, *token),
-            Event::Announced {
-                token,
-                remote_id,
-                address,
-                port,
-            } => {
-                plugin.new_address(cx, *token, *remote_id, (*address, *port).into());
-            }
-            Event::Removed { token, remote_id } => plugin.address_removed(cx, *token, *remote_id),
-            Event::SubflowEstablished(subflow) => plugin.new_subflow(cx, subflow),
-            Event::SubflowClosed(subflow) => plugin.subflow_closed(cx, subflow),
-            Event::SubflowPriority(subflow) => plugin.subflow_priority(cx, subflow),
-            Event::ListenerCreated { local } => plugin.listener_created(cx, *local),
-            Event::ListenerClosed { local } => plugin.listener_closed(cx, *local),
-        });
     }
 
     /// Calls one plugin with its handle on everything else.
@@ -733,6 +599,7 @@ impl Engine {
         let Some(Loaded { name, plugin, .. }) = self.plugins.get_mut(at) else {
             return;
         };
+        let before = self.queue.len();
         let mut context = Context {
             now,
             ready: self.ready,
@@ -740,10 +607,15 @@ impl Engine {
             name,
             network: &self.network,
             config: &self.config,
+            connections: &self.connections,
+            ids: &mut self.ids,
             queue: &mut self.queue,
             timers: &mut self.timers,
         };
         callback(plugin.as_mut(), &mut context);
+        for request in self.queue.since(before) {
+            self.connections.given(request);
+        }
     }
 
     /// Acts upon the news. Call it once all that has arrived has been handled.
@@ -805,6 +677,9 @@ impl Engine {
         // While it is being read again nobody knows.
         let reading = self.due.any(self.network_parts());
         self.told.short = short || (self.told.short && reading);
+        let network = &self.network;
+        self.ids
+            .retain(|ip| network.addresses().any(|a| a.address == ip));
     }
 
     fn tell(&mut self, now: Instant) {
@@ -954,23 +829,15 @@ impl Engine {
 
     /// Gives out the next thing to do, if there is one now.
     pub fn poll_command(&mut self, now: Instant) -> Option<Command> {
-        if let Some(Queued {
-            number,
-            owner,
-            request,
-        }) = self.queue.pop()
-        {
-            if owner != Queue::ENGINE {
-                self.unanswered.push((number, owner));
-            }
-            return Some(Command::Request(number, request));
+        if let Some(request) = self.next_request(now) {
+            return Some(request);
         }
         self.read_at().filter(|at| *at <= now)?;
         let command = self.readable().first()?;
         match command {
             Command::Dump(part) => self.network.begin(part),
             Command::Look => self.endpoints.begin_look(),
-            Command::GetLimits | Command::Request(..) => {}
+            Command::GetLimits | Command::Request(..) | Command::Unlisten(_) => {}
         }
         Some(command)
     }
@@ -983,15 +850,18 @@ impl Engine {
         if command.asks() {
             return None;
         }
-        match self.poll_command(Instant(0))? {
-            Command::Request(number, Request::Kernel(command)) => Some((number, command)),
-            _ => None,
-        }
+        let number = self.queue.pop()?.number;
+        Some((number, self.connections.translate(command)))
     }
 
-    /// Whether a plugin waits for the result of a command.
-    pub fn awaits(&self) -> bool {
-        !self.unanswered.is_empty()
+    /// Whether a plugin waits for the result of this command.
+    pub fn awaits(&self, number: CommandId) -> bool {
+        self.queue.owner(number).is_some()
+    }
+
+    /// Whether a plugin waits for the result of some command.
+    pub fn awaits_any(&self) -> bool {
+        self.queue.is_awaited()
     }
 
     /// Whether [`Self::poll_command`] has something to give.
@@ -1108,6 +978,13 @@ impl Engine {
         line(format_args!(
             "counters connection-events {}",
             c.connection_events
+        ));
+        let connections = &self.connections;
+        line(format_args!(
+            "connections {} unmanaged {} subflows-and-addresses-dropped {}",
+            connections.len(),
+            connections.refused(),
+            connections.refused_parts()
         ));
     }
 

@@ -8,6 +8,7 @@
 //! - [`mod@daemon`]: the loop; the only place that knows both sockets and engine
 //! - [`engine`]: what is known, what is wanted, and the commands between them; no I/O
 //!   - [`network`], [`policy`]: the model of the network, and which address may be used
+//!   - [`connection`]: connections and their subflows
 //!   - [`endpoint`], [`routing`]: what the kernel should have against what it has
 //!   - [`plugin`] strategies
 //!   - [`state`]: what is remembered across restarts
@@ -18,6 +19,7 @@
 pub mod capacity;
 pub mod cli;
 pub mod config;
+pub mod connection;
 pub mod daemon;
 pub mod endpoint;
 pub mod engine;

@@ -163,6 +163,10 @@ pub struct ConnectionEvent {
     pub server_side: bool,
     /// The peer set the C flag: no joins to its initial address (RFC 8684, 3.1).
     pub deny_join_id0: bool,
+    /// The kernel knows the initial subflow by IPv4-mapped addresses. The engine's own business:
+    /// commands name the subflow by the addresses given here.
+    #[doc(hidden)]
+    pub mapped: bool,
 }
 
 /// What the kernel says of a subflow.
@@ -182,6 +186,9 @@ pub struct SubflowEvent {
     pub reset_reason: Option<u32>,
     /// MP_TCPRST flags; meaningful with `reset_reason`.
     pub reset_flags: u32,
+    /// As in [`ConnectionEvent`].
+    #[doc(hidden)]
+    pub mapped: bool,
 }
 
 /// An event of the `mptcp_pm_events` group. Addresses mapped from IPv4 are given as IPv4.
@@ -389,6 +396,10 @@ impl Command {
 }
 
 impl SubflowAddress {
+    pub const fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+
     /// Nothing but an address and a port.
     pub const fn at(address: IpAddr, port: u16) -> Self {
         Self {
@@ -527,6 +538,7 @@ impl core::error::Error for EventError {}
 #[derive(Default)]
 struct Fields {
     token: Option<u32>,
+    /// As the kernel says them, perhaps mapped from IPv4.
     local: Option<IpAddr>,
     remote: Option<IpAddr>,
     local_port: Option<u16>,
@@ -549,8 +561,8 @@ impl Fields {
                 EVENT_TOKEN => fields.token = attribute.u32(),
                 EVENT_LOC_ID => fields.local_id = attribute.u8(),
                 EVENT_REM_ID => fields.remote_id = attribute.u8(),
-                EVENT_SADDR4 | EVENT_SADDR6 => fields.local = canonical(attribute),
-                EVENT_DADDR4 | EVENT_DADDR6 => fields.remote = canonical(attribute),
+                EVENT_SADDR4 | EVENT_SADDR6 => fields.local = attribute.ip(),
+                EVENT_DADDR4 | EVENT_DADDR6 => fields.remote = attribute.ip(),
                 EVENT_SPORT => fields.local_port = attribute.be16(),
                 EVENT_DPORT => fields.remote_port = attribute.be16(),
                 EVENT_BACKUP => fields.backup = attribute.u8(),
@@ -574,12 +586,14 @@ impl Fields {
 
     fn local(&self) -> Result<SocketAddr, EventError> {
         let port = need(self.local_port, "SPORT")?;
-        Ok(SocketAddr::new(need(self.local, "SADDR")?, port))
+        let address = need(self.local, "SADDR")?;
+        Ok(SocketAddr::new(address.to_canonical(), port))
     }
 
     fn remote(&self) -> Result<SocketAddr, EventError> {
         let port = need(self.remote_port, "DPORT")?;
-        Ok(SocketAddr::new(need(self.remote, "DADDR")?, port))
+        let address = need(self.remote, "DADDR")?;
+        Ok(SocketAddr::new(address.to_canonical(), port))
     }
 
     fn connection(&self) -> Result<ConnectionEvent, EventError> {
@@ -589,6 +603,7 @@ impl Fields {
             remote: self.remote()?,
             server_side: self.flags & SERVER_SIDE != 0,
             deny_join_id0: self.flags & DENY_JOIN_ID0 != 0,
+            mapped: self.is_mapped(),
         })
     }
 
@@ -604,12 +619,14 @@ impl Fields {
             error: self.error,
             reset_reason: self.reset_reason,
             reset_flags: self.reset_flags,
+            mapped: self.is_mapped(),
         })
     }
-}
 
-fn canonical(attribute: Attribute<'_>) -> Option<IpAddr> {
-    attribute.ip().map(|address| address.to_canonical())
+    fn is_mapped(&self) -> bool {
+        self.local
+            .is_some_and(|a| a.is_ipv6() && a.to_canonical().is_ipv4())
+    }
 }
 
 fn need<T>(value: Option<T>, name: &'static str) -> Result<T, EventError> {
@@ -632,7 +649,7 @@ pub fn decode_event(event: u8, attributes: Attributes<'_>) -> Result<Event, Even
         EVENT_ANNOUNCED => Event::Announced {
             token: fields.token()?,
             remote_id: need(fields.remote_id, "REM_ID")?,
-            address: need(fields.remote, "DADDR")?,
+            address: need(fields.remote, "DADDR")?.to_canonical(),
             port: fields.remote_port.unwrap_or(0),
         },
         EVENT_REMOVED => Event::Removed {

@@ -7,11 +7,11 @@
 
 #[cfg(feature = "addr_adv")]
 pub mod addr_adv;
+mod context;
+mod queue;
 
-use core::net::{IpAddr, SocketAddr};
-use std::collections::VecDeque;
+use core::net::SocketAddr;
 
-use crate::capacity;
 use crate::config::Config;
 use crate::endpoint::{Want, Wanted};
 use crate::netlink::mptcp::{
@@ -19,8 +19,10 @@ use crate::netlink::mptcp::{
 };
 use crate::network::{Interface, LocalAddress, Network};
 use crate::routing::Change;
-use crate::table::Table;
-use crate::time::{Instant, Span};
+
+pub use context::Context;
+pub(crate) use context::Timer;
+pub(crate) use queue::{Queue, Queued, is_done};
 
 /// A plugin as it is compiled in.
 pub struct Entry {
@@ -57,13 +59,21 @@ pub enum Reply {
     /// An endpoint of the in-kernel path manager, or an address of a connection.
     Endpoint(Endpoint),
     Limits(Limits),
+    /// Where the daemon listens: the address asked for, and its port or the one the kernel chose.
+    Listening(SocketAddr),
 }
 
 /// A path-management strategy.
+///
+/// Events of a connection go to the plugin that manages it, which is the default one at the time
+/// the connection is made. The table of connections ([`Context::connection`]) shows them as they
+/// are after the event, except that a connection that has closed can still be seen in
+/// [`Self::connection_closed`]. What happened while nobody was listening, before the start or
+/// when events were lost, is told later in the same way, from a comparison with the kernel.
 #[allow(unused_variables)]
 pub trait Plugin {
     /// Whether the kernel should tell of connections. While the plugin that manages them answers
-    /// no, connections cost the daemon nothing.
+    /// no, connections cost the daemon nothing. The answer must stay the same.
     fn wants_connections(&self) -> bool {
         false
     }
@@ -93,23 +103,28 @@ pub trait Plugin {
     /// A connection is established: subflows can be made.
     fn connection_established(&mut self, cx: &mut Context<'_>, connection: &ConnectionEvent) {}
 
+    /// A connection has ended, and with it all its subflows, which are not told of one by one.
     fn connection_closed(&mut self, cx: &mut Context<'_>, token: u32) {}
 
-    /// The peer announces an address (ADD_ADDR, RFC 8684, 3.4.1).
+    /// The peer announces an address (ADD_ADDR, RFC 8684, 3.4.1). Where it names no port, the
+    /// kernel fills in the connection's.
     fn new_address(&mut self, cx: &mut Context<'_>, token: u32, id: u8, address: SocketAddr) {}
 
     /// The peer withdraws an address (REMOVE_ADDR, RFC 8684, 3.4.2).
     fn address_removed(&mut self, cx: &mut Context<'_>, token: u32, id: u8) {}
 
+    /// A subflow beyond the first is established, whoever made it.
     fn new_subflow(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {}
 
-    /// May come again for a subflow that is closed already.
+    /// A subflow has ended, or one asked for has not come about. The kernel repeats this event
+    /// and sends some with addresses that are none; those are not passed on.
     fn subflow_closed(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {}
 
     /// The peer changes a subflow's priority (MP_PRIO, RFC 8684, 3.3.8).
     fn subflow_priority(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {}
 
-    /// Some program of this host listens for MPTCP connections.
+    /// A socket of this host listens for MPTCP connections, some program's or the daemon's own.
+    /// Told to the default plugin.
     fn listener_created(&mut self, cx: &mut Context<'_>, local: SocketAddr) {}
 
     fn listener_closed(&mut self, cx: &mut Context<'_>, local: SocketAddr) {}
@@ -129,14 +144,17 @@ pub trait Plugin {
     /// An address may no longer be used.
     fn delete_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {}
 
-    /// Something that a command asked for.
+    /// Something that a command asked for, before its [`Self::command_done`].
     fn reply(&mut self, cx: &mut Context<'_>, command: CommandId, reply: &Reply) {}
 
-    /// A command of this plugin's is done, or refused.
+    /// A command of this plugin's is done, or refused. Comes exactly once for every command that
+    /// got a number, with what was asked for, so that nothing need be remembered. A subflow asked
+    /// for is not there yet: [`Self::new_subflow`] or [`Self::subflow_closed`] follows.
     fn command_done(
         &mut self,
         cx: &mut Context<'_>,
         command: CommandId,
+        request: &Request,
         result: Result<(), Failure<'_>>,
     ) {
     }
@@ -162,283 +180,22 @@ pub enum Request {
     Route(Change),
 }
 
-/// Whether `command` is done when all are up to and including `last`. Numbers wrap: what is less
-/// than half their range behind is done.
-pub(crate) fn is_done(command: CommandId, last: CommandId) -> bool {
-    last.wrapping_sub(command) <= CommandId::MAX / 2
-}
-
-/// Requests that wait to be carried out.
-pub(crate) struct Queue {
-    waiting: VecDeque<Queued>,
-    next: CommandId,
-    refused: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Queued {
-    pub number: CommandId,
-    /// The plugin that asked, or [`Queue::ENGINE`].
-    pub owner: u8,
-    pub request: Request,
-}
-
-impl Queue {
-    pub(crate) const ENGINE: u8 = u8::MAX;
-
-    pub(crate) fn new() -> Self {
-        Self {
-            waiting: VecDeque::with_capacity(capacity::COMMANDS),
-            next: 0,
-            refused: 0,
+impl Request {
+    /// The connection that the request is about, if it is about one.
+    pub fn token(&self) -> Option<u32> {
+        match *self {
+            Self::AnnounceWithListener { token, .. }
+            | Self::Kernel(
+                Command::Announce { token, .. }
+                | Command::RemoveAddress { token, .. }
+                | Command::CreateSubflow { token, .. }
+                | Command::DestroySubflow { token, .. }
+                | Command::SetBackup { token, .. }
+                | Command::GetAddress { token, .. }
+                | Command::DumpAddresses { token },
+            ) => Some(token),
+            _ => None,
         }
-    }
-
-    pub(crate) fn refused(&self) -> u32 {
-        self.refused
-    }
-
-    pub(crate) fn number(&mut self) -> CommandId {
-        self.next = if self.next == CommandId::MAX {
-            1
-        } else {
-            self.next + 1
-        };
-        self.next
-    }
-
-    pub(crate) fn push(&mut self, owner: u8, request: Request) -> Option<CommandId> {
-        if self.waiting.len() >= capacity::COMMANDS {
-            self.refused = self.refused.saturating_add(1);
-            return None;
-        }
-        let number = self.number();
-        self.waiting.push_back(Queued {
-            number,
-            owner,
-            request,
-        });
-        Some(number)
-    }
-
-    /// Drops what `owner` has asked for.
-    pub(crate) fn forget(&mut self, owner: u8) {
-        self.waiting.retain(|queued| queued.owner != owner);
-    }
-
-    pub(crate) fn pop(&mut self) -> Option<Queued> {
-        self.waiting.pop_front()
-    }
-
-    pub(crate) fn first(&self) -> Option<Request> {
-        self.waiting.front().map(|queued| queued.request)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-}
-
-/// A timer of a plugin's.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timer {
-    pub owner: u8,
-    pub timer: u32,
-    pub at: Instant,
-}
-
-/// A plugin's handle on the daemon.
-pub struct Context<'a> {
-    pub(crate) now: Instant,
-    pub(crate) ready: bool,
-    pub(crate) owner: u8,
-    pub(crate) name: &'static str,
-    pub(crate) network: &'a Network,
-    pub(crate) config: &'a Config,
-    pub(crate) queue: &'a mut Queue,
-    pub(crate) timers: &'a mut Table<Timer>,
-}
-
-impl Context<'_> {
-    /// The time of the event, in milliseconds on a clock that never jumps.
-    pub fn now(&self) -> Instant {
-        self.now
-    }
-
-    /// Whether the kernel's path manager can be talked to.
-    pub fn is_ready(&self) -> bool {
-        self.ready
-    }
-
-    pub fn network(&self) -> &Network {
-        self.network
-    }
-
-    pub fn config(&self) -> &Config {
-        self.config
-    }
-
-    /// The value of a key in the plugin's own section of the configuration.
-    pub fn setting(&self, key: &str) -> Option<&str> {
-        self.config.plugin_value(self.name, key)
-    }
-
-    /// Has [`Plugin::timer`] called with `timer` after `span`. A timer that is set already is
-    /// moved. Answers false if there are too many timers.
-    pub fn set_timer(&mut self, timer: u32, span: Span) -> bool {
-        self.cancel_timer(timer);
-        self.timers.push(Timer {
-            owner: self.owner,
-            timer,
-            at: self.now + span,
-        })
-    }
-
-    pub fn cancel_timer(&mut self, timer: u32) {
-        let owner = self.owner;
-        self.timers.retain(|t| t.owner != owner || t.timer != timer);
-    }
-
-    /// Asks for anything the daemon can do. `None` if too much is waiting already: try again
-    /// from [`Plugin::command_done`] or a timer.
-    pub fn request(&mut self, request: Request) -> Option<CommandId> {
-        self.queue.push(self.owner, request)
-    }
-
-    fn kernel(&mut self, command: Command) -> Option<CommandId> {
-        self.request(Request::Kernel(command))
-    }
-
-    /// Announces an address to the peer of a connection. Somebody must be listening there.
-    pub fn announce(&mut self, token: u32, address: SubflowAddress) -> Option<CommandId> {
-        self.kernel(Command::Announce { token, address })
-    }
-
-    /// Announces an address and listens there until it is removed or the connection ends. With
-    /// port 0 the port is chosen by the kernel and announced.
-    pub fn announce_with_listener(
-        &mut self,
-        token: u32,
-        address: SubflowAddress,
-    ) -> Option<CommandId> {
-        self.request(Request::AnnounceWithListener { token, address })
-    }
-
-    /// Withdraws an announced address.
-    pub fn remove_address(&mut self, token: u32, id: u8) -> Option<CommandId> {
-        self.kernel(Command::RemoveAddress { token, id })
-    }
-
-    /// Makes a subflow. `local.flags` may ask for BACKUP; `remote.port` is the peer's port.
-    pub fn create_subflow(
-        &mut self,
-        token: u32,
-        local: SubflowAddress,
-        remote: SubflowAddress,
-    ) -> Option<CommandId> {
-        self.kernel(Command::CreateSubflow {
-            token,
-            local,
-            remote,
-        })
-    }
-
-    /// Closes a subflow, named by both its ends with their ports.
-    pub fn destroy_subflow(
-        &mut self,
-        token: u32,
-        local: SubflowAddress,
-        remote: SubflowAddress,
-    ) -> Option<CommandId> {
-        self.kernel(Command::DestroySubflow {
-            token,
-            local,
-            remote,
-        })
-    }
-
-    /// Sets or clears the backup priority of a subflow, and tells the peer (MP_PRIO).
-    pub fn set_backup(
-        &mut self,
-        token: u32,
-        local: SubflowAddress,
-        remote: SubflowAddress,
-        backup: bool,
-    ) -> Option<CommandId> {
-        self.kernel(Command::SetBackup {
-            token,
-            local,
-            remote,
-            backup,
-        })
-    }
-
-    /// Adds an endpoint by hand. Prefer [`Plugin::endpoints`], which also keeps it.
-    pub fn add_endpoint(&mut self, endpoint: Endpoint) -> Option<CommandId> {
-        self.kernel(Command::AddEndpoint(endpoint))
-    }
-
-    /// Deletes an endpoint by its id.
-    pub fn delete_endpoint(&mut self, endpoint: Endpoint) -> Option<CommandId> {
-        self.kernel(Command::DeleteEndpoint(endpoint))
-    }
-
-    /// Asks for an endpoint; it comes in [`Plugin::reply`].
-    pub fn get_endpoint(&mut self, id: u8) -> Option<CommandId> {
-        self.kernel(Command::GetEndpoint { id })
-    }
-
-    /// Asks for all endpoints; they come in [`Plugin::reply`].
-    pub fn dump_endpoints(&mut self) -> Option<CommandId> {
-        self.kernel(Command::DumpEndpoints)
-    }
-
-    /// Deletes all endpoints of the namespace, other programs' included.
-    pub fn flush_endpoints(&mut self) -> Option<CommandId> {
-        self.kernel(Command::FlushEndpoints)
-    }
-
-    /// Changes the BACKUP and FULLMESH flags of an endpoint, and of the connections that use it.
-    pub fn set_flags(&mut self, endpoint: Endpoint) -> Option<CommandId> {
-        self.kernel(Command::SetFlags(endpoint))
-    }
-
-    pub fn set_limits(&mut self, limits: Limits) -> Option<CommandId> {
-        self.kernel(Command::SetLimits(limits))
-    }
-
-    /// Asks for the limits; they come in [`Plugin::reply`].
-    pub fn get_limits(&mut self) -> Option<CommandId> {
-        self.kernel(Command::GetLimits)
-    }
-
-    /// Asks for one address of a connection (Linux 6.9); it comes in [`Plugin::reply`].
-    pub fn get_address(&mut self, token: u32, id: u8) -> Option<CommandId> {
-        self.kernel(Command::GetAddress { token, id })
-    }
-
-    /// Asks for all addresses of a connection (Linux 6.9); they come in [`Plugin::reply`].
-    pub fn dump_addresses(&mut self, token: u32) -> Option<CommandId> {
-        self.kernel(Command::DumpAddresses { token })
-    }
-
-    /// Listens for joins at an address.
-    pub fn listen(&mut self, local: SocketAddr) -> Option<CommandId> {
-        self.request(Request::Listen(local))
-    }
-
-    /// Lets go of a listener; the last one to let go closes it.
-    pub fn unlisten(&mut self, local: SocketAddr) -> Option<CommandId> {
-        self.request(Request::Unlisten(local))
-    }
-
-    /// The address id that an address of this host has in the protocol: the same one for every
-    /// connection as long as it exists. `None` if all are taken.
-    pub fn address_id(&mut self, address: IpAddr) -> Option<u8> {
-        // Ids follow the order of arrival; 0 is the initial subflow's own (RFC 8684, 3.2).
-        let mut at = self.network.addresses().filter(|a| a.address == address);
-        let sequence = at.next()?.sequence;
-        u8::try_from(sequence % 255 + 1).ok()
     }
 }
 

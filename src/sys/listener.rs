@@ -3,7 +3,7 @@
 use core::mem::{size_of, zeroed};
 use core::net::{IpAddr, SocketAddr};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use super::{check, set_option, socket};
 
@@ -17,39 +17,45 @@ struct Listener {
 
 /// All listeners, each with the number of its users.
 #[derive(Default)]
-pub struct Listeners(Vec<Listener>);
+pub struct Listeners {
+    all: Vec<Listener>,
+    /// An epoll instance that watches them, once there is one.
+    epoll: Option<OwnedFd>,
+}
 
 impl Listeners {
-    /// Listens at an address, or counts one more user of the listener that does. Answers the
-    /// port. Fails with EINVAL for an address that is not a host's.
-    pub fn open(&mut self, local: SocketAddr) -> io::Result<u16> {
+    /// Listens at an address, or counts one more user of the listener that does. Answers where:
+    /// with port 0 the kernel chooses the port. Fails with EINVAL for an address that is not a
+    /// host's.
+    pub fn open(&mut self, local: SocketAddr) -> io::Result<SocketAddr> {
         if local.port() != 0 {
-            if let Some(listener) = self.0.iter_mut().find(|l| l.local == local) {
+            if let Some(listener) = self.all.iter_mut().find(|l| l.local == local) {
                 listener.users += 1;
-                return Ok(local.port());
+                return Ok(local);
             }
         }
         let fd = listen(local)?;
         let local = SocketAddr::new(local.ip(), port(&fd)?);
-        self.0.push(Listener {
+        self.watch(&fd)?;
+        self.all.push(Listener {
             fd,
             local,
             users: 1,
         });
-        Ok(local.port())
+        Ok(local)
     }
 
     /// Lets go of a listener; the last user closes it. Answers whether there was one.
     pub fn close(&mut self, local: SocketAddr) -> bool {
-        let Some(at) = self.0.iter().position(|l| l.local == local) else {
+        let Some(at) = self.all.iter().position(|l| l.local == local) else {
             return false;
         };
-        let Some(listener) = self.0.get_mut(at) else {
+        let Some(listener) = self.all.get_mut(at) else {
             return false;
         };
         listener.users -= 1;
         if listener.users == 0 {
-            self.0.swap_remove(at);
+            self.all.swap_remove(at);
         }
         true
     }
@@ -57,7 +63,16 @@ impl Listeners {
     /// Closes what programs have connected to: joins never come up to accept(2), and whoever
     /// makes a connection of its own here has nobody to talk to.
     pub fn turn_away(&self) {
-        for listener in &self.0 {
+        // First, so that who connects meanwhile wakes us again.
+        let mut event = libc::epoll_event { events: 0, u64: 0 };
+        while let Some(epoll) = &self.epoll {
+            // SAFETY: the pointer is to one event, valid for writes.
+            let got = unsafe { libc::epoll_wait(epoll.as_raw_fd(), &raw mut event, 1, 0) };
+            if got < 1 {
+                break;
+            }
+        }
+        for listener in &self.all {
             // SAFETY: accepts without an address; the result is closed at once.
             while let Ok(fd) = check(unsafe {
                 libc::accept4(
@@ -73,9 +88,38 @@ impl Listeners {
         }
     }
 
-    /// The descriptors to wait on.
-    pub fn fds(&self) -> impl Iterator<Item = RawFd> {
-        self.0.iter().map(|listener| listener.fd.as_raw_fd())
+    /// Readable when somebody has connected to a listener; -1, which poll(2) ignores, while there
+    /// has been none.
+    pub fn fd(&self) -> RawFd {
+        self.epoll.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    fn watch(&mut self, listener: &OwnedFd) -> io::Result<()> {
+        let epoll = match &self.epoll {
+            Some(epoll) => epoll.as_raw_fd(),
+            None => {
+                // SAFETY: takes plain numbers.
+                let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+                // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+                self.epoll = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+                fd
+            }
+        };
+        // Edge-triggered: a connection that cannot be taken must not wake us again and again.
+        let mut event = libc::epoll_event {
+            events: (libc::EPOLLIN | libc::EPOLLET).cast_unsigned(),
+            u64: 0,
+        };
+        // SAFETY: the pointer is to one event; closing the listener takes it out again.
+        check(unsafe {
+            libc::epoll_ctl(
+                epoll,
+                libc::EPOLL_CTL_ADD,
+                listener.as_raw_fd(),
+                &raw mut event,
+            )
+        })
+        .map(drop)
     }
 }
 

@@ -25,7 +25,7 @@ use mptcpd::netlink::mptcp::{
     ConnectionEvent, Endpoint, EndpointFlags, Limits, SubflowAddress, SubflowEvent,
 };
 use mptcpd::network::{Interface, LocalAddress};
-use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, Reply};
+use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, Reply, Request};
 use mptcpd::time::Span;
 
 const BROKEN: &str = "broken";
@@ -245,6 +245,7 @@ fn connection(callback: &str, connection: &ConnectionEvent) -> String {
         remote,
         server_side,
         deny_join_id0,
+        ..
     } = connection;
     format!(
         "{callback} token={token:08x} local={local} remote={remote} server_side={server_side} \
@@ -264,6 +265,7 @@ fn subflow(callback: &str, subflow: &SubflowEvent) -> String {
         error,
         reset_reason,
         reset_flags,
+        ..
     } = subflow;
     let reset_reason = reset_reason.map_or("none".to_owned(), |reason| reason.to_string());
     format!(
@@ -407,6 +409,7 @@ impl Plugin for Probe {
             }) => {
                 format!("#{number} reply add_addr_accepted={add_addr_accepted} subflows={subflows}")
             }
+            Reply::Listening(local) => format!("#{number} reply listening={local}"),
         });
     }
 
@@ -414,6 +417,7 @@ impl Plugin for Probe {
         &mut self,
         _: &mut Context<'_>,
         command: CommandId,
+        _: &Request,
         result: Result<(), Failure<'_>>,
     ) {
         let number = self.number(command);

@@ -350,6 +350,7 @@ fn connections() {
         remote: socket("10.0.0.2:5000"),
         server_side: false,
         deny_join_id0: false,
+        mapped: false,
     };
     assert_eq!(
         event(
@@ -377,6 +378,7 @@ fn connections() {
         remote: client.local,
         server_side: true,
         deny_join_id0: false,
+        mapped: false,
     };
     // Older kernels have an attribute of its own for the side, newer ones a flag, or both.
     for side in ["0005 0012 01 =000000", "0006 000d 0002 =0000"] {
@@ -388,6 +390,7 @@ fn connections() {
     let denied = ConnectionEvent {
         server_side: false,
         deny_join_id0: true,
+        mapped: false,
         ..expected
     };
     assert_eq!(
@@ -468,6 +471,7 @@ fn subflows() {
         error: 0,
         reset_reason: None,
         reset_flags: 0,
+        mapped: false,
     };
     assert_eq!(
         event(&format!("0a 01 =0000 {attributes}")),
@@ -477,6 +481,7 @@ fn subflows() {
         error: 104,
         reset_reason: Some(3),
         reset_flags: 1,
+        mapped: false,
         ..subflow
     };
     let reason = "0005 000c 68 =000000 0008 0010 00000003 0008 0011 00000001";

@@ -1,0 +1,111 @@
+//! Address ids of RFC 8684 for the addresses of this host.
+
+use core::net::IpAddr;
+
+/// One id for each address, the same for every connection as long as the address exists.
+///
+/// An id is given again only when all others have had their turn, so that a peer has long
+/// forgotten what it meant. 0 is never given: it is the initial subflow's own (RFC 8684, 3.2).
+pub struct AddressIds {
+    owners: [Option<IpAddr>; 256],
+    last: u8,
+}
+
+impl Default for AddressIds {
+    fn default() -> Self {
+        Self {
+            owners: [None; 256],
+            last: 0,
+        }
+    }
+}
+
+impl AddressIds {
+    /// The id of an address, which gets one if it has none. `None` if all are taken.
+    pub fn id(&mut self, address: IpAddr) -> Option<u8> {
+        if let Some(id) = self.find(address) {
+            return Some(id);
+        }
+        let after = |id: u8| if id == u8::MAX { 1 } else { id + 1 };
+        let mut id = after(self.last);
+        for _ in 1..=u8::MAX {
+            if self.learn(address, id) {
+                self.last = id;
+                return Some(id);
+            }
+            id = after(id);
+        }
+        None
+    }
+
+    /// The address that has the id.
+    pub fn address(&self, id: u8) -> Option<IpAddr> {
+        self.owners.get(usize::from(id)).copied().flatten()
+    }
+
+    /// Takes over an id that an earlier run gave. Answers whether the address has it now.
+    pub fn learn(&mut self, address: IpAddr, id: u8) -> bool {
+        if id == 0 || self.find(address).is_some_and(|known| known != id) {
+            return false;
+        }
+        match self.owners.get_mut(usize::from(id)) {
+            Some(owner) => *owner.get_or_insert(address) == address,
+            None => false,
+        }
+    }
+
+    /// Frees the ids of addresses that are no longer there.
+    pub fn retain(&mut self, there: impl Fn(IpAddr) -> bool) {
+        for owner in &mut self.owners {
+            *owner = owner.filter(|address| there(*address));
+        }
+    }
+
+    fn find(&self, address: IpAddr) -> Option<u8> {
+        let at = self.owners.iter().position(|o| *o == Some(address))?;
+        u8::try_from(at).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::Ipv4Addr;
+
+    fn address(n: u32) -> IpAddr {
+        Ipv4Addr::from_bits(0x0a00_0000 + n).into()
+    }
+
+    #[test]
+    fn one_id_for_each_address_as_long_as_it_is_there() {
+        let mut ids = AddressIds::default();
+        for n in 1..=255 {
+            assert_eq!(ids.id(address(n)), u8::try_from(n).ok());
+        }
+        assert_eq!(ids.id(address(256)), None);
+        assert_eq!(ids.id(address(7)), Some(7));
+        ids.retain(|a| a != address(9) && a != address(3));
+        assert_eq!(ids.address(9), None);
+        assert_eq!(ids.id(address(256)), Some(3));
+        assert_eq!(ids.id(address(3)), Some(9));
+    }
+
+    #[test]
+    fn an_id_is_not_given_again_at_once() {
+        let mut ids = AddressIds::default();
+        for n in 1..=600 {
+            assert_eq!(ids.id(address(n)), u8::try_from((n - 1) % 255 + 1).ok());
+            ids.retain(|_| false);
+        }
+    }
+
+    #[test]
+    fn ids_of_an_earlier_run_are_kept() {
+        let mut ids = AddressIds::default();
+        assert!(ids.learn(address(1), 2) && ids.learn(address(1), 2));
+        assert!(!ids.learn(address(1), 3) && !ids.learn(address(5), 2));
+        assert!(!ids.learn(address(5), 0));
+        assert_eq!(ids.id(address(1)), Some(2));
+        assert_eq!((ids.id(address(3)), ids.id(address(4))), (Some(1), Some(3)));
+    }
+}

@@ -1,0 +1,161 @@
+//! A hash table of fixed size, from tokens.
+
+use super::pool::{NONE, Pool};
+
+/// Values found by token: open addressing with linear probing, at most half full.
+pub struct ByToken<T> {
+    /// Numbers of slots; [`NONE`] is empty. The length is a power of two, or 0.
+    index: Vec<u32>,
+    slots: Pool<(u32, T)>,
+}
+
+impl<T> ByToken<T> {
+    pub fn new(capacity: usize) -> Self {
+        let places = if capacity == 0 {
+            0
+        } else {
+            capacity.saturating_mul(2).next_power_of_two()
+        };
+        Self {
+            index: vec![NONE; places],
+            slots: Pool::new(capacity),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub fn refused(&self) -> u32 {
+        self.slots.refused()
+    }
+
+    pub fn get(&self, token: u32) -> Option<&T> {
+        self.at(*self.index.get(self.place(token)?)?)
+    }
+
+    pub fn get_mut(&mut self, token: u32) -> Option<&mut T> {
+        let at = *self.index.get(self.place(token)?)?;
+        self.slots.get_mut(at).map(|(_, value)| value)
+    }
+
+    /// The value of a slot; [`Self::end`] is beyond the last one.
+    pub fn at(&self, slot: u32) -> Option<&T> {
+        self.slots.get(slot).map(|(_, value)| value)
+    }
+
+    pub fn end(&self) -> u32 {
+        self.slots.end()
+    }
+
+    /// Adds a token that is not there. Answers false, and counts, if there is no room.
+    pub fn insert(&mut self, token: u32, value: T) -> bool {
+        let Some(at) = self.slots.put((token, value), NONE) else {
+            return false;
+        };
+        let mut place = self.home(token);
+        while self.index.get(place).is_some_and(|at| *at != NONE) {
+            place = self.after(place);
+        }
+        self.set(place, at);
+        true
+    }
+
+    pub fn remove(&mut self, token: u32) -> Option<T> {
+        let mut gap = self.place(token)?;
+        let removed = self.slots.take(*self.index.get(gap)?)?;
+        // Whoever was displaced past the gap moves up: a search ends at the first gap.
+        let mut place = self.after(gap);
+        while let Some(at) = self.index.get(place).copied().filter(|at| *at != NONE) {
+            let home = self
+                .slots
+                .get(at)
+                .map_or(place, |(token, _)| self.home(*token));
+            if self.distance(home, place) >= self.distance(gap, place) {
+                self.set(gap, at);
+                gap = place;
+            }
+            place = self.after(place);
+        }
+        self.set(gap, NONE);
+        Some(removed.1)
+    }
+
+    /// Where the token stands in the index.
+    fn place(&self, token: u32) -> Option<usize> {
+        let mut place = self.home(token);
+        loop {
+            let (known, _) = self.slots.get(*self.index.get(place)?)?;
+            if *known == token {
+                return Some(place);
+            }
+            place = self.after(place);
+        }
+    }
+
+    /// Tokens are as good as random (RFC 8684, 3.2): they are their own hash.
+    fn home(&self, token: u32) -> usize {
+        token as usize & self.mask()
+    }
+
+    fn after(&self, place: usize) -> usize {
+        place.wrapping_add(1) & self.mask()
+    }
+
+    fn distance(&self, from: usize, to: usize) -> usize {
+        to.wrapping_sub(from) & self.mask()
+    }
+
+    fn mask(&self) -> usize {
+        self.index.len().wrapping_sub(1)
+    }
+
+    fn set(&mut self, place: usize, at: u32) {
+        if let Some(entry) = self.index.get_mut(place) {
+            *entry = at;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        /// Few places, so that tokens get into each other's way.
+        #[test]
+        fn is_a_map(steps in prop::collection::vec((any::<bool>(), 0u32..24), 0..300)) {
+            let mut table = ByToken::new(6);
+            let mut model = BTreeMap::new();
+            let mut refused = 0;
+            for (at, (insert, token)) in steps.into_iter().enumerate() {
+                if !insert {
+                    prop_assert_eq!(table.remove(token), model.remove(&token));
+                } else if !model.contains_key(&token) {
+                    let room = model.len() < 6;
+                    prop_assert_eq!(table.insert(token, at), room);
+                    if room {
+                        model.insert(token, at);
+                    } else {
+                        refused += 1;
+                    }
+                }
+                for token in 0..24 {
+                    prop_assert_eq!(table.get(token), model.get(&token));
+                }
+                prop_assert_eq!((table.len(), table.refused()), (model.len(), refused));
+                prop_assert!(table.end() <= 6);
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_table_holds_nothing() {
+        let mut table = ByToken::new(0);
+        assert!(!table.insert(1, ()));
+        assert_eq!((table.remove(1), table.len()), (None, 0));
+        assert_eq!(table.get(1), None);
+    }
+}

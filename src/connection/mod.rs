@@ -1,0 +1,455 @@
+//! The connections that a plugin manages: token -> connection -> subflows.
+//!
+//! The kernel's events write the table, and so do commands as they are given: a subflow asked for
+//! is there and not established, an address announced counts as announced until the kernel
+//! refuses it. Whoever compares what should be with what is finds everything in one place and
+//! need not remember what is under way.
+//!
+//! Sized once. What does not fit is counted and not managed, until there is room at the next
+//! comparison with the kernel.
+
+pub mod address_id;
+mod by_token;
+mod pool;
+
+use core::net::{IpAddr, SocketAddr};
+use core::ops::Deref;
+
+use crate::capacity;
+use crate::netlink::mptcp::{Command, ConnectionEvent, EndpointFlags, SubflowEvent};
+use crate::plugin::Request;
+use by_token::ByToken;
+use pool::{NONE, Pool};
+
+/// A subflow of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Subflow {
+    /// The port is 0 until the kernel has told which one it chose.
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// Address ids of RFC 8684; 0 is the initial subflow's.
+    pub local_id: u8,
+    pub remote_id: u8,
+    pub backup: bool,
+    /// The interface the subflow is bound to; 0 if it is not.
+    pub ifindex: u32,
+    /// The kernel has said so. What is not has been asked for.
+    pub established: bool,
+    /// The kernel has been asked to close it.
+    pub closing: bool,
+    /// The kernel knows it by IPv4-mapped addresses.
+    mapped: bool,
+}
+
+/// An address that the peer announces (ADD_ADDR, RFC 8684, 3.4.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RemoteAddress {
+    pub id: u8,
+    pub address: SocketAddr,
+}
+
+struct Slot {
+    event: ConnectionEvent,
+    /// Number of the plugin that manages it.
+    plugin: u8,
+    established: bool,
+    kernel_managed: bool,
+    subflows: u32,
+    addresses: u32,
+    /// One bit for each address id.
+    announced: [u64; 4],
+}
+
+/// A connection, as far as it is known. What it derefs to was said when it was made: the ends are
+/// those of the initial subflow.
+#[derive(Clone, Copy)]
+pub struct Connection<'a> {
+    slot: &'a Slot,
+    table: &'a Connections,
+}
+
+impl Deref for Connection<'_> {
+    type Target = ConnectionEvent;
+    fn deref(&self) -> &ConnectionEvent {
+        &self.slot.event
+    }
+}
+
+impl<'a> Connection<'a> {
+    /// The handshake is complete: subflows can be made.
+    pub fn is_established(&self) -> bool {
+        self.slot.established
+    }
+
+    /// The kernel has refused a command because its own path manager has the connection.
+    pub fn is_kernel_managed(&self) -> bool {
+        self.slot.kernel_managed
+    }
+
+    /// The subflows, the initial one included, oldest first.
+    pub fn subflows(&self) -> impl Iterator<Item = &'a Subflow> + use<'a> {
+        self.table.subflows.list(self.slot.subflows)
+    }
+
+    /// What the peer announces and has not withdrawn.
+    pub fn remote_addresses(&self) -> impl Iterator<Item = &'a RemoteAddress> + use<'a> {
+        self.table.addresses.list(self.slot.addresses)
+    }
+
+    /// The ids of the addresses that we announce.
+    pub fn announced(&self) -> impl Iterator<Item = u8> + use<'a> {
+        let slot = self.slot;
+        (1..=u8::MAX).filter(move |id| slot.has_announced(*id))
+    }
+
+    pub fn has_announced(&self, id: u8) -> bool {
+        self.slot.has_announced(id)
+    }
+}
+
+impl Slot {
+    fn has_announced(&self, id: u8) -> bool {
+        let word = self.announced.get(usize::from(id / 64));
+        word.is_some_and(|word| word & bit(id) != 0)
+    }
+
+    fn set_announced(&mut self, id: u8, announced: bool) {
+        if let Some(word) = self.announced.get_mut(usize::from(id / 64)) {
+            if announced {
+                *word |= bit(id);
+            } else {
+                *word &= !bit(id);
+            }
+        }
+    }
+}
+
+fn bit(id: u8) -> u64 {
+    1 << (id % 64)
+}
+
+/// What an event of a connection that was made is to the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Known {
+    New,
+    /// A connection of other ends had the token: it has ended unnoticed.
+    Reused,
+    Already,
+}
+
+/// All connections.
+pub struct Connections {
+    slots: ByToken<Slot>,
+    subflows: Pool<Subflow>,
+    addresses: Pool<RemoteAddress>,
+}
+
+impl Connections {
+    /// Room for `most` connections at the same time.
+    pub fn new(most: u32) -> Self {
+        let most = most as usize;
+        Self {
+            slots: ByToken::new(most),
+            subflows: Pool::new(most.saturating_mul(capacity::SUBFLOWS_PER_CONNECTION)),
+            addresses: Pool::new(most.saturating_mul(capacity::ADDRESSES_PER_CONNECTION)),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many connections found no room.
+    pub fn refused(&self) -> u32 {
+        self.slots.refused()
+    }
+
+    /// How many subflows and addresses of peers found no room.
+    pub fn refused_parts(&self) -> u32 {
+        let (subflows, addresses) = (self.subflows.refused(), self.addresses.refused());
+        subflows.saturating_add(addresses)
+    }
+
+    pub fn get(&self, token: u32) -> Option<Connection<'_>> {
+        let slot = self.slots.get(token)?;
+        Some(Connection { slot, table: self })
+    }
+
+    /// All of them, in no order that means anything.
+    pub fn iter(&self) -> impl Iterator<Item = Connection<'_>> {
+        let slots = (0..self.slots.end()).filter_map(|at| self.slots.at(at));
+        slots.map(|slot| Connection { slot, table: self })
+    }
+
+    /// Which plugin manages the connection.
+    pub(crate) fn plugin(&self, token: u32) -> Option<usize> {
+        Some(self.slots.get(token)?.plugin.into())
+    }
+
+    /// Whether the connection of an event is one that is known.
+    pub(crate) fn know(&self, event: &ConnectionEvent) -> Known {
+        match self.get(event.token) {
+            None => Known::New,
+            Some(known) if (known.local, known.remote) == (event.local, event.remote) => {
+                Known::Already
+            }
+            Some(_) => Known::Reused,
+        }
+    }
+
+    /// Takes in a connection, with its initial subflow. Answers false if there is no room.
+    pub(crate) fn insert(&mut self, event: &ConnectionEvent, plugin: u8) -> bool {
+        let slot = Slot {
+            event: *event,
+            plugin,
+            established: false,
+            kernel_managed: false,
+            subflows: NONE,
+            addresses: NONE,
+            announced: [0; 4],
+        };
+        let room = self.slots.insert(event.token, slot);
+        if room {
+            let initial = Subflow {
+                local: event.local,
+                remote: event.remote,
+                local_id: 0,
+                remote_id: 0,
+                backup: false,
+                ifindex: 0,
+                established: true,
+                closing: false,
+                mapped: event.mapped,
+            };
+            self.add_subflow(event.token, initial);
+        }
+        room
+    }
+
+    /// Notes that the handshake is complete, and what only then is known. Answers whether that
+    /// is news.
+    pub(crate) fn establish(&mut self, event: &ConnectionEvent) -> bool {
+        let Some(slot) = self.slots.get_mut(event.token) else {
+            return false;
+        };
+        slot.event = *event;
+        !core::mem::replace(&mut slot.established, true)
+    }
+
+    /// Forgets a connection and all that belongs to it.
+    pub(crate) fn remove(&mut self, token: u32) {
+        if let Some(mut slot) = self.slots.remove(token) {
+            self.subflows.clear(&mut slot.subflows);
+            self.addresses.clear(&mut slot.addresses);
+        }
+    }
+
+    /// Takes in a subflow that is established: a new one, or one that was asked for.
+    pub(crate) fn subflow_established(&mut self, event: &SubflowEvent) {
+        let new = Subflow {
+            local: event.local,
+            remote: event.remote,
+            local_id: event.local_id,
+            remote_id: event.remote_id,
+            backup: event.backup,
+            ifindex: event.ifindex,
+            established: true,
+            closing: false,
+            mapped: event.mapped,
+        };
+        match self.subflow_mut(event.token, event.local, event.remote) {
+            Some(known) => *known = new,
+            None => self.add_subflow(event.token, new),
+        }
+    }
+
+    /// Forgets a subflow. Answers whether it was known.
+    pub(crate) fn subflow_closed(&mut self, event: &SubflowEvent) -> bool {
+        self.remove_subflow(event.token, event.local, event.remote)
+    }
+
+    /// Notes a subflow's priority. Answers whether the subflow is known.
+    pub(crate) fn subflow_priority(&mut self, event: &SubflowEvent) -> bool {
+        let found = self.subflow_mut(event.token, event.local, event.remote);
+        found.map(|known| known.backup = event.backup).is_some()
+    }
+
+    /// Notes an address that the peer announces, which replaces an earlier one of the same id.
+    pub(crate) fn address_announced(&mut self, token: u32, new: RemoteAddress) {
+        let Some(slot) = self.slots.get_mut(token) else {
+            return;
+        };
+        let known = self
+            .addresses
+            .find(slot.addresses, |known| known.id == new.id);
+        match known.and_then(|at| self.addresses.get_mut(at)) {
+            Some(known) => *known = new,
+            None => {
+                self.addresses.append(&mut slot.addresses, new);
+            }
+        }
+    }
+
+    pub(crate) fn address_removed(&mut self, token: u32, id: u8) {
+        let Some(slot) = self.slots.get_mut(token) else {
+            return;
+        };
+        if let Some(at) = self.addresses.find(slot.addresses, |known| known.id == id) {
+            self.addresses.remove(&mut slot.addresses, at);
+        }
+    }
+
+    /// Takes in a command that a plugin gave, as if it had succeeded.
+    pub(crate) fn given(&mut self, request: &Request) {
+        match *request {
+            Request::AnnounceWithListener { token, address }
+            | Request::Kernel(Command::Announce { token, address }) => {
+                self.set_announced(token, address.id, true);
+            }
+            Request::Kernel(Command::RemoveAddress { token, id }) => {
+                self.set_announced(token, id, false);
+            }
+            Request::Kernel(Command::CreateSubflow {
+                token,
+                local,
+                remote,
+            }) => {
+                let asked = Subflow {
+                    local: local.socket(),
+                    remote: remote.socket(),
+                    local_id: local.id,
+                    remote_id: remote.id,
+                    backup: local.flags.contains(EndpointFlags::BACKUP),
+                    ifindex: local.ifindex,
+                    established: false,
+                    closing: false,
+                    mapped: false,
+                };
+                self.add_subflow(token, asked);
+            }
+            _ => self.adjust(request, true),
+        }
+    }
+
+    /// Takes back what a command that was refused has left here.
+    pub(crate) fn refused_command(&mut self, request: &Request, kernel_managed: bool) {
+        match *request {
+            Request::AnnounceWithListener { token, address }
+            | Request::Kernel(Command::Announce { token, address }) => {
+                self.set_announced(token, address.id, false);
+            }
+            Request::Kernel(Command::CreateSubflow {
+                token,
+                local,
+                remote,
+            }) => {
+                self.remove_subflow(token, local.socket(), remote.socket());
+            }
+            _ => self.adjust(request, false),
+        }
+        if let Some(slot) = request.token().and_then(|token| self.slots.get_mut(token)) {
+            slot.kernel_managed |= kernel_managed;
+        }
+    }
+
+    /// Notes what a command does to a subflow, or that it has not done it.
+    fn adjust(&mut self, request: &Request, done: bool) {
+        if let Request::Kernel(
+            Command::DestroySubflow {
+                token,
+                local,
+                remote,
+            }
+            | Command::SetBackup {
+                token,
+                local,
+                remote,
+                ..
+            },
+        ) = *request
+        {
+            if let Some(subflow) = self.subflow_mut(token, local.socket(), remote.socket()) {
+                match request {
+                    Request::Kernel(Command::SetBackup { backup, .. }) => {
+                        subflow.backup = *backup == done;
+                    }
+                    _ => subflow.closing = done,
+                }
+            }
+        }
+    }
+
+    /// The command in the words by which the kernel knows the subflow it is about.
+    pub(crate) fn translate(&self, mut command: Command) -> Command {
+        if let Command::DestroySubflow {
+            token,
+            local,
+            remote,
+        }
+        | Command::SetBackup {
+            token,
+            local,
+            remote,
+            ..
+        } = &mut command
+        {
+            let at = self.find_subflow(*token, local.socket(), remote.socket());
+            if at
+                .and_then(|at| self.subflows.get(at))
+                .is_some_and(|s| s.mapped)
+            {
+                for end in [local, remote] {
+                    if let IpAddr::V4(address) = end.address {
+                        end.address = address.to_ipv6_mapped().into();
+                    }
+                }
+            }
+        }
+        command
+    }
+
+    fn set_announced(&mut self, token: u32, id: u8, announced: bool) {
+        if let Some(slot) = self.slots.get_mut(token) {
+            slot.set_announced(id, announced);
+        }
+    }
+
+    fn add_subflow(&mut self, token: u32, subflow: Subflow) {
+        if let Some(slot) = self.slots.get_mut(token) {
+            self.subflows.append(&mut slot.subflows, subflow);
+        }
+    }
+
+    fn remove_subflow(&mut self, token: u32, local: SocketAddr, remote: SocketAddr) -> bool {
+        let at = self.find_subflow(token, local, remote);
+        let (Some(at), Some(slot)) = (at, self.slots.get_mut(token)) else {
+            return false;
+        };
+        self.subflows.remove(&mut slot.subflows, at).is_some()
+    }
+
+    fn subflow_mut(
+        &mut self,
+        token: u32,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<&mut Subflow> {
+        let at = self.find_subflow(token, local, remote)?;
+        self.subflows.get_mut(at)
+    }
+
+    /// The subflow with these ends or, failing that, one asked for that may have become it: the
+    /// kernel chose its local port.
+    fn find_subflow(&self, token: u32, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+        let head = self.slots.get(token)?.subflows;
+        let exact = |s: &Subflow| (s.local, s.remote) == (local, remote);
+        let asked =
+            |s: &Subflow| !s.established && s.remote == remote && s.local.ip() == local.ip();
+        let found = self.subflows.find(head, exact);
+        found.or_else(|| self.subflows.find(head, asked))
+    }
+}

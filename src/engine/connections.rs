@@ -1,0 +1,210 @@
+//! Connections and commands: what the kernel says of them, told to the plugin concerned.
+
+use core::net::SocketAddr;
+
+use super::{Command, Engine};
+use crate::connection::{Known, RemoteAddress};
+use crate::netlink::mptcp::{Command as Kernel, ConnectionEvent, Event};
+use crate::plugin::{CommandId, Failure, Queued, Reply, Request};
+use crate::time::Instant;
+
+/// A listener behind an announced address.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// The command that asked for it.
+    number: CommandId,
+    token: u32,
+    id: u8,
+    state: Listener,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Listener {
+    AskedFor,
+    Open(SocketAddr),
+    /// Nobody needs it any more.
+    Unneeded(SocketAddr),
+}
+
+impl Engine {
+    pub(super) fn connection(&mut self, now: Instant, event: &Event) {
+        self.counters.connection_events += 1;
+        match event {
+            Event::Created(connection) => {
+                self.meet(now, connection);
+            }
+            Event::Established(connection) => {
+                if self.meet(now, connection) && self.connections.establish(connection) {
+                    self.call_manager(now, connection.token, |plugin, cx| {
+                        plugin.connection_established(cx, connection);
+                    });
+                }
+            }
+            Event::Closed { token } => self.part(now, *token),
+            Event::Announced {
+                token,
+                remote_id,
+                address,
+                port,
+            } => {
+                let (token, id) = (*token, *remote_id);
+                let address = SocketAddr::new(*address, *port);
+                let new = RemoteAddress { id, address };
+                self.connections.address_announced(token, new);
+                self.call_manager(now, token, |p, cx| p.new_address(cx, token, id, address));
+            }
+            Event::Removed { token, remote_id } => {
+                let (token, id) = (*token, *remote_id);
+                self.connections.address_removed(token, id);
+                self.call_manager(now, token, |p, cx| p.address_removed(cx, token, id));
+            }
+            Event::SubflowEstablished(subflow) => {
+                self.connections.subflow_established(subflow);
+                self.call_manager(now, subflow.token, |p, cx| p.new_subflow(cx, subflow));
+            }
+            Event::SubflowClosed(subflow) => {
+                if self.connections.subflow_closed(subflow) {
+                    self.call_manager(now, subflow.token, |p, cx| p.subflow_closed(cx, subflow));
+                }
+            }
+            Event::SubflowPriority(subflow) => {
+                self.connections.subflow_priority(subflow);
+                self.call_manager(now, subflow.token, |p, cx| p.subflow_priority(cx, subflow));
+            }
+            Event::ListenerCreated { local } => {
+                self.call(now, self.default, |p, cx| p.listener_created(cx, *local));
+            }
+            Event::ListenerClosed { local } => {
+                self.call(now, self.default, |p, cx| p.listener_closed(cx, *local));
+            }
+        }
+    }
+
+    /// Takes in a connection, if it is not known. Answers whether it is now.
+    pub(super) fn meet(&mut self, now: Instant, connection: &ConnectionEvent) -> bool {
+        match self.connections.know(connection) {
+            Known::Already => return true,
+            Known::Reused => self.part(now, connection.token),
+            Known::New => {}
+        }
+        let plugin = u8::try_from(self.default).unwrap_or(u8::MAX);
+        if !self.connections.insert(connection, plugin) {
+            if self.wants_connections() && !core::mem::replace(&mut self.told.unmanaged, true) {
+                let most = self.config.max_connections;
+                ::log::warn!("there are more than {most} connections: some are not managed");
+            }
+            return false;
+        }
+        let token = connection.token;
+        self.call_manager(now, token, |p, cx| p.new_connection(cx, connection));
+        true
+    }
+
+    /// Tells that a connection has ended, and forgets it.
+    pub(super) fn part(&mut self, now: Instant, token: u32) {
+        self.call_manager(now, token, |p, cx| p.connection_closed(cx, token));
+        self.connections.remove(token);
+        self.release(|held| held.token == token);
+    }
+
+    fn call_manager(
+        &mut self,
+        now: Instant,
+        token: u32,
+        callback: impl FnOnce(&mut dyn crate::plugin::Plugin, &mut crate::plugin::Context<'_>),
+    ) {
+        if let Some(plugin) = self.connections.plugin(token) {
+            self.call(now, plugin, callback);
+        }
+    }
+
+    pub(super) fn reply(&mut self, now: Instant, number: CommandId, reply: &Reply) {
+        if let Some(owner) = self.queue.owner(number) {
+            self.call(now, owner.into(), |p, cx| p.reply(cx, number, reply));
+        }
+    }
+
+    /// Gives out the next request that waits.
+    pub(super) fn next_request(&mut self, now: Instant) -> Option<Command> {
+        let unneeded = |held: &Held| matches!(held.state, Listener::Unneeded(_));
+        if let Some(at) = self.held.iter().position(unneeded) {
+            let held = self.held.remove(at)?;
+            if let Listener::Unneeded(local) = held.state {
+                return Some(Command::Unlisten(local));
+            }
+        }
+        while let Some(queued) = self.queue.pop() {
+            let Queued {
+                number,
+                mut request,
+                ..
+            } = queued;
+            match &mut request {
+                Request::AnnounceWithListener { token, address } => {
+                    let held = Held {
+                        number,
+                        token: *token,
+                        id: address.id,
+                        state: Listener::AskedFor,
+                    };
+                    if !self.held.push(held) {
+                        let failure = Failure {
+                            errno: libc::ENOSPC,
+                            message: "too many listeners",
+                        };
+                        self.failed(now, number, failure);
+                        continue;
+                    }
+                }
+                Request::Kernel(command) => *command = self.connections.translate(*command),
+                _ => {}
+            }
+            return Some(Command::Request(number, request));
+        }
+        None
+    }
+
+    pub(super) fn listening(&mut self, now: Instant, number: CommandId, local: SocketAddr) {
+        if let Some(held) = self.held.iter_mut().find(|held| held.number == number) {
+            held.state = Listener::Open(local);
+        }
+        self.reply(now, number, &Reply::Listening(local));
+    }
+
+    /// Tells a plugin the result of its command.
+    pub(super) fn command_done(
+        &mut self,
+        now: Instant,
+        queued: Queued,
+        result: Result<(), Failure<'_>>,
+    ) {
+        let Queued {
+            number,
+            owner,
+            request,
+        } = queued;
+        if let Err(failure) = result {
+            // The kernel's words for a connection of its own path manager.
+            let kernel_managed = failure.message.contains("userspace PM not selected");
+            self.connections.refused_command(&request, kernel_managed);
+            self.release(|held| held.number == number);
+        }
+        if let Request::Kernel(Kernel::RemoveAddress { token, id }) = request {
+            self.release(|held| (held.token, held.id) == (token, id));
+        }
+        self.call(now, owner.into(), |plugin, cx| {
+            plugin.command_done(cx, number, &request, result);
+        });
+    }
+
+    /// Gives up the listeners that are `unneeded`.
+    fn release(&mut self, unneeded: impl Fn(&Held) -> bool) {
+        for held in self.held.iter_mut().filter(|held| unneeded(held)) {
+            if let Listener::Open(local) = held.state {
+                held.state = Listener::Unneeded(local);
+            }
+        }
+        let waiting = |held: &Held| unneeded(held) && held.state == Listener::AskedFor;
+        self.held.retain(|held| !waiting(held));
+    }
+}

@@ -1,0 +1,237 @@
+//! What a plugin can do.
+
+use core::net::{IpAddr, SocketAddr};
+
+#[allow(unused_imports)] // For the documentation.
+use super::Plugin;
+use super::{CommandId, Queue, Request};
+use crate::config::Config;
+use crate::connection::address_id::AddressIds;
+use crate::connection::{Connection, Connections};
+use crate::netlink::mptcp::{Command, Endpoint, Limits, SubflowAddress};
+use crate::network::Network;
+use crate::table::Table;
+use crate::time::{Instant, Span};
+
+/// A timer of a plugin's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timer {
+    pub owner: u8,
+    pub timer: u32,
+    pub at: Instant,
+}
+
+/// A plugin's handle on the daemon.
+pub struct Context<'a> {
+    pub(crate) now: Instant,
+    pub(crate) ready: bool,
+    pub(crate) owner: u8,
+    pub(crate) name: &'static str,
+    pub(crate) network: &'a Network,
+    pub(crate) config: &'a Config,
+    pub(crate) connections: &'a Connections,
+    pub(crate) ids: &'a mut AddressIds,
+    pub(crate) queue: &'a mut Queue,
+    pub(crate) timers: &'a mut Table<Timer>,
+}
+
+impl<'a> Context<'a> {
+    /// The time of the event, in milliseconds on a clock that never jumps.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Whether the kernel's path manager can be talked to.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    pub fn network(&self) -> &'a Network {
+        self.network
+    }
+
+    pub fn config(&self) -> &'a Config {
+        self.config
+    }
+
+    /// A connection that is managed, whichever plugin manages it. It shows what was so when the
+    /// callback began: commands given in it show in the next.
+    pub fn connection(&self, token: u32) -> Option<Connection<'a>> {
+        self.connections.get(token)
+    }
+
+    /// All managed connections.
+    pub fn connections(&self) -> impl Iterator<Item = Connection<'a>> + use<'a> {
+        self.connections.iter()
+    }
+
+    /// The value of a key in the plugin's own section of the configuration.
+    pub fn setting(&self, key: &str) -> Option<&'a str> {
+        self.config.plugin_value(self.name, key)
+    }
+
+    /// Has [`Plugin::timer`] called with `timer` after `span`. A timer that is set already is
+    /// moved. Answers false if there are too many timers.
+    pub fn set_timer(&mut self, timer: u32, span: Span) -> bool {
+        self.cancel_timer(timer);
+        self.timers.push(Timer {
+            owner: self.owner,
+            timer,
+            at: self.now + span,
+        })
+    }
+
+    pub fn cancel_timer(&mut self, timer: u32) {
+        let owner = self.owner;
+        self.timers.retain(|t| t.owner != owner || t.timer != timer);
+    }
+
+    /// Asks for anything the daemon can do. The result comes back through
+    /// [`Plugin::command_done`]. `None` if too much is waiting already: nothing will be done, and
+    /// nothing comes back; try again from [`Plugin::command_done`] or a timer.
+    pub fn request(&mut self, request: Request) -> Option<CommandId> {
+        self.queue.push(self.owner, request)
+    }
+
+    fn kernel(&mut self, command: Command) -> Option<CommandId> {
+        self.request(Request::Kernel(command))
+    }
+
+    /// Announces an address to the peer of a connection. Somebody must be listening there.
+    pub fn announce(&mut self, token: u32, address: SubflowAddress) -> Option<CommandId> {
+        self.kernel(Command::Announce { token, address })
+    }
+
+    /// Announces an address with a port, and listens there until it is removed or the connection
+    /// ends. With port 0 the kernel chooses the port, which comes in [`Plugin::reply`].
+    ///
+    /// Fails with EADDRINUSE where some program listens at that port already, on this address or
+    /// on all: then [`Self::announce`] will do.
+    pub fn announce_with_listener(
+        &mut self,
+        token: u32,
+        address: SubflowAddress,
+    ) -> Option<CommandId> {
+        self.request(Request::AnnounceWithListener { token, address })
+    }
+
+    /// Withdraws an announced address.
+    pub fn remove_address(&mut self, token: u32, id: u8) -> Option<CommandId> {
+        self.kernel(Command::RemoveAddress { token, id })
+    }
+
+    /// Makes a subflow. `local.flags` may ask for BACKUP; `remote.port` is the peer's port.
+    pub fn create_subflow(
+        &mut self,
+        token: u32,
+        local: SubflowAddress,
+        remote: SubflowAddress,
+    ) -> Option<CommandId> {
+        self.kernel(Command::CreateSubflow {
+            token,
+            local,
+            remote,
+        })
+    }
+
+    /// Closes a subflow, named by both its ends with their ports.
+    pub fn destroy_subflow(
+        &mut self,
+        token: u32,
+        local: SubflowAddress,
+        remote: SubflowAddress,
+    ) -> Option<CommandId> {
+        self.kernel(Command::DestroySubflow {
+            token,
+            local,
+            remote,
+        })
+    }
+
+    /// Sets or clears the backup priority of a subflow, and tells the peer (MP_PRIO).
+    pub fn set_backup(
+        &mut self,
+        token: u32,
+        local: SubflowAddress,
+        remote: SubflowAddress,
+        backup: bool,
+    ) -> Option<CommandId> {
+        self.kernel(Command::SetBackup {
+            token,
+            local,
+            remote,
+            backup,
+        })
+    }
+
+    /// Adds an endpoint by hand. Prefer [`Plugin::endpoints`], which also keeps it.
+    pub fn add_endpoint(&mut self, endpoint: Endpoint) -> Option<CommandId> {
+        self.kernel(Command::AddEndpoint(endpoint))
+    }
+
+    /// Deletes an endpoint by its id.
+    pub fn delete_endpoint(&mut self, endpoint: Endpoint) -> Option<CommandId> {
+        self.kernel(Command::DeleteEndpoint(endpoint))
+    }
+
+    /// Asks for an endpoint; it comes in [`Plugin::reply`].
+    pub fn get_endpoint(&mut self, id: u8) -> Option<CommandId> {
+        self.kernel(Command::GetEndpoint { id })
+    }
+
+    /// Asks for all endpoints; they come in [`Plugin::reply`].
+    pub fn dump_endpoints(&mut self) -> Option<CommandId> {
+        self.kernel(Command::DumpEndpoints)
+    }
+
+    /// Deletes all endpoints of the namespace, other programs' included.
+    pub fn flush_endpoints(&mut self) -> Option<CommandId> {
+        self.kernel(Command::FlushEndpoints)
+    }
+
+    /// Changes the BACKUP and FULLMESH flags of an endpoint, and of the connections that use it.
+    pub fn set_flags(&mut self, endpoint: Endpoint) -> Option<CommandId> {
+        self.kernel(Command::SetFlags(endpoint))
+    }
+
+    pub fn set_limits(&mut self, limits: Limits) -> Option<CommandId> {
+        self.kernel(Command::SetLimits(limits))
+    }
+
+    /// Asks for the limits; they come in [`Plugin::reply`].
+    pub fn get_limits(&mut self) -> Option<CommandId> {
+        self.kernel(Command::GetLimits)
+    }
+
+    /// Asks for one address of a connection (Linux 6.9); it comes in [`Plugin::reply`].
+    pub fn get_address(&mut self, token: u32, id: u8) -> Option<CommandId> {
+        self.kernel(Command::GetAddress { token, id })
+    }
+
+    /// Asks for all addresses of a connection (Linux 6.9); they come in [`Plugin::reply`].
+    pub fn dump_addresses(&mut self, token: u32) -> Option<CommandId> {
+        self.kernel(Command::DumpAddresses { token })
+    }
+
+    /// Listens for joins at an address.
+    pub fn listen(&mut self, local: SocketAddr) -> Option<CommandId> {
+        self.request(Request::Listen(local))
+    }
+
+    /// Lets go of a listener; the last one to let go closes it.
+    pub fn unlisten(&mut self, local: SocketAddr) -> Option<CommandId> {
+        self.request(Request::Unlisten(local))
+    }
+
+    /// The address id that an address of this host has in the protocol: the same one for every
+    /// connection as long as the address exists, and not given to another soon after. `None` if
+    /// all 255 are taken.
+    pub fn address_id(&mut self, address: IpAddr) -> Option<u8> {
+        self.ids.id(address)
+    }
+
+    /// The address that has an id given by [`Self::address_id`].
+    pub fn address_of(&self, id: u8) -> Option<IpAddr> {
+        self.ids.address(id)
+    }
+}
