@@ -1,18 +1,24 @@
-# Stand-in for OpenWrt's /lib/functions.sh: what the init script uses of it, with the two traits that
-# trip scripts up: values of a package loaded earlier stay visible, and lines that make no sense are
-# skipped without a word.
+# Stand-in for OpenWrt's /lib/functions.sh: the same functions, arguments and traits, among them the
+# three that trip scripts up: options of a package loaded earlier stay visible (lists do not), lines
+# that make no sense are skipped without a word, and a name that is none leaves the variable alone.
 # shellcheck shell=sh disable=SC3043
 
 config_load() { # PACKAGE
-	CONFIG_SECTIONS=
-	[ -f "/etc/config/$1" ] || return 1
-	eval "$(uci -S export "$1")"
+	local list data
+	for list in $CONFIG_LISTS; do eval "CONFIG_$list="; done
+	CONFIG_LISTS='' CONFIG_SECTIONS='' CONFIG_COUNT=0
+	data=$(uci -S export "$1" 2>/dev/null) || return 1
+	eval "$data"
 }
 
-config() { # TYPE NAME
+config() { # TYPE [NAME]
 	CONFIG_COUNT=$((CONFIG_COUNT + 1))
 	CONFIG_SECTION=${2:-cfg$CONFIG_COUNT}
-	CONFIG_SECTIONS="$CONFIG_SECTIONS $CONFIG_SECTION"
+	# A section that comes again goes on where it was.
+	case " $CONFIG_SECTIONS " in
+	*" $CONFIG_SECTION "*) ;;
+	*) CONFIG_SECTIONS="$CONFIG_SECTIONS $CONFIG_SECTION" ;;
+	esac
 	eval "CONFIG_${CONFIG_SECTION}_TYPE=\$1"
 }
 
@@ -21,17 +27,18 @@ option() { # NAME VALUE
 }
 
 list() { # NAME VALUE
+	CONFIG_LISTS="$CONFIG_LISTS ${CONFIG_SECTION}_$1"
 	eval "CONFIG_${CONFIG_SECTION}_$1=\"\${CONFIG_${CONFIG_SECTION}_$1:+\$CONFIG_${CONFIG_SECTION}_$1 }\$2\""
 }
 
 config_get() { # VARIABLE SECTION OPTION [DEFAULT]
 	case $2$3 in
-	*[!A-Za-z0-9_]*) echo "config_get: $2.$3 is no name" >&2 ;;
+	*[!A-Za-z0-9_]*) ;;
 	*) eval "$1=\${CONFIG_${2}_${3}:-\$4}" ;;
 	esac
 }
 
-config_get_bool() { # VARIABLE SECTION OPTION DEFAULT
+config_get_bool() { # VARIABLE SECTION OPTION [DEFAULT]
 	local bool
 	config_get bool "$2" "$3" "$4"
 	case $bool in
@@ -42,11 +49,11 @@ config_get_bool() { # VARIABLE SECTION OPTION DEFAULT
 	eval "$1=\$bool"
 }
 
-config_foreach() { # FUNCTION TYPE ARGUMENT...
+config_foreach() { # FUNCTION [TYPE] ARGUMENT...
 	local function="$1" type="$2" section found
 	shift 2
 	for section in $CONFIG_SECTIONS; do
 		config_get found "$section" TYPE
-		[ "$found" != "$type" ] || "$function" "$section" "$@"
+		[ "${type:-$found}" != "$found" ] || "$function" "$section" "$@"
 	done
 }

@@ -3,16 +3,18 @@
 # shellcheck shell=sh disable=SC3043
 
 netifd_field() { # VARIABLE INTERFACE FIELD
-	local value
-	value=$(sed -n "s/^$2 //p" /tmp/netifd | cut -d ' ' -f "$3")
-	[ -n "$value" ] && [ "$value" != - ] || return 1
+	local line value
+	line=$(grep "^$2 " /tmp/netifd) || return 1
+	value=$(echo "$line" | cut -d ' ' -f "$3")
+	[ "$value" != - ] || value=''
 	eval "$1=\$value"
+	[ -n "$value" ]
 }
 
-network_get_device() {
-	netifd_field "$1" "$2" 1
-}
-
-network_get_physdev() {
+network_get_device() { # VARIABLE INTERFACE
 	netifd_field "$1" "$2" 2
+}
+
+network_get_physdev() { # VARIABLE INTERFACE
+	netifd_field "$1" "$2" 3
 }

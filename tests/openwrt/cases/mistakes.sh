@@ -1,0 +1,89 @@
+# What goes wrong.
+# shellcheck shell=sh
+
+case_broken_uci() {
+	for broken in mptcpd network firewall; do
+		fresh
+		service start
+		echo "confg interface 'wan'" >>"$ROOT/etc/config/$broken"
+		lines=$(wc -l <"$ROOT/etc/config/$broken")
+		netifd 'wan eth9 eth9'
+		service reload
+		logged "/etc/config/$broken: Parse error (invalid command) at line $lines"
+		logged 'the previous one stays in force'
+		is "interfaces = eth1
+[interface eth1] addr-flags = subflow"
+		did start, nothing
+	done
+}
+
+case_broken_uci_at_boot() {
+	echo 'option' >>"$ROOT/etc/config/mptcpd"
+	service start
+	logged 'configuration refused, not started'
+	did ''
+	told 'reload-trigger network'
+}
+
+case_refused_value() {
+	service start
+	uci mptcpd <<-END
+		config globals 'globals'
+			option log_level 'bogus'
+	END
+	service reload
+	logged 'daemon.err mptcpd: /var/run/mptcpd.conf.new:'
+	logged 'the previous one stays in force'
+	did start, nothing
+	service restart
+	did start, nothing, signal HUP, signal TERM, start
+	core 'on-exit = remove'
+	service stop
+	service start
+	logged 'configuration refused, not started'
+	did start, nothing, signal HUP, signal TERM, start, signal TERM
+}
+
+case_value_with_lines_of_its_own() {
+	printf "config interface 'wan'\n\toption multipath 'on'\n\toption port '80\n" >>"$ROOT/etc/config/mptcpd"
+	printf "option addr-flags='\n" >>"$ROOT/etc/config/mptcpd"
+	service start
+	grep -q '^option' "$ROOT/tmp/run/mptcpd.conf.new" "$ROOT/tmp/run/mptcpd/mptcpd.conf" 2>/dev/null &&
+		fail 'a value got out of its line'
+	:
+}
+
+case_disabled() {
+	uci mptcpd <<-END
+		config globals 'globals'
+			option enabled '0'
+	END
+	service start
+	did ''
+	told 'reload-trigger network'
+}
+
+case_disabled_while_running() {
+	service start
+	uci network <<-END
+		config globals 'globals'
+			option multipath 'disable'
+	END
+	service reload
+	did start, signal TERM
+	# Ours wins.
+	uci mptcpd <<-END
+		config globals 'globals'
+			option enabled '1'
+	END
+	service reload
+	did start, signal TERM, start
+}
+
+case_no_mptcp_in_the_kernel() {
+	sed -i 's|^SYSCTL=.*|SYSCTL=/proc/sys/net/none|' "$ROOT/etc/init.d/mptcpd"
+	service start
+	logged 'this kernel has no Multipath TCP'
+	did ''
+}
+

@@ -1,0 +1,71 @@
+# What procd and the kernel are told.
+# shellcheck shell=sh disable=SC2034
+
+case_service() {
+	service start
+	for line in 'command /usr/bin/mptcpd -c /var/run/mptcpd/mptcpd.conf' 'respawn 3600 5 0' 'stdout 1' \
+		'stderr 1' 'reload_signal HUP' 'file /var/run/mptcpd/mptcpd.conf' \
+		'reload-trigger mptcpd' 'reload-trigger network' 'reload-trigger firewall' \
+		'raw-trigger interface.* 1000 /etc/init.d/mptcpd reload'; do
+		told "$line"
+	done
+	grep -q '^\(jail\|user\|capabilities\)' "$ROOT/tmp/procd/told" && fail 'a jail where there is no ujail'
+	equal status running "$(inside /etc/init.d/mptcpd status)"
+	service stop
+	equal status inactive "$(inside /etc/init.d/mptcpd status)"
+}
+
+case_jail() {
+	printf '#!/bin/sh\n' >"$ROOT/sbin/ujail"
+	chmod +x "$ROOT/sbin/ujail"
+	echo 'mptcpd:x:0:0:mptcpd:/var/run/mptcpd:/bin/false' >>"$ROOT/etc/passwd"
+	echo 'mptcpd:x:0:mptcpd' >>"$ROOT/etc/group"
+	service start
+	for line in 'jail mptcpd procfs ronly' 'jail-mount-rw /var/run/mptcpd' 'user mptcpd' \
+		'group mptcpd' 'no_new_privs 1' 'capabilities /etc/capabilities/mptcpd.json'; do
+		told "$line"
+	done
+	equal 'directory mode' 1775 "$(stat -c %a "$ROOT/tmp/run/mptcpd")"
+	equal capabilities 'ambient bounding effective inheritable permitted' \
+		"$(sed -n 's/.*"\(.*\)": \[ "CAP_NET_ADMIN" \],\{0,1\}$/\1/p' "$ROOT/etc/capabilities/mptcpd.json" | sort | paste -s -d ' ')"
+}
+
+case_stop_removes_restart_keeps() {
+	service start
+	service restart
+	did start, signal HUP, signal TERM, start
+	core 'on-exit = remove'
+	service stop
+	did start, signal HUP, signal TERM, start, signal TERM
+	[ ! -e "$ROOT/tmp/run/mptcpd/mptcpd.conf" ] || fail 'the file is still there'
+	service start
+	ENVIRONMENT='PKG_UPGRADE=1'
+	service stop
+	did start, signal HUP, signal TERM, start, signal TERM, start, signal HUP, signal TERM
+	core 'on-exit = keep'
+}
+
+# Both sysctls follow each other on a kernel that has both.
+case_sysctls() {
+	set_sysctl enabled 0
+	set_sysctl pm_type 1
+	service start
+	equal enabled 1 "$(cat /proc/sys/net/mptcp/enabled)"
+	equal pm_type 0 "$(cat /proc/sys/net/mptcp/pm_type)"
+}
+
+# The names of three generations of kernels.
+case_sysctls_of_older_kernels() {
+	sed -i 's|^SYSCTL=.*|SYSCTL=/tmp/sysctl|' "$ROOT/etc/init.d/mptcpd"
+	for files in 'enabled pm_type path_manager' 'enabled pm_type' enabled; do
+		rm -rf "$ROOT/tmp/sysctl"
+		mkdir "$ROOT/tmp/sysctl"
+		for file in $files; do echo 1 >"$ROOT/tmp/sysctl/$file"; done
+		service start
+		case $files in
+		*path_manager) equal sysctl kernel "$(cat "$ROOT/tmp/sysctl/path_manager")" ;;
+		*pm_type) equal sysctl 0 "$(cat "$ROOT/tmp/sysctl/pm_type")" ;;
+		*) equal files enabled "$(ls "$ROOT/tmp/sysctl")" ;;
+		esac
+	done
+}
