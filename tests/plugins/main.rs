@@ -8,5 +8,7 @@
 mod support;
 
 mod callbacks;
+mod commands;
+mod errors;
 mod pair;
 mod selection;

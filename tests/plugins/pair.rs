@@ -388,22 +388,30 @@ impl<'a> Side<'a> {
         self.probe.daemon.stop();
     }
 
-    /// Whether `ss` shows an established TCP connection between these.
+    /// Whether `ss` shows a subflow between these, with their ports.
     pub fn has(&self, local: &str, remote: &str) -> bool {
-        let text = self.at.out("ss -tnH state established");
-        text.lines().any(|line| {
-            let mut ends = line.split_whitespace().filter_map(canonical);
-            ends.next().as_deref() == Some(local) && ends.next().as_deref() == Some(remote)
-        })
+        has(self.at, local, remote)
     }
 }
 
+/// Whether `ss` shows an established TCP connection between these, with or without their ports.
+pub fn has(at: &Namespace, local: &str, remote: &str) -> bool {
+    let text = at.out("ss -tnH state established");
+    text.lines().any(|line| {
+        let mut ends = line.split_whitespace().filter_map(canonical);
+        let is = |end: Option<SocketAddr>, wanted: &str| {
+            end.is_some_and(|end| end.to_string() == wanted || end.ip().to_string() == wanted)
+        };
+        is(ends.next(), local) && is(ends.next(), remote)
+    })
+}
+
 /// An address and port as `ss` prints them, maybe bound to a device, without a mapping of IPv4.
-fn canonical(word: &str) -> Option<String> {
+fn canonical(word: &str) -> Option<SocketAddr> {
     let (address, port) = word.rsplit_once(':')?;
     let address = address.split('%').next()?.trim_matches(['[', ']']);
     let address: IpAddr = address.parse().ok()?;
-    Some(SocketAddr::new(address.to_canonical(), port.parse().ok()?).to_string())
+    Some(SocketAddr::new(address.to_canonical(), port.parse().ok()?))
 }
 
 /// A connection between two sides.

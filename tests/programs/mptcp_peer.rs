@@ -5,6 +5,8 @@
 //! mptcp_peer client ADDR:PORT BYTES [RATE]   sends BYTES (at RATE bytes/s): `sent N checksum X`
 //! mptcp_peer accept ADDR:PORT N              takes N connections: `holding N`
 //! mptcp_peer hold ADDR:PORT N                opens N connections: `holding N`
+//! mptcp_peer knock ADDR:PORT N               opens N, each must be closed: `knocked N`
+//! mptcp_peer knock-tcp ADDR:PORT N           the same with TCP alone
 //! ```
 //!
 //! `server` and `accept` print `listening` first. `accept` and `hold` keep their connections until
@@ -70,6 +72,8 @@ fn run(words: &[&str]) -> io::Result<()> {
             stream.read_exact(&mut [0])?;
             Ok(stream)
         }),
+        "knock" => knock(number, || dial(address)),
+        "knock-tcp" => knock(number, || TcpStream::connect(address)),
         _ => Err(io::Error::other("unknown mode")),
     }
 }
@@ -123,6 +127,20 @@ fn hold(number: u64, mut next: impl FnMut() -> io::Result<TcpStream>) -> io::Res
         .collect::<io::Result<Vec<_>>>()?;
     println!("holding {}", held.len());
     io::copy(&mut io::stdin(), &mut io::sink())?;
+    Ok(())
+}
+
+/// Whoever answers wants nothing of us: that is the end of the connection, or a reset.
+fn knock(number: u64, mut next: impl FnMut() -> io::Result<TcpStream>) -> io::Result<()> {
+    for _ in 0..number {
+        match next()?.read(&mut [0]) {
+            Ok(0) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            Ok(_) => return Err(io::Error::other("somebody speaks")),
+            Err(error) => return Err(error),
+        }
+    }
+    println!("knocked {number}");
     Ok(())
 }
 
