@@ -411,8 +411,25 @@ impl SubflowAddress {
         }
     }
 
+    #[must_use]
+    pub const fn with_id(self, id: u8) -> Self {
+        Self { id, ..self }
+    }
+
+    /// Bound to an interface.
+    #[must_use]
+    pub const fn on(self, ifindex: u32) -> Self {
+        Self { ifindex, ..self }
+    }
+
     fn bare(&self) -> Self {
         Self::at(self.address, self.port)
+    }
+}
+
+impl From<SocketAddr> for SubflowAddress {
+    fn from(end: SocketAddr) -> Self {
+        Self::at(end.ip(), end.port())
     }
 }
 

@@ -10,5 +10,6 @@ mod support;
 mod callbacks;
 mod commands;
 mod errors;
+mod example;
 mod pair;
 mod selection;
