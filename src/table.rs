@@ -5,7 +5,6 @@ use core::ops::{Deref, DerefMut};
 /// A vector that reserves its memory when made and never again.
 pub struct Table<T> {
     items: Vec<T>,
-    capacity: usize,
     refused: u32,
     /// Something did not fit, and nobody has been told of room since.
     short: bool,
@@ -15,14 +14,13 @@ impl<T> Table<T> {
     pub fn new(capacity: usize) -> Self {
         Self {
             items: Vec::with_capacity(capacity),
-            capacity,
             refused: 0,
             short: false,
         }
     }
 
     pub fn is_full(&self) -> bool {
-        self.items.len() >= self.capacity
+        self.items.len() == self.items.capacity()
     }
 
     /// How often something did not fit.
@@ -64,8 +62,16 @@ impl<T> Table<T> {
         (at < self.items.len()).then(|| self.items.remove(at))
     }
 
-    pub fn retain(&mut self, keep: impl FnMut(&mut T) -> bool) {
-        self.items.retain_mut(keep);
+    pub fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+        // A third of the code of `Vec::retain_mut`, which minds a `keep` that panics.
+        let mut kept = 0;
+        for at in 0..self.items.len() {
+            if self.items.get_mut(at).is_some_and(&mut keep) {
+                self.items.swap(kept, at);
+                kept += 1;
+            }
+        }
+        self.items.truncate(kept);
     }
 
     pub fn clear(&mut self) {

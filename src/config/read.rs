@@ -1,8 +1,10 @@
 //! From a file's bytes to a configuration, or to everything that is wrong with it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
+
+use nix::fcntl::OFlag;
 
 use crate::cli::Options;
 use crate::config::flags::{
@@ -65,10 +67,7 @@ impl From<std::io::Error> for Unreadable {
 
 fn read(path: &str) -> Result<Vec<u8>, Unreadable> {
     // Opened without waiting, lest a FIFO hang us; judged afterwards, lest it be exchanged.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)?;
+    let file = sys::open(path, OFlag::O_RDONLY)?;
     check(&file)?;
     Ok(sys::read(&file, MAX_SIZE + 1)?)
 }
@@ -400,8 +399,12 @@ fn text(value: &str) -> Result<&str, String> {
 
 /// A whole number from `first` to `last`.
 fn number(value: &str, first: i64, last: i64) -> Result<i64, String> {
-    match value.parse() {
-        Ok(number) if first <= number && number <= last => Ok(number),
+    let (sign, digits) = match value.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, value),
+    };
+    match digits.parse::<u32>().map(|digits| sign * i64::from(digits)) {
+        Ok(number) if first <= number && number <= last && !digits.starts_with('+') => Ok(number),
         _ => Err(format!(
             "\"{value}\" is not a whole number from {first} to {last}"
         )),

@@ -13,6 +13,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
 /// Waits until one of the descriptors can be read or the time has come; `None` waits for ever.
 /// Answers which can be read, one bit for each; a signal that interrupts counts as none.
 pub fn wait<const N: usize>(fds: [RawFd; N], timeout: Option<u64>) -> io::Result<u32> {
@@ -33,6 +36,13 @@ pub fn wait<const N: usize>(fds: [RawFd; N], timeout: Option<u64>) -> io::Result
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
         Err(error) => Err(error),
     }
+}
+
+/// Opens a file that closes on exec and, should it be no regular one, does not block. One that is
+/// made is its owner's alone. (What comes with std's `OpenOptions` is 4 KiB of code.)
+pub fn open(path: &str, flags: OFlag) -> io::Result<File> {
+    let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    Ok(nix::fcntl::open(path, flags, Mode::S_IRUSR | Mode::S_IWUSR)?.into())
 }
 
 /// Reads a file to its end, but not more than `limit` bytes.

@@ -1,11 +1,16 @@
 //! The run-state file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::unistd::mkdir;
 
 use crate::netlink::mptcp::Endpoint;
 use crate::state::{self, HALF, Identity, State, Unusable};
+use crate::sys;
 
 const DIRECTORY: &str = "/run/mptcpd";
 
@@ -96,18 +101,11 @@ impl StateFile {
 }
 
 fn open(path: &str) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    match (options.open(path), path.rsplit_once('/')) {
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
+    match (sys::open(path, flags), path.rsplit_once('/')) {
         (Err(error), Some((directory, _))) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir(directory)?;
-            options.open(path)
+            mkdir(directory, Mode::from_bits_truncate(0o755))?;
+            sys::open(path, flags)
         }
         (result, _) => result,
     }

@@ -1,6 +1,6 @@
 //! What `/proc` says of the kernel and of this process.
 
-use std::fs::File;
+use nix::fcntl::OFlag;
 
 /// State of MPTCP in the namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +75,7 @@ pub fn boot_id() -> [u8; 16] {
 
 /// The start of a file, which is all there is of most.
 fn read(path: &str) -> Option<String> {
-    let bytes = super::read(&File::open(path).ok()?, 4096).ok()?;
+    let file = super::open(path, OFlag::O_RDONLY).ok()?;
+    let bytes = super::read(&file, 4096).ok()?;
     Some(core::str::from_utf8(&bytes).ok()?.trim_ascii().to_owned())
 }
