@@ -68,6 +68,7 @@ case_no_firewall() {
 	rm "$ROOT/etc/config/firewall"
 	service start
 	is 'interfaces ='
+	logged 'no interface to use'
 	did start
 }
 
@@ -245,7 +246,7 @@ case_missing_device() {
 	service start
 	is 'interfaces ='
 	service reload
-	equal 'said once' 1 "$(grep -c 'lte has no device yet' "$ROOT/tmp/log")"
+	times_logged 1 'lte has no device yet'
 	did start, nothing
 	netifd 'lte wwan0 -'
 	service reload

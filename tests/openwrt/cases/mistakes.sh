@@ -44,6 +44,27 @@ case_refused_value() {
 	did start, nothing, signal HUP, signal TERM, start, signal TERM
 }
 
+# Said once, however often interfaces come and go.
+case_unknown_names() {
+	uci mptcpd <<-END
+		config globals 'globals'
+			option hold_donw '5'
+			option multipath 'on'
+		config interface 'wan'
+			list adr_flags 'subflow'
+			option zone 'wan'
+		config uplink 'lte'
+	END
+	for _ in 1 2 3; do service reload; done
+	times_logged 1 '/etc/config/mptcpd: unknown option hold_donw in section globals'
+	times_logged 1 '/etc/config/mptcpd: unknown option multipath in section globals'
+	times_logged 1 '/etc/config/mptcpd: unknown option adr_flags in section wan'
+	times_logged 1 '/etc/config/mptcpd: unknown option zone in section wan'
+	times_logged 1 "/etc/config/mptcpd: unknown section uplink 'lte'"
+	times_logged 5 unknown
+	did start, nothing, nothing
+}
+
 case_value_with_lines_of_its_own() {
 	printf "config interface 'wan'\n\toption multipath 'on'\n\toption port '80\n" >>"$ROOT/etc/config/mptcpd"
 	printf "option addr-flags='\n" >>"$ROOT/etc/config/mptcpd"

@@ -41,8 +41,11 @@ case_upgrade_restarts() {
 	inside /bin/sh /tmp/postinst
 	did start
 	ENVIRONMENT='PKG_UPGRADE=1'
-	inside /bin/sh /tmp/postinst 2>/dev/null
+	mkdir -p "$ROOT/etc/rc.d"
+	ln -s ../init.d/mptcpd "$ROOT/etc/rc.d/S10mptcpd"
+	inside /bin/sh /tmp/postinst
 	did start, signal HUP, signal TERM, start
+	equal rc.d S25mptcpd "$(ls "$ROOT/etc/rc.d")"
 }
 
 migrate() {

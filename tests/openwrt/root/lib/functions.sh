@@ -3,12 +3,20 @@
 # that make no sense are skipped without a word, and a name that is none leaves the variable alone.
 # shellcheck shell=sh disable=SC3043
 
+reset_cb() {
+	config_cb() { :; }
+	option_cb() { :; }
+	list_cb() { :; }
+}
+reset_cb
+
 config_load() { # PACKAGE
 	local list data
 	for list in $CONFIG_LISTS; do eval "CONFIG_$list="; done
-	CONFIG_LISTS='' CONFIG_SECTIONS='' CONFIG_COUNT=0
+	CONFIG_LISTS='' CONFIG_SECTIONS='' CONFIG_SECTION='' CONFIG_COUNT=0
 	data=$(uci -S export "$1" 2>/dev/null) || return 1
 	eval "$data"
+	${CONFIG_SECTION:+config_cb}
 }
 
 config() { # TYPE [NAME]
@@ -20,15 +28,18 @@ config() { # TYPE [NAME]
 	*) CONFIG_SECTIONS="$CONFIG_SECTIONS $CONFIG_SECTION" ;;
 	esac
 	eval "CONFIG_${CONFIG_SECTION}_TYPE=\$1"
+	config_cb "$1" "$CONFIG_SECTION"
 }
 
 option() { # NAME VALUE
 	eval "CONFIG_${CONFIG_SECTION}_$1=\$2"
+	option_cb "$1" "$2"
 }
 
 list() { # NAME VALUE
 	CONFIG_LISTS="$CONFIG_LISTS ${CONFIG_SECTION}_$1"
 	eval "CONFIG_${CONFIG_SECTION}_$1=\"\${CONFIG_${CONFIG_SECTION}_$1:+\$CONFIG_${CONFIG_SECTION}_$1 }\$2\""
+	list_cb "$1" "$2"
 }
 
 config_get() { # VARIABLE SECTION OPTION [DEFAULT]
