@@ -131,6 +131,30 @@ case_kernel_reload() {
 	did start, signal HUP
 }
 
+rules() { # COUNT ADDRESS
+	await rules_are "$1" "$2"
+}
+
+rules_are() {
+	found=$(ip rule show)
+	[ "$(echo "$found" | grep -cF "from $2 ")" = "$1" ]
+}
+
+case_kernel_source_routing() {
+	two_uplinks
+	set_uci mptcpd interface lte source_routing 1
+	service start
+	endpoints "$BOTH"
+	rules 1 100.64.0.5
+	rules 0 203.0.113.5
+	set_uci mptcpd globals globals source_routing 1
+	service reload
+	rules 1 203.0.113.5
+	service stop
+	rules 0 100.64.0.5
+	rules 0 203.0.113.5
+}
+
 case_kernel_disabled() {
 	two_uplinks
 	service start

@@ -45,6 +45,19 @@ case_stop_removes_restart_keeps() {
 	core 'on-exit = keep'
 }
 
+# Some options the daemon reads only at its start.
+case_reload_restarts_where_it_must() {
+	service reload
+	set_uci mptcpd globals globals hold_down 5
+	service reload
+	did start, signal HUP
+	set_uci mptcpd globals globals max_connections 100
+	service reload
+	did start, signal HUP, signal HUP, signal HUP, signal TERM, start
+	service reload
+	did start, signal HUP, signal HUP, signal HUP, signal TERM, start, nothing
+}
+
 # Both sysctls follow each other on a kernel that has both.
 case_sysctls() {
 	set_sysctl enabled 0
