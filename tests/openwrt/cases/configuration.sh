@@ -9,6 +9,8 @@ case_wan_zone_by_default() {
 	core 'log = stderr'
 	core 'on-exit = remove'
 	core 'state-file = /var/run/mptcpd/state'
+	core 'path-manager = addr_adv'
+	core 'load-plugins = addr_adv'
 	grep -q '^resync' "$ROOT/tmp/run/mptcpd/mptcpd.conf" && fail 'says more than UCI does'
 	:
 }
