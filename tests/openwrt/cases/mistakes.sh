@@ -5,6 +5,7 @@ case_broken_uci() {
 	for broken in mptcpd network firewall; do
 		fresh
 		service start
+		set_uci mptcpd globals globals path_manager sspi
 		echo "confg interface 'wan'" >>"$ROOT/etc/config/$broken"
 		lines=$(wc -l <"$ROOT/etc/config/$broken")
 		netifd 'wan eth9 eth9'
@@ -14,6 +15,7 @@ case_broken_uci() {
 		is "interfaces = eth1
 [interface eth1] addr-flags = subflow"
 		did start, nothing
+		equal pm_type 0 "$(cat /proc/sys/net/mptcp/pm_type)"
 	done
 }
 
