@@ -138,6 +138,8 @@ pub struct Engine {
     /// When to try the routing again, after a refusal.
     routing_at: Option<Instant>,
     routing: Backoff,
+    /// The last look at the routing found something to change.
+    routing_unsettled: bool,
     /// Routes and rules of an earlier run or configuration may be left.
     leftovers: bool,
     /// The whole network has been read once.
@@ -194,6 +196,7 @@ impl Engine {
             ready: false,
             routing_at: None,
             routing: Backoff::default(),
+            routing_unsettled: false,
             leftovers: true,
             known: false,
             saved: 0,
@@ -370,7 +373,7 @@ impl Engine {
             }
             Input::Endpoint(endpoint) => self.endpoints.saw(endpoint),
             Input::Looked(result) => {
-                if self.dumped(now, Due::ENDPOINTS, result) && self.endpoints.finish_look() {
+                if self.dumped(now, Due::ENDPOINTS, result) && self.endpoints.finish_look(now) {
                     self.touch();
                 }
             }
@@ -820,8 +823,14 @@ impl Engine {
             whole = queue.push(Queue::ENGINE, Request::Route(change)).is_some();
             whole
         });
-        if sent == 0 && !self.due.any(Due::ROUTING) {
+        if sent > 0 {
+            // What does not last is not asked for again and again at once.
+            if core::mem::replace(&mut self.routing_unsettled, true) {
+                self.routing_at = Some(self.routing.next(now));
+            }
+        } else if !self.due.any(Due::ROUTING) {
             self.routing.reset();
+            self.routing_unsettled = false;
             self.leftovers = false;
         }
         whole

@@ -166,6 +166,7 @@ const YOUNG: u32 = EndpointFlags::FULLMESH.0 | EndpointFlags::LAMINAR.0;
 
 const ENOENT: i32 = 2;
 const EPERM: i32 = 1;
+const EAGAIN: i32 = 11;
 const ENOMEM: i32 = 12;
 const EINVAL: i32 = 22;
 const ERANGE: i32 = 34;
@@ -282,11 +283,19 @@ impl Endpoints {
     }
 
     /// The look is whole. Answers whether the set of our endpoints changed.
-    pub fn finish_look(&mut self) -> bool {
+    pub fn finish_look(&mut self, now: Instant) -> bool {
         let before = self.ours.len();
-        let seen = &self.seen;
-        self.ours
-            .retain(|slot| seen.get(usize::from(slot.endpoint.id)) == Some(&true));
+        let mut at = 0;
+        while let Some(slot) = self.ours.get(at) {
+            if self.seen.get(usize::from(slot.endpoint.id)) == Some(&true) {
+                at += 1;
+                continue;
+            }
+            if let Some(gone) = self.ours.remove(at).filter(|slot| slot.fresh) {
+                // It was taken and is not there: not at once again.
+                self.refuse(now, &gone.endpoint, EAGAIN);
+            }
+        }
         if let Some(ours) = self.full_at.take() {
             self.capacity = Some(ours + self.others.len());
         }

@@ -1,0 +1,50 @@
+//! Configuration files and command lines are taken or refused with reasons.
+#![no_main]
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use libfuzzer_sys::fuzz_target;
+use mptcpd::cli::{self, Action, Options};
+use mptcpd::config;
+
+const PLUGINS: [&str; 2] = ["addr_adv", "sspi"];
+
+fuzz_target!(|bytes: &[u8]| {
+    let (line, file) = match bytes.iter().position(|byte| *byte == 0) {
+        Some(at) => (&bytes[..at], &bytes[at + 1..]),
+        None => (&[][..], bytes),
+    };
+    let words = line.split(|byte| *byte == b' ').filter(|w| !w.is_empty());
+    let words = words.map(|word| OsString::from_vec(word.to_vec()));
+    let options = match cli::parse(words) {
+        Ok(Action::Run(options) | Action::Check(options)) => options,
+        Ok(_) => return,
+        Err(cause) => {
+            assert!(!cause.is_empty() && !cause.contains('\n'));
+            return;
+        }
+    };
+    let _ = options.check_plugins(&PLUGINS);
+    check(file, &options);
+});
+
+fn check(file: &[u8], options: &Options) {
+    match config::parse("file", file, options, &PLUGINS) {
+        Err(problems) => {
+            assert!(!problems.is_empty());
+            for problem in problems {
+                assert!(!problem.contains('\n'), "{problem}");
+            }
+        }
+        // What is shown can be read again and means the same.
+        Ok(loaded) => {
+            let shown = loaded.config.to_string();
+            let again = config::parse("shown", shown.as_bytes(), &Options::default(), &PLUGINS);
+            match again {
+                Ok(again) => assert_eq!(again.config.to_string(), shown),
+                Err(problems) => panic!("{problems:?} in\n{shown}"),
+            }
+        }
+    }
+}

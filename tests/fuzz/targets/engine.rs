@@ -1,0 +1,238 @@
+//! The engine takes whatever bytes claim to be news, in any order, and answers that make no
+//! sense. It ends every turn with nothing left to do for now, and never asks for too much.
+#![no_main]
+
+use core::net::IpAddr;
+
+use libfuzzer_sys::fuzz_target;
+use mptcpd::cli::Options;
+use mptcpd::config::{self, Config};
+use mptcpd::engine::{Command, Engine, Incomplete, Input, Source};
+use mptcpd::netlink::attribute::Attributes;
+use mptcpd::netlink::mptcp::{self, Endpoint, EndpointFlags, Limits};
+use mptcpd::netlink::route::{self, Address, Link, Name, Notification};
+use mptcpd::plugin::{self, Entry, Failure, Reply, Request};
+use mptcpd::time::{Instant, Span};
+
+const CONFIGURATIONS: [&str; 4] = [
+    "",
+    "[core]\nnotify-flags=existing\nsource-routing=yes\naddr-flags=subflow,fullmesh\n",
+    "[core]\npath-manager=sspi\nresync-interval=1\nhold-down=1\n",
+    "[core]\nnotify-flags=existing,check_route\naddr-flags=signal\n[interface a*]\nuse=standby\n\
+     priority=3\nport=99\n[interface b]\nuse=no\n",
+];
+/// Commands in one turn: all tables full of changes, and then some.
+const TURN: usize = 5000;
+
+fn configuration(number: u8) -> Option<Config> {
+    let text = CONFIGURATIONS[usize::from(number) % CONFIGURATIONS.len()];
+    let names: Vec<_> = plugin::BUILT_IN.iter().map(|entry| entry.name).collect();
+    let loaded = config::parse("fuzz", text.as_bytes(), &Options::default(), &names);
+    loaded.ok().map(|loaded| loaded.config)
+}
+
+/// The bytes that are left to decide with; zeroes once they have run out.
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn next(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    fn take(&mut self, most: u8) -> Vec<u8> {
+        let most = usize::from(most).min(self.0.len());
+        let (taken, rest) = self.0.split_at(most);
+        self.0 = rest;
+        taken.to_vec()
+    }
+
+    fn address(&mut self) -> IpAddr {
+        match self.next() {
+            n @ 0..200 => [10, 0, n / 20, n].into(),
+            n => [0x2001, 0xdb8, 0, 0, 0, 0, 0, n.into()].into(),
+        }
+    }
+
+    fn endpoint(&mut self) -> Endpoint {
+        Endpoint {
+            address: self.address(),
+            port: (self.next() / 250).into(),
+            id: self.next(),
+            flags: EndpointFlags((self.next() % 64).into()),
+            ifindex: (self.next() % 8).into(),
+        }
+    }
+
+    fn news(&mut self) -> Option<Notification> {
+        Some(match self.next() % 5 {
+            0 => Notification::Link(Link {
+                index: (self.next() % 8).into(),
+                flags: [0x41, 0x41, 0x1, 0x51, 0x49, 0][usize::from(self.next() % 6)],
+                name: Name::try_from(["a", "b", "wan0", "lo"][usize::from(self.next() % 4)])
+                    .ok()?,
+                master: 0,
+                vrf_table: (self.next() / 200).into(),
+            }),
+            1 => Notification::LinkGone {
+                index: (self.next() % 8).into(),
+            },
+            kind @ (2 | 3) => {
+                let address = Address {
+                    index: (self.next() % 8).into(),
+                    local: self.address(),
+                    peer: None,
+                    prefix_len: self.next(),
+                    flags: [0x80, 0x80, 0xc0, 0xa0, 1, 8][usize::from(self.next() % 6)],
+                    scope: self.next() / 250 * 253,
+                };
+                match kind {
+                    2 => Notification::Address(address),
+                    _ => Notification::AddressGone(address),
+                }
+            }
+            _ => {
+                let kind = u16::from(self.next() % 20) + 16;
+                let length = self.next();
+                route::decode(kind, &self.take(length))?
+            }
+        })
+    }
+
+    fn result(&mut self) -> Result<(), Incomplete> {
+        match self.next() {
+            n @ 1..8 => Err(Incomplete::Refused(n.into())),
+            8..12 => Err(Incomplete::Interrupted),
+            12..14 => Err(Incomplete::Refused(97)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut bytes = Bytes(bytes);
+    let Some(config) = configuration(bytes.next()) else {
+        return;
+    };
+    let entries: Vec<&'static Entry> = plugin::BUILT_IN.iter().collect();
+    let mut now = Instant(1000);
+    let mut engine = Engine::new(now, config, &entries);
+    while !bytes.0.is_empty() {
+        input(&mut engine, &mut bytes, now);
+        if bytes.next() % 4 == 0 {
+            now = now + Span(u64::from(bytes.next()).pow(2));
+        }
+        turn(&mut engine, &mut bytes, now);
+    }
+    engine.describe(&mut |line| assert!(line.to_string().len() < 500));
+    engine.stop(now);
+    for _ in 0..TURN {
+        if engine.poll_command(now).is_none() {
+            return;
+        }
+    }
+    panic!("no end to the end");
+});
+
+fn input(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
+    match bytes.next() % 16 {
+        0..7 => {
+            if let Some(news) = bytes.news() {
+                engine.handle(now, Input::Network(&news));
+            }
+        }
+        7 | 8 => {
+            let (kind, length) = (bytes.next() % 20, bytes.next());
+            let raw = bytes.take(length);
+            if let Ok(event) = mptcp::decode_event(kind, Attributes::new(&raw)) {
+                engine.handle(now, Input::Connection(&event));
+            }
+        }
+        9 => {
+            let number = bytes.next().into();
+            match bytes.next() % 3 {
+                0 => engine.handle(now, Input::Done(number)),
+                1 => {
+                    let errno = i32::from(bytes.next()) - 1;
+                    let failure = Failure {
+                        errno,
+                        message: "?",
+                    };
+                    engine.handle(now, Input::Failed(number, failure));
+                }
+                _ => {
+                    let reply = Reply::Endpoint(bytes.endpoint());
+                    engine.handle(now, Input::Reply(number, &reply));
+                }
+            }
+        }
+        10 => engine.handle(now, Input::Family(bytes.next() > 20)),
+        11 => engine.handle(now, Input::Lost(Source::Network)),
+        12 => engine.handle(now, Input::Lost(Source::Connections)),
+        13 => engine.handle(now, Input::Resync),
+        14 => {
+            if let Some(config) = configuration(bytes.next()) {
+                engine.handle(now, Input::Reload(Box::new(config)));
+            }
+        }
+        _ => engine.remember(bytes.endpoint()),
+    }
+}
+
+/// Lets the engine act until it has nothing more to do, as the daemon does.
+fn turn(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
+    for _ in 0..TURN {
+        engine.settle(now);
+        let Some(command) = engine.poll_command(now) else {
+            let at = engine.deadline();
+            assert!(at.is_none_or(|at| at > now), "awake for nothing");
+            return;
+        };
+        match command {
+            Command::Dump(part) => {
+                for _ in 0..bytes.next() % 8 {
+                    if let Some(item) = bytes.news() {
+                        engine.handle(now, Input::Item(&item));
+                    }
+                }
+                let result = bytes.result();
+                engine.handle(now, Input::Dumped(part, result));
+            }
+            Command::Look => {
+                for _ in 0..bytes.next() % 8 {
+                    engine.handle(now, Input::Endpoint(bytes.endpoint()));
+                }
+                let result = bytes.result();
+                engine.handle(now, Input::Looked(result));
+            }
+            Command::GetLimits => {
+                let limits = Limits {
+                    subflows: (bytes.next() % 16).into(),
+                    add_addr_accepted: (bytes.next() % 16).into(),
+                };
+                engine.handle(now, Input::Limits(limits));
+            }
+            Command::Request(number, request) => {
+                if let Request::Kernel(command) = request {
+                    let _ = engine.poll_kernel_command();
+                    let mut room = [0; 512];
+                    let mut out = mptcpd::netlink::attribute::Builder::new(&mut room);
+                    assert!(command.encode(&mut out, 30, number).is_ok());
+                }
+                match bytes.result() {
+                    Ok(()) => engine.handle(now, Input::Done(number)),
+                    Err(Incomplete::Interrupted) => {}
+                    Err(Incomplete::Refused(errno)) => {
+                        let failure = Failure {
+                            errno,
+                            message: "no",
+                        };
+                        engine.handle(now, Input::Failed(number, failure));
+                    }
+                }
+            }
+        }
+    }
+    panic!("no end to a turn");
+}
