@@ -1,34 +1,108 @@
 //! The engine takes whatever bytes claim to be news, in any order, and answers that make no
-//! sense. It ends every turn with nothing left to do for now, and never asks for too much.
+//! sense, with a plugin that asks for everything there is. It ends every turn with nothing left
+//! to do for now, and its tables stay within their bounds.
 #![no_main]
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
 use mptcpd::cli::Options;
 use mptcpd::config::{self, Config};
 use mptcpd::engine::{Command, Engine, Incomplete, Input, Source};
 use mptcpd::netlink::attribute::Attributes;
-use mptcpd::netlink::mptcp::{self, Endpoint, EndpointFlags, Limits};
+use mptcpd::netlink::mptcp::{
+    self, ConnectionEvent, Endpoint, EndpointFlags, Event, Limits, SubflowAddress, SubflowEvent,
+};
 use mptcpd::netlink::route::{self, Address, Link, Name, Notification};
-use mptcpd::plugin::{self, Entry, Failure, Reply, Request};
+use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, Reply, Request, addr_adv};
 use mptcpd::time::{Instant, Span};
 
 const CONFIGURATIONS: [&str; 4] = [
-    "",
+    "[core]\nmax-connections=5\n",
     "[core]\nnotify-flags=existing\nsource-routing=yes\naddr-flags=subflow,fullmesh\n",
-    "[core]\npath-manager=sspi\nresync-interval=1\nhold-down=1\n",
+    "[core]\npath-manager=eager\nresync-interval=1\nhold-down=1\nmax-connections=5\n",
     "[core]\nnotify-flags=existing,check_route\naddr-flags=signal\n[interface a*]\nuse=standby\n\
      priority=3\nport=99\n[interface b]\nuse=no\n",
 ];
 /// Commands in one turn: all tables full of changes, and then some.
 const TURN: usize = 5000;
 
+static EAGER: Entry = Entry {
+    name: "eager",
+    description: "asks for everything there is",
+    priority: -1,
+    create: || Box::new(Eager),
+};
+static ADDR_ADV: Entry = addr_adv::ENTRY;
+
 fn configuration(number: u8) -> Option<Config> {
     let text = CONFIGURATIONS[usize::from(number) % CONFIGURATIONS.len()];
-    let names: Vec<_> = plugin::BUILT_IN.iter().map(|entry| entry.name).collect();
+    let names = [EAGER.name, ADDR_ADV.name];
     let loaded = config::parse("fuzz", text.as_bytes(), &Options::default(), &names);
     loaded.ok().map(|loaded| loaded.config)
+}
+
+struct Eager;
+
+fn near(local: SocketAddr, id: u8) -> SubflowAddress {
+    SubflowAddress {
+        address: local.ip(),
+        port: local.port(),
+        id,
+        flags: EndpointFlags(0),
+        ifindex: 0,
+    }
+}
+
+impl Plugin for Eager {
+    fn wants_connections(&self) -> bool {
+        true
+    }
+
+    fn connection_established(&mut self, cx: &mut Context<'_>, connection: &ConnectionEvent) {
+        let (token, local) = (connection.token, connection.local);
+        cx.announce(token, near(local, 3));
+        cx.announce_with_listener(token, near(local, 4));
+        cx.dump_addresses(token);
+        cx.set_timer(token % 3, Span(token.into()));
+    }
+
+    fn connection_closed(&mut self, cx: &mut Context<'_>, token: u32) {
+        cx.remove_address(token, 3);
+    }
+
+    fn new_address(&mut self, cx: &mut Context<'_>, token: u32, id: u8, address: SocketAddr) {
+        let local = cx.network().usable().next().map(|a| a.address);
+        let Some(local) = local else { return };
+        let own = cx.address_id(local).unwrap_or(0);
+        let local = near((local, 0).into(), own);
+        cx.create_subflow(token, local, near(address, id));
+        cx.get_address(token, id);
+    }
+
+    fn new_subflow(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {
+        let (local, remote) = (near(subflow.local, 1), near(subflow.remote, 1));
+        cx.set_backup(subflow.token, local, remote, !subflow.backup);
+        cx.destroy_subflow(subflow.token, local, remote);
+    }
+
+    fn listener_created(&mut self, cx: &mut Context<'_>, local: SocketAddr) {
+        cx.listen(local);
+        cx.unlisten(local);
+        cx.get_limits();
+        cx.dump_endpoints();
+    }
+
+    fn reply(&mut self, cx: &mut Context<'_>, _: CommandId, _: &Reply) {
+        cx.get_endpoint(1);
+    }
+
+    fn timer(&mut self, cx: &mut Context<'_>, _: u32) {
+        let tokens: Vec<_> = cx.connections().map(|c| c.token).collect();
+        for token in tokens {
+            cx.remove_address(token, 4);
+        }
+    }
 }
 
 /// The bytes that are left to decide with; zeroes once they have run out.
@@ -100,6 +174,61 @@ impl Bytes<'_> {
         })
     }
 
+    fn socket(&mut self) -> SocketAddr {
+        (self.address(), (self.next() % 4).into()).into()
+    }
+
+    fn event(&mut self) -> Option<Event> {
+        let (kind, token) = (self.next() % 12, u32::from(self.next() % 10));
+        let connection = |bytes: &mut Self| ConnectionEvent {
+            token,
+            local: bytes.socket(),
+            remote: bytes.socket(),
+            server_side: bytes.next() % 2 == 0,
+            deny_join_id0: false,
+            mapped: bytes.next() % 8 == 0,
+        };
+        let subflow = |bytes: &mut Self| SubflowEvent {
+            token,
+            local: bytes.socket(),
+            remote: bytes.socket(),
+            local_id: bytes.next() % 8,
+            remote_id: bytes.next() % 8,
+            backup: bytes.next() % 2 == 0,
+            ifindex: 0,
+            error: 0,
+            reset_reason: None,
+            reset_flags: 0,
+            mapped: bytes.next() % 8 == 0,
+        };
+        Some(match kind {
+            0 => Event::Created(connection(self)),
+            1 | 2 => Event::Established(connection(self)),
+            3 => Event::Closed { token },
+            4 => Event::Announced {
+                token,
+                remote_id: self.next() % 8,
+                address: self.address(),
+                port: 1,
+            },
+            5 => Event::Removed {
+                token,
+                remote_id: self.next() % 8,
+            },
+            6 | 7 => Event::SubflowEstablished(subflow(self)),
+            8 => Event::SubflowClosed(subflow(self)),
+            9 => Event::SubflowPriority(subflow(self)),
+            10 => Event::ListenerCreated {
+                local: self.socket(),
+            },
+            _ => {
+                let (kind, length) = (self.next() % 20, self.next());
+                let raw = self.take(length);
+                mptcp::decode_event(kind, Attributes::new(&raw)).ok()?
+            }
+        })
+    }
+
     fn result(&mut self) -> Result<(), Incomplete> {
         match self.next() {
             n @ 1..8 => Err(Incomplete::Refused(n.into())),
@@ -115,9 +244,8 @@ fuzz_target!(|bytes: &[u8]| {
     let Some(config) = configuration(bytes.next()) else {
         return;
     };
-    let entries: Vec<&'static Entry> = plugin::BUILT_IN.iter().collect();
     let mut now = Instant(1000);
-    let mut engine = Engine::new(now, config, &entries);
+    let mut engine = Engine::new(now, config, &[&ADDR_ADV, &EAGER]);
     while !bytes.0.is_empty() {
         input(&mut engine, &mut bytes, now);
         if bytes.next() % 4 == 0 {
@@ -143,10 +271,9 @@ fn input(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
             }
         }
         7 | 8 => {
-            let (kind, length) = (bytes.next() % 20, bytes.next());
-            let raw = bytes.take(length);
-            if let Ok(event) = mptcp::decode_event(kind, Attributes::new(&raw)) {
+            if let Some(event) = bytes.event() {
                 engine.handle(now, Input::Connection(&event));
+                assert!(engine.connections().len() <= 8192);
             }
         }
         9 => {
@@ -212,6 +339,13 @@ fn turn(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
                     add_addr_accepted: (bytes.next() % 16).into(),
                 };
                 engine.handle(now, Input::Limits(limits));
+            }
+            Command::Unlisten(_) => {}
+            Command::Request(number, Request::AnnounceWithListener { .. }) => {
+                match bytes.next() % 3 {
+                    0 => engine.handle(now, Input::Listening(number, bytes.socket())),
+                    _ => engine.handle(now, Input::Done(number)),
+                }
             }
             Command::Request(number, request) => {
                 if let Request::Kernel(command) = request {
