@@ -1,0 +1,444 @@
+//! Once it has started the engine allocates nothing, whatever happens: a million events on the
+//! network and from connections, refusals, overflows and descriptions of the state.
+//!
+//! Codec, engine, plugins and the contents of the state file are counted. Logging is not: the
+//! library that writes to stderr allocates for each line, and lines are few. Neither is reading
+//! the configuration again, which is a start of its own.
+
+use core::cell::Cell;
+use core::fmt::Write;
+use core::net::{IpAddr, SocketAddr};
+use std::alloc::{GlobalAlloc, Layout, System};
+
+use mptcpd::cli::Options;
+use mptcpd::config;
+use mptcpd::engine::{Command, Engine, Incomplete, Input, Source};
+use mptcpd::netlink::attribute::Builder;
+use mptcpd::netlink::message::Messages;
+use mptcpd::netlink::mptcp::{
+    Command as Kernel, ConnectionEvent, Endpoint, EndpointFlags, Event, Limits, SubflowAddress,
+    SubflowEvent,
+};
+use mptcpd::netlink::route::{self, Family, Hop, Notification, Route};
+use mptcpd::network::Part;
+use mptcpd::plugin::{Context, Entry, Failure, Plugin, Request, addr_adv};
+use mptcpd::state::{self, HALF, Identity};
+use mptcpd::time::{Instant, Span};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+}
+
+// SAFETY: everything is done by the system's allocator, unchanged; the counter is a plain cell
+// of the thread's own, which needs no memory.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(at, layout) }
+    }
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const LINKS: usize = 6;
+const ADDRESSES: usize = 6;
+/// The most endpoints.
+const ROOM: usize = 8;
+const UP: u32 = 0x41;
+
+/// A kernel that fits into fixed arrays.
+struct World {
+    links: [u32; LINKS],
+    addresses: [[bool; ADDRESSES]; LINKS],
+    routes: [bool; LINKS],
+    endpoints: [Option<Endpoint>; ROOM],
+    limits: Limits,
+    random: u64,
+    buffer: [u8; 256],
+}
+
+fn index(link: usize) -> u32 {
+    u32::try_from(link + 2).unwrap()
+}
+
+fn address(link: usize, n: usize) -> IpAddr {
+    let [link, n] = [link, n].map(|n| u8::try_from(n).unwrap());
+    match n {
+        // On two links at once.
+        0 => [10, 9, link / 2, 1].into(),
+        1..4 => [10, link, 0, n].into(),
+        _ => [0x2001, 0xdb8, 0, 0, 0, 0, link.into(), n.into()].into(),
+    }
+}
+
+impl World {
+    fn random(&mut self, below: usize) -> usize {
+        // xorshift64
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        usize::try_from(self.random % u64::try_from(below).unwrap()).unwrap()
+    }
+
+    /// A message as the kernel writes it, decoded.
+    fn link(&mut self, link: usize) -> Option<Notification> {
+        let [index, flags] = [index(link), self.links[link]].map(u32::to_ne_bytes);
+        let mut out = Builder::new(&mut self.buffer);
+        out.message(16, 0, 0);
+        out.raw(&[0, 0, 1, 0]);
+        out.raw(&index);
+        out.raw(&flags);
+        out.raw(&[0; 4]);
+        out.str(3, ["wan0", "wan1", "wan2", "ppp0", "ppp1", "lan0"][link]);
+        out.end().unwrap();
+        decode(out.bytes())
+    }
+
+    fn address(&mut self, link: usize, n: usize) -> Option<Notification> {
+        let kind = if self.addresses[link][n] { 20 } else { 21 };
+        let ip = address(link, n);
+        let family = Family::of(ip).number();
+        let mut out = Builder::new(&mut self.buffer);
+        out.message(kind, 0, 0);
+        out.raw(&[family, 24, 0x80, 0]);
+        out.raw(&index(link).to_ne_bytes());
+        out.ip(2, ip);
+        out.ip(1, ip);
+        out.end().unwrap();
+        decode(out.bytes())
+    }
+
+    fn route(&mut self, link: usize) -> Notification {
+        let mut hops = heapless::Vec::new();
+        let gateway = Some([10, 0, 0, 99].into());
+        let (oif, flags) = (index(link), 0);
+        hops.push(Hop {
+            oif,
+            gateway,
+            flags,
+        })
+        .unwrap();
+        Notification::Route(Route {
+            family: Family::Ipv4,
+            table: 254,
+            destination: None,
+            destination_len: 0,
+            source: None,
+            source_len: 0,
+            preferred_source: None,
+            metric: oif,
+            protocol: 4,
+            kind: 1,
+            scope: 0,
+            hops,
+        })
+    }
+
+    fn dump(&mut self, part: Part, each: &mut dyn FnMut(&Notification)) {
+        match part {
+            Part::Links => (0..LINKS).for_each(|link| each(&self.link(link).unwrap())),
+            Part::Addresses => {
+                for (link, n) in pairs() {
+                    if self.addresses[link][n] {
+                        each(&self.address(link, n).unwrap());
+                    }
+                }
+            }
+            Part::Routes(Family::Ipv4) => {
+                for link in 0..LINKS {
+                    if self.routes[link] {
+                        each(&self.route(link));
+                    }
+                }
+            }
+            Part::Routes(Family::Ipv6) | Part::Rules(_) => {}
+        }
+    }
+
+    fn command(&mut self, command: &Kernel) -> Result<(), i32> {
+        let mut room = [0; 512];
+        let mut out = Builder::new(&mut room);
+        command.encode(&mut out, 30, 1).unwrap();
+        let has = |e: &Option<Endpoint>, id| e.is_some_and(|e| e.id == id);
+        match command {
+            Kernel::AddEndpoint(new) => {
+                let free = self.endpoints.iter_mut().find(|e| e.is_none());
+                *free.ok_or(34)? = Some(*new);
+            }
+            Kernel::DeleteEndpoint(gone) => {
+                let there = self.endpoints.iter_mut().find(|e| has(e, gone.id));
+                *there.ok_or(22)? = None;
+            }
+            Kernel::SetLimits(limits) if limits.subflows > 8 => return Err(22),
+            Kernel::SetLimits(limits) => self.limits = *limits,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn pairs() -> impl Iterator<Item = (usize, usize)> {
+    (0..LINKS).flat_map(|link| (0..ADDRESSES).map(move |n| (link, n)))
+}
+
+fn decode(bytes: &[u8]) -> Option<Notification> {
+    let message = Messages::new(bytes).next()?.ok()?;
+    route::decode(message.kind, message.payload)
+}
+
+/// Manages connections as strategies do: announces, makes, demotes and closes.
+struct Manager;
+
+static MANAGER: Entry = Entry {
+    name: "manager",
+    description: "",
+    priority: 0,
+    create: || Box::new(Manager),
+};
+static ADDR_ADV: Entry = Entry {
+    priority: 1,
+    ..addr_adv::ENTRY
+};
+
+fn end(socket: SocketAddr, id: u8) -> SubflowAddress {
+    SubflowAddress {
+        address: socket.ip(),
+        port: socket.port(),
+        id,
+        flags: EndpointFlags(0),
+        ifindex: 0,
+    }
+}
+
+impl Plugin for Manager {
+    fn wants_connections(&self) -> bool {
+        true
+    }
+
+    fn connection_established(&mut self, cx: &mut Context<'_>, connection: &ConnectionEvent) {
+        let mut usable = cx.network().usable().map(|a| a.address);
+        let (one, two) = (usable.next(), usable.next());
+        for ip in [one, two].into_iter().flatten() {
+            let id = cx.address_id(ip).unwrap_or(0);
+            cx.announce(connection.token, end((ip, 0).into(), id));
+        }
+        cx.set_timer(connection.token % 8, Span(50));
+    }
+
+    fn new_address(&mut self, cx: &mut Context<'_>, token: u32, id: u8, address: SocketAddr) {
+        let known = cx.connection(token).map_or(0, |c| c.subflows().count());
+        if let Some(local) = cx.network().usable().nth(known % 2).map(|a| a.address) {
+            cx.create_subflow(token, end((local, 0).into(), 1), end(address, id));
+        }
+    }
+
+    fn new_subflow(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {
+        let (local, remote) = (end(subflow.local, 1), end(subflow.remote, 1));
+        cx.set_backup(subflow.token, local, remote, true);
+    }
+
+    fn timer(&mut self, cx: &mut Context<'_>, timer: u32) {
+        let token = cx.connections().map(|c| c.token).find(|t| t % 8 == timer);
+        if let Some(token) = token {
+            cx.remove_address(token, 1);
+        }
+    }
+}
+
+fn event(world: &mut World, engine: &mut Engine, now: Instant) {
+    let link = world.random(LINKS);
+    match world.random(32) {
+        0..4 => {
+            world.links[link] = [UP, UP, 1, 0][world.random(4)];
+            let news = world.link(link).unwrap();
+            engine.handle(now, Input::Network(&news));
+        }
+        4 => {
+            world.addresses[link] = [false; ADDRESSES];
+            let index = index(link);
+            engine.handle(now, Input::Network(&Notification::LinkGone { index }));
+            let news = world.link(link).unwrap();
+            engine.handle(now, Input::Network(&news));
+        }
+        5..16 => {
+            let n = world.random(ADDRESSES);
+            world.addresses[link][n] ^= true;
+            let news = world.address(link, n).unwrap();
+            engine.handle(now, Input::Network(&news));
+        }
+        16..20 => {
+            world.routes[link] ^= true;
+            let news = world.route(link);
+            engine.handle(now, Input::Network(&news));
+        }
+        20 if world.random(50) == 0 => engine.handle(now, Input::Lost(Source::Network)),
+        20 => engine.handle(now, Input::Resync),
+        21 if world.random(20) == 0 => {
+            engine.handle(now, Input::Family(false));
+            engine.handle(now, Input::Family(true));
+        }
+        kind => {
+            let token = u32::try_from(world.random(100)).unwrap();
+            connection(world, engine, now, kind, token);
+        }
+    }
+}
+
+fn connection(world: &mut World, engine: &mut Engine, now: Instant, kind: usize, token: u32) {
+    let port = u16::try_from(world.random(4) + 1).unwrap();
+    let (local, remote) = (([10, 0, 0, 1], port).into(), ([192, 0, 2, 1], port).into());
+    let of = ConnectionEvent {
+        token,
+        local,
+        remote,
+        server_side: false,
+        deny_join_id0: false,
+        mapped: false,
+    };
+    let subflow = SubflowEvent {
+        token,
+        local,
+        remote,
+        local_id: 1,
+        remote_id: 1,
+        backup: false,
+        ifindex: 0,
+        error: 0,
+        reset_reason: None,
+        reset_flags: 0,
+        mapped: false,
+    };
+    let remote_id = u8::try_from(world.random(8)).unwrap();
+    let event = match kind {
+        22 => Event::Created(of),
+        23 | 24 => Event::Established(of),
+        25 | 26 => Event::SubflowEstablished(subflow),
+        27 => Event::SubflowClosed(subflow),
+        28 => Event::Announced {
+            token,
+            remote_id,
+            address: [192, 0, 2, 7].into(),
+            port: 1,
+        },
+        29 => Event::Removed { token, remote_id },
+        _ => Event::Closed { token },
+    };
+    engine.handle(now, Input::Connection(&event));
+}
+
+/// Lets the engine act, and answers it.
+fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HALF]) {
+    loop {
+        engine.settle(now);
+        let Some(command) = engine.poll_command(now) else {
+            return;
+        };
+        if let Some(state) = engine.unsaved_state() {
+            let mut ours = engine.endpoints().ours().iter().map(|slot| slot.endpoint);
+            state::encode(half, &Identity::default(), &state, &mut ours);
+        }
+        let bad = world.random(40) == 0;
+        match command {
+            Command::Dump(part) => {
+                world.dump(part, &mut |item| engine.handle(now, Input::Item(item)));
+                let result = if bad {
+                    Err(Incomplete::Interrupted)
+                } else {
+                    Ok(())
+                };
+                engine.handle(now, Input::Dumped(part, result));
+            }
+            Command::Look => {
+                for endpoint in world.endpoints.iter().flatten() {
+                    engine.handle(now, Input::Endpoint(*endpoint));
+                }
+                engine.handle(now, Input::Looked(Ok(())));
+            }
+            Command::GetLimits => engine.handle(now, Input::Limits(world.limits)),
+            Command::Request(number, request) => {
+                let result = match request {
+                    _ if bad => Err(12),
+                    Request::Kernel(command) => world.command(&command),
+                    _ => Ok(()),
+                };
+                if let Err(errno) = result {
+                    let failure = Failure {
+                        errno,
+                        message: "no",
+                    };
+                    engine.handle(now, Input::Failed(number, failure));
+                }
+                engine.handle(now, Input::Done(number));
+            }
+            Command::Unlisten(_) => {}
+        }
+    }
+}
+
+#[test]
+fn a_million_events_without_an_allocation() {
+    let text =
+        "[core]\nmax-connections = 64\nresync-interval = 60\n[interface ppp*]\nuse = standby\n";
+    let names = ["addr_adv", "manager"];
+    let loaded = config::parse("test", text.as_bytes(), &Options::default(), &names);
+    let mut now = Instant(1000);
+    let mut engine = Engine::new(now, loaded.unwrap().config, &[&MANAGER, &ADDR_ADV]);
+    engine.handle(now, Input::Family(true));
+    let mut world = World {
+        links: [UP; LINKS],
+        addresses: [[true; ADDRESSES]; LINKS],
+        routes: [true; LINKS],
+        endpoints: [None; ROOM],
+        limits: Limits::default(),
+        random: 0x9e37_79b9_7f4a_7c15,
+        buffer: [0; 256],
+    };
+    let mut half = Box::new([0; HALF]);
+    let mut line = heapless::String::<256>::new();
+    turn(&mut world, &mut engine, now, &mut half);
+
+    let before = ALLOCATIONS.get();
+    for round in 0..1_000_000 {
+        now = now + Span(u64::try_from(world.random(30)).unwrap());
+        event(&mut world, &mut engine, now);
+        turn(&mut world, &mut engine, now, &mut half);
+        if round % 10_000 == 0 {
+            engine.describe(&mut |text| {
+                line.clear();
+                let _ = line.write_fmt(text);
+            });
+        }
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+
+    // The counter counts, and something was done.
+    assert!(before > 0);
+    let counters = engine.counters();
+    let work = [
+        counters.events,
+        counters.connection_events,
+        counters.commands,
+    ];
+    assert!(work.iter().all(|n| *n > 100_000), "{counters:?}");
+    assert!(
+        counters.refusals > 1000 && counters.overflows > 100,
+        "{counters:?}"
+    );
+}
