@@ -1,5 +1,5 @@
 //! The kernel's side: links, addresses, routes, rules, endpoints and limits, with the answers that
-//! Linux 6.18 gives. `tests/histories.rs` compares it with the real one.
+//! Linux 6.18 gives. `tests/simulated_kernel.rs` compares it with the real one.
 
 use core::net::IpAddr;
 use std::collections::VecDeque;
@@ -128,6 +128,11 @@ impl Kernel {
         }
     }
 
+    /// The index that the next new link gets.
+    pub fn next_index(&self) -> u32 {
+        self.next_index
+    }
+
     pub fn rename_link(&mut self, name: &str, new: &str) {
         if self.link(new).is_some() {
             return;
@@ -165,9 +170,6 @@ impl Kernel {
     /// Adds an address, or changes the flags of one that is there.
     pub fn add_address(&mut self, new: Address) {
         let ipv6 = new.local.is_ipv6();
-        if ipv6 && !self.is_up(new.index) {
-            return;
-        }
         let same = |a: &&mut Address| {
             a.index == new.index
                 && a.local == new.local
@@ -232,9 +234,7 @@ impl Kernel {
         if !self.links.iter().any(|l| l.index == hop.oif) {
             return Err(ENODEV);
         }
-        let ipv4 = |a: &Address| a.index == hop.oif && a.local.is_ipv4();
-        let family = route.family;
-        if !self.is_up(hop.oif) || (family == Family::Ipv4 && !self.addresses.iter().any(ipv4)) {
+        if !self.is_up(hop.oif) {
             return Err(ENETDOWN);
         }
         match self.route_at(&route) {

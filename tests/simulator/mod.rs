@@ -9,6 +9,7 @@
 
 pub mod kernel;
 pub mod specification;
+pub mod words;
 
 use core::net::IpAddr;
 
