@@ -32,3 +32,7 @@ pub const PLUGINS: usize = 8;
 pub const TIMERS: usize = 32;
 /// Source-routing rules of our own, 44 bytes each, and twice as many routes.
 pub const OWN_RULES: usize = 256;
+/// Subflows of `sspi` that failed and are to be made again, 32 bytes each.
+pub const FAILED_SUBFLOWS: usize = 1024;
+/// Addresses that `sspi` has seen go, 17 bytes each.
+pub const LOST_ADDRESSES: usize = 64;

@@ -14,7 +14,7 @@ use crate::log;
 use crate::netlink::attribute::Builder;
 use crate::netlink::generic::{self, Controller};
 use crate::netlink::message::{Message, Messages};
-use crate::netlink::{mptcp, route};
+use crate::netlink::{diag, mptcp, route};
 use crate::network::Part;
 use crate::plugin::{CommandId, Entry, Failure, Reply, Request};
 use crate::routing::Change;
@@ -69,6 +69,8 @@ pub struct Daemon {
     commands: Socket,
     /// Events of connections and of nlctrl.
     events: Socket,
+    /// Requests of inet_diag, once there is one.
+    diag: Option<Socket>,
     signals: Signals,
     listeners: Listeners,
     state: Option<StateFile>,
@@ -139,6 +141,7 @@ impl Daemon {
             requests: open(libc::NETLINK_ROUTE)?,
             commands: open(libc::NETLINK_GENERIC)?,
             events,
+            diag: None,
             signals,
             listeners: Listeners::default(),
             state,
@@ -286,6 +289,14 @@ impl Daemon {
                     self.engine.handle(now, Input::Looked(Err(incomplete)));
                 }
             }
+            Command::Recover => {
+                let result = self.recover(now);
+                self.engine.handle(now, Input::Recovered(result));
+            }
+            Command::Learn(token) => {
+                let result = self.ask(now, UNNUMBERED, &mptcp::Command::DumpAddresses { token });
+                self.engine.handle(now, Input::Learned(token, result));
+            }
             Command::Request(number, Request::Kernel(command)) => {
                 return self.kernel(now, number, command);
             }
@@ -414,8 +425,11 @@ impl Daemon {
                     return refusal(engine, now, message);
                 };
                 if let Some(endpoint) = mptcp::decode_endpoint(attributes) {
-                    match number {
-                        UNNUMBERED => engine.handle(now, Input::Endpoint(endpoint)),
+                    match (number, *command) {
+                        (UNNUMBERED, mptcp::Command::DumpAddresses { token }) => {
+                            engine.handle(now, Input::Learnt(token, endpoint));
+                        }
+                        (UNNUMBERED, _) => engine.handle(now, Input::Endpoint(endpoint)),
                         _ => engine.handle(now, Input::Reply(number, &Reply::Endpoint(endpoint))),
                     }
                 } else if let Some(limits) = mptcp::decode_limits(attributes) {
@@ -458,6 +472,42 @@ impl Daemon {
             ),
         };
         engine.handle(now, Input::Dumped(part, result));
+    }
+
+    /// Hands the engine all connections, and then all subflows.
+    fn recover(&mut self, now: Instant) -> Result<(), Incomplete> {
+        use route::Family::{Ipv4, Ipv6};
+        let refused = |error: io::Error| Incomplete::Refused(error.raw_os_error().unwrap_or(0));
+        let Self {
+            diag, io, engine, ..
+        } = self;
+        let socket = match diag {
+            Some(socket) => socket,
+            None => diag.insert(Socket::open(libc::NETLINK_SOCK_DIAG).map_err(refused)?),
+        };
+        for (subflows, family) in [(false, Ipv4), (false, Ipv6), (true, Ipv4), (true, Ipv6)] {
+            let mut out = Builder::new(&mut io.out);
+            let encoded = if subflows {
+                diag::dump_subflows(&mut out, UNNUMBERED, family)
+            } else {
+                diag::dump_connections(&mut out, UNNUMBERED, family)
+            };
+            encoded.map_err(|_| Incomplete::Refused(libc::EMSGSIZE))?;
+            let (request, buffer) = (out.bytes(), &mut io.dump);
+            exchange(socket, request, buffer, UNNUMBERED, &mut |message| {
+                if message.kind != diag::SOCK_DIAG_BY_FAMILY {
+                    return;
+                }
+                if subflows {
+                    if let Some(found) = diag::decode_subflow(message.payload) {
+                        engine.handle(now, Input::FoundSubflow(found));
+                    }
+                } else if let Some(found) = diag::decode_connection(message.payload) {
+                    engine.handle(now, Input::Found(found));
+                }
+            })?;
+        }
+        Ok(())
     }
 
     fn route(&mut self, now: Instant, number: CommandId, change: &Change) {

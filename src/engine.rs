@@ -6,6 +6,7 @@
 
 mod connections;
 mod due;
+mod recovery;
 mod storm;
 
 use core::fmt;
@@ -18,6 +19,7 @@ use crate::connection::Connections;
 use crate::connection::address_id::AddressIds;
 use crate::endpoint::limits::{Fixed, LimitKeeper};
 use crate::endpoint::{Endpoints, Wanted};
+use crate::netlink::diag;
 use crate::netlink::mptcp::{Command as Kernel, Endpoint, Event, Limits};
 use crate::netlink::route::{Notification, PROTOCOL};
 use crate::network::{IFF_UP, Interface, LocalAddress, Network, Part, route};
@@ -48,6 +50,15 @@ pub enum Input<'a> {
     Connection(&'a Event),
     /// What a plugin's command asked for.
     Reply(CommandId, &'a Reply),
+    /// A connection that the dump under way shows, and then a subflow.
+    Found(diag::Connection),
+    FoundSubflow(diag::Subflow),
+    /// The dump of connections and subflows ended.
+    Recovered(Result<(), Incomplete>),
+    /// An address of a connection that was found.
+    Learnt(u32, Endpoint),
+    /// Those were all.
+    Learned(u32, Result<(), Incomplete>),
     /// The listener that a command asked for is open.
     Listening(CommandId, SocketAddr),
     /// The kernel refused a command.
@@ -87,6 +98,10 @@ pub enum Command {
     /// Show all endpoints.
     Look,
     GetLimits,
+    /// Show all connections, and then all subflows.
+    Recover,
+    /// Show the addresses of the connection with this token.
+    Learn(u32),
     /// Carry out a request and answer with its number.
     Request(CommandId, Request),
     /// Let go of a listener. There is no answer.
@@ -126,6 +141,10 @@ pub struct Engine {
     /// Listeners behind announced addresses.
     held: Table<Held>,
     timers: Table<Timer>,
+    /// When to look for connections anew, after an event that made no sense.
+    recover_at: Option<Instant>,
+    /// The kernel cannot show connections.
+    blind: bool,
     due: Due,
     dumping: Backoff,
     dump_at: Instant,
@@ -186,7 +205,9 @@ impl Engine {
             ids: AddressIds::default(),
             held: Table::new(capacity::LISTENERS),
             timers: Table::new(capacity::TIMERS),
-            due: Due(Due::NETWORK.0 | Due::KERNEL.0),
+            recover_at: None,
+            blind: false,
+            due: Due(Due::NETWORK.0 | Due::KERNEL.0 | Due::CONNECTIONS.0),
             dumping: Backoff::default(),
             dump_at: now,
             storm: Storm::default(),
@@ -331,7 +352,7 @@ impl Engine {
     /// When to call [`Self::settle`] even if nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
         let timers = self.timers.iter().map(|timer| Some(timer.at));
-        let slow = [self.look_at, self.resync_at];
+        let slow = [self.look_at, self.resync_at, self.recover_at];
         let work = match self.storm.due() {
             // A storm holds up all else.
             Some(at) => Some(at),
@@ -384,6 +405,11 @@ impl Engine {
             }
             Input::Connection(event) => self.connection(now, event),
             Input::Reply(number, reply) => self.reply(now, number, reply),
+            Input::Found(found) => self.found(now, &found),
+            Input::FoundSubflow(found) => self.found_subflow(&found),
+            Input::Recovered(result) => self.recovered(now, result),
+            Input::Learnt(token, endpoint) => self.learn(token, &endpoint),
+            Input::Learned(token, result) => self.learned(now, token, result),
             Input::Listening(number, local) => self.listening(now, number, local),
             Input::Failed(number, failure) => self.failed(now, number, failure),
             Input::Done(number) => self.done(now, number),
@@ -501,7 +527,8 @@ impl Engine {
                 self.storm.event(now);
             }
             Source::Connections => {
-                ::log::warn!("connection events were lost");
+                ::log::warn!("connection events were lost; looking at all connections");
+                self.due.add(Due::CONNECTIONS);
             }
         }
     }
@@ -521,13 +548,20 @@ impl Engine {
 
     /// What is due and of use, and can be read.
     fn readable(&self) -> Due {
-        let kernel = if self.ready { Due::KERNEL } else { Due::NONE };
-        Due(self.due.0 & (self.network_parts().0 | kernel.0))
+        let mut readable = self.network_parts();
+        if self.ready {
+            readable.add(Due::KERNEL);
+            if self.wants_connections() {
+                readable.add(Due::CONNECTIONS);
+            }
+        }
+        Due(self.due.0 & readable.0)
     }
 
     fn resync(&mut self, now: Instant) {
         self.due.add(self.network_parts());
         self.due.add(Due::KERNEL);
+        self.due.add(Due::CONNECTIONS);
         self.endpoints.forget_refusals();
         self.limits.forget_refusals();
         self.stale = true;
@@ -629,6 +663,10 @@ impl Engine {
         if self.look_at.is_some_and(|at| at <= now) {
             self.look_at = None;
             self.due.add(Due::KERNEL);
+        }
+        if self.recover_at.is_some_and(|at| at <= now) {
+            self.recover_at = None;
+            self.due.add(Due::CONNECTIONS);
         }
         self.run_timers(now);
         if self.storm.take(now) {
@@ -841,12 +879,16 @@ impl Engine {
         if let Some(request) = self.next_request(now) {
             return Some(request);
         }
+        if let Some(token) = self.connections.next_untold() {
+            return Some(Command::Learn(token));
+        }
         self.read_at().filter(|at| *at <= now)?;
         let command = self.readable().first()?;
         match command {
             Command::Dump(part) => self.network.begin(part),
             Command::Look => self.endpoints.begin_look(),
-            Command::GetLimits | Command::Request(..) | Command::Unlisten(_) => {}
+            Command::Recover => self.connections.begin(),
+            _ => {}
         }
         Some(command)
     }

@@ -44,6 +44,10 @@ impl<T> ByToken<T> {
         self.slots.get(slot).map(|(_, value)| value)
     }
 
+    pub fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
+        self.slots.get_mut(slot).map(|(_, value)| value)
+    }
+
     pub fn end(&self) -> u32 {
         self.slots.end()
     }

@@ -11,6 +11,7 @@
 pub mod address_id;
 mod by_token;
 mod pool;
+mod recovery;
 
 use core::net::{IpAddr, SocketAddr};
 use core::ops::Deref;
@@ -20,6 +21,8 @@ use crate::netlink::mptcp::{Command, ConnectionEvent, EndpointFlags, SubflowEven
 use crate::plugin::Request;
 use by_token::ByToken;
 use pool::{NONE, Pool};
+pub(crate) use recovery::News;
+use recovery::Told;
 
 /// A subflow of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +42,44 @@ pub struct Subflow {
     pub closing: bool,
     /// The kernel knows it by IPv4-mapped addresses.
     mapped: bool,
+    /// The dump under way has shown it, or it has come since.
+    seen: bool,
+    /// The plugin knows it.
+    told: bool,
+}
+
+impl Subflow {
+    fn new(event: &SubflowEvent) -> Self {
+        Self {
+            local: event.local,
+            remote: event.remote,
+            local_id: event.local_id,
+            remote_id: event.remote_id,
+            backup: event.backup,
+            ifindex: event.ifindex,
+            established: true,
+            closing: false,
+            mapped: event.mapped,
+            seen: true,
+            told: true,
+        }
+    }
+
+    fn event(&self, token: u32) -> SubflowEvent {
+        SubflowEvent {
+            token,
+            local: self.local,
+            remote: self.remote,
+            local_id: self.local_id,
+            remote_id: self.remote_id,
+            backup: self.backup,
+            ifindex: self.ifindex,
+            error: 0,
+            reset_reason: None,
+            reset_flags: 0,
+            mapped: self.mapped,
+        }
+    }
 }
 
 /// An address that the peer announces (ADD_ADDR, RFC 8684, 3.4.1).
@@ -58,6 +99,13 @@ struct Slot {
     addresses: u32,
     /// One bit for each address id.
     announced: [u64; 4],
+    told: Told,
+    /// The dump under way has shown it, or it has come since.
+    seen: bool,
+    /// The last dump has shown it, and neither side had begun to close.
+    open: bool,
+    /// The last dump has shown a subflow that proves the handshake complete.
+    proven: bool,
 }
 
 /// A connection, as far as it is known. What it derefs to was said when it was made: the ends are
@@ -108,6 +156,22 @@ impl<'a> Connection<'a> {
 }
 
 impl Slot {
+    fn new(event: &ConnectionEvent, plugin: u8) -> Self {
+        Self {
+            event: *event,
+            plugin,
+            established: false,
+            kernel_managed: false,
+            subflows: NONE,
+            addresses: NONE,
+            announced: [0; 4],
+            told: Told::Yes,
+            seen: true,
+            open: true,
+            proven: false,
+        }
+    }
+
     fn has_announced(&self, id: u8) -> bool {
         let word = self.announced.get(usize::from(id / 64));
         word.is_some_and(|word| word & bit(id) != 0)
@@ -142,6 +206,8 @@ pub struct Connections {
     slots: ByToken<Slot>,
     subflows: Pool<Subflow>,
     addresses: Pool<RemoteAddress>,
+    /// Before this slot there is nothing found that has not been told.
+    untold_from: Option<u32>,
 }
 
 impl Connections {
@@ -152,6 +218,7 @@ impl Connections {
             slots: ByToken::new(most),
             subflows: Pool::new(most.saturating_mul(capacity::SUBFLOWS_PER_CONNECTION)),
             addresses: Pool::new(most.saturating_mul(capacity::ADDRESSES_PER_CONNECTION)),
+            untold_from: None,
         }
     }
 
@@ -185,9 +252,10 @@ impl Connections {
         slots.map(|slot| Connection { slot, table: self })
     }
 
-    /// Which plugin manages the connection.
-    pub(crate) fn plugin(&self, token: u32) -> Option<usize> {
-        Some(self.slots.get(token)?.plugin.into())
+    /// Which plugin manages the connection, and knows it.
+    pub(crate) fn manager(&self, token: u32) -> Option<usize> {
+        let slot = self.slots.get(token)?;
+        (slot.told == Told::Yes).then_some(slot.plugin.into())
     }
 
     /// Whether the connection of an event is one that is known.
@@ -203,29 +271,24 @@ impl Connections {
 
     /// Takes in a connection, with its initial subflow. Answers false if there is no room.
     pub(crate) fn insert(&mut self, event: &ConnectionEvent, plugin: u8) -> bool {
-        let slot = Slot {
-            event: *event,
-            plugin,
-            established: false,
-            kernel_managed: false,
-            subflows: NONE,
-            addresses: NONE,
-            announced: [0; 4],
-        };
-        let room = self.slots.insert(event.token, slot);
+        let room = self.slots.insert(event.token, Slot::new(event, plugin));
         if room {
-            let initial = Subflow {
-                local: event.local,
-                remote: event.remote,
-                local_id: 0,
-                remote_id: 0,
-                backup: false,
-                ifindex: 0,
-                established: true,
-                closing: false,
-                mapped: event.mapped,
-            };
-            self.add_subflow(event.token, initial);
+            self.add_subflow(
+                event.token,
+                Subflow::new(&SubflowEvent {
+                    token: event.token,
+                    local: event.local,
+                    remote: event.remote,
+                    local_id: 0,
+                    remote_id: 0,
+                    backup: false,
+                    ifindex: 0,
+                    error: 0,
+                    reset_reason: None,
+                    reset_flags: 0,
+                    mapped: event.mapped,
+                }),
+            );
         }
         room
     }
@@ -250,19 +313,13 @@ impl Connections {
 
     /// Takes in a subflow that is established: a new one, or one that was asked for.
     pub(crate) fn subflow_established(&mut self, event: &SubflowEvent) {
-        let new = Subflow {
-            local: event.local,
-            remote: event.remote,
-            local_id: event.local_id,
-            remote_id: event.remote_id,
-            backup: event.backup,
-            ifindex: event.ifindex,
-            established: true,
-            closing: false,
-            mapped: event.mapped,
-        };
+        let mut new = Subflow::new(event);
         match self.subflow_mut(event.token, event.local, event.remote) {
-            Some(known) => *known = new,
+            Some(known) => {
+                // The event tells of the peer's wish alone.
+                new.backup |= !known.established && known.backup;
+                *known = new;
+            }
             None => self.add_subflow(event.token, new),
         }
     }
@@ -328,6 +385,8 @@ impl Connections {
                     established: false,
                     closing: false,
                     mapped: false,
+                    seen: true,
+                    told: true,
                 };
                 self.add_subflow(token, asked);
             }

@@ -100,6 +100,15 @@ impl<T> Pool<T> {
         })
     }
 
+    /// Changes each of a list.
+    pub fn change(&mut self, head: u32, change: impl Fn(&mut T)) {
+        let mut at = head;
+        while let Some(item) = self.get_mut(at) {
+            change(item);
+            at = self.next(at);
+        }
+    }
+
     /// Finds the first of a list that is `wanted`.
     pub fn find(&self, head: u32, wanted: impl Fn(&T) -> bool) -> Option<u32> {
         let mut at = head;

@@ -2,10 +2,10 @@
 
 use core::net::SocketAddr;
 
-use super::{Command, Engine};
+use super::{Command, Engine, LOOK_AFTER, owner};
 use crate::connection::{Known, RemoteAddress};
 use crate::netlink::mptcp::{Command as Kernel, ConnectionEvent, Event};
-use crate::plugin::{CommandId, Failure, Queued, Reply, Request};
+use crate::plugin::{CommandId, Context, Failure, Plugin, Queued, Reply, Request};
 use crate::time::Instant;
 
 /// A listener behind an announced address.
@@ -65,6 +65,9 @@ impl Engine {
             Event::SubflowClosed(subflow) => {
                 if self.connections.subflow_closed(subflow) {
                     self.call_manager(now, subflow.token, |p, cx| p.subflow_closed(cx, subflow));
+                } else if subflow.local.ip().is_unspecified() {
+                    // Whichever it was, it has ended.
+                    self.recover_at.get_or_insert(now + LOOK_AFTER);
                 }
             }
             Event::SubflowPriority(subflow) => {
@@ -81,23 +84,27 @@ impl Engine {
     }
 
     /// Takes in a connection, if it is not known. Answers whether it is now.
-    pub(super) fn meet(&mut self, now: Instant, connection: &ConnectionEvent) -> bool {
+    fn meet(&mut self, now: Instant, connection: &ConnectionEvent) -> bool {
         match self.connections.know(connection) {
             Known::Already => return true,
             Known::Reused => self.part(now, connection.token),
             Known::New => {}
         }
-        let plugin = u8::try_from(self.default).unwrap_or(u8::MAX);
-        if !self.connections.insert(connection, plugin) {
-            if self.wants_connections() && !core::mem::replace(&mut self.told.unmanaged, true) {
-                let most = self.config.max_connections;
-                ::log::warn!("there are more than {most} connections: some are not managed");
-            }
+        if !self.connections.insert(connection, owner(self.default)) {
+            self.say_unmanaged();
             return false;
         }
         let token = connection.token;
         self.call_manager(now, token, |p, cx| p.new_connection(cx, connection));
         true
+    }
+
+    /// Says, once, that the table is full.
+    pub(super) fn say_unmanaged(&mut self) {
+        if self.wants_connections() && !core::mem::replace(&mut self.told.unmanaged, true) {
+            let most = self.config.max_connections;
+            ::log::warn!("there are more than {most} connections: some are not managed");
+        }
     }
 
     /// Tells that a connection has ended, and forgets it.
@@ -107,13 +114,14 @@ impl Engine {
         self.release(|held| held.token == token);
     }
 
-    fn call_manager(
+    /// Calls the plugin that manages a connection, if there is one and it knows the connection.
+    pub(super) fn call_manager(
         &mut self,
         now: Instant,
         token: u32,
-        callback: impl FnOnce(&mut dyn crate::plugin::Plugin, &mut crate::plugin::Context<'_>),
+        callback: impl FnOnce(&mut dyn Plugin, &mut Context<'_>),
     ) {
-        if let Some(plugin) = self.connections.plugin(token) {
+        if let Some(plugin) = self.connections.manager(token) {
             self.call(now, plugin, callback);
         }
     }

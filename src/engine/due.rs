@@ -21,6 +21,7 @@ impl Due {
     pub const ROUTING: Self = Self(0b11_1100);
     pub const NETWORK: Self = Self(0b11_1111);
     pub const KERNEL: Self = Self(0b1100_0000);
+    pub const CONNECTIONS: Self = Self(1 << 8);
 
     pub fn add(&mut self, other: Self) {
         self.0 |= other.0;
@@ -68,6 +69,7 @@ impl Due {
             (Self::RULES6, Command::Dump(Part::Rules(Family::Ipv6))),
             (Self::ENDPOINTS, Command::Look),
             (Self::LIMITS, Command::GetLimits),
+            (Self::CONNECTIONS, Command::Recover),
         ];
         order
             .into_iter()

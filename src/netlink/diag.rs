@@ -1,4 +1,5 @@
-//! inet_diag: the MPTCP connections that exist, as `ss -M` shows them.
+//! inet_diag: the MPTCP connections that exist and their subflows, as `ss -M` and `ss -ti` show
+//! them.
 //!
 //! ```text
 //!  octet  request                answer
@@ -10,7 +11,8 @@
 //!    8    which socket (48)      source (16), destination (16), interface, cookie
 //!   52                           queues, owner, inode
 //!   56    attributes
-//!   72                           attributes, with struct mptcp_info in INET_DIAG_INFO
+//!   72                           attributes: of a connection INET_DIAG_INFO with struct mptcp_info,
+//!                                of a subflow INET_DIAG_ULP_INFO with MPTCP_SUBFLOW_ATTR_*
 //! ```
 //!
 //! Addresses and ports are in network byte order; an IPv4 address takes the first 4 of 16 octets.
@@ -25,33 +27,77 @@ use core::net::{IpAddr, SocketAddr};
 
 /// `SOCK_DIAG_BY_FAMILY`: the kind of request and answer.
 pub const SOCK_DIAG_BY_FAMILY: u16 = 20;
-/// The request is no longer than this, with its netlink header.
+/// No request is longer, with its netlink header.
 pub const REQUEST_LENGTH: usize = 80;
 
+const IPPROTO_TCP: u8 = 6;
 const IPPROTO_MPTCP: u32 = 262;
 const INET_DIAG_REQ_PROTOCOL: u16 = 3;
 const INET_DIAG_INFO: u16 = 2;
+const INET_DIAG_ULP_INFO: u16 = 19;
+const INET_ULP_INFO_MPTCP: u16 = 3;
+
+const SUBFLOW_TOKEN_LOC: u16 = 2;
+const SUBFLOW_FLAGS: u16 = 8;
+const SUBFLOW_ID_REM: u16 = 9;
+const SUBFLOW_ID_LOC: u16 = 10;
+
+/// `MPTCP_SUBFLOW_FLAG_*`: MCAP_LOC or JOIN_LOC, BKUP_REM or BKUP_LOC, FULLY_ESTABLISHED,
+/// CONNECTED.
+const OPENED_HERE: u32 = 1 << 1 | 1 << 3;
+const BACKUP: u32 = 1 << 4 | 1 << 5;
+const FULLY_ESTABLISHED: u32 = 1 << 6;
+const CONNECTED: u32 = 1 << 7;
 
 const ESTABLISHED: u8 = 1;
 /// ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING (`net/tcp_states.h`):
 /// `MPTCP_EVENT_CLOSED` is yet to come.
 const OPEN: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
+/// ESTABLISHED and SYN_SENT: `MPTCP_EVENT_SUB_CLOSED` is yet to come.
+const ALIVE: u32 = 1 << 1 | 1 << 2;
 
 /// `MPTCP_INFO_FLAG_FALLBACK`.
 const FALLBACK: u32 = 1;
+
+/// Addresses mapped from IPv4 are given as IPv4.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ends {
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    /// The addresses are mapped from IPv4.
+    pub mapped: bool,
+}
 
 /// A connection. Which side opened it is not known here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Connection {
     /// 0 until the connection is established.
     pub token: u32,
-    /// The ends of the initial subflow; addresses mapped from IPv4 are given as IPv4.
-    pub local: SocketAddr,
-    pub remote: SocketAddr,
+    /// Those of the initial subflow, also when that has ended.
+    pub ends: Ends,
     /// Neither side has begun to close.
     pub established: bool,
     /// The connection is plain TCP: there is no path to manage.
     pub fallback: bool,
+}
+
+/// A subflow that has not begun to close.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Subflow {
+    /// Of the connection.
+    pub token: u32,
+    pub ends: Ends,
+    pub local_id: u8,
+    pub remote_id: u8,
+    /// 0 unless the subflow is bound to a device.
+    pub ifindex: u32,
+    /// Either side asked for backup priority.
+    pub backup: bool,
+    /// This host made it.
+    pub opened_here: bool,
+    pub established: bool,
+    /// The peer has shown that it still speaks MPTCP.
+    pub fully_established: bool,
 }
 
 /// Asks for the open connections of a family; those of a dual-stack socket are IPv6. Kernels
@@ -60,37 +106,98 @@ pub struct Connection {
 /// # Errors
 /// [`Full`] if the buffer has less than [`REQUEST_LENGTH`] bytes of room.
 pub fn dump_connections(out: &mut Builder<'_>, seq: u32, family: Family) -> Result<(), Full> {
-    out.message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, seq);
     // The protocol does not fit its octet, and an attribute takes its place.
-    out.raw(&[family.number(), 0, 1 << (INET_DIAG_INFO - 1), 0]);
-    out.raw(&OPEN.to_ne_bytes());
-    out.raw(&[0; 48]);
+    request(
+        out,
+        seq,
+        [family.number(), 0, 1 << (INET_DIAG_INFO - 1), 0],
+        OPEN,
+    );
     out.u32(INET_DIAG_REQ_PROTOCOL, IPPROTO_MPTCP);
     out.end()
 }
 
-/// Reads the payload of an answer; `None` if it is malformed or without MPTCP information.
-pub fn decode(payload: &[u8]) -> Option<Connection> {
-    let (&[family, state, _, _, s0, s1, d0, d1], rest) = payload.split_first_chunk::<8>()?;
-    let (source, rest) = rest.split_first_chunk::<16>()?;
-    let (destination, rest) = rest.split_first_chunk::<16>()?;
-    let family = Family::from_number(family)?;
-    let mut attributes = Attributes::new(rest.get(32..)?);
+/// Asks for the TCP sockets of a family that may be subflows, and what MPTCP says of them, which
+/// needs no asking. ENOENT without `tcp_diag`.
+///
+/// # Errors
+/// As [`dump_connections`].
+pub fn dump_subflows(out: &mut Builder<'_>, seq: u32, family: Family) -> Result<(), Full> {
+    request(out, seq, [family.number(), IPPROTO_TCP, 0, 0], ALIVE);
+    out.end()
+}
+
+fn request(out: &mut Builder<'_>, seq: u32, what: [u8; 4], states: u32) {
+    out.message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, seq);
+    out.raw(&what);
+    out.raw(&states.to_ne_bytes());
+    out.raw(&[0; 48]);
+}
+
+/// Reads the payload of an answer to [`dump_connections`]; `None` if it is malformed or without
+/// MPTCP information.
+pub fn decode_connection(payload: &[u8]) -> Option<Connection> {
+    let (state, ends, _, mut attributes) = socket(payload)?;
     let info = attributes.find(|attribute| attribute.kind == INET_DIAG_INFO)?;
     let (&[.., f0, f1, f2, f3, t0, t1, t2, t3], _) = info.value.split_first_chunk::<16>()?;
     Some(Connection {
         token: u32::from_ne_bytes([t0, t1, t2, t3]),
-        local: SocketAddr::new(address(family, source)?, u16::from_be_bytes([s0, s1])),
-        remote: SocketAddr::new(address(family, destination)?, u16::from_be_bytes([d0, d1])),
+        ends,
         established: state == ESTABLISHED,
         fallback: u32::from_ne_bytes([f0, f1, f2, f3]) & FALLBACK != 0,
     })
 }
 
+/// Reads the payload of an answer to [`dump_subflows`]; `None` if it is malformed or no subflow.
+pub fn decode_subflow(payload: &[u8]) -> Option<Subflow> {
+    let (state, ends, ifindex, mut attributes) = socket(payload)?;
+    let ulp = attributes.find(|attribute| attribute.kind == INET_DIAG_ULP_INFO)?;
+    let info = ulp.nested().find(|a| a.kind == INET_ULP_INFO_MPTCP)?;
+    let (mut token, mut flags, mut local_id, mut remote_id) = (0, 0, 0, 0);
+    for attribute in info.nested() {
+        match attribute.kind {
+            SUBFLOW_TOKEN_LOC => token = attribute.u32()?,
+            SUBFLOW_FLAGS => flags = attribute.u32()?,
+            SUBFLOW_ID_REM => remote_id = attribute.u8()?,
+            SUBFLOW_ID_LOC => local_id = attribute.u8()?,
+            _ => {}
+        }
+    }
+    Some(Subflow {
+        token,
+        ends,
+        local_id,
+        remote_id,
+        ifindex,
+        backup: flags & BACKUP != 0,
+        opened_here: flags & OPENED_HERE != 0,
+        established: state == ESTABLISHED && flags & CONNECTED != 0,
+        fully_established: flags & FULLY_ESTABLISHED != 0,
+    })
+}
+
+/// State, ends, interface and attributes of a socket.
+fn socket(payload: &[u8]) -> Option<(u8, Ends, u32, Attributes<'_>)> {
+    let (&[family, state, _, _, s0, s1, d0, d1], rest) = payload.split_first_chunk::<8>()?;
+    let (source, rest) = rest.split_first_chunk::<16>()?;
+    let (destination, rest) = rest.split_first_chunk::<16>()?;
+    let (ifindex, rest) = rest.split_first_chunk::<4>()?;
+    let family = Family::from_number(family)?;
+    let local = address(family, source)?;
+    let remote = address(family, destination)?;
+    let ends = Ends {
+        local: SocketAddr::new(local.to_canonical(), u16::from_be_bytes([s0, s1])),
+        remote: SocketAddr::new(remote.to_canonical(), u16::from_be_bytes([d0, d1])),
+        mapped: local.is_ipv6() && local.to_canonical().is_ipv4(),
+    };
+    let attributes = Attributes::new(rest.get(28..)?);
+    Some((state, ends, u32::from_ne_bytes(*ifindex), attributes))
+}
+
 fn address(family: Family, octets: &[u8; 16]) -> Option<IpAddr> {
     match family {
         Family::Ipv4 => ip(octets.get(..4)?),
-        Family::Ipv6 => Some(IpAddr::from(*octets).to_canonical()),
+        Family::Ipv6 => Some(IpAddr::from(*octets)),
     }
 }
 
@@ -111,10 +218,51 @@ mod tests {
         assert_eq!(out.bytes(), expected);
     }
 
+    #[test]
+    fn asks_for_tcp_sockets() {
+        let mut buffer = [0; REQUEST_LENGTH];
+        let mut out = Builder::new(&mut buffer);
+        dump_subflows(&mut out, 9, Family::Ipv4).unwrap();
+        let mut expected = bytes("00000048 0014 0301 00000009 00000000 02 06 00 00 00000006");
+        expected.extend([0; 48]);
+        assert_eq!(out.bytes(), expected);
+    }
+
+    /// A joined subflow of a dual-stack server, with backup priority, as Linux 6.18 shows it.
+    #[test]
+    fn reads_a_subflow() {
+        let answer = bytes(
+            "0a 01 00 00 =1388 =b22d =00000000000000000000ffff0a000102 \
+             =00000000000000000000ffff0a000201 00000007 00000000 00000000 00000000 00000000 \
+             00000000 00000000 00000000 \
+             0005 0008 00 =000000 \
+             0044 0013 000a 0001 =6d70746370000000 \
+             0034 0003 0008 0001 00000000 0008 0002 8c7b145b 0008 0008 000000d4 \
+             0005 0009 03 =000000 0005 000a 04 =000000 0008 0003 00000001",
+        );
+        let expected = Subflow {
+            token: 0x8c7b_145b,
+            ends: Ends {
+                local: "10.0.1.2:5000".parse().unwrap(),
+                remote: "10.0.2.1:45613".parse().unwrap(),
+                mapped: true,
+            },
+            local_id: 4,
+            remote_id: 3,
+            ifindex: 7,
+            backup: true,
+            opened_here: false,
+            established: true,
+            fully_established: true,
+        };
+        assert_eq!(decode_subflow(&answer), Some(expected));
+        assert_eq!(decode_connection(&answer), None);
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
-            let _ = decode(&bytes);
+            let _ = (decode_connection(&bytes), decode_subflow(&bytes));
         }
     }
 }

@@ -9,6 +9,8 @@
 pub mod addr_adv;
 mod context;
 mod queue;
+#[cfg(feature = "sspi")]
+pub mod sspi;
 
 use core::net::SocketAddr;
 
@@ -38,6 +40,8 @@ pub struct Entry {
 pub const BUILT_IN: &[Entry] = &[
     #[cfg(feature = "addr_adv")]
     addr_adv::ENTRY,
+    #[cfg(feature = "sspi")]
+    sspi::ENTRY,
 ];
 
 /// Number of a command, by which its result comes back.

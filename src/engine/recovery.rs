@@ -1,0 +1,88 @@
+//! Connections that are found rather than heard of: those of before the start, and those whose
+//! events were lost.
+//!
+//! A dump shows what there is; the table says what is news in it. Of a connection that is new,
+//! the addresses it announces are read before the plugin hears of it.
+
+use super::due::Due;
+use super::{Engine, Incomplete, owner};
+use crate::connection::{Known, News};
+use crate::netlink::diag;
+use crate::netlink::mptcp::Endpoint;
+use crate::time::Instant;
+
+impl Engine {
+    pub(super) fn found(&mut self, now: Instant, found: &diag::Connection) {
+        let Some((known, event)) = self.connections.saw(found) else {
+            return;
+        };
+        if known == Known::Reused {
+            self.part(now, event.token);
+        }
+        if !self.connections.found(&event, owner(self.default)) {
+            self.say_unmanaged();
+        }
+    }
+
+    pub(super) fn found_subflow(&mut self, found: &diag::Subflow) {
+        self.connections.saw_subflow(found);
+        self.ids.learn(found.ends.local.ip(), found.local_id);
+    }
+
+    /// The dump is over.
+    pub(super) fn recovered(&mut self, now: Instant, result: Result<(), Incomplete>) {
+        if let Err(Incomplete::Refused(errno)) = result {
+            self.due.remove(Due::CONNECTIONS);
+            if !core::mem::replace(&mut self.blind, true) {
+                ::log::warn!(
+                    "the kernel does not show connections (errno {errno}; no mptcp_diag?): those \
+                     of before the start, and those whose events are lost, are not managed"
+                );
+            }
+            return;
+        }
+        let whole = self.dumped(now, Due::CONNECTIONS, result);
+        for at in 0..self.connections.end() {
+            if let Some(token) = self.connections.token_at(at) {
+                self.tell_news(now, token, whole);
+            }
+        }
+    }
+
+    pub(super) fn learn(&mut self, token: u32, known: &Endpoint) {
+        // Before Linux 6.10 the kernel ignores the token and shows its endpoints.
+        let same = |endpoint: &Endpoint| endpoint == known;
+        let others = self.endpoints.others().iter();
+        let ours = self.endpoints.ours().iter().map(|slot| &slot.endpoint);
+        if !others.chain(ours).any(same) {
+            self.connections.learn(token, known, &mut self.ids);
+        }
+    }
+
+    pub(super) fn learned(&mut self, now: Instant, token: u32, result: Result<(), Incomplete>) {
+        // "userspace PM not selected": the connection is not for plugins.
+        let kernel_managed = result == Err(Incomplete::Refused(libc::EINVAL));
+        let Some(event) = self.connections.introduce(token, kernel_managed) else {
+            return;
+        };
+        self.call_manager(now, token, |p, cx| p.new_connection(cx, &event));
+        self.tell_news(now, token, false);
+    }
+
+    fn tell_news(&mut self, now: Instant, token: u32, whole: bool) {
+        while let Some(news) = self.connections.next_news(token, whole) {
+            match news {
+                News::Closed => self.part(now, token),
+                News::Established(event) => {
+                    self.call_manager(now, token, |p, cx| p.connection_established(cx, &event));
+                }
+                News::Subflow(event) => {
+                    self.call_manager(now, token, |p, cx| p.new_subflow(cx, &event));
+                }
+                News::SubflowClosed(event) => {
+                    self.call_manager(now, token, |p, cx| p.subflow_closed(cx, &event));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! `sspi`: a single subflow per interface, for connections of the userspace path manager.
+//!
+//! One function, [`Sspi::tend`], compares what a connection should have with what the table of
+//! connections and the network show, and asks for the difference. Whatever happens, it is called:
+//! there is nothing to keep in step.
+//!
+//! - *Announcements.* The usable addresses of all interfaces but the connection's own, of its
+//!   address family, are announced to the peer; those that cease to be usable are withdrawn.
+//! - *Listeners.* A join to an announced address is accepted only where somebody listens, at the
+//!   connection's port. Most servers do on all addresses, and opening a listener then fails with
+//!   EADDRINUSE: the announcement needs none, and goes out without a port. Where it does not
+//!   fail, the daemon listens as long as the address is announced. Who opened the connection
+//!   makes its subflows itself: its announcements have no listeners, and no port.
+//! - *Subflows.* Who opened the connection makes one from each further interface: to the peer's
+//!   initial address, unless the peer denies that, else to those it announces. One that fails or
+//!   ends is made again later and later, to each of the peer's addresses in turn.
+//! - *Second subflows* of an interface are closed where this host has several interfaces for the
+//!   family to choose from. On the side that accepted the connection those from different
+//!   addresses of the peer stay: they are different paths, and their maker has chosen.
+//! - A subflow whose address is no longer usable is closed, if another is left.
+
+use core::net::{IpAddr, SocketAddr};
+
+use super::{Context, Entry, Failure, Plugin, Request};
+use crate::capacity;
+use crate::connection::{Connection, RemoteAddress, Subflow};
+use crate::netlink::mptcp::{
+    Command, ConnectionEvent, EndpointFlags, SubflowAddress, SubflowEvent,
+};
+use crate::network::{LocalAddress, Network};
+use crate::table::Table;
+use crate::time::{Backoff, Instant, Span, earliest};
+
+pub const ENTRY: Entry = Entry {
+    name: "sspi",
+    description: "a single subflow per interface, for connections of the userspace path manager",
+    priority: 0,
+    create: || Box::new(Sspi::default()),
+};
+
+/// Timers: tend all connections; tend those whose subflows failed.
+const ALL: u32 = 0;
+const RETRY: u32 = 1;
+/// When the daemon takes no more commands, go on this much later.
+const PAUSE: Span = Span(50);
+
+/// An interface from which a connection's subflow failed or ended.
+struct Failed {
+    token: u32,
+    ifindex: u32,
+    tries: u8,
+    backoff: Backoff,
+    retry_at: Instant,
+}
+
+struct Sspi {
+    failed: Table<Failed>,
+    /// Addresses that were usable and are not, the latest last.
+    lost: Table<IpAddr>,
+    /// Where some program listens, so that we need not.
+    served: Table<SocketAddr>,
+}
+
+impl Default for Sspi {
+    fn default() -> Self {
+        Self {
+            failed: Table::new(capacity::FAILED_SUBFLOWS),
+            lost: Table::new(capacity::LOST_ADDRESSES),
+            served: Table::new(capacity::LISTENERS),
+        }
+    }
+}
+
+impl Plugin for Sspi {
+    fn wants_connections(&self) -> bool {
+        true
+    }
+
+    fn connection_established(&mut self, cx: &mut Context<'_>, event: &ConnectionEvent) {
+        self.tend(cx, event.token);
+    }
+
+    fn connection_closed(&mut self, _: &mut Context<'_>, token: u32) {
+        self.failed.retain(|failed| failed.token != token);
+    }
+
+    fn new_address(&mut self, cx: &mut Context<'_>, token: u32, _: u8, _: SocketAddr) {
+        self.tend(cx, token);
+    }
+
+    fn new_subflow(&mut self, cx: &mut Context<'_>, event: &SubflowEvent) {
+        self.tend(cx, event.token);
+    }
+
+    fn subflow_closed(&mut self, cx: &mut Context<'_>, event: &SubflowEvent) {
+        let ours = cx.connection(event.token).is_some_and(|c| !c.server_side);
+        let ifindex = interface(cx.network(), event.ifindex, event.local.ip());
+        if let Some(ifindex) = ifindex.filter(|_| ours) {
+            self.fail(cx, event.token, ifindex);
+        }
+        self.tend(cx, event.token);
+    }
+
+    fn listener_closed(&mut self, _: &mut Context<'_>, local: SocketAddr) {
+        self.served.retain(|served| served.port() != local.port());
+    }
+
+    fn new_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
+        self.failed.retain(|f| f.ifindex != address.index);
+        self.lost.retain(|lost| *lost != address.address);
+        cx.set_timer(ALL, Span(0));
+    }
+
+    fn delete_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
+        if !is_usable(cx.network(), address.address) {
+            if self.lost.is_full() {
+                self.lost.remove(0);
+            }
+            self.lost.push(address.address);
+        }
+        cx.set_timer(ALL, Span(0));
+    }
+
+    fn command_done(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: u32,
+        request: &Request,
+        result: Result<(), Failure<'_>>,
+    ) {
+        let Err(failure) = result else { return };
+        match *request {
+            Request::AnnounceWithListener { token, address }
+                if failure.errno == libc::EADDRINUSE =>
+            {
+                if !self.is_served(address.socket()) {
+                    self.served.push(address.socket());
+                }
+                self.tend(cx, token);
+            }
+            Request::Kernel(Command::CreateSubflow { token, local, .. }) => {
+                self.fail(cx, token, local.ifindex);
+            }
+            _ => {}
+        }
+    }
+
+    fn timer(&mut self, cx: &mut Context<'_>, timer: u32) {
+        if timer == ALL {
+            for connection in cx.connections() {
+                self.tend(cx, connection.token);
+            }
+            return;
+        }
+        let mut at = 0;
+        while let Some(failed) = self.failed.get(at) {
+            at += 1;
+            if failed.retry_at <= cx.now() {
+                self.tend(cx, failed.token);
+            }
+        }
+        self.set_retry(cx);
+    }
+}
+
+impl Sspi {
+    /// Gives a connection what it should have, as far as it has not.
+    fn tend(&self, cx: &mut Context<'_>, token: u32) {
+        let Some(connection) = cx.connection(token) else {
+            return;
+        };
+        if !connection.is_established()
+            || connection.is_kernel_managed()
+            || is_near(cx.network(), connection.remote.ip())
+        {
+            return;
+        }
+        // Withdrawals first: they free ids.
+        let whole = self.withdraw(cx, &connection)
+            && self.announce(cx, &connection)
+            && self.close(cx, &connection)
+            && (connection.server_side || self.create(cx, &connection));
+        if !whole {
+            cx.set_timer(ALL, PAUSE);
+        }
+    }
+
+    fn withdraw(&self, cx: &mut Context<'_>, connection: &Connection<'_>) -> bool {
+        connection.announced().all(|id| {
+            let address = cx.address_of(id);
+            address.is_some_and(|address| to_announce(cx.network(), connection, address))
+                || cx.remove_address(connection.token, id).is_some()
+        })
+    }
+
+    fn announce(&self, cx: &mut Context<'_>, connection: &Connection<'_>) -> bool {
+        let network = cx.network();
+        let mut usable = network.usable().enumerate();
+        usable.all(|(at, local)| {
+            let address = local.address;
+            // The same address on another interface is not another address.
+            let again = network.usable().take(at).any(|a| a.address == address);
+            if again || !to_announce(network, connection, address) {
+                return true;
+            }
+            let Some(id) = cx.address_id(address) else {
+                return true;
+            };
+            if connection.has_announced(id) {
+                return true;
+            }
+            let (token, port) = (connection.token, connection.local.port());
+            let bare = SubflowAddress {
+                id,
+                ..SubflowAddress::at(address, 0)
+            };
+            if !connection.server_side || self.is_served((address, port).into()) {
+                cx.announce(token, bare).is_some()
+            } else {
+                let listening = SubflowAddress { port, ..bare };
+                cx.announce_with_listener(token, listening).is_some()
+            }
+        })
+    }
+
+    fn is_served(&self, local: SocketAddr) -> bool {
+        self.served.contains(&local)
+    }
+
+    /// Closes subflows of lost addresses, and second ones of an interface.
+    fn close(&self, cx: &mut Context<'_>, connection: &Connection<'_>) -> bool {
+        let network = cx.network();
+        let choice = has_choice(network, connection.remote.is_ipv6());
+        let is_lost = |subflow: &Subflow| self.lost.contains(&subflow.local.ip());
+        let lives = |subflow: &&Subflow| !subflow.closing && !is_lost(subflow);
+        let mut subflows = connection.subflows().enumerate();
+        subflows.all(|(at, subflow)| {
+            if subflow.closing || !subflow.established {
+                return true;
+            }
+            let mut others = connection.subflows().filter(lives);
+            let unwanted = if is_lost(subflow) {
+                others.any(|other| other.established)
+            } else {
+                let mut earlier = connection.subflows().take(at).filter(lives);
+                choice
+                    && earlier.any(|other| {
+                        interface_of(network, other) == interface_of(network, subflow)
+                            && (!connection.server_side || other.remote.ip() == subflow.remote.ip())
+                    })
+            };
+            let end = |end: SocketAddr| SubflowAddress::at(end.ip(), end.port());
+            !unwanted
+                || cx
+                    .destroy_subflow(connection.token, end(subflow.local), end(subflow.remote))
+                    .is_some()
+        })
+    }
+
+    /// Makes a subflow from each interface that has an address for it and none.
+    fn create(&self, cx: &mut Context<'_>, connection: &Connection<'_>) -> bool {
+        let network = cx.network();
+        let mut done = None;
+        let mut usable = network.usable();
+        usable.all(|local| {
+            if local.address.is_ipv6() != connection.remote.is_ipv6()
+                || done.replace(local.index) == Some(local.index)
+                || connection
+                    .subflows()
+                    .any(|s| interface_of(network, s) == Some(local.index))
+            {
+                return true;
+            }
+            let failed = self.failed(connection.token, local.index);
+            if failed.is_some_and(|failed| failed.retry_at > cx.now()) {
+                return true;
+            }
+            let Some(remote) = target(connection, failed.map_or(0, |f| f.tries)) else {
+                return true;
+            };
+            let Some(id) = cx.address_id(local.address) else {
+                return true;
+            };
+            let policy = network.interface(local.index).map(|i| i.policy.flags);
+            let backup = policy.is_some_and(|flags| flags.contains(EndpointFlags::BACKUP));
+            let local = SubflowAddress {
+                id,
+                flags: if backup {
+                    EndpointFlags::BACKUP
+                } else {
+                    EndpointFlags::default()
+                },
+                ifindex: local.index,
+                ..SubflowAddress::at(local.address, 0)
+            };
+            cx.create_subflow(connection.token, local, remote).is_some()
+        })
+    }
+
+    fn failed(&self, token: u32, ifindex: u32) -> Option<&Failed> {
+        let mut all = self.failed.iter();
+        all.find(|f| (f.token, f.ifindex) == (token, ifindex))
+    }
+
+    /// Notes that a subflow failed or ended, and when to make it again.
+    fn fail(&mut self, cx: &mut Context<'_>, token: u32, ifindex: u32) {
+        let known = self
+            .failed
+            .iter()
+            .position(|f| (f.token, f.ifindex) == (token, ifindex));
+        let known = known.and_then(|at| self.failed.remove(at));
+        let mut failed = known.unwrap_or(Failed {
+            token,
+            ifindex,
+            tries: 0,
+            backoff: Backoff::default(),
+            retry_at: cx.now(),
+        });
+        failed.tries = failed.tries.wrapping_add(1);
+        failed.retry_at = failed.backoff.next(cx.now());
+        if self.failed.is_full() {
+            // It is tried again when something changes.
+            self.failed.remove(0);
+        }
+        self.failed.push(failed);
+        self.set_retry(cx);
+    }
+
+    fn set_retry(&self, cx: &mut Context<'_>) {
+        let now = cx.now();
+        let later = self
+            .failed
+            .iter()
+            .map(|f| f.retry_at)
+            .filter(|at| *at > now);
+        match later.map(Some).fold(None, earliest) {
+            Some(at) => {
+                cx.set_timer(RETRY, Span(at.0.saturating_sub(now.0)));
+            }
+            None => cx.cancel_timer(RETRY),
+        }
+    }
+}
+
+/// Whether the peer of a connection should know of the address: not of those of the interface it
+/// has reached us by.
+fn to_announce(network: &Network, connection: &Connection<'_>, address: IpAddr) -> bool {
+    let own = network.interface_of(connection.local.ip()).map(|i| i.index);
+    address.is_ipv6() == connection.local.is_ipv6()
+        && address != connection.local.ip()
+        && network
+            .usable()
+            .any(|a| a.address == address && Some(a.index) != own)
+}
+
+/// Where to make a subflow to: each of the peer's addresses in turn, from one try to the next.
+fn target(connection: &Connection<'_>, tries: u8) -> Option<SubflowAddress> {
+    let (peer, port) = (connection.remote.ip(), connection.remote.port());
+    let initial = SubflowAddress::at(peer, port);
+    let announced = |known: &RemoteAddress| SubflowAddress {
+        id: known.id,
+        ..SubflowAddress::at(
+            known.address.ip(),
+            match known.address.port() {
+                0 => port,
+                own => own,
+            },
+        )
+    };
+    let all = || {
+        let initial = (!connection.deny_join_id0).then_some(initial).into_iter();
+        let announced = connection.remote_addresses().map(announced);
+        initial
+            .chain(announced)
+            .filter(|to| to.address.is_ipv6() == peer.is_ipv6())
+    };
+    let turn = usize::from(tries).checked_rem(all().count())?;
+    all().nth(turn)
+}
+
+/// Whether the peer can only be reached the way it was: from this host itself, or on one link.
+fn is_near(network: &Network, peer: IpAddr) -> bool {
+    let link_local = match peer {
+        IpAddr::V4(peer) => peer.is_link_local(),
+        IpAddr::V6(peer) => peer.is_unicast_link_local(),
+    };
+    link_local || peer.is_loopback() || network.addresses().any(|own| own.address == peer)
+}
+
+/// Whether several interfaces have usable addresses of the family.
+fn has_choice(network: &Network, ipv6: bool) -> bool {
+    let mut fit = network.usable().filter(|a| a.address.is_ipv6() == ipv6);
+    let first = fit.next().map(|a| a.index);
+    fit.any(|a| Some(a.index) != first)
+}
+
+fn is_usable(network: &Network, address: IpAddr) -> bool {
+    network.usable().any(|usable| usable.address == address)
+}
+
+fn interface_of(network: &Network, subflow: &Subflow) -> Option<u32> {
+    interface(network, subflow.ifindex, subflow.local.ip())
+}
+
+/// The interface that a subflow is bound to or, where it is not, that of its address.
+fn interface(network: &Network, bound: u32, local: IpAddr) -> Option<u32> {
+    match bound {
+        0 => network.interface_of(local).map(|i| i.index),
+        bound => Some(bound),
+    }
+}
