@@ -15,8 +15,10 @@
 //!   initial address, unless the peer denies that, else to those it announces. One that fails or
 //!   ends is made again later and later, to each of the peer's addresses in turn.
 //! - *Second subflows* of an interface are closed where this host has several interfaces for the
-//!   family to choose from. On the side that accepted the connection those from different
-//!   addresses of the peer stay: they are different paths, and their maker has chosen.
+//!   family to choose from. Who opened the connection closes the later one. Who accepted it leaves
+//!   those from different addresses of the peer, which are different paths that the peer has
+//!   chosen, and of those from the same address closes the earlier one: where the peer came back
+//!   over a path that was broken, that is the one it has given up.
 //! - A subflow whose address is no longer usable is closed, if another is left.
 
 use core::net::{IpAddr, SocketAddr};
@@ -89,6 +91,8 @@ impl Plugin for Sspi {
     }
 
     fn new_subflow(&mut self, cx: &mut Context<'_>, event: &SubflowEvent) {
+        // Whatever the network looked like, the address works.
+        self.lost.retain(|lost| *lost != event.local.ip());
         self.tend(cx, event.token);
     }
 
@@ -238,16 +242,21 @@ impl Sspi {
             if subflow.closing || !subflow.established {
                 return true;
             }
-            let mut others = connection.subflows().filter(lives);
+            let same_interface =
+                |other: &&Subflow| interface_of(network, other) == interface_of(network, subflow);
             let unwanted = if is_lost(subflow) {
-                others.any(|other| other.established)
+                connection
+                    .subflows()
+                    .filter(lives)
+                    .any(|other| other.established)
+            } else if connection.server_side {
+                let later = connection.subflows().skip(at + 1).filter(lives);
+                let same_peer = |other: &&Subflow| other.remote.ip() == subflow.remote.ip();
+                let again = later.filter(same_peer).find(same_interface);
+                choice && again.is_some_and(|other| other.established)
             } else {
                 let mut earlier = connection.subflows().take(at).filter(lives);
-                choice
-                    && earlier.any(|other| {
-                        interface_of(network, other) == interface_of(network, subflow)
-                            && (!connection.server_side || other.remote.ip() == subflow.remote.ip())
-                    })
+                choice && earlier.any(|other| same_interface(&other))
             };
             let end = |end: SocketAddr| SubflowAddress::at(end.ip(), end.port());
             !unwanted

@@ -5,13 +5,15 @@
 //! mptcp_peer client ADDR:PORT BYTES [RATE]   sends BYTES (at RATE bytes/s): `sent N checksum X`
 //! mptcp_peer accept ADDR:PORT N              takes N connections: `holding N`
 //! mptcp_peer hold ADDR:PORT N                opens N connections: `holding N`
+//! mptcp_peer serve ADDR:PORT N               takes N connections, one after the other: `served N`
+//! mptcp_peer churn ADDR:PORT N               opens N, one after the other: `churned N`
 //! mptcp_peer knock ADDR:PORT N               opens N, each must be closed: `knocked N`
 //! mptcp_peer knock-tcp ADDR:PORT N           the same with TCP alone
 //! ```
 //!
-//! `server` and `accept` print `listening` first. `accept` and `hold` keep their connections until
-//! standard input ends; each carries one byte to and fro first, since only data establishes it on
-//! both sides. Whatever is not Multipath TCP to the very end is an error, not a fallback.
+//! `server`, `accept` and `serve` print `listening` first. `accept` and `hold` keep their
+//! connections until standard input ends; each, like those of `serve` and `churn`, carries one byte
+//! to and fro first, since only data establishes it on both sides. Whatever is not Multipath TCP to the very end is an error, not a fallback.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -59,19 +61,24 @@ fn run(words: &[&str]) -> io::Result<()> {
         "client" => send(dial(address)?, number, rate),
         "accept" => {
             let listener = listener(address)?;
-            hold(number, || {
-                let mut stream = accept(&listener)?;
-                stream.read_exact(&mut [0])?;
-                stream.write_all(&[0])?;
-                Ok(stream)
-            })
+            hold(number, || answer(&listener))
         }
-        "hold" => hold(number, || {
-            let mut stream = dial(address)?;
-            stream.write_all(&[0])?;
-            stream.read_exact(&mut [0])?;
-            Ok(stream)
-        }),
+        "hold" => hold(number, || call(address)),
+        "serve" => {
+            let listener = listener(address)?;
+            for _ in 0..number {
+                answer(&listener)?.read_to_end(&mut Vec::new())?;
+            }
+            println!("served {number}");
+            Ok(())
+        }
+        "churn" => {
+            for _ in 0..number {
+                call(address)?;
+            }
+            println!("churned {number}");
+            Ok(())
+        }
         "knock" => knock(number, || dial(address)),
         "knock-tcp" => knock(number, || TcpStream::connect(address)),
         _ => Err(io::Error::other("unknown mode")),
@@ -119,6 +126,20 @@ fn send(mut stream: TcpStream, bytes: u64, rate: u64) -> io::Result<()> {
     demand_multipath(&stream)?;
     println!("sent {total} checksum {:08x}", sum.0);
     Ok(())
+}
+
+fn answer(listener: &TcpListener) -> io::Result<TcpStream> {
+    let mut stream = accept(listener)?;
+    stream.read_exact(&mut [0])?;
+    stream.write_all(&[0])?;
+    Ok(stream)
+}
+
+fn call(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = dial(address)?;
+    stream.write_all(&[0])?;
+    stream.read_exact(&mut [0])?;
+    Ok(stream)
 }
 
 fn hold(number: u64, mut next: impl FnMut() -> io::Result<TcpStream>) -> io::Result<()> {

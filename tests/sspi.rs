@@ -1,0 +1,373 @@
+//! `sspi` on the real kernel, on both sides: one subflow per interface, whatever happens.
+
+mod support;
+
+use std::fs::File;
+use std::process::{Child, Stdio};
+
+use support::peer::Peer;
+use support::{Daemon, Lab, Namespace, until};
+
+const SSPI: &str = "[core]\nload-plugins = sspi\nlog-level = debug\nstate-file =\n\
+                    notify-flags = existing,skip_link_local,skip_loopback\n";
+
+/// A laboratory with `cables` cables, both of whose sides leave connections to user space. Cable
+/// `wanN` carries 10.0.N.0/24 and 2001:db8:N::/64; the host has .1, the outside .2, and the host
+/// reaches every address outside over every cable.
+fn lab(cables: u8) -> Option<Lab> {
+    let lab = Lab::new()?;
+    for n in 1..=cables {
+        lab.wan(n);
+        lab.host.ip(&format!(
+            "addr add 2001:db8:{n}::1/64 dev wan{n}
+             route add ::/0 via 2001:db8:{n}::2 dev wan{n} metric {n}1"
+        ));
+        lab.outside.ip(&format!(
+            "addr add 10.0.{n}.2/24 dev wan{n}; addr add 2001:db8:{n}::2/64 dev wan{n}"
+        ));
+    }
+    for at in [&lab.host, &lab.outside] {
+        at.sysctl("mptcp/pm_type", 1);
+    }
+    Some(lab)
+}
+
+fn both(lab: &Lab) -> (Daemon<'_>, Daemon<'_>) {
+    let client = lab.daemon_in(&lab.host, SSPI, &[]);
+    client.says(&["watching"]);
+    let server = lab.daemon_in(&lab.outside, SSPI, &[]);
+    server.says(&["watching"]);
+    (client, server)
+}
+
+/// The established subflows of connections to port 5000, as `LOCAL-REMOTE`, sorted.
+fn subflows(at: &Namespace) -> Vec<String> {
+    let text = at.out("ss -tnH state established");
+    let mut all: Vec<String> = text
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace().skip(2);
+            let (local, remote) = (words.next()?, words.next()?);
+            let to_server = local.ends_with(":5000") || remote.ends_with(":5000");
+            to_server.then(|| format!("{}-{}", address(local), address(remote)))
+        })
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+/// The address in what `ss` prints as `ADDRESS[%DEVICE]:PORT`, without a mapping of IPv4.
+fn address(end: &str) -> &str {
+    let address = end.rsplit_once(':').map_or(end, |(address, _)| address);
+    let address = address.split('%').next().unwrap_or(address);
+    address
+        .trim_matches(['[', ']'])
+        .trim_start_matches("::ffff:")
+}
+
+#[track_caller]
+fn expect(at: &Namespace, wanted: &[&str], daemons: &[&Daemon<'_>]) {
+    let mut seen = vec![];
+    let holds = until(|| {
+        seen = subflows(at);
+        seen == wanted
+    });
+    let logs: String = daemons.iter().map(|d| d.log()).collect();
+    assert!(holds, "{seen:#?}, not {wanted:#?}\n{logs}");
+}
+
+#[track_caller]
+fn connect(lab: &Lab, listen: &str, to: &str, count: u32) -> (Peer, Peer) {
+    let count = count.to_string();
+    let mut server = Peer::listening(&lab.outside, &["accept", listen, &count]);
+    let mut client = Peer::start(&lab.host, &["hold", to, &count]);
+    client.says(&format!("holding {count}"));
+    server.says(&format!("holding {count}"));
+    (client, server)
+}
+
+/// `ip mptcp monitor`, from the start.
+struct Monitor<'a>(Child, &'a Lab, String);
+
+impl<'a> Monitor<'a> {
+    fn start(lab: &'a Lab, at: &Namespace, name: &str) -> Self {
+        let output = File::create(lab.path(name)).expect("a file of our own");
+        let mut command = at.command("stdbuf");
+        command.args(["-oL", "ip", "mptcp", "monitor"]);
+        command.stdout(output).stderr(Stdio::null());
+        let child = command.spawn().expect("nsenter");
+        Self(child, lab, name.to_owned())
+    }
+
+    /// How many events have all of these words.
+    fn count(&self, words: &[&str]) -> usize {
+        let text = std::fs::read_to_string(self.1.path(&self.2)).expect("our own file");
+        let holds = |line: &&str| words.iter().all(|word| line.contains(word));
+        text.lines().filter(holds).count()
+    }
+
+    #[track_caller]
+    fn sees(&self, words: &[&str], times: usize) {
+        let holds = until(|| self.count(words) == times);
+        assert!(holds, "{words:?}: {} times", self.count(words));
+    }
+}
+
+impl Drop for Monitor<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether a line of the monitor has the address, which may be mapped from IPv4.
+fn names(line: &str, address: &str) -> bool {
+    let mut values = line
+        .split_whitespace()
+        .filter_map(|word| word.split_once('='));
+    values.any(|(_, value)| value.trim_start_matches("::ffff:") == address)
+}
+
+/// Three cables: the client makes a subflow over each, and both sides announce the other two.
+fn one_for_each_interface(listen: &str, to: &str, client: [&str; 3], server: [&str; 3]) {
+    let Some(lab) = lab(3) else { return };
+    let near = Monitor::start(&lab, &lab.host, "near");
+    let far = Monitor::start(&lab, &lab.outside, "far");
+    // The monitors say nothing when they begin.
+    let begun = || {
+        drop(connect(&lab, "0.0.0.0:6000", "10.0.1.2:6000", 1));
+        near.count(&[" CREATED"]) > 0 && far.count(&[" CREATED"]) > 0
+    };
+    assert!(until(begun));
+    let daemons = both(&lab);
+    let _peers = connect(&lab, listen, to, 1);
+    let wanted: Vec<String> = client
+        .iter()
+        .map(|c| format!("{c}-{}", server[0]))
+        .collect();
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    expect(&lab.host, &wanted, &[&daemons.0, &daemons.1]);
+    for (monitor, addresses) in [(&near, &server), (&far, &client)] {
+        for address in &addresses[1..] {
+            monitor.sees(&["ANNOUNCED", &format!("={address} ")], 1);
+        }
+        monitor.sees(&["ANNOUNCED"], 2);
+    }
+    // Each of the client's addresses has one id, in its join and its announcement.
+    let text = std::fs::read_to_string(lab.path("far")).expect("our own file");
+    let id = |event: &str, address: &str| {
+        let line = text
+            .lines()
+            .rfind(|l| l.contains(event) && names(l, address));
+        let words = line.expect(event).split_whitespace();
+        words.filter_map(|w| w.strip_prefix("remid=")).next_back()
+    };
+    for address in &client[1..] {
+        let joined = id("SF_ESTABLISHED", address);
+        assert_ne!(joined, Some("0"), "{text}");
+        assert_eq!(joined, id("ANNOUNCED", address), "{text}");
+    }
+}
+
+#[test]
+fn one_subflow_for_each_interface_over_ipv4() {
+    one_for_each_interface(
+        "0.0.0.0:5000",
+        "10.0.1.2:5000",
+        ["10.0.1.1", "10.0.2.1", "10.0.3.1"],
+        ["10.0.1.2", "10.0.2.2", "10.0.3.2"],
+    );
+}
+
+#[test]
+fn one_subflow_for_each_interface_over_ipv6() {
+    one_for_each_interface(
+        "[::]:5000",
+        "[2001:db8:1::2]:5000",
+        ["2001:db8:1::1", "2001:db8:2::1", "2001:db8:3::1"],
+        ["2001:db8:1::2", "2001:db8:2::2", "2001:db8:3::2"],
+    );
+}
+
+/// Both programs' sockets are IPv6, and talk IPv4.
+#[test]
+fn one_subflow_for_each_interface_between_dual_stack_sockets() {
+    one_for_each_interface(
+        "[::]:5000",
+        "[::ffff:10.0.1.2]:5000",
+        ["10.0.1.1", "10.0.2.1", "10.0.3.1"],
+        ["10.0.1.2", "10.0.2.2", "10.0.3.2"],
+    );
+}
+
+/// A path that goes, and comes back, in the middle of a connection.
+#[test]
+fn addresses_and_interfaces_come_and_go() {
+    let Some(lab) = lab(2) else { return };
+    let daemons = both(&lab);
+    let _peers = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 1);
+    let all = ["10.0.1.1-10.0.1.2", "10.0.2.1-10.0.1.2"];
+    let expect = |wanted: &[&str]| expect(&lab.host, wanted, &[&daemons.0, &daemons.1]);
+    let removed = || lab.outside.counter("MPTcpExtRmAddr");
+    expect(&all);
+
+    let before = removed();
+    lab.host.ip("addr del 10.0.2.1/24 dev wan2");
+    expect(&all[..1]);
+    assert!(until(|| removed() == before + 1), "not withdrawn");
+    lab.host.ip("addr add 10.0.2.1/24 dev wan2");
+    lab.route(2);
+    expect(&all);
+
+    lab.unplug("wan2");
+    expect(&all[..1]);
+    assert!(until(|| removed() == before + 2), "not withdrawn");
+    lab.plug("wan2");
+    expect(&all);
+
+    // Another address takes the place of the first.
+    lab.host
+        .ip("addr del 10.0.2.1/24 dev wan2; addr add 10.0.2.7/24 dev wan2");
+    lab.route(2);
+    expect(&[all[0], "10.0.2.7-10.0.1.2"]);
+
+    // The connection's own path goes: the other one carries it.
+    lab.unplug("wan1");
+    expect(&["10.0.2.7-10.0.1.2"]);
+    lab.plug("wan1");
+    expect(&[all[0], "10.0.2.7-10.0.1.2"]);
+
+    // A new interface.
+    lab.wan(3);
+    lab.outside.ip("addr add 10.0.3.2/24 dev wan3");
+    expect(&[all[0], "10.0.2.7-10.0.1.2", "10.0.3.1-10.0.1.2"]);
+}
+
+/// A server that has one address is left the subflows its clients make.
+#[test]
+fn a_single_interface_keeps_its_second_subflow() {
+    let Some(lab) = lab(2) else { return };
+    lab.outside.ip(
+        "addr del 10.0.2.2/24 dev wan2; addr del 2001:db8:2::2/64 dev wan2
+         route add 10.0.2.0/24 dev wan2",
+    );
+    lab.host.ip("route add 10.0.1.2 dev wan2 metric 5");
+    let daemons = both(&lab);
+    let _peers = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 5);
+    let wanted: Vec<&str> = [["10.0.1.2-10.0.1.1"; 5], ["10.0.1.2-10.0.2.1"; 5]].concat();
+    expect(&lab.outside, &wanted, &[&daemons.0, &daemons.1]);
+    let joins = lab.outside.counter("MPTcpExtMPJoinAckRx");
+    settle(&daemons.1);
+    settle(&daemons.0);
+    expect(&lab.outside, &wanted, &[&daemons.0, &daemons.1]);
+    assert_eq!(lab.outside.counter("MPTcpExtMPJoinAckRx"), joins);
+}
+
+#[test]
+fn a_peer_that_denies_joins_is_joined_where_it_announces() {
+    let Some(lab) = lab(2) else { return };
+    lab.outside.sysctl("mptcp/allow_join_initial_addr_port", 0);
+    let daemons = both(&lab);
+    let _peers = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 1);
+    let wanted = ["10.0.1.1-10.0.1.2", "10.0.2.1-10.0.2.2"];
+    expect(&lab.host, &wanted, &[&daemons.0, &daemons.1]);
+}
+
+#[test]
+fn a_backup_interface_gets_a_backup_subflow() {
+    let Some(lab) = lab(2) else { return };
+    let far = Monitor::start(&lab, &lab.outside, "far");
+    let config = format!("{SSPI}[interface wan2]\naddr-flags = subflow,backup\n");
+    let client = lab.daemon_in(&lab.host, &config, &[]);
+    client.says(&["watching"]);
+    let _peers = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 1);
+    expect(
+        &lab.host,
+        &["10.0.1.1-10.0.1.2", "10.0.2.1-10.0.1.2"],
+        &[&client],
+    );
+    far.sees(&["SF_ESTABLISHED", "=10.0.2.1 ", "backup=1"], 1);
+}
+
+/// What the policy rules out is neither announced nor used.
+#[test]
+fn an_interface_that_is_not_used_is_not_used() {
+    let Some(lab) = lab(3) else { return };
+    let config = format!("{SSPI}[interface wan2]\nuse = no\n");
+    let client = lab.daemon_in(&lab.host, &config, &[]);
+    client.says(&["watching"]);
+    let _peers = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 1);
+    let wanted = ["10.0.1.1-10.0.1.2", "10.0.3.1-10.0.1.2"];
+    expect(&lab.host, &wanted, &[&client]);
+    assert!(until(|| lab.outside.counter("MPTcpExtAddAddr") == 1));
+    settle(&client);
+    expect(&lab.host, &wanted, &[&client]);
+    assert_eq!(lab.outside.counter("MPTcpExtAddAddr"), 1);
+}
+
+/// A server that listens on one address alone: the daemon listens on the other as long as it is
+/// announced, and no longer.
+#[test]
+fn listeners_go_with_their_announcements() {
+    let Some(lab) = lab(2) else { return };
+    lab.outside.sysctl("mptcp/allow_join_initial_addr_port", 0);
+    let daemons = both(&lab);
+    let listening = || {
+        let text = lab.outside.out("ss -MlnH");
+        text.lines().filter(|l| l.contains("10.0.2.2:5000")).count()
+    };
+    let two = connect(&lab, "10.0.1.2:5000", "10.0.1.2:5000", 2);
+    // The joins go there.
+    let wanted = [
+        "10.0.1.1-10.0.1.2",
+        "10.0.1.1-10.0.1.2",
+        "10.0.2.1-10.0.2.2",
+        "10.0.2.1-10.0.2.2",
+    ];
+    expect(&lab.host, &wanted, &[&daemons.0, &daemons.1]);
+    assert_eq!(listening(), 1);
+    lab.outside.ip("addr del 10.0.2.2/24 dev wan2");
+    assert!(until(|| listening() == 0), "{}", daemons.1.log());
+    lab.outside.ip("addr add 10.0.2.2/24 dev wan2");
+    expect(&lab.host, &wanted, &[&daemons.0, &daemons.1]);
+    assert_eq!(listening(), 1);
+    two.0.release();
+    two.1.release();
+    assert!(until(|| listening() == 0), "{}", daemons.1.log());
+
+    // Where a program listens on all addresses there is no need for one.
+    let _peers = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 1);
+    expect(&lab.host, &wanted[1..3], &[&daemons.0, &daemons.1]);
+    assert_eq!(listening(), 0);
+}
+
+#[test]
+fn hundreds_of_connections() {
+    let Some(lab) = lab(2) else { return };
+    let daemons = both(&lab);
+    let peers = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 300);
+    let all = [["10.0.1.1-10.0.1.2"; 300], ["10.0.2.1-10.0.1.2"; 300]].concat();
+    expect(&lab.host, &all, &[&daemons.0, &daemons.1]);
+    lab.unplug("wan2");
+    expect(&lab.host, &all[..300], &[&daemons.0, &daemons.1]);
+    lab.plug("wan2");
+    expect(&lab.host, &all, &[&daemons.0, &daemons.1]);
+    peers.0.release();
+    peers.1.release();
+    expect(&lab.host, &[], &[&daemons.0, &daemons.1]);
+    for daemon in [&daemons.0, &daemons.1] {
+        assert!(until(|| {
+            daemon.signal(nix::sys::signal::Signal::SIGUSR1);
+            daemon.lines(&["connections 0 unmanaged 0"]) > 0
+        }));
+    }
+}
+
+/// Waits until a daemon has done what it had to: it answers a signal after that.
+fn settle(daemon: &Daemon<'_>) {
+    let before = daemon.lines(&["connections ", "unmanaged"]);
+    daemon.signal(nix::sys::signal::Signal::SIGUSR1);
+    assert!(until(
+        || daemon.lines(&["connections ", "unmanaged"]) > before
+    ));
+}
