@@ -1,6 +1,6 @@
 //! `sspi`: a single subflow per interface, for connections of the userspace path manager.
 //!
-//! One function, [`Sspi::tend`], compares what a connection should have with what the table of
+//! One function, `tend`, compares what a connection should have with what the table of
 //! connections and the network show, and asks for the difference. Whatever happens, it is called:
 //! there is nothing to keep in step.
 //!
