@@ -2,11 +2,11 @@
 # shellcheck shell=sh disable=SC2034
 
 ROOT=$OUT/root
-NORMAL=CONFIG_MPTCPD_ADDR_ADV=y
 
 # The package's Makefile with a stand-in for OpenWrt's build system.
 build() { # GOAL... [VARIABLE=VALUE...]
-	make -s --no-print-directory -C ../../openwrt TOPDIR="$PWD/buildroot" "$@"
+	make -s --no-print-directory -C "${PACKAGE:-../../openwrt}" TOPDIR="$PWD/buildroot" \
+		CONFIG_MPTCPD_ADDR_ADV=y CONFIG_MPTCPD_SSPI=y "$@"
 }
 
 install_program() { # FILE TARGET

@@ -172,6 +172,20 @@ case_globals() {
 [interface eth1] addr-flags = signal"
 }
 
+case_plugins() {
+	set_uci mptcpd globals globals path_manager sspi
+	service start
+	core 'path-manager = sspi'
+	core 'load-plugins = sspi'
+	printf "\tlist load_plugins 'addr_adv'\n\tlist load_plugins 'sspi'\n" | uci mptcpd
+	service reload
+	core 'path-manager = sspi'
+	core 'load-plugins = addr_adv,sspi'
+	set_uci mptcpd globals globals path_manager ''
+	service reload
+	core 'path-manager = addr_adv'
+}
+
 case_no_configuration_of_ours() {
 	rm "$ROOT/etc/config/mptcpd"
 	service start

@@ -131,6 +131,27 @@ case_kernel_reload() {
 	did start, signal HUP
 }
 
+sysctl_is() { # NAME VALUE
+	[ "$(cat "/proc/sys/net/mptcp/$1")" = "$2" ]
+}
+
+# A change of hands, by reload.
+case_kernel_sspi_and_back() {
+	two_uplinks
+	service start
+	endpoints "$BOTH"
+	set_uci mptcpd globals globals path_manager sspi
+	service reload
+	await grep -q 'plugin sspi' "$ROOT/tmp/log"
+	endpoints ''
+	await sysctl_is pm_type 1
+	set_uci mptcpd globals globals path_manager addr_adv
+	service reload
+	endpoints "$BOTH"
+	await sysctl_is pm_type 0
+	times_logged 0 'net.mptcp.pm_type is'
+}
+
 rules() { # COUNT ADDRESS
 	await rules_are "$1" "$2"
 }

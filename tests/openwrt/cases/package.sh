@@ -8,19 +8,26 @@ case_package_files() {
 /etc/mptcpd/mptcpd.conf 600
 /etc/uci-defaults/90-mptcpd 755" "$(cd "$OUT" && find etc -path '*mptcpd*' -type f -printf '/%p %m\n' | sort)"
 	inside /usr/bin/mptcpd --check -c /etc/mptcpd/mptcpd.conf >/dev/null
-	equal plugins addr_adv "$(inside /usr/bin/mptcpd --list-plugins | cut -d ' ' -f 1 | paste -s -d,)"
+	equal plugins addr_adv,sspi "$(inside /usr/bin/mptcpd --list-plugins | cut -d ' ' -f 1 | paste -s -d,)"
 }
 
 case_package_metadata() {
-	build "$NORMAL" show >"$OUT/metadata"
+	build show >"$OUT/metadata"
 	for line in 'name: mptcpd' 'license: BSD-3-Clause' 'user: mptcpd:mptcpd' \
-		'conffiles: /etc/config/mptcpd /etc/mptcpd/mptcpd.conf' 'features: addr_adv' \
+		'conffiles: /etc/config/mptcpd /etc/mptcpd/mptcpd.conf' 'features: addr_adv,sspi' \
 		'build depends: rust/host' 'source: '; do
 		grep -qxF "$line" "$OUT/metadata" || fail "no '$line' in: $(cat "$OUT/metadata")"
 	done
-	grep -q '^depends: @([^+]*) @KERNEL_MPTCP$' "$OUT/metadata" || fail "$(cat "$OUT/metadata")"
+	grep -q '^depends: @([^+]*) @KERNEL_MPTCP +MPTCPD_SSPI:kmod-inet-mptcp-diag$' "$OUT/metadata" ||
+		fail "$(cat "$OUT/metadata")"
 	version=$(sed -n 's/^version = "\(.*\)"/\1/p' ../../Cargo.toml)
 	grep -qxF "version: $version-r1" "$OUT/metadata" || fail "not version $version"
+}
+
+case_package_features() {
+	equal features 'features: sspi' "$(build show CONFIG_MPTCPD_ADDR_ADV= | grep ^features)"
+	equal features 'features: addr_adv' "$(build show CONFIG_MPTCPD_SSPI= | grep ^features)"
+	equal features 'features: ' "$(build show CONFIG_MPTCPD_ADDR_ADV= CONFIG_MPTCPD_SSPI= | grep ^features)"
 }
 
 # In the feed, the release is built, with the feed's own rust-package.mk.
@@ -28,7 +35,8 @@ case_package_in_the_feed() {
 	mkdir -p "$OUT/feed/net" "$OUT/feed/lang/rust"
 	cp -R ../../openwrt "$OUT/feed/net/mptcpd"
 	cp buildroot/feeds/packages/lang/rust/rust-package.mk "$OUT/feed/lang/rust/"
-	make -s -C "$OUT/feed/net/mptcpd" TOPDIR="$PWD/buildroot" "$NORMAL" show >"$OUT/metadata"
+	PACKAGE=$OUT/feed/net/mptcpd
+	build show >"$OUT/metadata"
 	grep -q '^source: https://.*/mptcpd-.*\.tar\.gz$' "$OUT/metadata" || fail "$(cat "$OUT/metadata")"
 }
 
