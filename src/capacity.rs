@@ -30,8 +30,10 @@ pub const ADDRESSES_PER_CONNECTION: usize = 4;
 pub const PLUGINS: usize = 8;
 /// Timers of all plugins.
 pub const TIMERS: usize = 32;
-/// Source-routing rules of our own, 44 bytes each, and twice as many routes.
-pub const OWN_RULES: usize = 256;
+/// Source-routing rules of our own, three for each address.
+pub const OWN_RULES: usize = 3 * 128;
+/// Routes of our own: for each address its prefix, and a default route.
+pub const OWN_ROUTES: usize = 2 * 128;
 /// Subflows of `sspi` that failed and are to be made again, 32 bytes each.
 pub const FAILED_SUBFLOWS: usize = 1024;
 /// Addresses that `sspi` has seen go, 17 bytes each.

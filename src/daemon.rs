@@ -208,10 +208,23 @@ impl Daemon {
         }
     }
 
+    /// Says which uplinks a strict reverse-path filter makes useless.
+    fn check_reverse_paths(&mut self) {
+        while let Some(name) = self.engine.next_one_way() {
+            if sysctl::has_strict_reverse_path(&name) {
+                ::log::warn!(
+                    "{name}: strict rp_filter drops what comes in, since another interface is \
+                     preferred: use source-routing, or set net.ipv4.conf.{name}.rp_filter to 2"
+                );
+            }
+        }
+    }
+
     /// Runs until a signal asks to stop.
     pub fn run(&mut self) -> io::Result<()> {
         loop {
             self.settle();
+            self.check_reverse_paths();
             let now = log::now();
             let fds = [
                 self.network.fd(),
@@ -523,7 +536,8 @@ impl Daemon {
         let encoded = match change {
             Change::AddRule(rule) => route::change_rule(&mut out, number, Add, rule),
             Change::DeleteRule(rule) => route::change_rule(&mut out, number, Delete, rule),
-            Change::SetRoute(path) => {
+            Change::AddRoute(path) => route::change_route(&mut out, number, Add, &path.to_route()),
+            Change::ReplaceRoute(path) => {
                 route::change_route(&mut out, number, Replace, &path.to_route())
             }
             Change::DeleteRoute(path) => {

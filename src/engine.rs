@@ -21,7 +21,7 @@ use crate::endpoint::limits::{Fixed, LimitKeeper};
 use crate::endpoint::{Endpoints, Wanted};
 use crate::netlink::diag;
 use crate::netlink::mptcp::{Command as Kernel, Endpoint, Event, Limits};
-use crate::netlink::route::{Notification, PROTOCOL};
+use crate::netlink::route::{Family, Name, Notification, PROTOCOL};
 use crate::network::{IFF_UP, Interface, LocalAddress, Network, Part, route};
 use crate::plugin::{CommandId, Context, Entry, Failure, Plugin, Queue, Reply, Request, Timer};
 use crate::policy::Verdict;
@@ -154,15 +154,12 @@ pub struct Engine {
     look_at: Option<Instant>,
     resync_at: Option<Instant>,
     ready: bool,
-    /// When to try the routing again, after a refusal.
-    routing_at: Option<Instant>,
-    routing: Backoff,
-    /// The last look at the routing found something to change.
-    routing_unsettled: bool,
     /// Routes and rules of an earlier run or configuration may be left.
     leftovers: bool,
     /// The whole network has been read once.
     known: bool,
+    /// [`Self::next_one_way`] has something to look at.
+    judged: bool,
     saved: u32,
     changes: u32,
     told: Told,
@@ -175,6 +172,7 @@ struct Told {
     waiting: bool,
     unsupported: u32,
     short: bool,
+    starved: u32,
     unmanaged: bool,
 }
 
@@ -215,11 +213,9 @@ impl Engine {
             look_at: None,
             resync_at: None,
             ready: false,
-            routing_at: None,
-            routing: Backoff::default(),
-            routing_unsettled: false,
             leftovers: true,
             known: false,
+            judged: false,
             saved: 0,
             changes: 0,
             told: Told::default(),
@@ -319,6 +315,17 @@ impl Engine {
         wants(&self.config.default) || self.config.interface.iter().any(|s| wants(&s.policy))
     }
 
+    /// An uplink that a strict reverse-path filter would make useless, each once: the routes answer
+    /// its IPv4 traffic by another interface.
+    pub fn next_one_way(&mut self) -> Option<Name> {
+        if !core::mem::take(&mut self.judged) || !self.wants_routes() {
+            return None;
+        }
+        let name = self.network.next_one_way();
+        self.judged = name.is_some();
+        name
+    }
+
     /// Takes back the run state of an earlier run.
     pub fn restore(&mut self, state: &State) {
         self.endpoints.set_last_id(state.last_id);
@@ -380,7 +387,8 @@ impl Engine {
         }
         let can_command = self.ready && !self.due.any(Due::KERNEL);
         let refused = self.refused_until().filter(|_| can_command);
-        earliest(earliest(self.network.deadline(), self.routing_at), refused)
+        let routing = earliest(self.network.deadline(), self.router.deadline());
+        earliest(routing, refused)
     }
 
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
@@ -449,10 +457,13 @@ impl Engine {
             }
             Notification::AddressGone(address) => {
                 self.network.apply(notification, &self.config);
-                // With its last IPv4 address a device loses its IPv4 routes.
+                // With its last IPv4 address a device loses its IPv4 routes, and with any address
+                // go those that prefer it.
                 let ipv4 = |a: &LocalAddress| a.index == address.index && a.address.is_ipv4();
-                if address.local.is_ipv4() && !self.network.addresses().any(ipv4) {
-                    self.routes_may_be_gone(Due::ROUTES4);
+                let routes = self.network.routes();
+                let last = address.local.is_ipv4() && !self.network.addresses().any(ipv4);
+                if last || routes.prefers(address.local) {
+                    self.routes_may_be_gone(Due::routes(Family::of(address.local)));
                 }
             }
             Notification::Address(_) => self.network.apply(notification, &self.config),
@@ -603,12 +614,14 @@ impl Engine {
             }
         } else if let Some(queued) = self.queue.answered(number) {
             self.command_done(now, queued, Err(failure));
+        } else if let Some(refused) = self.router.failed(number, failure.errno) {
+            let (errno, message, change) = (failure.errno, failure.message, refused.change);
+            if refused.news && !refused.gone {
+                ::log::warn!("the kernel refuses the {change}: {message} (errno {errno})");
+            }
+            self.stale = true;
         } else {
-            let (errno, message) = (failure.errno, failure.message);
-            ::log::warn!("the kernel refuses a source route or rule: {message} (errno {errno})");
-            self.due.add(Due::ROUTING);
             self.due.add(Due::KERNEL);
-            self.routing_at = Some(self.routing.next(now));
             self.stale = true;
         }
     }
@@ -673,6 +686,7 @@ impl Engine {
             self.stale = true;
             self.dump_at = self.dump_at.min(now);
             self.endpoints.hurry(now);
+            self.router.hurry(now);
             self.look_at.get_or_insert(now + LOOK_AFTER);
         }
         if self.storm.pending.is_some() || self.must_read_first(now) {
@@ -707,6 +721,7 @@ impl Engine {
     /// Judges the network and tells the plugins what that changes for them.
     fn judge(&mut self, now: Instant) {
         self.network.judge(now, &self.config);
+        self.judged = true;
         self.tell(now);
         self.network.sweep();
         let due = &mut self.due;
@@ -838,10 +853,6 @@ impl Engine {
 
     /// Answers whether every change found room in the queue.
     fn reconcile_routes(&mut self, now: Instant) -> bool {
-        if self.routing_at.is_some_and(|at| at > now) {
-            return true;
-        }
-        self.routing_at = None;
         if !self.wants_routes() && !self.leftovers {
             return true;
         }
@@ -853,22 +864,19 @@ impl Engine {
             due,
             ..
         } = self;
-        let mut sent = 0;
         let mut whole = true;
-        router.reconcile(network, &config.source_routing, &mut |change| {
+        router.reconcile(now, network, &config.source_routing, &mut |change| {
             due.add(change_of(&change));
-            sent += 1;
-            whole = queue.push(Queue::ENGINE, Request::Route(change)).is_some();
-            whole
+            let number = queue.push(Queue::ENGINE, Request::Route(change));
+            whole = number.is_some();
+            number
         });
-        if sent > 0 {
-            // What does not last is not asked for again and again at once.
-            if core::mem::replace(&mut self.routing_unsettled, true) {
-                self.routing_at = Some(self.routing.next(now));
-            }
-        } else if !self.due.any(Due::ROUTING) {
-            self.routing.reset();
-            self.routing_unsettled = false;
+        let starved = router.starved();
+        if starved > 0 && self.told.starved == 0 {
+            ::log::warn!("source routing has no table or priority left for {starved} addresses");
+        }
+        self.told.starved = starved;
+        if router.is_at_rest() && !self.due.any(Due::ROUTING) {
             self.leftovers = false;
         }
         whole
@@ -939,9 +947,10 @@ impl Engine {
             queue,
             limits,
             network,
+            router,
             ..
         } = self;
-        SourceRouter::remove_all(network, &mut |change| {
+        router.remove_all(network, &mut |change| {
             queue.push(Queue::ENGINE, Request::Route(change)).is_some()
         });
         if !self.ready {
@@ -1004,6 +1013,12 @@ impl Engine {
         for (address, errno) in self.endpoints.refusals() {
             line(format_args!("endpoint {address}: refused (errno {errno})"));
         }
+        for rule in self.network.routes().our_rules() {
+            line(format_args!("source routing {rule}"));
+        }
+        for path in self.network.routes().ours() {
+            line(format_args!("source routing {path}"));
+        }
         if let Some(limits) = self.limits.current() {
             let Limits {
                 subflows,
@@ -1022,7 +1037,8 @@ impl Engine {
             "counters commands {} refused {}",
             c.commands, c.refusals
         ));
-        let (network, queue) = (self.network.refused(), self.queue.refused());
+        let network = self.network.refused();
+        let queue = self.queue.refused();
         line(format_args!(
             "counters tables-full {network} queue-full {queue}"
         ));
@@ -1068,6 +1084,8 @@ fn owner(at: usize) -> u8 {
 fn change_of(change: &Change) -> Due {
     match change {
         Change::AddRule(rule) | Change::DeleteRule(rule) => Due::rules(rule.family),
-        Change::SetRoute(path) | Change::DeleteRoute(path) => Due::routes(path.family),
+        Change::AddRoute(path) | Change::ReplaceRoute(path) | Change::DeleteRoute(path) => {
+            Due::routes(path.family)
+        }
     }
 }

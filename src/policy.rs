@@ -4,8 +4,7 @@ use core::fmt;
 use core::net::IpAddr;
 
 use crate::config::{Config, NotifyFlags, Temporary, Use};
-use crate::netlink::route::Family;
-use crate::network::route::{contains, family_of};
+use crate::network::route::contains;
 use crate::network::{IFF_LOOPBACK, IFF_POINTOPOINT, IFF_UP, Interface, LocalAddress, Network};
 
 /// `IFA_F_*` of linux/if_addr.h. The kernel uses bit 0 for two things: an IPv4 address that is
@@ -154,8 +153,7 @@ fn may_be_temporary(address: &LocalAddress, network: &Network, config: &Config) 
 
 fn has_route(address: IpAddr, interface: &Interface, network: &Network) -> bool {
     network.routes().has_default(interface, address)
-        || (interface.policy.source_routing
-            && gateway(interface, network, family_of(address)).is_some())
+        || (interface.is_source_routed() && gateway(address, interface, network).is_some())
 }
 
 /// How source routing leaves by an interface.
@@ -166,10 +164,10 @@ pub enum Gateway {
     OnLink,
 }
 
-/// The interface's gateway: that of the main table's default route or, on a point-to-point
-/// link, the link itself.
-pub fn gateway(interface: &Interface, network: &Network, family: Family) -> Option<Gateway> {
-    if let Some(path) = network.routes().main_default(interface, family) {
+/// The interface's gateway for traffic from `source`: that of the main table's default route or,
+/// on a point-to-point link, the link itself.
+pub fn gateway(source: IpAddr, interface: &Interface, network: &Network) -> Option<Gateway> {
+    if let Some(path) = network.routes().main_default(interface, source) {
         return Some(path.gateway.map_or(Gateway::OnLink, Gateway::Router));
     }
     (interface.flags & IFF_POINTOPOINT != 0).then_some(Gateway::OnLink)

@@ -1,195 +1,407 @@
 //! Source routing: traffic from an uplink's address leaves by that uplink.
 //!
-//! For each usable address of an interface with `source-routing`, a rule selects a table by
-//! source, and the table holds the interface's default route and the address' own prefix. All
-//! of it carries our protocol number, by which a later run of the daemon knows it again.
+//! Each interface with `source-routing` has a table with its default route and its addresses'
+//! prefixes, and each usable address of it has three rules, in this order:
+//!
+//! ```text
+//! from ADDRESS lookup TABLE suppress_prefixlength 0    neighbours, on this very interface
+//! from ADDRESS lookup main suppress_prefixlength 0     the LAN, and all else that has its way
+//! from ADDRESS lookup TABLE                            everything else, by the default route
+//! ```
+//!
+//! With the last one alone, hosts on the LAN would not hear from the router's WAN address. All of
+//! it carries our protocol number, by which a later run of the daemon knows it again.
+
+use core::fmt;
 
 use crate::capacity;
 use crate::config::SourceRouting;
 use crate::netlink::route::{Family, PROTOCOL, Rule};
-use crate::network::route::{Path, family_of, prefix};
-use crate::network::{Interface, Network};
+use crate::network::route::{Path, TABLE_MAIN, TO_TABLE, family_of, prefix};
+use crate::network::{Interface, LocalAddress, Network};
+use crate::plugin::CommandId;
 use crate::policy::{Gateway, gateway};
 use crate::table::Table;
+use crate::time::{Backoff, Instant, earliest};
 
 /// A change of the kernel's routing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
     AddRule(Rule),
     DeleteRule(Rule),
-    /// Takes the place of one to the same destination.
-    SetRoute(Path),
+    /// Refused where there is one to the same destination.
+    AddRoute(Path),
+    /// Takes the place of one of ours to the same destination.
+    ReplaceRoute(Path),
     DeleteRoute(Path),
+}
+
+impl Change {
+    fn adds(&self) -> bool {
+        !matches!(self, Self::DeleteRule(_) | Self::DeleteRoute(_))
+    }
+}
+
+/// As `ip` would have it.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddRule(rule) | Self::DeleteRule(rule) => rule.fmt(f),
+            Self::AddRoute(path) | Self::ReplaceRoute(path) | Self::DeleteRoute(path) => {
+                path.fmt(f)
+            }
+        }
+    }
+}
+
+/// A change that was asked for and is not seen to be done, or was only just.
+struct Attempt {
+    change: Change,
+    command: CommandId,
+    /// 0 as long as the kernel has not refused it.
+    errno: i32,
+    retry_at: Instant,
+    backoff: Backoff,
+    needed: bool,
+}
+
+/// A refusal worth telling.
+pub struct Refused {
+    pub change: Change,
+    /// Whoever it was about went meanwhile: no reason to complain.
+    pub gone: bool,
+    pub news: bool,
 }
 
 pub struct SourceRouter {
     rules: Table<Rule>,
     paths: Table<Path>,
-    /// Which interface has which table, counted from the first.
-    tables: Table<(u32, u32)>,
+    /// Interface and slot: which of the tables, and of the triples of priorities, it has.
+    slots: Table<(u32, u32)>,
+    attempts: Table<Attempt>,
+    deadline: Option<Instant>,
+    starved: u32,
 }
 
-/// `FR_ACT_TO_TBL`.
-const TO_TABLE: u8 = 1;
+/// Rules for each address.
+const RULES: u32 = 3;
+
+const ENOENT: i32 = 2;
+const ESRCH: i32 = 3;
+const ENODEV: i32 = 19;
+const ENETDOWN: i32 = 100;
 
 impl Default for SourceRouter {
     fn default() -> Self {
         Self {
             rules: Table::new(capacity::OWN_RULES),
-            paths: Table::new(2 * capacity::OWN_RULES),
-            tables: Table::new(capacity::OWN_RULES),
+            paths: Table::new(capacity::OWN_ROUTES),
+            slots: Table::new(capacity::OWN_RULES),
+            attempts: Table::new(capacity::OWN_RULES),
+            deadline: None,
+            starved: 0,
         }
     }
 }
 
 impl SourceRouter {
-    /// Compares what should be with what is and gives the changes to `send`, which answers false
-    /// when it takes no more for now. Routes come before the rules that lead to them.
+    /// The rules and the routes there should be.
+    pub fn wanted(&self) -> (&[Rule], &[Path]) {
+        (&self.rules, &self.paths)
+    }
+
+    /// How many addresses go without, because the ranges or our tables are too small.
+    pub fn starved(&self) -> u32 {
+        self.starved
+    }
+
+    /// Nothing is under way.
+    pub fn is_at_rest(&self) -> bool {
+        self.attempts.iter().all(|attempt| !attempt.needed)
+    }
+
+    /// When a change may be tried again.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Compares what should be with what is and gives the changes to `send`, which answers their
+    /// number, or `None` when it takes no more for now: call again. Routes come before the rules
+    /// that lead to them.
     pub fn reconcile(
         &mut self,
+        now: Instant,
         network: &Network,
         config: &SourceRouting,
-        send: &mut dyn FnMut(Change) -> bool,
+        send: &mut dyn FnMut(Change) -> Option<CommandId>,
     ) {
         self.want(network, config);
+        self.deadline = None;
+        let Self {
+            rules,
+            paths,
+            attempts,
+            deadline,
+            ..
+        } = self;
+        for attempt in attempts.iter_mut() {
+            attempt.needed = false;
+        }
+        let mut need = |change| attempt(now, attempts, deadline, change, send);
         let routes = network.routes();
-        let missing = self
-            .paths
+        let ours = |path: &Path| routes.ours().any(|have| have.has_place(path));
+        let missing = paths
             .iter()
             .filter(|path| !routes.ours().any(|have| have == *path));
-        let changes = missing.map(|path| Change::SetRoute(*path));
-        let missing = self
-            .rules
+        let changes = missing.map(|path| match ours(path) {
+            true => Change::ReplaceRoute(*path),
+            false => Change::AddRoute(*path),
+        });
+        let missing = rules
             .iter()
             .filter(|rule| !routes.our_rules().any(|have| have == *rule));
         let changes = changes.chain(missing.map(|rule| Change::AddRule(*rule)));
-        let surplus = routes.our_rules().filter(|have| !self.rules.contains(have));
+        let surplus = routes.our_rules().filter(|have| !rules.contains(have));
         let changes = changes.chain(surplus.map(|rule| Change::DeleteRule(*rule)));
-        // What has been replaced is gone.
+        // What is replaced goes by itself.
         let surplus = routes
             .ours()
-            .filter(|have| !self.paths.iter().any(|p| have.has_place(p)));
+            .filter(|have| !paths.iter().any(|path| have.has_place(path)));
         let mut changes = changes.chain(surplus.map(|path| Change::DeleteRoute(*path)));
+        changes.all(&mut need);
+        // What does not last is not asked for again and again at once.
+        attempts.retain(|attempt| attempt.needed || attempt.retry_at > now);
+    }
+
+    /// Takes away everything that is ours, and what we have asked for and not seen yet.
+    pub fn remove_all(&self, network: &Network, send: &mut dyn FnMut(Change) -> bool) {
+        let routes = network.routes();
+        let seen_rule = |rule: &Rule| routes.our_rules().any(|have| have == rule);
+        let seen_path = |path: &Path| routes.ours().any(|have| have == path);
+        let asked = || self.attempts.iter().filter(|a| a.needed && a.errno == 0);
+        let rules = asked().filter_map(|asked| match asked.change {
+            Change::AddRule(rule) => Some(rule).filter(|rule| !seen_rule(rule)),
+            _ => None,
+        });
+        let paths = asked().filter_map(|asked| match asked.change {
+            Change::AddRoute(path) | Change::ReplaceRoute(path) => {
+                Some(path).filter(|path| !seen_path(path))
+            }
+            _ => None,
+        });
+        let rules = routes.our_rules().copied().chain(rules);
+        let paths = routes.ours().copied().chain(paths);
+        let mut changes = (rules.map(Change::DeleteRule)).chain(paths.map(Change::DeleteRoute));
         changes.all(send);
     }
 
-    /// Takes away everything that is ours.
-    pub fn remove_all(network: &Network, send: &mut dyn FnMut(Change) -> bool) {
-        let rules = network
-            .routes()
-            .our_rules()
-            .map(|rule| Change::DeleteRule(*rule));
-        let paths = network
-            .routes()
-            .ours()
-            .map(|path| Change::DeleteRoute(*path));
-        rules.chain(paths).all(send);
+    /// The kernel refused. `None` if the command was not one of ours.
+    pub fn failed(&mut self, command: CommandId, errno: i32) -> Option<Refused> {
+        let mut attempts = self.attempts.iter_mut();
+        let attempt = attempts.find(|attempt| attempt.command == command)?;
+        let gone = match attempt.change.adds() {
+            true => matches!(errno, ENODEV | ENETDOWN),
+            false => matches!(errno, ENOENT | ESRCH | ENODEV),
+        };
+        let news = core::mem::replace(&mut attempt.errno, errno) != errno;
+        Some(Refused {
+            change: attempt.change,
+            gone,
+            news,
+        })
+    }
+
+    /// Lets refused changes try again at once, because something changed.
+    pub fn hurry(&mut self, now: Instant) {
+        for attempt in self.attempts.iter_mut().filter(|a| a.errno != 0) {
+            attempt.retry_at = attempt.retry_at.min(now);
+        }
     }
 
     fn want(&mut self, network: &Network, config: &SourceRouting) {
         self.rules.clear();
         self.paths.clear();
-        let count = table_count(config);
-        self.tables
-            .retain(|(index, offset)| *offset < count && network.interface(*index).is_some());
+        self.starved = 0;
+        self.slots.retain(|(index, slot)| {
+            network.interface(*index).is_some() && is_free(*slot, network, config)
+        });
         for address in network.usable() {
             let Some(interface) = network.interface(address.index) else {
                 continue;
             };
-            if !interface.policy.source_routing {
+            if !interface.is_source_routed() || is_elsewhere(address, interface, network) {
                 continue;
             }
-            let family = family_of(address.address);
-            let Some(gateway) = gateway(interface, network, family) else {
+            let Some(gateway) = gateway(address.address, interface, network) else {
                 continue;
             };
-            let Some(offset) = self.table_of(interface, network, config) else {
-                continue;
-            };
-            let (address, len) = (address.address, address.prefix_len);
-            let width = if address.is_ipv4() { 32 } else { 128 };
-            let table = config.first_table + offset;
-            self.want_rule(Rule {
-                family,
-                priority: config.first_priority + offset,
-                table,
-                source: Some((address, width)),
-                action: TO_TABLE,
-                protocol: PROTOCOL,
-                selective: false,
-                l3mdev: false,
+            let slot = self.slot_of(interface.index, network, config);
+            let is_routed = slot.is_some_and(|slot| {
+                self.want_rules(address, slot, config)
+                    && self.want_paths(address, gateway, config.first_table + slot)
             });
-            let path = Path {
-                family,
-                table,
-                destination: None,
-                destination_len: 0,
-                preferred_source: None,
-                metric: metric(family),
-                oif: interface.index,
-                gateway: None,
-                ours: true,
-            };
-            let router = match gateway {
-                Gateway::Router(router) => Some(router),
-                Gateway::OnLink => None,
-            };
-            self.want_path(Path {
-                gateway: router,
-                ..path
-            });
-            if len > 0 && len < width {
-                let destination = Some(prefix(address, len));
-                self.want_path(Path {
-                    destination,
-                    destination_len: len,
-                    ..path
-                });
-            }
+            self.starved += u32::from(!is_routed);
         }
     }
 
-    fn want_rule(&mut self, rule: Rule) {
-        if !self.rules.contains(&rule) {
-            self.rules.push(rule);
-        }
-    }
-
-    fn want_path(&mut self, path: Path) {
-        if !self.paths.iter().any(|known| known.has_place(&path)) {
-            self.paths.push(path);
-        }
-    }
-
-    /// The interface's table, counted from the first: the one of its index where that is free,
-    /// so that it is the same one after a restart.
-    fn table_of(
-        &mut self,
-        interface: &Interface,
-        network: &Network,
-        config: &SourceRouting,
-    ) -> Option<u32> {
-        let index = interface.index;
-        if let Some((_, offset)) = self.tables.iter().find(|(known, _)| *known == index) {
-            return Some(*offset);
-        }
-        let count = table_count(config);
-        let is_free = |offset: &u32| {
-            !self.tables.iter().any(|(_, taken)| taken == offset)
-                && !network.routes().is_taken(config.first_table + offset)
+    fn want_rules(&mut self, address: &LocalAddress, slot: u32, config: &SourceRouting) -> bool {
+        let priority = config.first_priority + RULES * slot;
+        let table = config.first_table + slot;
+        let last = Rule {
+            family: family_of(address.address),
+            priority: priority + 2,
+            table,
+            source: Some((address.address, width(address))),
+            action: TO_TABLE,
+            protocol: PROTOCOL,
+            suppress: None,
+            selective: false,
+            l3mdev: false,
         };
-        let offset = (0..count)
+        let particular = Rule {
+            suppress: Some(0),
+            selective: true,
+            ..last
+        };
+        let rules = [
+            Rule {
+                priority,
+                ..particular
+            },
+            Rule {
+                priority: priority + 1,
+                table: TABLE_MAIN,
+                ..particular
+            },
+            last,
+        ];
+        // An address may be there with several prefixes.
+        self.rules.contains(&last) || rules.into_iter().all(|rule| self.rules.push(rule))
+    }
+
+    fn want_paths(&mut self, address: &LocalAddress, gateway: Gateway, table: u32) -> bool {
+        let family = family_of(address.address);
+        let path = Path {
+            family,
+            table,
+            destination: None,
+            destination_len: 0,
+            source: None,
+            preferred_source: None,
+            metric: metric(family),
+            oif: address.index,
+            gateway: None,
+            ours: true,
+        };
+        let router = match gateway {
+            Gateway::Router(router) => Some(router),
+            Gateway::OnLink => None,
+        };
+        let default = Path {
+            gateway: router,
+            ..path
+        };
+        let len = address.prefix_len;
+        // On a point-to-point link the prefix is the peer's.
+        let neighbour = address.peer.unwrap_or(address.address);
+        let connected = Path {
+            destination: Some(prefix(neighbour, len)),
+            destination_len: len,
+            ..path
+        };
+        let has_prefix = len > 0 && len < width(address);
+        self.want_path(default) && (!has_prefix || self.want_path(connected))
+    }
+
+    fn want_path(&mut self, path: Path) -> bool {
+        self.paths.iter().any(|known| known.has_place(&path)) || self.paths.push(path)
+    }
+
+    /// The interface's slot: the one of its index where that is free, so that it is the same one
+    /// after a restart. One that somebody else begins to use is given up.
+    fn slot_of(&mut self, index: u32, network: &Network, config: &SourceRouting) -> Option<u32> {
+        if let Some((_, slot)) = self.slots.iter().find(|(known, _)| *known == index) {
+            return Some(*slot);
+        }
+        let count = slots(config);
+        let taken = |slot: u32| self.slots.iter().any(|(_, other)| *other == slot);
+        let slot = (0..count)
             .map(|step| (index % count + step) % count)
-            .find(is_free)?;
-        self.tables.push((index, offset)).then_some(offset)
+            .find(|slot| !taken(*slot) && is_free(*slot, network, config))?;
+        self.slots.push((index, slot)).then_some(slot)
     }
 }
 
-/// How many tables there are with a priority for each.
-fn table_count(config: &SourceRouting) -> u32 {
+/// Asks for a change unless that was done just now. Answers whether there is room for more.
+fn attempt(
+    now: Instant,
+    attempts: &mut Table<Attempt>,
+    deadline: &mut Option<Instant>,
+    change: Change,
+    send: &mut dyn FnMut(Change) -> Option<CommandId>,
+) -> bool {
+    if let Some(known) = attempts.iter_mut().find(|known| known.change == change) {
+        known.needed = true;
+        if known.retry_at > now {
+            *deadline = earliest(*deadline, Some(known.retry_at));
+        } else if let Some(command) = send(change) {
+            known.command = command;
+            known.retry_at = known.backoff.next(now);
+        } else {
+            return false;
+        }
+        return true;
+    }
+    if attempts.is_full() {
+        let room_at = attempts.iter().map(|known| known.retry_at).min();
+        *deadline = earliest(*deadline, room_at);
+        return false;
+    }
+    let Some(command) = send(change) else {
+        return false;
+    };
+    let mut backoff = Backoff::default();
+    attempts.push(Attempt {
+        change,
+        command,
+        errno: 0,
+        retry_at: backoff.next(now),
+        backoff,
+        needed: true,
+    })
+}
+
+/// How many interfaces the ranges are enough for.
+fn slots(config: &SourceRouting) -> u32 {
     let tables = config.last_table.saturating_sub(config.first_table);
     let priorities = config.last_priority.saturating_sub(config.first_priority);
-    tables.min(priorities).saturating_add(1)
+    (tables.saturating_add(1)).min(priorities.saturating_add(1) / RULES)
+}
+
+/// Whether the slot lies in the ranges and nobody else uses its table or its priorities.
+fn is_free(slot: u32, network: &Network, config: &SourceRouting) -> bool {
+    let routes = network.routes();
+    slot < slots(config)
+        && !routes.is_taken(config.first_table + slot)
+        && !(0..RULES)
+            .any(|rule| routes.is_priority_taken(config.first_priority + RULES * slot + rule))
+}
+
+/// Whether the address has its endpoint on another interface that carries it too.
+fn is_elsewhere(address: &LocalAddress, interface: &Interface, network: &Network) -> bool {
+    network.usable().any(|other| {
+        other.address == address.address
+            && network.interface(other.index).is_some_and(|carrier| {
+                (carrier.policy.priority, other.sequence)
+                    < (interface.policy.priority, address.sequence)
+            })
+            && other.index != address.index
+    })
+}
+
+/// Bits of the address.
+fn width(address: &LocalAddress) -> u8 {
+    if address.address.is_ipv4() { 32 } else { 128 }
 }
 
 /// The kernel gives IPv6 routes without a metric this one.

@@ -29,6 +29,7 @@ fn change() -> impl Strategy<Value = Change> {
         2 => (link, 0..6u8, 0..9u8).prop_map(|(l, w, h)| Change::Unroute(l, w, h)),
         1 => (number.clone(), 0..6u8).prop_map(|(n, t)| Change::Rule(n, t)),
         1 => (number, 0..6u8).prop_map(|(n, t)| Change::Unrule(n, t)),
+        1 => any::<u8>().prop_map(Change::Pilfer),
         1 => Just(Change::Noise),
     ]
 }

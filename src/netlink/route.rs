@@ -25,6 +25,7 @@ use super::attribute::{Attribute, Attributes, Builder, Full, ip};
 use super::message::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, NLM_F_REQUEST,
 };
+use core::fmt;
 use core::net::IpAddr;
 
 /// The protocol (`RTPROT_*`) our own routes and rules carry: the TCP option number of MPTCP, which
@@ -216,12 +217,30 @@ pub struct Rule {
     pub action: u8,
     /// FRA_PROTOCOL: who made it; 0 where not sent.
     pub protocol: u8,
+    /// FRA_SUPPRESS_PREFIXLEN: routes with a prefix no longer than this do not count; 0 leaves out
+    /// default routes. Such a rule is selective, too.
+    pub suppress: Option<u32>,
     /// The rule asks for more than a source: destination, incoming or outgoing interface, mark,
     /// TOS, ports, user, IP protocol, tunnel or inversion; or it disregards default routes. It does
     /// not select plain local traffic.
     pub selective: bool,
     /// FRA_L3MDEV: the table is that of the VRF.
     pub l3mdev: bool,
+}
+
+/// What `ip rule` shows of it.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule {}:", self.priority)?;
+        if let Some((source, _)) = self.source {
+            write!(f, " from {source}")?;
+        }
+        write!(f, " lookup {}", self.table)?;
+        match self.suppress {
+            Some(len) => write!(f, " suppress_prefixlength {len}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What rtnetlink says, in a dump or an event.
@@ -299,7 +318,7 @@ pub fn dump_rules(out: &mut Builder<'_>, seq: u32, family: Family) -> Result<(),
     out.end()
 }
 
-/// Adds or deletes a rule that is not selective.
+/// Adds or deletes a rule that selects by source at most.
 pub fn change_rule(
     out: &mut Builder<'_>,
     seq: u32,
@@ -328,6 +347,9 @@ pub fn change_rule(
     out.u32(FRA_PRIORITY, rule.priority);
     out.u32(FRA_TABLE, rule.table);
     out.u8(FRA_PROTOCOL, rule.protocol);
+    if let Some(len) = rule.suppress {
+        out.u32(FRA_SUPPRESS_PREFIXLEN, len);
+    }
     if rule.l3mdev {
         out.u8(FRA_L3MDEV, 1);
     }
@@ -588,6 +610,7 @@ fn rule(payload: &[u8]) -> Option<Rule> {
         source: None,
         action,
         protocol: 0,
+        suppress: None,
         selective: tos != 0,
         l3mdev: false,
     };
@@ -603,7 +626,9 @@ fn rule(payload: &[u8]) -> Option<Rule> {
             FRA_IIFNAME => rule.selective |= attribute.text() != b"lo",
             // Plain traffic has mark 0, which only a rule for mark 0 selects.
             FRA_FWMARK => is_marked = attribute.u32()? != 0,
-            FRA_SUPPRESS_PREFIXLEN => rule.selective |= attribute.u32()? != u32::MAX,
+            FRA_SUPPRESS_PREFIXLEN => {
+                rule.suppress = Some(attribute.u32()?).filter(|len| *len != u32::MAX);
+            }
             FRA_DST | FRA_TUN_ID | FRA_SUPPRESS_IFGROUP | FRA_OIFNAME | FRA_UID_RANGE => {
                 rule.selective = true;
             }
@@ -621,6 +646,7 @@ fn rule(payload: &[u8]) -> Option<Rule> {
         }
         _ => rule.selective = true,
     }
+    rule.selective |= rule.suppress.is_some();
     Some(rule)
 }
 

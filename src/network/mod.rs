@@ -39,6 +39,8 @@ pub struct Interface {
     pub(crate) changed: bool,
     /// It was down since the last judgement, however briefly.
     interrupted: bool,
+    /// [`Network::next_one_way`] has named it.
+    one_way: bool,
     gone: bool,
     seen: bool,
 }
@@ -48,6 +50,11 @@ impl Interface {
     pub fn is_up(&self) -> bool {
         const UP: u32 = IFF_UP | IFF_RUNNING;
         !self.gone && self.flags & (UP | IFF_LOOPBACK) == UP
+    }
+
+    /// Whether source routing is ours to do: a VRF has it already.
+    pub fn is_source_routed(&self) -> bool {
+        self.policy.source_routing && self.vrf_table == 0
     }
 }
 
@@ -240,7 +247,7 @@ impl Network {
             Notification::LinkGone { index } => self.remove_link(*index),
             Notification::Address(address) => self.put_address(address),
             Notification::AddressGone(address) => self.remove_address(address),
-            Notification::Route(route) => self.routes.put(route),
+            Notification::Route(route) => self.routes.put(route, &config.source_routing),
             Notification::Rule(rule) => self.routes.put_rule(rule),
             // Routes and rules that go are found gone by the dump that follows.
             Notification::RouteGone(_) | Notification::RuleGone(_) => {}
@@ -257,6 +264,7 @@ impl Network {
             told: false,
             changed: false,
             interrupted: false,
+            one_way: false,
             gone: false,
             seen: true,
         };
@@ -275,6 +283,7 @@ impl Network {
                         told: old.told,
                         changed: old.changed || changed,
                         interrupted: old.interrupted,
+                        one_way: old.one_way,
                         ..new
                     };
                     old.interrupted |= was_up && !old.is_up();
@@ -399,7 +408,27 @@ impl Network {
     pub fn configure(&mut self, config: &Config) {
         for interface in self.interfaces.iter_mut() {
             interface.policy = *config.policy(&interface.name);
+            interface.one_way = false;
         }
+    }
+
+    /// An uplink whose IPv4 traffic the routes answer by another interface, each once.
+    pub(crate) fn next_one_way(&mut self) -> Option<Name> {
+        let is_one_way = |interface: &Interface| {
+            let mut usable = self.usable().filter(|a| a.index == interface.index);
+            let (routes, skip) = (&self.routes, interface.is_source_routed());
+            !interface.one_way
+                && !skip
+                && usable.any(|a| {
+                    a.address.is_ipv4()
+                        && routes.has_default(interface, a.address)
+                        && !routes.answers_by(interface, a.address)
+                })
+        };
+        let at = self.interfaces.iter().position(is_one_way)?;
+        let interface = self.interfaces.get_mut(at)?;
+        interface.one_way = true;
+        Some(interface.name.clone())
     }
 
     /// Gives every address its verdict.

@@ -3,10 +3,12 @@
 //! Kept by dumps alone: an event only says that a dump is due, because the kernel drops IPv4
 //! routes without a word when a device goes down or an address goes away.
 
+use core::fmt;
 use core::net::IpAddr;
 
 use super::Interface;
 use crate::capacity;
+use crate::config::SourceRouting;
 use crate::netlink::route::{Family, Hop, PROTOCOL, RTNH_F_ONLINK, Route, Rule};
 use crate::table::Table;
 
@@ -18,12 +20,10 @@ pub const UNICAST: u8 = 1;
 /// `RT_SCOPE_UNIVERSE` and `RT_SCOPE_LINK`.
 const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_LINK: u8 = 253;
-/// `RTNH_F_DEAD`.
-const HOP_DEAD: u32 = 1;
 /// `FR_ACT_TO_TBL`.
-const TO_TABLE: u8 = 1;
+pub const TO_TABLE: u8 = 1;
 
-/// One next hop of a default route, or a route of ours.
+/// One next hop of a default route, of a route of ours, or of one that is in our way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Path {
     pub family: Family,
@@ -31,11 +31,28 @@ pub struct Path {
     /// `None` with length 0 for a default route.
     pub destination: Option<IpAddr>,
     pub destination_len: u8,
+    /// The only sources it is for, as a prefix (IPv6).
+    pub source: Option<(IpAddr, u8)>,
     pub preferred_source: Option<IpAddr>,
     pub metric: u32,
+    /// 0 is none.
     pub oif: u32,
     pub gateway: Option<IpAddr>,
     pub ours: bool,
+}
+
+/// Roughly what `ip route` shows of it.
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.destination {
+            None => f.write_str("route default")?,
+            Some(destination) => write!(f, "route {destination}/{}", self.destination_len)?,
+        }
+        if let Some(gateway) = self.gateway {
+            write!(f, " via {gateway}")?;
+        }
+        write!(f, " table {}", self.table)
+    }
 }
 
 impl Path {
@@ -47,6 +64,7 @@ impl Path {
                 p.table,
                 p.destination,
                 p.destination_len,
+                p.source,
                 p.metric,
             )
         };
@@ -86,16 +104,17 @@ impl Path {
     }
 }
 
+/// Something a dump has shown.
+struct Shown<T> {
+    item: T,
+    /// The dump under way, or else the last one, has shown it.
+    seen: bool,
+}
+
 pub struct Routes {
     /// By interface.
     paths: Table<Shown<Path>>,
     rules: Table<Shown<Rule>>,
-}
-
-/// Something that a dump has shown: the last one, if `seen`.
-struct Shown<T> {
-    item: T,
-    seen: bool,
 }
 
 impl Routes {
@@ -118,7 +137,7 @@ impl Routes {
         [self.paths.has_room_again(), self.rules.has_room_again()]
     }
 
-    /// A dump begins: what it does not show is gone.
+    /// A dump begins. What it does not show stays until it proves whole.
     pub(super) fn begin(&mut self, family: Family) {
         let paths = self.paths.iter_mut();
         paths
@@ -144,36 +163,49 @@ impl Routes {
             .retain(|rule| rule.seen || rule.item.family != family);
     }
 
-    pub(super) fn put(&mut self, route: &Route) {
+    /// Takes in default routes, ours, and whatever else is in a table that we might use.
+    pub(super) fn put(&mut self, route: &Route, ranges: &SourceRouting) {
         let ours = route.protocol == PROTOCOL;
-        if !ours && !is_default(route) {
+        let usable = is_default(route);
+        let in_range = (ranges.first_table..=ranges.last_table).contains(&route.table);
+        if !ours && !usable && !in_range {
             return;
         }
-        for hop in route
-            .hops
-            .iter()
-            .filter(|hop| hop.flags & HOP_DEAD == 0 && hop.oif != 0)
-        {
-            let path = Path {
-                family: route.family,
-                table: route.table,
-                destination: route.destination.filter(|_| route.destination_len != 0),
-                destination_len: route.destination_len,
-                preferred_source: route.preferred_source,
-                metric: route.metric,
+        let path = Path {
+            family: route.family,
+            table: route.table,
+            destination: route.destination.filter(|_| route.destination_len != 0),
+            destination_len: route.destination_len,
+            source: route.source.map(|source| (source, route.source_len)),
+            preferred_source: route.preferred_source,
+            metric: route.metric,
+            oif: 0,
+            gateway: None,
+            ours,
+        };
+        if !ours && !usable {
+            return self.put_path(path);
+        }
+        // Hops are dead (RTNH_F_DEAD) only as long as their interface is down or has no carrier,
+        // which is judged by itself, and revive without an event.
+        for hop in route.hops.iter().filter(|hop| hop.oif != 0) {
+            self.put_path(Path {
                 oif: hop.oif,
                 gateway: hop.gateway,
-                ours,
-            };
-            let start = self.paths.partition_point(|p| p.item.oif < path.oif);
-            let end = self.paths.partition_point(|p| p.item.oif <= path.oif);
-            let same = self.paths.get_mut(start..end).unwrap_or_default();
-            match same.iter_mut().find(|known| known.item == path) {
-                Some(known) => known.seen = true,
-                None => {
-                    let seen = true;
-                    self.paths.insert(end, Shown { item: path, seen });
-                }
+                ..path
+            });
+        }
+    }
+
+    fn put_path(&mut self, path: Path) {
+        let start = self.paths.partition_point(|p| p.item.oif < path.oif);
+        let end = self.paths.partition_point(|p| p.item.oif <= path.oif);
+        let of_link = self.paths.get_mut(start..end).unwrap_or_default();
+        match of_link.iter_mut().find(|known| known.item == path) {
+            Some(known) => known.seen = true,
+            None => {
+                let seen = true;
+                self.paths.insert(end, Shown { item: path, seen });
             }
         }
     }
@@ -189,47 +221,39 @@ impl Routes {
     }
 
     fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.paths.iter().map(|path| &path.item)
+        self.paths.iter().map(|known| &known.item)
     }
 
     fn rules(&self) -> impl Iterator<Item = &Rule> {
-        self.rules.iter().map(|rule| &rule.item)
+        self.rules.iter().map(|known| &known.item)
     }
 
-    fn through(&self, index: u32, family: Family) -> impl Iterator<Item = &Path> {
+    /// The default routes and next hops that others made, for traffic from `source`.
+    fn defaults(&self, index: u32, source: IpAddr) -> impl Iterator<Item = &Path> {
+        let family = family_of(source);
         let start = self.paths.partition_point(|path| path.item.oif < index);
-        self.paths
-            .get(start..)
-            .unwrap_or_default()
-            .iter()
-            .map(|path| &path.item)
+        let of_link = self.paths().skip(start);
+        of_link
             .take_while(move |path| path.oif == index)
-            .filter(move |path| path.family == family)
+            .filter(move |path| {
+                path.family == family
+                    && !path.ours
+                    && path.destination_len == 0
+                    && (path.source).is_none_or(|(prefix, len)| contains(prefix, len, source))
+            })
     }
 
-    /// The routes and next hops that others made, default routes only.
-    fn defaults(&self, index: u32, family: Family) -> impl Iterator<Item = &Path> {
-        self.through(index, family)
-            .filter(|path| !path.ours && path.destination_len == 0)
-    }
-
-    /// The default route by which the main table, or the interface's VRF, uses the interface.
-    pub fn main_default(&self, interface: &Interface, family: Family) -> Option<&Path> {
-        let table = if interface.vrf_table != 0 {
-            interface.vrf_table
-        } else {
-            TABLE_MAIN
-        };
-        self.defaults(interface.index, family)
-            .filter(|path| path.table == table)
+    /// The default route by which the main table sends traffic from `source` out by the interface.
+    pub fn main_default(&self, interface: &Interface, source: IpAddr) -> Option<&Path> {
+        self.defaults(interface.index, source)
+            .filter(|path| path.table == TABLE_MAIN)
             .min_by_key(|path| path.metric)
     }
 
     /// Whether traffic from `source` finds a default route through the interface: in the main or
     /// default table, that of its VRF, or any table that a rule selects for the source.
     pub fn has_default(&self, interface: &Interface, source: IpAddr) -> bool {
-        let family = family_of(source);
-        self.defaults(interface.index, family).any(|path| {
+        self.defaults(interface.index, source).any(|path| {
             path.table == TABLE_MAIN
                 || path.table == TABLE_DEFAULT
                 || (path.table == interface.vrf_table)
@@ -237,12 +261,35 @@ impl Routes {
         })
     }
 
-    /// Whether somebody else has a default route in the table.
+    /// Whether what comes in by the interface for `source` would be answered by it, as a strict
+    /// reverse-path filter demands: a rule sees to it, or the main table prefers the interface.
+    pub fn answers_by(&self, interface: &Interface, source: IpAddr) -> bool {
+        let best = self
+            .paths()
+            .filter(|path| path.table == TABLE_MAIN && !path.ours && path.destination_len == 0)
+            .filter(|path| path.family == family_of(source))
+            .map(|path| path.metric)
+            .min();
+        self.defaults(interface.index, source).any(|path| {
+            (path.table == TABLE_MAIN && Some(path.metric) == best)
+                || self.rules().any(|rule| {
+                    path.table != TABLE_MAIN
+                        && path.table != TABLE_DEFAULT
+                        && selects(rule, path, source)
+                })
+        })
+    }
+
+    /// Whether somebody else uses the table.
     pub fn is_taken(&self, table: u32) -> bool {
-        self.paths().any(|path| path.table == table && !path.ours)
-            || self
-                .rules()
-                .any(|rule| rule.table == table && rule.protocol != PROTOCOL)
+        let mut paths = self.paths().filter(|path| !path.ours);
+        let mut rules = self.others_rules();
+        paths.any(|path| path.table == table) || rules.any(|rule| rule.table == table)
+    }
+
+    /// Whether somebody else has a rule with the priority.
+    pub fn is_priority_taken(&self, priority: u32) -> bool {
+        self.others_rules().any(|rule| rule.priority == priority)
     }
 
     /// Our own routes.
@@ -254,11 +301,22 @@ impl Routes {
     pub fn our_rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules().filter(|rule| rule.protocol == PROTOCOL)
     }
+
+    fn others_rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules().filter(|rule| rule.protocol != PROTOCOL)
+    }
+
+    /// Whether the kernel drops a default route with the address, and says nothing before Linux
+    /// 6.7.
+    pub fn prefers(&self, address: IpAddr) -> bool {
+        self.paths()
+            .any(|path| path.preferred_source == Some(address))
+    }
 }
 
 /// Whether the route is a default route that traffic can take.
 pub fn is_default(route: &Route) -> bool {
-    route.destination_len == 0 && route.source_len == 0 && route.kind == UNICAST
+    route.destination_len == 0 && route.kind == UNICAST
 }
 
 fn selects(rule: &Rule, path: &Path, source: IpAddr) -> bool {

@@ -37,14 +37,14 @@ pub fn path_manager() -> Option<PathManager> {
     }
 }
 
-/// The reverse-path filter that applies to a device: the stricter of its own and everybody's;
-/// 1 is strict.
-pub fn reverse_path_filter(device: &str) -> u8 {
+/// Whether the device takes in IPv4 packets only if it is also the way back to their sender
+/// (RFC 3704). The greater number of its own and everybody's counts; 2, loose, beats 1, strict.
+pub fn has_strict_reverse_path(device: &str) -> bool {
     let value = |name: &str| {
         let path = format!("/proc/sys/net/ipv4/conf/{name}/rp_filter");
         read(&path).and_then(|text| text.parse().ok()).unwrap_or(0)
     };
-    value("all").max(value(device))
+    value("all").max(value(device)) == 1
 }
 
 /// Whether the process has CAP_NET_ADMIN in its own user namespace. True where that is unknown.

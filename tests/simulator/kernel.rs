@@ -297,11 +297,13 @@ impl Kernel {
         let width = if source.is_ipv4() { 32 } else { 128 };
         let rule = Rule {
             family: Family::of(source),
-            priority: 1000,
+            // Among ours if its table is.
+            priority: if table < 5200 { 1000 } else { 5221 },
             table,
             source: Some((source, width)),
             action: 1,
             protocol: 4,
+            suppress: None,
             selective: false,
             l3mdev: false,
         };
@@ -309,6 +311,20 @@ impl Kernel {
             self.add_rule(rule)
         } else {
             self.remove_rule(&rule)
+        };
+    }
+
+    /// Somebody deletes one of our rules and routes.
+    pub fn pilfer(&mut self, at: usize) {
+        let ours = self.rules.iter().filter(|r| r.protocol == PROTOCOL);
+        let rules: Vec<_> = ours.copied().collect();
+        let ours = self.routes.iter().filter(|r| r.protocol == PROTOCOL);
+        let routes: Vec<_> = ours.cloned().collect();
+        let at = at % (rules.len() + routes.len()).max(1);
+        let _ = match (rules.get(at), routes.get(at.saturating_sub(rules.len()))) {
+            (Some(rule), _) => self.remove_rule(rule),
+            (None, Some(route)) => self.remove_route(route),
+            (None, None) => Ok(()),
         };
     }
 
@@ -328,7 +344,16 @@ impl Kernel {
                 theirs(rule.protocol);
                 self.remove_rule(rule)
             }
-            Routing::SetRoute(path) => self.set_route(route(path)),
+            Routing::AddRoute(path) => match self.route_at(&route(path)) {
+                Some(_) => Err(EEXIST),
+                None => self.set_route(route(path)),
+            },
+            Routing::ReplaceRoute(path) => {
+                if let Some(at) = self.route_at(&route(path)) {
+                    theirs(self.routes[at].protocol);
+                }
+                self.set_route(route(path))
+            }
             Routing::DeleteRoute(path) => {
                 let route = route(path);
                 if let Some(at) = self.route_at(&route) {

@@ -43,6 +43,8 @@ pub enum Change {
     /// Address, table.
     Rule(u8, u8),
     Unrule(u8, u8),
+    /// One of our own rules and routes goes.
+    Pilfer(u8),
     /// An event about nothing that matters.
     Noise,
 }
@@ -410,6 +412,7 @@ impl Simulation {
                 let there = matches!(change, Change::Rule(..));
                 kernel.set_source_rule(address(number).0, table(which), there);
             }
+            Change::Pilfer(at) => kernel.pilfer(at.into()),
             Change::Noise => {
                 if let Some(link) = kernel.links.first().cloned() {
                     kernel.events.push_back(Notification::Link(link));

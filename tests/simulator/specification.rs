@@ -4,9 +4,9 @@
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
-use mptcpd::config::{NotifyFlags, Policy, Temporary, Use};
+use mptcpd::config::{Config, NotifyFlags, Policy, Temporary, Use};
 use mptcpd::netlink::mptcp::EndpointFlags;
-use mptcpd::netlink::route::{Address, Family, Link, PROTOCOL, Route};
+use mptcpd::netlink::route::{Address, Family, Link, PROTOCOL, Route, Rule};
 use mptcpd::network::route::TABLE_MAIN;
 
 use super::Simulation;
@@ -144,7 +144,7 @@ fn is_fit(simulation: &Simulation, address: &Address, link: &Link, policy: &Poli
         && (ip.is_ipv4() || !flag(0x01) || temporary)
         && (!skips(NotifyFlags::CHECK_ROUTE)
             || has_route(kernel, link, ip)
-            || (policy.source_routing && has_gateway(kernel, link, Family::of(ip))))
+            || is_source_routed(kernel, link, config, Family::of(ip)))
 }
 
 fn defaults(kernel: &Kernel, index: u32, family: Family) -> impl Iterator<Item = &Route> {
@@ -158,8 +158,8 @@ fn defaults(kernel: &Kernel, index: u32, family: Family) -> impl Iterator<Item =
 
 fn has_route(kernel: &Kernel, link: &Link, source: IpAddr) -> bool {
     defaults(kernel, link.index, Family::of(source)).any(|route| {
-        let selects = |rule: &mptcpd::netlink::route::Rule| {
-            rule.table == route.table && rule.source.is_some_and(|(ip, _)| ip == source)
+        let selects = |rule: &Rule| {
+            rule.table == route.table && rule.suppress.is_none() && is_from(rule, source)
         };
         [TABLE_MAIN, 253].contains(&route.table)
             || (link.vrf_table != 0 && route.table == link.vrf_table)
@@ -167,77 +167,95 @@ fn has_route(kernel: &Kernel, link: &Link, source: IpAddr) -> bool {
     })
 }
 
-fn main_table(link: &Link) -> u32 {
-    match link.vrf_table {
-        0 => TABLE_MAIN,
-        table => table,
-    }
-}
-
-fn has_gateway(kernel: &Kernel, link: &Link, family: Family) -> bool {
+/// A VRF is not source-routed: it has a table of its own.
+fn is_source_routed(kernel: &Kernel, link: &Link, config: &Config, family: Family) -> bool {
     let point_to_point = link.flags & 0x10 != 0;
-    point_to_point
-        || defaults(kernel, link.index, family).any(|route| route.table == main_table(link))
+    let has_gateway = point_to_point
+        || defaults(kernel, link.index, family).any(|route| route.table == TABLE_MAIN);
+    config.policy(&link.name).source_routing && link.vrf_table == 0 && has_gateway
 }
 
-/// Rules and tables of our own: one rule for each usable address, one table for each interface.
+/// Rules and tables of our own: three rules for each usable address, one table for each interface.
 fn source_routing(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<(), String> {
     let kernel = &simulation.kernel;
     let config = simulation.config();
     let range = config.source_routing;
-    let mut rules: Vec<_> = kernel
-        .rules
-        .iter()
-        .filter(|r| r.protocol == PROTOCOL)
-        .collect();
-    let mut routes: Vec<_> = kernel
-        .routes
-        .iter()
-        .filter(|r| r.protocol == PROTOCOL)
-        .collect();
+    let (ours, theirs): (Vec<_>, Vec<_>) =
+        kernel.rules.iter().partition(|r| r.protocol == PROTOCOL);
+    let (routes, others): (Vec<_>, Vec<_>) =
+        kernel.routes.iter().partition(|r| r.protocol == PROTOCOL);
     let mut tables = BTreeMap::new();
     let mut places: Vec<(u32, Option<IpAddr>, u8, bool)> = Vec::new();
-    // A source has one rule for each table; the first interface in line has the lower priority.
-    let mut wanted: Vec<(IpAddr, u32)> = Vec::new();
     let mut starved = false;
-    for (address, link) in usable {
-        let family = Family::of(address.local);
-        if !config.policy(&link.name).source_routing || !has_gateway(kernel, link, family) {
-            continue;
-        }
-        let rule = kernel.rules.iter().find(|r| {
-            r.protocol == PROTOCOL
-                && r.source.is_some_and(|(ip, _)| ip == address.local)
-                && kernel.routes.iter().any(|route| {
-                    route.protocol == PROTOCOL
-                        && route.table == r.table
-                        && route.hops[0].oif == link.index
-                })
-        });
-        let Some(rule) = rule else {
-            starved = true;
+    let mut sources: Vec<IpAddr> = usable.iter().map(|(a, _)| a.local).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    for source in &sources {
+        // On several interfaces it counts where its endpoint is: one of the best priority.
+        let priority = |link: &Link| config.policy(&link.name).priority;
+        let mut carriers: Vec<_> = usable.iter().filter(|(a, _)| a.local == *source).collect();
+        let best = carriers.iter().map(|(_, link)| priority(link)).min();
+        carriers.retain(|(_, link)| Some(priority(link)) == best);
+        let routed = |link: &Link| is_source_routed(kernel, link, config, Family::of(*source));
+        let mut mine: Vec<_> = ours.iter().filter(|r| is_from(r, *source)).collect();
+        mine.sort_by_key(|r| r.priority);
+        let [first, main, last] = mine[..] else {
+            if !mine.is_empty() {
+                return Err(format!("{} rules from {source}", mine.len()));
+            }
+            starved |= carriers.iter().all(|(_, link)| routed(link));
             continue;
         };
-        let number = rule.table.wrapping_sub(range.first_table);
-        if number > range.last_table - range.first_table
-            || rule.priority.wrapping_sub(range.first_priority) != number
+        let number = last.table.wrapping_sub(range.first_table);
+        let priorities = [first, main, last].map(|r| r.priority);
+        let wanted = [0, 1, 2].map(|n| range.first_priority + 3 * number + n);
+        if last.table > range.last_table || wanted != priorities || wanted[2] > range.last_priority
         {
-            return Err(format!("{rule:?} is out of range"));
+            return Err(format!("{last:?} is out of range"));
         }
-        if *tables.entry(link.index).or_insert(rule.table) != rule.table {
-            return Err(format!("{rule:?}: the interface has another table"));
+        let goes = |r: &Rule| (r.table, r.suppress);
+        if [goes(first), goes(main), goes(last)]
+            != [
+                (last.table, Some(0)),
+                (TABLE_MAIN, Some(0)),
+                (last.table, None),
+            ]
+        {
+            return Err(format!("{mine:?} are the wrong rules"));
         }
-        wanted.push((address.local, rule.table));
-        places.push((rule.table, None, 0, family == Family::Ipv4));
-        let width = if address.local.is_ipv4() { 32 } else { 128 };
-        if address.prefix_len < width {
-            let prefix = network(address.local, address.prefix_len);
-            places.push((rule.table, Some(prefix), address.prefix_len, width == 32));
+        let is_there = |link: &Link| {
+            let mut ours = routes.iter().filter(|r| r.table == last.table);
+            routed(link) && ours.any(|r| r.hops[0].oif == link.index)
+        };
+        let Some((_, link)) = carriers.iter().find(|(_, link)| is_there(link)) else {
+            return Err(format!("{last:?} leads nowhere"));
+        };
+        let mut endpoints = kernel
+            .endpoints
+            .iter()
+            .filter(|(e, maker)| *maker == Maker::Daemon && e.address == *source && e.port == 0);
+        if endpoints.any(|(e, _)| e.ifindex != link.index) {
+            return Err(format!("the endpoint of {last:?} is elsewhere"));
+        }
+        if *tables.entry(link.index).or_insert(last.table) != last.table {
+            return Err(format!("{last:?}: the interface has another table"));
+        }
+        places.push((last.table, None, 0, source.is_ipv4()));
+        let width = if source.is_ipv4() { 32 } else { 128 };
+        for (address, _) in carriers.iter().filter(|(_, l)| l.index == link.index) {
+            if address.prefix_len < width {
+                let prefix = network(address.peer.unwrap_or(*source), address.prefix_len);
+                places.push((last.table, Some(prefix), address.prefix_len, width == 32));
+            }
         }
     }
     // Without a table left an address goes without; the ranges hold four at the least.
     if starved && range.last_table - range.first_table > 8 {
         return Err("an address has no rule".into());
+    }
+    let known = |r: &Rule| sources.iter().any(|source| is_from(r, *source));
+    if let Some(rule) = ours.iter().find(|r| !known(r)) {
+        return Err(format!("nobody wants {rule:?}"));
     }
     let mut owners: Vec<u32> = tables.values().copied().collect();
     owners.sort_unstable();
@@ -245,9 +263,13 @@ fn source_routing(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Resu
     if owners.len() != tables.len() {
         return Err(format!("interfaces share a table: {tables:?}"));
     }
-    rules.retain(|r| !wanted.contains(&(r.source.unwrap().0, r.table)));
-    if let Some(rule) = rules.first() {
-        return Err(format!("nobody wants {rule:?}"));
+    if let Some(route) = others.iter().find(|r| owners.contains(&r.table)) {
+        return Err(format!("the table of {route:?} is not ours"));
+    }
+    let clash =
+        |r: &Rule| owners.contains(&r.table) || ours.iter().any(|own| own.priority == r.priority);
+    if let Some(rule) = theirs.iter().find(|r| clash(r)) {
+        return Err(format!("the place of {rule:?} is not ours"));
     }
     let place = |r: &Route| {
         (
@@ -272,16 +294,18 @@ fn source_routing(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Resu
         if route.destination_len != 0 {
             continue;
         }
-        let link = kernel.links.iter().find(|l| l.index == hop.oif).unwrap();
-        let main = defaults(kernel, link.index, route.family)
-            .filter(|r| r.table == main_table(link))
+        let main = defaults(kernel, hop.oif, route.family)
+            .filter(|r| r.table == TABLE_MAIN)
             .min_by_key(|r| r.metric);
         if hop.gateway != main.and_then(|main| main.hops[0].gateway) {
             return Err(format!("{route:?} should follow {main:?}"));
         }
     }
-    routes.clear();
     Ok(())
+}
+
+fn is_from(rule: &Rule, source: IpAddr) -> bool {
+    rule.source.is_some_and(|(from, _)| from == source)
 }
 
 /// The network of an address.

@@ -282,6 +282,7 @@ fn rules_by_source() {
         source: Some((ip("192.0.2.1"), 32)),
         action: 1,
         protocol: PROTOCOL,
+        suppress: None,
         selective: false,
         l3mdev: false,
     };
@@ -292,6 +293,8 @@ fn rules_by_source() {
         (main.table, main.source, main.selective),
         (254, None, false)
     );
+    let particular = read_rule("02 00 00 00 fe 00 00 01 00000000 0008 000e 00000000");
+    assert_eq!((particular.suppress, particular.selective), (Some(0), true));
     let vrf = read_rule("02 00 00 00 00 00 00 01 00000000 0008 0006 000003e8 0005 0013 01 =000000");
     assert!(vrf.l3mdev);
 }
@@ -373,6 +376,7 @@ fn changes() {
         source: Some((ip("192.0.2.1"), 32)),
         action: 1,
         protocol: PROTOCOL,
+        suppress: None,
         selective: false,
         l3mdev: false,
     };
@@ -531,16 +535,20 @@ fn any_route() -> impl Strategy<Value = Route> {
 fn any_rule() -> impl Strategy<Value = Rule> {
     any_family().prop_flat_map(|family| {
         let source = prop::option::of((any_ip(family), any::<u8>()));
-        (source, any::<(u32, u32, u8, u8, bool)>()).prop_map(move |(source, numbers)| Rule {
-            family,
-            priority: numbers.0,
-            table: numbers.1,
-            source,
-            action: numbers.2,
-            protocol: numbers.3,
-            selective: false,
-            l3mdev: numbers.4,
-        })
+        let suppress = prop::option::of(0..u32::MAX);
+        (source, suppress, any::<(u32, u32, u8, u8, bool)>()).prop_map(
+            move |(source, suppress, numbers)| Rule {
+                family,
+                priority: numbers.0,
+                table: numbers.1,
+                source,
+                action: numbers.2,
+                protocol: numbers.3,
+                suppress,
+                selective: suppress.is_some(),
+                l3mdev: numbers.4,
+            },
+        )
     })
 }
 
