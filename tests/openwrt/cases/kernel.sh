@@ -315,11 +315,11 @@ case_kernel_jail() {
 			/usr/bin/mptcpd -c /var/run/mptcpd/mptcpd.conf 2>>"$ROOT/tmp/log" &
 		jail=$!
 		endpoints "$BOTH"
-		pid=$(cat "/proc/$jail/task/$jail/children")
-		grep -q '^CapEff:.*0000000000001000$' "/proc/${pid% }/status" || fail "$(cat "/proc/${pid% }/status")"
-		kill -HUP "${pid% }"
+		pid=$(busybox pidof mptcpd)
+		grep -q '^CapEff:.*0000000000001000$' "/proc/$pid/status" || fail "$(cat "/proc/$pid/status")"
+		kill -HUP "$pid"
 		await grep -q 'configuration' "$ROOT/tmp/log"
-		kill -TERM "${pid% }"
+		kill -TERM "$pid"
 		wait $jail
 		endpoints ''
 	done
