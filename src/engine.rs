@@ -707,9 +707,13 @@ impl Engine {
         }
     }
 
+    /// Those that are due, the earliest first. One that is set again at once has its next turn
+    /// with the next settling.
     fn run_timers(&mut self, now: Instant) {
-        while let Some(at) = self.timers.iter().position(|timer| timer.at <= now) {
-            let Some(timer) = self.timers.remove(at) else {
+        for _ in 0..self.timers.len() {
+            let due = self.timers.iter().enumerate().filter(|(_, t)| t.at <= now);
+            let first = due.min_by_key(|(_, t)| t.at).map(|(at, _)| at);
+            let Some(timer) = first.and_then(|at| self.timers.remove(at)) else {
                 return;
             };
             self.call(now, timer.owner.into(), |plugin, cx| {

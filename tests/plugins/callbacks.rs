@@ -6,7 +6,7 @@ use mptcpd::capacity;
 use mptcpd::config::Config;
 use mptcpd::engine::{Engine, Input};
 use mptcpd::plugin::{Context, Entry, Plugin};
-use mptcpd::time::Instant;
+use mptcpd::time::{Instant, Span};
 
 use crate::pair::{Pair, Probe, field, lab};
 use crate::support::peer::Peer;
@@ -338,18 +338,28 @@ fn timers_run_out_in_order() {
     probe.daemon.stop();
 }
 
+thread_local!(static TOLD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) });
+
+/// What a plugin in an engine without a daemon tells its test.
+fn note(what: String) {
+    TOLD.with_borrow_mut(|told| told.push(what));
+}
+
+fn engine(entry: &'static Entry) -> Engine {
+    Engine::new(Instant(0), Config::new(&[entry.name]), &[entry])
+}
+
 /// The family cannot be made to vanish where it is built into the kernel: this is the engine's
 /// part alone.
 #[test]
 fn the_family_comes_and_goes() {
-    thread_local!(static TOLD: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) });
     struct Watcher;
     impl Plugin for Watcher {
         fn ready(&mut self, cx: &mut Context<'_>) {
-            TOLD.with_borrow_mut(|told| told.push(format!("ready {}", cx.is_ready())));
+            note(format!("ready {}", cx.is_ready()));
         }
         fn not_ready(&mut self, cx: &mut Context<'_>) {
-            TOLD.with_borrow_mut(|told| told.push(format!("not_ready {}", cx.is_ready())));
+            note(format!("not_ready {}", cx.is_ready()));
         }
     }
     static WATCHER: Entry = Entry {
@@ -358,11 +368,44 @@ fn the_family_comes_and_goes() {
         priority: 0,
         create: || Box::new(Watcher),
     };
-    let config = Config::new(&["watcher"]);
-    let mut engine = Engine::new(Instant(0), config, &[&WATCHER]);
+    let mut engine = engine(&WATCHER);
     for present in [true, true, false, false, true] {
         engine.handle(Instant(1), Input::Family(present));
     }
-    let told = TOLD.with_borrow(Clone::clone);
-    assert_eq!(told, ["ready true", "not_ready false", "ready true"]);
+    assert_eq!(TOLD.take(), ["ready true", "not_ready false", "ready true"]);
+}
+
+/// A daemon that comes late to its timers keeps their order, and one that is set again at once
+/// does not keep it from all else.
+#[test]
+fn late_timers_keep_their_order() {
+    struct Alarm;
+    impl Plugin for Alarm {
+        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), &'static str> {
+            for timer in [30, 10, 20, 0, 300] {
+                cx.set_timer(timer, Span(timer.into()));
+            }
+            Ok(())
+        }
+        fn timer(&mut self, cx: &mut Context<'_>, timer: u32) {
+            note(timer.to_string());
+            if timer == 0 {
+                cx.set_timer(0, Span(0));
+            }
+        }
+    }
+    static ALARM: Entry = Entry {
+        name: "alarm",
+        description: "",
+        priority: 0,
+        create: || Box::new(Alarm),
+    };
+    let mut engine = engine(&ALARM);
+    engine.settle(Instant(100));
+    let mut told = TOLD.take();
+    assert!(told.len() <= 5, "{told:?}");
+    told.retain(|timer| timer != "0");
+    assert_eq!(told, ["10", "20", "30"]);
+    engine.settle(Instant(100));
+    assert!(TOLD.take().contains(&"0".to_owned()));
 }

@@ -473,12 +473,18 @@ fn listeners() {
     assert!(!listens(&lab, "10.0.1.1:6000"));
 }
 
-/// Whoever makes a connection of its own at a listener of ours is turned away.
+/// Whoever makes a connection of its own at a listener of ours is turned away, though nothing
+/// else wakes the daemon.
 #[test]
 fn listeners_serve_nobody() {
     let Some(lab) = lab() else { return };
-    let probe = Probe::start(&lab, &lab.host, "host");
-    probe.ok("listen 10.0.1.1:6000");
+    let own = "listen = 10.0.1.1:6000\nconnections = no\ncommands =";
+    let probe = Probe::with(&lab, &lab.host, "host", "load-plugins = probe", own);
+    assert!(
+        until(|| listens(&lab, "10.0.1.1:6000")),
+        "{}",
+        probe.daemon.log()
+    );
     for program in ["knock", "knock-tcp"] {
         let client = Peer::start(&lab.outside, &[program, "10.0.1.1:6000", "3"]);
         assert_eq!(client.result(), "3\n");
@@ -486,6 +492,47 @@ fn listeners_serve_nobody() {
     let open = || lab.host.out("ss -tnH state established state close-wait");
     assert!(until(|| open().is_empty()), "{}", open());
     probe.daemon.stop();
+}
+
+/// Two connections announce one address: its listener is there as long as either does.
+#[test]
+fn a_listener_ends_with_its_last_announcement() {
+    let Some(lab) = lab() else { return };
+    let client = Side::start(&lab, &lab.host, "client");
+    let mut accepting = Peer::listening(&lab.outside, &["accept", "10.0.1.2:5000", "2"]);
+    let mut holding = [0, 1].map(|_| Peer::start(&lab.host, &["hold", "10.0.1.2:5000", "1"]));
+    holding.iter_mut().for_each(|peer| peer.says("holding 1"));
+    accepting.says("holding 2");
+    let [one, two] = [0, 1].map(|n| {
+        let established = || {
+            let mut lines = client.probe.lines();
+            lines.retain(|line| line.starts_with("connection_established"));
+            lines
+        };
+        assert!(
+            until(|| established().len() == 2),
+            "{:#?}",
+            client.probe.lines()
+        );
+        field(&established()[n], "token").to_owned()
+    });
+    let local = "10.0.2.1:6001";
+    for token in [&one, &two] {
+        client.probe.ok(&format!(
+            "announce-and-listen {token} 10.0.2.1,port=6001,id=4"
+        ));
+    }
+    assert!(listens(&lab, local), "{}", lab.host.out("ss -MlnH"));
+    client.probe.ok(&format!("remove {one} 4"));
+    // A command later it would be closed.
+    client.probe.ok("get-limits");
+    assert!(listens(&lab, local), "{}", lab.host.out("ss -MlnH"));
+    // Both connections end, and with them what is left of it.
+    holding.into_iter().for_each(Peer::release);
+    client.hears(&format!("connection_closed token={two}"));
+    client.probe.told(&format!("listener_closed local={local}"));
+    assert!(!listens(&lab, local), "{}", lab.host.out("ss -MlnH"));
+    client.finish();
 }
 
 /// An address has one id as long as it exists, and no two have the same.

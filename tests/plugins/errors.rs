@@ -227,6 +227,9 @@ fn of_listeners() {
             ("announce-and-listen 1 10.0.1.1,id=5", EINVAL, "token"),
         ],
     );
+    // What was refused left no listener.
+    let text = lab.host.out("ss -MlnH");
+    assert_eq!(text.lines().count(), 1, "{text}");
     probe.daemon.stop();
 }
 

@@ -4,6 +4,8 @@
 
 use std::fs;
 
+use nix::sys::signal::Signal::SIGHUP;
+
 use crate::pair::{Probe, lab};
 use crate::support::peer::Peer;
 use crate::support::{Lab, until};
@@ -159,4 +161,14 @@ fn a_plugin_has_its_own_section() {
     let probe = Probe::with(&lab, &lab.host, "host", "load-plugins = probe", own);
     assert_eq!(probe.ask("setting colour"), "dark  red");
     assert_eq!(probe.ask("setting color"), "none");
+    // Read again with the rest.
+    let file = lab.path("host.conf");
+    let text = fs::read_to_string(&file).expect("our own file");
+    fs::write(&file, text.replace("dark", "light")).expect("our own file");
+    probe.daemon.signal(SIGHUP);
+    assert!(
+        until(|| probe.ask("setting colour") == "light  red"),
+        "{}",
+        probe.daemon.log()
+    );
 }

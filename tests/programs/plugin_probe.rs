@@ -6,6 +6,7 @@
 //! record = FILE      a line for each callback, with its arguments; `#N ...` answers command N
 //! commands = FILE    a line `N COMMAND ARGUMENTS` for each command; read as it grows
 //! connections = no   wants no connections
+//! listen = ADDR:PORT listens there from the start
 //! order = FILE       `NAME init` and `NAME exit` are added to it
 //! ```
 //!
@@ -307,6 +308,9 @@ impl Plugin for Probe {
             .and_then(|path| File::open(path).ok());
         if self.commands.is_some() {
             cx.set_timer(LOOK, LOOK_EVERY);
+        }
+        if let Some(local) = cx.setting("listen").and_then(parse) {
+            cx.listen(local);
         }
         self.write("init".to_owned());
         Ok(())
