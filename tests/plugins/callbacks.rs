@@ -93,6 +93,26 @@ fn a_life(listen: &str, remote: &str, from: &str, to: &str) {
 
     server.probe.ok(&format!("remove {server_token} 7"));
     client.hears(&format!("address_removed token={client_token} id=7"));
+
+    // The other side can end a subflow, too.
+    client
+        .probe
+        .ok(&format!("create {client_token} {from},id=6 {to},port=5000"));
+    let made = client.hears(&format!("new_subflow token={client_token} local_id=6"));
+    let (near, far) = (field(&made, "local"), field(&made, "remote"));
+    server.hears(&format!(
+        "new_subflow local={far} remote={near} remote_id=6"
+    ));
+    let port = near.rsplit_once(':').expect("a port").1;
+    server.probe.ok(&format!(
+        "destroy {server_token} {to},port=5000 {from},port={port}"
+    ));
+    server.hears(&format!(
+        "subflow_closed token={server_token} local={far} remote={near}"
+    ));
+    client.hears(&format!(
+        "subflow_closed token={client_token} local={near} remote={far}"
+    ));
     pair.finish();
 }
 

@@ -29,6 +29,9 @@ const MPTCP_INFO: libc::c_int = 1;
 const FLAGS_AT: usize = 8;
 const FLAG_FALLBACK: u32 = 1;
 
+/// How long a connection may stay open that ought to be closed.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 const CHUNK: usize = 16 * 1024;
 
 fn main() -> ExitCode {
@@ -154,7 +157,9 @@ fn hold(number: u64, mut next: impl FnMut() -> io::Result<TcpStream>) -> io::Res
 /// Whoever answers wants nothing of us: that is the end of the connection, or a reset.
 fn knock(number: u64, mut next: impl FnMut() -> io::Result<TcpStream>) -> io::Result<()> {
     for _ in 0..number {
-        match next()?.read(&mut [0]) {
+        let mut stream = next()?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        match stream.read(&mut [0]) {
             Ok(0) => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             Ok(_) => return Err(io::Error::other("somebody speaks")),
