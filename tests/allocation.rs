@@ -387,6 +387,12 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                 }
                 engine.handle(now, Input::Done(number));
             }
+            // No connection is there any more, which costs no less than finding them.
+            Command::Recover if bad => {
+                engine.handle(now, Input::Recovered(Err(Incomplete::Interrupted)));
+            }
+            Command::Recover => engine.handle(now, Input::Recovered(Ok(()))),
+            Command::Learn(token) => engine.handle(now, Input::Learned(token, Ok(()))),
             Command::Unlisten(_) => {}
         }
     }
