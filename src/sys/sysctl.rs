@@ -27,7 +27,7 @@ pub enum PathManager {
     Userspace,
 }
 
-/// Reads `net.mptcp.path_manager` (Linux 6.16) or `net.mptcp.pm_type` (5.19); `None` before.
+/// Reads `net.mptcp.path_manager` (Linux 6.15) or `net.mptcp.pm_type` (5.19); `None` before.
 pub fn path_manager() -> Option<PathManager> {
     let name = read("/proc/sys/net/mptcp/path_manager");
     let number = || read("/proc/sys/net/mptcp/pm_type");
