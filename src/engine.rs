@@ -182,8 +182,9 @@ const EAFNOSUPPORT: i32 = 97;
 /// How long to wait at most before a dump that was interrupted is asked for again.
 const LONGEST_RETRY: Span = Span(500);
 
-/// An event makes the daemon look at the endpoints this much later, so that what others did to
-/// them is found, and that many events at once cost one look.
+/// An event, or a command of ours, makes the daemon look at the endpoints this much later, so that
+/// what others did to them is found, and what the kernel made of ours, and that many events at
+/// once cost one look.
 const LOOK_AFTER: Span = Span(500);
 
 impl Engine {
@@ -627,7 +628,7 @@ impl Engine {
     }
 
     fn done(&mut self, now: Instant, number: CommandId) {
-        self.endpoints.done(number);
+        self.stale |= self.endpoints.done(number);
         self.limits.done(number);
         while let Some(queued) = self.queue.done(number) {
             self.command_done(now, queued, Ok(()));
@@ -821,6 +822,7 @@ impl Engine {
             changes,
             ..
         } = self;
+        let before = counters.commands;
         let mut whole = true;
         let mut send = |command: Kernel| {
             let number = queue.push(Queue::ENGINE, Request::Kernel(command));
@@ -847,6 +849,8 @@ impl Engine {
         endpoints.reconcile(now, wanted, &mut send);
         if self.endpoints.is_unsure() {
             self.due.add(Due::ENDPOINTS);
+        } else if self.counters.commands != before {
+            self.look_at.get_or_insert(now + LOOK_AFTER);
         }
         if raised {
             self.touch();
@@ -999,7 +1003,11 @@ impl Engine {
             let Endpoint {
                 address, id, flags, ..
             } = slot.endpoint;
-            let state = if slot.deleting { ", being deleted" } else { "" };
+            let state = if slot.is_deleting() {
+                ", being deleted"
+            } else {
+                ""
+            };
             line(format_args!(
                 "endpoint {address} id {id} flags {}: ours{state}",
                 Flags(flags)

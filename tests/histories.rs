@@ -10,7 +10,7 @@ use mptcpd::time::Span;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use simulator::Change::{Address, Link, Route, Unroute};
+use simulator::Change::{Address, Link, Rename, Route, Unaddress, Unroute};
 use simulator::Step::{Family, Glance, Kill, Refuse, RefuseDumps, Reload, Run, Start};
 use simulator::{Change, Meddle, Simulation, Step, specification};
 
@@ -272,4 +272,56 @@ fn an_endpoint_much_like_ours_is_not_ours() {
         Step::Meddle(Meddle::Add(18, 1, 0)),
     ];
     ends_well(6, 8, ALL_FLAGS, &steps);
+}
+
+#[test]
+fn flags_whose_change_is_refused_once_change_all_the_same() {
+    let steps = [
+        Step::Change(Link(5, 1)),
+        Step::Change(Address(5, 0, 6)),
+        Run(0),
+        Step::Change(Rename(5, 2)),
+        Refuse(0, 1),
+        Run(0),
+    ];
+    ends_well(4, 8, ALL_FLAGS, &steps);
+}
+
+#[test]
+fn a_flag_that_somebody_takes_away_at_once_is_not_unknown_to_the_kernel() {
+    let steps = [
+        Step::Change(Link(3, 1)),
+        Step::Change(Address(3, 0, 0)),
+        Step::Change(Route(3, 0, 0)),
+        Run(0),
+        Step::Meddle(Meddle::SetFlags(0, 48)),
+    ];
+    ends_well(2, 8, ALL_FLAGS, &steps);
+}
+
+#[test]
+fn an_endpoint_in_place_of_a_vanished_implicit_one_can_go() {
+    let steps = [
+        Step::Meddle(Meddle::Implicit(17)),
+        Step::Change(Link(0, 1)),
+        Run(0),
+        Step::Change(Address(0, 17, 6)),
+        Step::Meddle(Meddle::Flush),
+        Run(0),
+        Step::Change(Unaddress(0, 17)),
+    ];
+    ends_well(1, 8, ALL_FLAGS, &steps);
+}
+
+#[test]
+fn flags_that_the_kernel_drops_at_the_start_are_noticed_soon() {
+    let steps = [
+        Step::Change(Link(4, 1)),
+        Step::Change(Route(4, 0, 0)),
+        Step::Change(Rename(4, 0)),
+        Kill(0, false),
+        Run(0),
+        Step::Change(Address(0, 0, 6)),
+    ];
+    ends_well(2, 8, OLD_FLAGS, &steps);
 }

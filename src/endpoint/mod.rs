@@ -101,8 +101,10 @@ impl Wanted {
 pub struct Slot {
     /// As the kernel has it, or was asked to.
     pub endpoint: Endpoint,
-    /// The kernel has been asked to delete it.
-    pub deleting: bool,
+    /// What the kernel has been asked for and has not answered.
+    asked: Option<Asked>,
+    /// Number of that command.
+    command: u32,
     /// Added and not looked at since.
     fresh: bool,
     /// Its flags were set and have not been looked at since: what the kernel shows then is what
@@ -110,8 +112,30 @@ pub struct Slot {
     flagged: bool,
     /// The kernel chose its id, and has not been asked which.
     unsure: bool,
-    /// Number of the command that last touched it; 0 once that is answered.
-    command: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Asked {
+    Add,
+    SetFlags,
+    Delete,
+}
+
+impl Slot {
+    /// The kernel has been asked to delete it.
+    pub fn is_deleting(&self) -> bool {
+        self.asked == Some(Asked::Delete)
+    }
+
+    /// Whether the kernel has still to answer, so that a refusal could not be told from another.
+    fn must_wait(&self, waits: &mut bool) -> bool {
+        *waits |= self.asked.is_some();
+        self.asked.is_some()
+    }
+
+    fn ask(&mut self, asked: Asked, command: u32) {
+        (self.asked, self.command) = (Some(asked), command);
+    }
 }
 
 /// An endpoint the kernel refused.
@@ -145,8 +169,15 @@ pub struct Endpoints {
     last_id: u8,
     /// Flags this kernel takes no notice of.
     unsupported: EndpointFlags,
+    /// Flags that were asked for and not there at the last look that could show them. Somebody
+    /// may have taken them away; the next time it must be the kernel.
+    doubted: EndpointFlags,
+    /// Those doubted before the look under way.
+    doubted_before: EndpointFlags,
     can_set_flags: bool,
     deadline: Option<Instant>,
+    /// Something can be asked only once the kernel has answered.
+    waits: bool,
     /// Ids of ours that the look under way has shown.
     seen: [bool; 256],
 }
@@ -170,6 +201,7 @@ const EAGAIN: i32 = 11;
 const ENOMEM: i32 = 12;
 const EINVAL: i32 = 22;
 const ERANGE: i32 = 34;
+const EOPNOTSUPP: i32 = 95;
 
 impl Endpoints {
     pub fn new() -> Self {
@@ -181,8 +213,11 @@ impl Endpoints {
             full_at: None,
             last_id: 0,
             unsupported: EndpointFlags::default(),
+            doubted: EndpointFlags::default(),
+            doubted_before: EndpointFlags::default(),
             can_set_flags: true,
             deadline: None,
+            waits: false,
             seen: [false; 256],
         }
     }
@@ -228,11 +263,11 @@ impl Endpoints {
     pub fn remember(&mut self, endpoint: Endpoint) {
         self.ours.push(Slot {
             endpoint,
-            deleting: false,
+            asked: None,
+            command: 0,
             fresh: false,
             flagged: false,
             unsure: false,
-            command: 0,
         });
     }
 
@@ -244,6 +279,7 @@ impl Endpoints {
     pub fn begin_look(&mut self) {
         self.others.clear();
         self.seen = [false; 256];
+        self.doubted_before = self.doubted;
     }
 
     /// An endpoint the kernel shows.
@@ -269,7 +305,11 @@ impl Endpoints {
         slot.fresh = false;
         slot.unsure = false;
         if core::mem::take(&mut slot.flagged) {
-            self.unsupported.0 |= slot.endpoint.flags.0 & !endpoint.flags.0 & YOUNG;
+            let asked = slot.endpoint.flags.0 & YOUNG;
+            self.doubted.0 &= !(asked & endpoint.flags.0);
+            let missing = asked & !endpoint.flags.0;
+            self.unsupported.0 |= missing & self.doubted_before.0;
+            self.doubted.0 |= missing;
         }
         slot.endpoint = endpoint;
         if let Some(seen) = self.seen.get_mut(usize::from(endpoint.id)) {
@@ -277,9 +317,13 @@ impl Endpoints {
         }
     }
 
-    /// Whether only a look can tell the ids of ours.
+    /// Whether only a look can tell the ids of ours, or what the kernel can do.
     pub fn is_unsure(&self) -> bool {
-        self.ours.iter().any(|slot| slot.unsure)
+        let doubts = |slot: &Slot| {
+            let asked = slot.endpoint.flags.0 & !self.unsupported.0;
+            slot.flagged && asked & self.doubted.0 != 0
+        };
+        self.ours.iter().any(|slot| slot.unsure || doubts(slot))
     }
 
     /// The look is whole. Answers whether the set of our endpoints changed.
@@ -312,6 +356,7 @@ impl Endpoints {
     /// Forgets which flags the kernel takes no notice of.
     pub fn forget_unsupported(&mut self) {
         self.unsupported = EndpointFlags::default();
+        self.doubted = EndpointFlags::default();
     }
 
     /// Lets refused endpoints try again at once, because something changed.
@@ -325,7 +370,7 @@ impl Endpoints {
     pub fn holds(&self, address: IpAddr, port: u16) -> bool {
         self.ours
             .iter()
-            .any(|slot| !slot.deleting && is_at(&slot.endpoint, address, port))
+            .any(|slot| !slot.is_deleting() && is_at(&slot.endpoint, address, port))
     }
 
     /// Whether somebody else has an endpoint for the address. One that the kernel made itself
@@ -378,7 +423,7 @@ impl Endpoints {
         self.add(
             now,
             wanted,
-            self.ours.iter().filter(|slot| !slot.deleting).count(),
+            self.ours.iter().filter(|slot| !slot.is_deleting()).count(),
             send,
         );
     }
@@ -395,15 +440,17 @@ impl Endpoints {
             ours,
             refusals,
             deadline,
+            waits,
             ..
         } = self;
-        for slot in ours.iter_mut().filter(|slot| !slot.deleting) {
+        for slot in ours.iter_mut().filter(|slot| !slot.is_deleting()) {
             let Some(want) = want_of(wanted, slot) else {
                 continue;
             };
             let change = (slot.endpoint.flags.0 ^ want.flags.0) & !unsupported.0;
             if change == 0
                 || !is_changeable(slot, want, change, can)
+                || slot.must_wait(waits)
                 || must_wait(refusals, deadline, now, want.address, want.port)
             {
                 continue;
@@ -417,7 +464,7 @@ impl Endpoints {
             };
             slot.endpoint = endpoint;
             slot.flagged = true;
-            slot.command = number;
+            slot.ask(Asked::SetFlags, number);
         }
     }
 
@@ -433,9 +480,10 @@ impl Endpoints {
             ours,
             refusals,
             deadline,
+            waits,
             ..
         } = self;
-        for slot in ours.iter_mut().filter(|slot| !slot.deleting) {
+        for slot in ours.iter_mut().filter(|slot| !slot.is_deleting()) {
             if let Some(want) = want_of(wanted, slot) {
                 let change = (slot.endpoint.flags.0 ^ want.flags.0) & !unsupported.0;
                 let same_device = slot.endpoint.ifindex == want.ifindex;
@@ -444,14 +492,13 @@ impl Endpoints {
                 }
             }
             let Endpoint { address, port, .. } = slot.endpoint;
-            if must_wait(refusals, deadline, now, address, port) {
+            if slot.must_wait(waits) || must_wait(refusals, deadline, now, address, port) {
                 continue;
             }
             let Some(number) = send(Command::DeleteEndpoint(slot.endpoint)) else {
                 return;
             };
-            slot.deleting = true;
-            slot.command = number;
+            slot.ask(Asked::Delete, number);
         }
     }
 
@@ -503,70 +550,77 @@ impl Endpoints {
             self.last_id = id;
             self.ours.push(Slot {
                 endpoint,
-                deleting: false,
+                asked: Some(Asked::Add),
+                command: number,
                 fresh: true,
                 flagged: true,
                 unsure: implicit.is_some(),
-                command: number,
             });
             room = room.saturating_sub(1);
         }
     }
 
-    /// The kernel did everything it was asked up to this command.
-    pub fn done(&mut self, last: u32) {
-        let Self { ours, refusals, .. } = self;
+    /// The kernel did everything it was asked up to this command. Answers whether something has
+    /// waited for that.
+    pub fn done(&mut self, last: u32) -> bool {
+        let Self {
+            ours,
+            refusals,
+            waits,
+            ..
+        } = self;
         ours.retain(|slot| {
-            if slot.command == 0 || !is_done(slot.command, last) {
+            if slot.asked.is_none() || !is_done(slot.command, last) {
                 return true;
             }
-            slot.command = 0;
             refusals.retain(|r| !is_at(&slot.endpoint, r.address, r.port));
-            !slot.deleting
+            slot.asked.take() != Some(Asked::Delete)
         });
+        core::mem::take(waits)
     }
 
     /// The kernel refused. `None` if the command was not one of ours.
     pub fn failed(&mut self, now: Instant, command: u32, errno: i32) -> Option<Refused> {
-        let at = self.ours.iter().position(|slot| slot.command == command)?;
+        let is_it = |slot: &Slot| slot.asked.is_some() && slot.command == command;
+        let at = self.ours.iter().position(is_it)?;
         let slot = self.ours.get_mut(at)?;
-        slot.command = 0;
         let endpoint = slot.endpoint;
-        if slot.deleting {
+        let (look, tell) = match slot.asked.take()? {
             // Likely it is gone already, which is as good as deleted: the look will show.
-            slot.deleting = false;
-            let report = self.refuse(now, &endpoint, errno);
-            return Some(Refused {
-                look: true,
-                report: report.filter(|_| !matches!(errno, EINVAL | ENOENT)),
-            });
-        }
-        let slot_is_new = slot.fresh;
-        if slot_is_new {
-            self.ours.remove(at);
-        } else {
-            slot.flagged = false;
-            self.can_set_flags = false;
-        }
-        if errno == ERANGE {
-            // What was asked later was not done yet when this was refused.
-            let there = |slot: &&Slot| {
-                let asked = slot.command == 0 || is_done(slot.command, command);
-                if slot.deleting {
-                    !asked
-                } else {
-                    asked || !slot.fresh
+            Asked::Delete => (true, !matches!(errno, EINVAL | ENOENT)),
+            Asked::SetFlags => {
+                slot.flagged = false;
+                self.can_set_flags &= errno != EOPNOTSUPP;
+                (true, true)
+            }
+            Asked::Add => {
+                self.ours.remove(at);
+                if errno == ERANGE {
+                    self.note_full(command);
                 }
-            };
-            self.full_at = Some(self.ours.iter().filter(there).count());
-        }
+                // A full kernel is reported with its capacity.
+                (!matches!(errno, EPERM | ENOMEM), errno != ERANGE)
+            }
+        };
         let report = self.refuse(now, &endpoint, errno);
-        let look = !slot_is_new || !matches!(errno, EPERM | ENOMEM);
-        // A full kernel is reported with its capacity.
         Some(Refused {
             look,
-            report: report.filter(|_| errno != ERANGE),
+            report: report.filter(|_| tell),
         })
+    }
+
+    /// Notes how many endpoints of ours filled the kernel when it refused `command`. What was
+    /// asked later was not done yet.
+    fn note_full(&mut self, command: u32) {
+        let there = |slot: &&Slot| {
+            let done = slot.asked.is_none() || is_done(slot.command, command);
+            match slot.asked {
+                Some(Asked::Delete) => !done,
+                Some(Asked::Add) => done,
+                _ => true,
+            }
+        };
+        self.full_at = Some(self.ours.iter().filter(there).count());
     }
 
     /// Notes a refusal; answers the endpoint if no other is refused with this errno.
