@@ -411,3 +411,177 @@ fn metric(family: Family) -> u32 {
         Family::Ipv6 => 1024,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::netlink::route::{Address, Hop, Link, Name, Notification, Route};
+    use crate::network::{IFF_RUNNING, IFF_UP, Part};
+
+    const NOW: Instant = Instant(1000);
+
+    /// An uplink at 192.0.2.1/24 with a gateway.
+    fn uplink() -> (Network, Config) {
+        let mut config = Config::new(&[]);
+        config.default.source_routing = true;
+        let mut network = Network::new();
+        let link = Link {
+            index: 7,
+            flags: IFF_UP | IFF_RUNNING,
+            name: Name::try_from("wan").unwrap(),
+            master: 0,
+            vrf_table: 0,
+        };
+        let address = Address {
+            index: 7,
+            local: [192, 0, 2, 1].into(),
+            peer: None,
+            prefix_len: 24,
+            flags: 0,
+            scope: 0,
+        };
+        network.apply(&Notification::Link(link), &config);
+        network.apply(&Notification::Address(address), &config);
+        show(&mut network, &config, &[route(TABLE_MAIN, 4, 254)]);
+        network.judge(NOW, &config);
+        (network, config)
+    }
+
+    fn route(table: u32, protocol: u8, gateway: u8) -> Route {
+        let mut hops = heapless::Vec::new();
+        let hop = Hop {
+            oif: 7,
+            gateway: Some([192, 0, 2, gateway].into()),
+            flags: 0,
+        };
+        hops.push(hop).unwrap();
+        Route {
+            family: Family::Ipv4,
+            table,
+            destination: None,
+            destination_len: 0,
+            source: None,
+            source_len: 0,
+            preferred_source: None,
+            metric: 0,
+            protocol,
+            kind: 1,
+            scope: 0,
+            hops,
+        }
+    }
+
+    /// A dump of the routes that shows these.
+    fn show(network: &mut Network, config: &Config, routes: &[Route]) {
+        network.begin(Part::Routes(Family::Ipv4));
+        for route in routes {
+            network.apply(&Notification::Route(route.clone()), config);
+        }
+        network.finish(Part::Routes(Family::Ipv4));
+    }
+
+    /// What the router asks for, numbered from 1.
+    fn ask(
+        router: &mut SourceRouter,
+        now: Instant,
+        network: &Network,
+        config: &Config,
+    ) -> Vec<Change> {
+        let mut asked = Vec::new();
+        router.reconcile(now, network, &config.source_routing, &mut |change| {
+            asked.push(change);
+            CommandId::try_from(asked.len()).ok()
+        });
+        asked
+    }
+
+    #[test]
+    fn routes_come_before_the_rules_that_lead_to_them() {
+        let (network, config) = uplink();
+        let changes = ask(&mut SourceRouter::default(), NOW, &network, &config);
+        let text: Vec<_> = changes.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            text,
+            [
+                "route default via 192.0.2.254 table 5207",
+                "route 192.0.2.0/24 table 5207",
+                "rule 5221: from 192.0.2.1 lookup 5207 suppress_prefixlength 0",
+                "rule 5222: from 192.0.2.1 lookup 254 suppress_prefixlength 0",
+                "rule 5223: from 192.0.2.1 lookup 5207",
+            ]
+        );
+        assert!(changes.iter().all(Change::adds));
+    }
+
+    #[test]
+    fn what_was_asked_for_and_not_seen_is_taken_away() {
+        let (network, config) = uplink();
+        let mut router = SourceRouter::default();
+        let added = ask(&mut router, NOW, &network, &config);
+        router.failed(4, 1);
+        let mut removed = Vec::new();
+        router.remove_all(&network, &mut |change| {
+            removed.push(change);
+            true
+        });
+        let of = |change: &Change| match *change {
+            Change::AddRule(rule) => Change::DeleteRule(rule),
+            Change::AddRoute(path) => Change::DeleteRoute(path),
+            other => panic!("{other:?}"),
+        };
+        let mut wanted: Vec<_> = added.iter().map(of).collect();
+        // What was refused is not there; rules go first.
+        wanted.remove(3);
+        wanted.rotate_left(2);
+        assert_eq!(removed, wanted);
+    }
+
+    #[test]
+    fn what_is_refused_waits_and_holds_up_nothing_else() {
+        let (mut network, config) = uplink();
+        let mut router = SourceRouter::default();
+        ask(&mut router, NOW, &network, &config);
+        let refused = router.failed(1, 17).expect("ours");
+        assert!(refused.news && !refused.gone);
+        assert!(router.failed(1, 17).is_some_and(|again| !again.news));
+        assert!(router.failed(99, 17).is_none());
+        // Neither that nor what is not seen yet is asked for again at once, ...
+        assert_eq!(ask(&mut router, NOW, &network, &config), []);
+        let retry_at = router.deadline().expect("a time to try again");
+        assert!(retry_at > NOW);
+        // ... another gateway is, ...
+        show(&mut network, &config, &[route(TABLE_MAIN, 4, 253)]);
+        let asked = ask(&mut router, NOW, &network, &config);
+        assert_eq!(asked.len(), 1);
+        assert!(asked[0].to_string().contains("192.0.2.253"));
+        // ... and all of it is, later: less and less often.
+        let again = ask(&mut router, retry_at, &network, &config).len();
+        assert_eq!(again, 5);
+        assert_eq!(ask(&mut router, retry_at, &network, &config), []);
+        let second = router.deadline().expect("a time to try again");
+        assert!(second.0 - retry_at.0 > retry_at.0 - NOW.0);
+    }
+
+    #[test]
+    fn a_table_that_somebody_else_begins_to_use_is_given_up() {
+        let (mut network, config) = uplink();
+        let mut router = SourceRouter::default();
+        let before = ask(&mut router, NOW, &network, &config);
+        let main = route(TABLE_MAIN, 4, 254);
+        let theirs = Route {
+            metric: 9,
+            ..route(5207, 4, 1)
+        };
+        let ours = Route {
+            protocol: PROTOCOL,
+            ..route(5207, 4, 254)
+        };
+        show(&mut network, &config, &[main, theirs, ours]);
+        let after = ask(&mut router, NOW, &network, &config);
+        assert_eq!(after.len(), before.len() + 1);
+        assert!(after[0].to_string().ends_with("table 5208"));
+        let last = after[after.len() - 1];
+        assert!(matches!(last, Change::DeleteRoute(path) if path.table == 5207 && path.ours));
+    }
+}

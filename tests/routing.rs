@@ -4,9 +4,9 @@
 mod support;
 
 use std::fs::File;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
-use support::peer::Peer;
+use support::peer::{Peer, program};
 use support::{Daemon, Lab, Namespace, skip, until};
 
 macro_rules! lab {
@@ -907,4 +907,157 @@ fn a_strict_reverse_path_filter() {
     lab.host.ip("link set wan2 up");
     lab.route(2);
     daemon.says(&["warn", "wan2", "rp_filter"]);
+}
+
+/// The two ends of a point-to-point link.
+struct Tunnel([Child; 2]);
+
+impl Tunnel {
+    /// None, having said why, where this machine has no tun devices.
+    fn start(lab: &Lab, name: &str) -> Option<Self> {
+        let start = |at: &Namespace, input: Stdio, output: Stdio| {
+            let mut command = at.command(program("tunnel"));
+            command.arg(name).stdin(input).stdout(output);
+            command.spawn().expect("nsenter")
+        };
+        let mut home = start(&lab.host, Stdio::piped(), Stdio::piped());
+        let input = home.stdout.take().expect("a pipe").into();
+        let output = home.stdin.take().expect("a pipe").into();
+        let mut tunnel = Self([home, start(&lab.outside, input, output)]);
+        let shown = format!("ip link show dev {name}");
+        let mut there = false;
+        until(|| {
+            let ends = [&lab.host, &lab.outside];
+            there = ends.iter().all(|at| at.run(&shown).status.success());
+            let ended = |end: &mut Child| end.try_wait().expect("our own child").is_some();
+            there || tunnel.0.iter_mut().any(ended)
+        });
+        if !there {
+            skip("no tun devices");
+        }
+        there.then_some(tunnel)
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        for end in &mut self.0 {
+            let _ = end.kill();
+            let _ = end.wait();
+        }
+    }
+}
+
+/// A PPP session needs no default route in the main table: the link itself is the way.
+#[test]
+fn point_to_point_links() {
+    let Some(lab) = uplinks() else { return };
+    let Some(_tunnel) = Tunnel::start(&lab, "ppp0") else {
+        return;
+    };
+    lab.host.ip("link del wan2; link set ppp0 up
+         addr add 10.0.0.1 peer 10.0.0.2 dev ppp0; addr add 2001:db8:5::1 peer 2001:db8:5::2 dev ppp0");
+    lab.outside.ip("link set ppp0 up
+         addr add 10.0.0.2 peer 10.0.0.1 dev ppp0; addr add 2001:db8:5::2 peer 2001:db8:5::1 dev ppp0");
+    let wan = [
+        "10.0.1.1 subflow dev wan1",
+        "2001:db8:1::1 subflow dev wan1",
+    ];
+    let [four, six] = [
+        "10.0.0.1 subflow dev ppp0",
+        "2001:db8:5::1 subflow dev ppp0",
+    ];
+    let daemon = lab.daemon("");
+    lab.expect_still(&wan);
+    lab.reload(&daemon, "[interface ppp*]\nsource-routing = yes\n");
+    lab.expect(&[four, wan[0], wan[1], six]);
+    expect(&lab, &daemon, "10.0.0.1", &["default dev ppp0"]);
+    expect(&lab, &daemon, "2001:db8:5::1", &["default dev ppp0"]);
+    for (source, far, peer) in [
+        ("10.0.0.1", FAR, "10.0.0.2"),
+        ("2001:db8:5::1", FAR6, "2001:db8:5::2"),
+    ] {
+        assert_eq!(way(&lab.host, source, far), "dev ppp0");
+        assert_eq!(way(&lab.host, source, peer), "dev ppp0");
+    }
+    // The data go over it, though the main table knows no way there.
+    let bytes = "4000000";
+    let server = Peer::listening(&lab.outside, &["server", &format!("{FAR}:5000"), bytes]);
+    let client = Peer::start(
+        &lab.host,
+        &["client", &format!("{FAR}:5000"), bytes, "1500000"],
+    );
+    let joined = || lab.host.counter("MPTcpExtMPJoinSynAckRx") == 1;
+    assert!(until(joined), "no second subflow\n{}", daemon.log());
+    lab.unplug("wan1");
+    assert_eq!(client.result(), server.result());
+    let arrived = lab.outside.traffic("ppp0").1;
+    assert!(arrived > 1_000_000, "{arrived} bytes over ppp0");
+    lab.plug("wan1");
+    // A main route changes nothing: the link is still the way.
+    let endpoints = |at: &Namespace| {
+        let mut all = at.endpoints_with_ids();
+        all.retain(|(_, text)| text.contains("ppp0"));
+        all
+    };
+    let before = endpoints(&lab.host);
+    lab.host.ip("route add default dev ppp0 metric 5");
+    lab.settle();
+    expect(&lab, &daemon, "10.0.0.1", &["default dev ppp0"]);
+    lab.host.ip("route del default dev ppp0 metric 5");
+    lab.settle();
+    expect(&lab, &daemon, "10.0.0.1", &["default dev ppp0"]);
+    assert_eq!(endpoints(&lab.host), before);
+    // The network behind a peer is the peer's.
+    lab.host.ip("addr add 10.9.0.1 peer 10.8.0.9/24 dev ppp0");
+    expect(
+        &lab,
+        &daemon,
+        "10.9.0.1",
+        &["default dev ppp0", "10.8.0.0/24 dev ppp0"],
+    );
+    lab.host.ip("link set ppp0 down");
+    lab.expect(&wan);
+    expect(&lab, &daemon, "10.0.0.1", &NONE);
+    expect(&lab, &daemon, "2001:db8:5::1", &NONE);
+    assert_eq!(
+        (our_rules(&lab.host), our_routes(&lab.host)),
+        (vec![], vec![])
+    );
+}
+
+/// The packets of a subflow leave by the link of its address and by that link's gateway, and only
+/// so: judged at the other end, and by whose hardware address was asked for.
+#[test]
+fn subflows_take_their_own_gateway() {
+    for config in ["", ON] {
+        let Some(lab) = uplinks() else { return };
+        lab.host
+            .ip("route replace default via 10.0.2.3 dev wan2 metric 21");
+        let daemon = lab.daemon(&format!("{config}[interface *]\nfamilies = ipv4\n"));
+        lab.expect(&["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"]);
+        if config == ON {
+            expect(
+                &lab,
+                &daemon,
+                "10.0.2.1",
+                &["default via 10.0.2.3 dev wan2", "10.0.2.0/24 dev wan2"],
+            );
+        }
+        let server = format!("{FAR}:5000");
+        let listening = Peer::listening(&lab.outside, &["server", &server, "4000000"]);
+        let client = Peer::start(&lab.host, &["client", &server, "4000000", "1500000"]);
+        assert!(
+            until(|| lab.host.counter("MPTcpExtMPJoinSynAckRx") == 1),
+            "{}",
+            daemon.log()
+        );
+        lab.unplug("wan1");
+        assert_eq!(client.result(), listening.result());
+        let arrived = lab.outside.traffic("wan2").1;
+        assert!(arrived > 1_000_000, "{arrived} bytes over wan2");
+        let neighbours = lab.host.out("ip -4 neigh show dev wan2");
+        assert!(neighbours.contains("10.0.2.3 "), "{neighbours}");
+        assert!(!neighbours.contains("10.0.2.2 "), "{neighbours}");
+    }
 }
