@@ -591,10 +591,12 @@ impl Daemon {
             self.engine.handle(now, Input::Done(number));
             return false;
         };
-        let address = mptcp::SubflowAddress {
-            port: local.port(),
-            ..address
-        };
+        // A peer that is told no port uses the connection's. The kernel never sends a port along
+        // with an IPv6 address while TCP timestamps take the room of it.
+        let connection = self.engine.connections().get(token);
+        let known = connection.is_some_and(|c| c.local.port() == local.port());
+        let port = if known { 0 } else { local.port() };
+        let address = mptcp::SubflowAddress { port, ..address };
         self.kernel(now, number, mptcp::Command::Announce { token, address })
     }
 

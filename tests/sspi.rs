@@ -341,6 +341,18 @@ fn listeners_go_with_their_announcements() {
     assert_eq!(listening(), 0);
 }
 
+/// Beside TCP timestamps an announced IPv6 address has no room for the listener's port.
+#[test]
+fn joins_at_a_listener_over_ipv6() {
+    let Some(lab) = lab(2) else { return };
+    lab.outside.sysctl("mptcp/allow_join_initial_addr_port", 0);
+    let daemons = both(&lab);
+    let server = "[2001:db8:1::2]:5000";
+    let _peers = connect(&lab, server, server, 1);
+    let wanted = ["2001:db8:1::1-2001:db8:1::2", "2001:db8:2::1-2001:db8:2::2"];
+    expect(&lab.host, &wanted, &[&daemons.0, &daemons.1]);
+}
+
 #[test]
 fn hundreds_of_connections() {
     let Some(lab) = lab(2) else { return };

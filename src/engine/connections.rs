@@ -149,6 +149,10 @@ impl Engine {
             } = queued;
             match &mut request {
                 Request::AnnounceWithListener { token, address } => {
+                    if address.port == 0 {
+                        let connection = self.connections.get(*token);
+                        address.port = connection.map_or(0, |c| c.local.port());
+                    }
                     let held = Held {
                         number,
                         token: *token,

@@ -102,8 +102,10 @@ impl<'a> Context<'a> {
         self.kernel(Command::Announce { token, address })
     }
 
-    /// Announces an address with a port, and listens there until it is removed or the connection
-    /// ends. With port 0 the kernel chooses the port, which comes in [`Plugin::reply`].
+    /// Announces an address, and listens there until it is removed or the connection ends. Port
+    /// 0 is the port that the connection has on this side, which a peer uses if it is told none;
+    /// where it listens comes in [`Plugin::reply`]. Any other port is announced, which the kernel
+    /// cannot do for an IPv6 address while TCP timestamps are in use.
     ///
     /// Fails with EADDRINUSE where some program listens at that port already, on this address or
     /// on all: then [`Self::announce`] will do.

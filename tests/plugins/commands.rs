@@ -217,24 +217,26 @@ fn create_to_a_dual_stack_server() {
 #[track_caller]
 fn created_by_the_server(listen: &str, remote: &str, from: &str, to: &str) {
     let Some(lab) = lab() else { return };
-    if from.contains(':') {
-        make_room_for_ports(&lab);
-    }
     let pair = Pair::connect(&lab, listen, remote);
     let Pair {
         client,
         server,
         client_token,
         server_token,
+        local,
         ..
     } = &pair;
-    client
-        .probe
-        .ok(&format!("announce-and-listen {client_token} {from},id=3"));
-    let told = server.hears(&format!("new_address token={server_token} id=3"));
-    let near = field(&told, "address").to_owned();
-    let port = near.rsplit_once(':').expect("a port").1;
-    assert_eq!(near, at(from, port.parse().expect("a port")));
+    let (port, near) = (local.port(), at(from, local.port()));
+    assert_eq!(
+        client
+            .probe
+            .ok(&format!("announce-and-listen {client_token} {from},id=3")),
+        [format!("reply listening={near}")]
+    );
+    server.hears(&format!(
+        "new_address token={server_token} id=3 address={near}"
+    ));
+    assert_eq!(server.at.counter("MPTcpExtPortAdd"), 0);
     assert!(listens(&lab, &near), "{}", lab.host.out("ss -MlnH"));
 
     server.probe.ok(&format!(
@@ -248,7 +250,7 @@ fn created_by_the_server(listen: &str, remote: &str, from: &str, to: &str) {
         "new_subflow token={client_token} local={near} remote={far} local_id=3 remote_id=8"
     ));
     assert!(client.has(&near, far) && server.has(far, &near));
-    counts(client, "MPTcpExtMPJoinPortAckRx", 1);
+    counts(client, "MPTcpExtMPJoinAckRx", 1);
 
     let far_port = far.rsplit_once(':').expect("a port").1;
     server.probe.ok(&format!(
@@ -283,6 +285,38 @@ fn create_by_an_ipv6_server() {
 #[test]
 fn create_by_a_dual_stack_server() {
     created_by_the_server("[::]:5000", "10.0.1.2:5000", "10.0.2.1", "10.0.2.2");
+}
+
+/// A port other than the connection's is announced, and joined at.
+#[test]
+fn create_at_an_announced_port() {
+    let Some(lab) = lab() else { return };
+    let pair = Pair::ipv4(&lab);
+    let Pair {
+        client,
+        server,
+        client_token,
+        server_token,
+        ..
+    } = &pair;
+    let near = "10.0.2.1:6001";
+    client.probe.ok(&format!(
+        "announce-and-listen {client_token} 10.0.2.1,port=6001,id=3"
+    ));
+    server.hears(&format!(
+        "new_address token={server_token} id=3 address={near}"
+    ));
+    counts(server, "MPTcpExtPortAdd", 1);
+    server.probe.ok(&format!(
+        "create {server_token} 10.0.2.2,id=8 10.0.2.1,port=6001,id=3"
+    ));
+    let made = server.hears(&format!("new_subflow token={server_token} remote={near}"));
+    client.hears(&format!(
+        "new_subflow token={client_token} local={near} local_id=3 remote_id=8"
+    ));
+    assert!(client.has(near, field(&made, "local")));
+    counts(client, "MPTcpExtMPJoinPortAckRx", 1);
+    pair.finish();
 }
 
 /// MP_PRIO goes out and comes in, from either side.
