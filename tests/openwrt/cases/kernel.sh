@@ -300,7 +300,16 @@ case_kernel_jail() {
 		exit 77
 	fi
 	two_uplinks
-	rm "$ROOT/tmp/procd/real"
+	# Once without, and endpoints left for the one in the jail.
+	service start
+	endpoints "$BOTH"
+	before=$(ip mptcp endpoint show)
+	sed -i 's/on-exit = remove/on-exit = keep/' "$ROOT/tmp/run/mptcpd/mptcpd.conf"
+	kill -HUP "$(cat "$ROOT/tmp/procd/pid")"
+	await grep -q 'configuration read again' "$ROOT/tmp/log"
+	kill "$(cat "$ROOT/tmp/procd/pid")"
+	await grep -q 'stopping' "$ROOT/tmp/log"
+	rm "$ROOT/tmp/procd/real" "$ROOT/tmp/procd/pid" "$ROOT/tmp/log"
 	printf '#!/bin/sh\n' >"$ROOT/sbin/ujail"
 	chmod +x "$ROOT/sbin/ujail"
 	echo 'mptcpd:x:32768:32768:mptcpd:/var/run/mptcpd:/bin/false' >>"$ROOT/etc/passwd"
@@ -313,16 +322,20 @@ case_kernel_jail() {
 			--bounding-set -all,+net_admin --inh-caps -all,+net_admin --ambient-caps -all,+net_admin \
 			/usr/bin/mptcpd -c /var/run/mptcpd/mptcpd.conf 2>>"$ROOT/tmp/log" &
 		jail=$!
+		await daemon_started 1
 		endpoints "$BOTH"
+		[ -z "$before" ] || equal 'endpoints that were kept' "$before" "$(ip mptcp endpoint show)"
+		before=''
 		pid=$(busybox pidof mptcpd)
 		grep -q '^CapEff:.*0000000000001000$' "/proc/$pid/status" || fail "$(cat "/proc/$pid/status")"
 		kill -HUP "$pid"
-		await grep -q 'configuration' "$ROOT/tmp/log"
+		await grep -q 'configuration read again' "$ROOT/tmp/log"
 		kill -TERM "$pid"
 		wait $jail
 		endpoints ''
+		times_logged 0 'state file'
+		rm "$ROOT/tmp/log"
 	done
-	[ -s "$ROOT/tmp/run/mptcpd/state" ] || fail 'no state was kept'
 	equal owner 32768 "$(stat -c %u "$ROOT/tmp/run/mptcpd/state")"
 	equal owner 0 "$(stat -c %u "$ROOT/tmp/run/mptcpd/mptcpd.conf")"
 }
