@@ -151,7 +151,6 @@ pub struct Engine {
     storm: Storm,
     /// Reconcile with the next settling even if no event came.
     stale: bool,
-    look_at: Option<Instant>,
     resync_at: Option<Instant>,
     ready: bool,
     /// Routes and rules of an earlier run or configuration may be left.
@@ -182,11 +181,6 @@ const EAFNOSUPPORT: i32 = 97;
 /// How long to wait at most before a dump that was interrupted is asked for again.
 const LONGEST_RETRY: Span = Span(500);
 
-/// An event, or a command of ours, makes the daemon look at the endpoints this much later, so that
-/// what others did to them is found, and what the kernel made of ours, and that many events at
-/// once cost one look.
-const LOOK_AFTER: Span = Span(500);
-
 impl Engine {
     /// Loads the plugins that the configuration names, or all of `entries`, in order. Callbacks
     /// begin with the first settling.
@@ -211,7 +205,6 @@ impl Engine {
             dump_at: now,
             storm: Storm::default(),
             stale: true,
-            look_at: None,
             resync_at: None,
             ready: false,
             leftovers: true,
@@ -360,13 +353,13 @@ impl Engine {
     /// When to call [`Self::settle`] even if nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
         let timers = self.timers.iter().map(|timer| Some(timer.at));
-        let slow = [self.look_at, self.resync_at, self.recover_at];
+        let slow = earliest(self.resync_at, self.recover_at);
         let work = match self.storm.due() {
             // A storm holds up all else.
             Some(at) => Some(at),
             None => earliest(self.read_at(), self.act_at()),
         };
-        slow.into_iter().chain(timers).fold(work, earliest)
+        timers.fold(earliest(work, slow), earliest)
     }
 
     /// When to read from the kernel, if something of use is due.
@@ -674,10 +667,6 @@ impl Engine {
         if self.resync_at.is_some_and(|at| at <= now) {
             self.resync(now);
         }
-        if self.look_at.is_some_and(|at| at <= now) {
-            self.look_at = None;
-            self.due.add(Due::KERNEL);
-        }
         if self.recover_at.is_some_and(|at| at <= now) {
             self.recover_at = None;
             self.due.add(Due::CONNECTIONS);
@@ -688,7 +677,6 @@ impl Engine {
             self.dump_at = self.dump_at.min(now);
             self.endpoints.hurry(now);
             self.router.hurry(now);
-            self.look_at.get_or_insert(now + LOOK_AFTER);
         }
         if self.storm.pending.is_some() || self.must_read_first(now) {
             return;
@@ -822,7 +810,6 @@ impl Engine {
             changes,
             ..
         } = self;
-        let before = counters.commands;
         let mut whole = true;
         let mut send = |command: Kernel| {
             let number = queue.push(Queue::ENGINE, Request::Kernel(command));
@@ -849,8 +836,6 @@ impl Engine {
         endpoints.reconcile(now, wanted, &mut send);
         if self.endpoints.is_unsure() {
             self.due.add(Due::ENDPOINTS);
-        } else if self.counters.commands != before {
-            self.look_at.get_or_insert(now + LOOK_AFTER);
         }
         if raised {
             self.touch();

@@ -174,6 +174,8 @@ pub struct Endpoints {
     doubted: EndpointFlags,
     /// Those doubted before the look under way.
     doubted_before: EndpointFlags,
+    /// Young flags this kernel has been seen to keep.
+    supported: EndpointFlags,
     can_set_flags: bool,
     deadline: Option<Instant>,
     /// Something can be asked only once the kernel has answered.
@@ -215,6 +217,7 @@ impl Endpoints {
             unsupported: EndpointFlags::default(),
             doubted: EndpointFlags::default(),
             doubted_before: EndpointFlags::default(),
+            supported: EndpointFlags::default(),
             can_set_flags: true,
             deadline: None,
             waits: false,
@@ -310,6 +313,7 @@ impl Endpoints {
             let missing = asked & !endpoint.flags.0;
             self.unsupported.0 |= missing & self.doubted_before.0;
             self.doubted.0 |= missing;
+            self.supported.0 |= asked & endpoint.flags.0;
         }
         slot.endpoint = endpoint;
         if let Some(seen) = self.seen.get_mut(usize::from(endpoint.id)) {
@@ -319,10 +323,8 @@ impl Endpoints {
 
     /// Whether only a look can tell the ids of ours, or what the kernel can do.
     pub fn is_unsure(&self) -> bool {
-        let doubts = |slot: &Slot| {
-            let asked = slot.endpoint.flags.0 & !self.unsupported.0;
-            slot.flagged && asked & self.doubted.0 != 0
-        };
+        let unknown = (YOUNG & !self.supported.0 | self.doubted.0) & !self.unsupported.0;
+        let doubts = |slot: &Slot| slot.flagged && slot.endpoint.flags.0 & unknown != 0;
         self.ours.iter().any(|slot| slot.unsure || doubts(slot))
     }
 

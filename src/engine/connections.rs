@@ -2,11 +2,15 @@
 
 use core::net::SocketAddr;
 
-use super::{Command, Engine, LOOK_AFTER, owner};
+use super::{Command, Engine, owner};
 use crate::connection::{Known, RemoteAddress};
 use crate::netlink::mptcp::{Command as Kernel, ConnectionEvent, Event};
 use crate::plugin::{CommandId, Context, Failure, Plugin, Queued, Reply, Request};
-use crate::time::Instant;
+use crate::time::{Instant, Span};
+
+/// An event that does not say which subflow ended has the connections read this much later, so
+/// that many at once cost one reading.
+const RECOVER_AFTER: Span = Span(500);
 
 /// A listener behind an announced address.
 #[derive(Debug)]
@@ -67,7 +71,7 @@ impl Engine {
                     self.call_manager(now, subflow.token, |p, cx| p.subflow_closed(cx, subflow));
                 } else if subflow.local.ip().is_unspecified() {
                     // Whichever it was, it has ended.
-                    self.recover_at.get_or_insert(now + LOOK_AFTER);
+                    self.recover_at.get_or_insert(now + RECOVER_AFTER);
                 }
             }
             Event::SubflowPriority(subflow) => {
