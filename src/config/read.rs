@@ -293,6 +293,9 @@ impl<'a> Reader<'a> {
             }
             "source-routing-priorities" => {
                 (routing.first_priority, routing.last_priority) = range(value, MAX_PRIORITY)?;
+                if routing.last_priority - routing.first_priority < 2 {
+                    return Err("an interface needs three of them".to_string());
+                }
             }
             _ => return Ok(false),
         }

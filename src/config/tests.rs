@@ -73,7 +73,7 @@ max-connections = 100
 limit-subflows = 3
 limit-add-addr-accepted = 0
 source-routing-tables = 1000 - 1100
-source-routing-priorities = 7
+source-routing-priorities = 7-9
 
 [interface wan6]
 addr-flags = signal,laminar
@@ -154,7 +154,7 @@ fn every_key_reaches_its_field() {
             first_table: 1000,
             last_table: 1100,
             first_priority: 7,
-            last_priority: 7,
+            last_priority: 9,
         },
         plugin_sections: vec![
             entry("sspi", "key with blanks", "a = b # c"),
@@ -354,6 +354,7 @@ fn values_out_of_range_are_refused() {
                 "source-routing-tables = 1-4294967296",
                 "source-routing-priorities = 1-32766",
                 "source-routing-priorities = 1-2-3",
+                "source-routing-priorities = 5-6",
                 "hold-down = 99999999999999999999",
             ][..],
         ),
