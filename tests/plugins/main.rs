@@ -13,3 +13,4 @@ mod errors;
 mod example;
 mod pair;
 mod selection;
+mod table;

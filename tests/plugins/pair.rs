@@ -457,9 +457,9 @@ impl<'a> Pair<'a> {
         Self::connect(lab, "0.0.0.0:5000", "10.0.1.2:5000")
     }
 
-    /// Closes the connection. Both sides have been told all there was, and kept it to themselves.
+    /// Closes the connection, and waits until both sides know.
     #[track_caller]
-    pub fn finish(self) {
+    pub fn close(self) -> (Side<'a>, Side<'a>) {
         let Self {
             client,
             server,
@@ -470,6 +470,13 @@ impl<'a> Pair<'a> {
         peers.1.release();
         client.hears(&format!("connection_closed token={}", self.client_token));
         server.hears(&format!("connection_closed token={}", self.server_token));
+        (client, server)
+    }
+
+    /// Closes the connection. Both sides have been told all there was, and kept it to themselves.
+    #[track_caller]
+    pub fn finish(self) {
+        let (client, server) = self.close();
         client.finish();
         server.finish();
     }

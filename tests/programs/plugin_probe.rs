@@ -22,6 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use mptcpd::connection::Connection;
 use mptcpd::netlink::mptcp::{
     ConnectionEvent, Endpoint, EndpointFlags, Limits, SubflowAddress, SubflowEvent,
 };
@@ -193,6 +194,11 @@ fn answer(cx: &mut Context<'_>, words: &[&str]) -> Option<String> {
             let names = cx.network().interfaces().map(|i| i.name.as_str());
             names.collect::<Vec<_>>().join(" ")
         }
+        ["connections"] => cx.connections().count().to_string(),
+        ["connection", token] => match cx.connection(hex(token)?) {
+            Some(connection) => describe(&connection),
+            None => "unknown".to_owned(),
+        },
         // How many fit the queue until it is full.
         ["flood"] => {
             let mut count = 0;
@@ -203,6 +209,30 @@ fn answer(cx: &mut Context<'_>, words: &[&str]) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+/// What the table has of a connection, from one `; ` to the next.
+fn describe(connection: &Connection<'_>) -> String {
+    let mut all = Vec::new();
+    if connection.is_established() {
+        all.push("established".to_owned());
+    }
+    if connection.is_kernel_managed() {
+        all.push("the kernel's".to_owned());
+    }
+    for s in connection.subflows() {
+        let asked = if s.established { "" } else { " asked for" };
+        let backup = if s.backup { " backup" } else { "" };
+        let (ids, dev) = ((s.local_id, s.remote_id), s.ifindex);
+        all.push(format!(
+            "{}-{} {ids:?} dev {dev}{backup}{asked}",
+            s.local, s.remote
+        ));
+    }
+    let remote = connection.remote_addresses();
+    all.extend(remote.map(|r| format!("remote {} {}", r.id, r.address)));
+    all.extend(connection.announced().map(|id| format!("announced {id}")));
+    all.join("; ")
 }
 
 fn parse<T: FromStr>(word: &str) -> Option<T> {
