@@ -118,12 +118,17 @@ pub fn dump_connections(out: &mut Builder<'_>, seq: u32, family: Family) -> Resu
 }
 
 /// Asks for the TCP sockets of a family that may be subflows, and what MPTCP says of them, which
-/// needs no asking. ENOENT without `tcp_diag`.
+/// comes along with TCP's own information. ENOENT without `tcp_diag`.
 ///
 /// # Errors
 /// As [`dump_connections`].
 pub fn dump_subflows(out: &mut Builder<'_>, seq: u32, family: Family) -> Result<(), Full> {
-    request(out, seq, [family.number(), IPPROTO_TCP, 0, 0], ALIVE);
+    request(
+        out,
+        seq,
+        [family.number(), IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), 0],
+        ALIVE,
+    );
     out.end()
 }
 
@@ -223,7 +228,7 @@ mod tests {
         let mut buffer = [0; REQUEST_LENGTH];
         let mut out = Builder::new(&mut buffer);
         dump_subflows(&mut out, 9, Family::Ipv4).unwrap();
-        let mut expected = bytes("00000048 0014 0301 00000009 00000000 02 06 00 00 00000006");
+        let mut expected = bytes("00000048 0014 0301 00000009 00000000 02 06 02 00 00000006");
         expected.extend([0; 48]);
         assert_eq!(out.bytes(), expected);
     }

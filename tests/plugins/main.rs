@@ -12,5 +12,6 @@ mod commands;
 mod errors;
 mod example;
 mod pair;
+mod recovery;
 mod selection;
 mod table;
