@@ -14,6 +14,7 @@ use mptcpd::cli::Options;
 use mptcpd::config;
 use mptcpd::engine::{Command, Engine, Incomplete, Input, Source};
 use mptcpd::netlink::attribute::Builder;
+use mptcpd::netlink::diag;
 use mptcpd::netlink::message::Messages;
 use mptcpd::netlink::mptcp::{
     Command as Kernel, ConnectionEvent, Endpoint, EndpointFlags, Event, Limits, SubflowAddress,
@@ -289,6 +290,7 @@ fn event(world: &mut World, engine: &mut Engine, now: Instant) {
             engine.handle(now, Input::Network(&news));
         }
         20 if world.random(50) == 0 => engine.handle(now, Input::Lost(Source::Network)),
+        20 if world.random(50) == 0 => engine.handle(now, Input::Lost(Source::Connections)),
         20 => engine.handle(now, Input::Resync),
         21 if world.random(20) == 0 => {
             engine.handle(now, Input::Family(false));
@@ -387,12 +389,52 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                 }
                 engine.handle(now, Input::Done(number));
             }
-            // No connection is there any more, which costs no less than finding them.
-            Command::Recover if bad => {
-                engine.handle(now, Input::Recovered(Err(Incomplete::Interrupted)));
+            Command::Recover => {
+                for _ in 0..world.random(16) {
+                    let token = u32::try_from(world.random(100)).unwrap();
+                    let ends = diag::Ends {
+                        local: ([10, 0, 0, 1], 1).into(),
+                        remote: ([192, 0, 2, 1], 1).into(),
+                        mapped: false,
+                    };
+                    let established = world.random(4) > 0;
+                    engine.handle(
+                        now,
+                        Input::Found(diag::Connection {
+                            token,
+                            ends,
+                            established,
+                            fallback: world.random(8) == 0,
+                        }),
+                    );
+                    engine.handle(
+                        now,
+                        Input::FoundSubflow(diag::Subflow {
+                            token,
+                            ends,
+                            local_id: u8::try_from(world.random(4)).unwrap(),
+                            remote_id: 1,
+                            ifindex: 0,
+                            backup: false,
+                            opened_here: true,
+                            established,
+                            fully_established: established,
+                        }),
+                    );
+                }
+                let result = if bad {
+                    Err(Incomplete::Interrupted)
+                } else {
+                    Ok(())
+                };
+                engine.handle(now, Input::Recovered(result));
             }
-            Command::Recover => engine.handle(now, Input::Recovered(Ok(()))),
-            Command::Learn(token) => engine.handle(now, Input::Learned(token, Ok(()))),
+            Command::Learn(token) => {
+                for endpoint in world.endpoints.iter().flatten() {
+                    engine.handle(now, Input::Learnt(token, *endpoint));
+                }
+                engine.handle(now, Input::Learned(token, Ok(())));
+            }
             Command::Unlisten(_) => {}
         }
     }

@@ -10,6 +10,7 @@ use mptcpd::cli::Options;
 use mptcpd::config::{self, Config};
 use mptcpd::engine::{Command, Engine, Incomplete, Input, Source};
 use mptcpd::netlink::attribute::Attributes;
+use mptcpd::netlink::diag;
 use mptcpd::netlink::mptcp::{
     self, ConnectionEvent, Endpoint, EndpointFlags, Event, Limits, SubflowAddress, SubflowEvent,
 };
@@ -178,6 +179,35 @@ impl Bytes<'_> {
         (self.address(), (self.next() % 4).into()).into()
     }
 
+    /// What a dump of connections or subflows shows.
+    fn found(&mut self) -> Input<'static> {
+        let (token, flags) = (u32::from(self.next() % 10), self.next());
+        let ends = diag::Ends {
+            local: self.socket(),
+            remote: self.socket(),
+            mapped: flags & 1 != 0,
+        };
+        if flags & 2 != 0 {
+            return Input::Found(diag::Connection {
+                token,
+                ends,
+                established: flags & 4 != 0,
+                fallback: flags & 8 != 0,
+            });
+        }
+        Input::FoundSubflow(diag::Subflow {
+            token,
+            ends,
+            local_id: self.next() % 4,
+            remote_id: self.next() % 4,
+            ifindex: (self.next() % 8).into(),
+            backup: flags & 16 != 0,
+            opened_here: flags & 32 != 0,
+            established: flags & 4 != 0,
+            fully_established: flags & 8 != 0,
+        })
+    }
+
     fn event(&mut self) -> Option<Event> {
         let (kind, token) = (self.next() % 12, u32::from(self.next() % 10));
         let connection = |bytes: &mut Self| ConnectionEvent {
@@ -339,6 +369,21 @@ fn turn(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
                     add_addr_accepted: (bytes.next() % 16).into(),
                 };
                 engine.handle(now, Input::Limits(limits));
+            }
+            Command::Recover => {
+                for _ in 0..bytes.next() % 8 {
+                    let input = bytes.found();
+                    engine.handle(now, input);
+                }
+                let result = bytes.result();
+                engine.handle(now, Input::Recovered(result));
+            }
+            Command::Learn(token) => {
+                for _ in 0..bytes.next() % 4 {
+                    engine.handle(now, Input::Learnt(token, bytes.endpoint()));
+                }
+                let result = bytes.result();
+                engine.handle(now, Input::Learned(token, result));
             }
             Command::Unlisten(_) => {}
             Command::Request(number, Request::AnnounceWithListener { .. }) => {

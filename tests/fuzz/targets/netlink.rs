@@ -20,7 +20,8 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn decode(kind: u16, payload: &[u8]) {
-    let _ = diag::decode(payload);
+    let _ = diag::decode_connection(payload);
+    let _ = diag::decode_subflow(payload);
     let _ = generic::decode(payload);
     if let Some((command, attributes)) = generic::split(payload) {
         walk(attributes, 0);
