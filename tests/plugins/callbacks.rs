@@ -194,6 +194,40 @@ fn a_killed_subflow_is_told_with_its_error() {
     pair.finish();
 }
 
+/// A reset says why (MP_TCPRST), and whether to try again: its flag T.
+#[test]
+fn a_reset_is_told_with_its_reason() {
+    let Some(lab) = lab() else { return };
+    let pair = Pair::ipv4(&lab);
+    let Pair {
+        client,
+        server,
+        client_token: token,
+        ..
+    } = &pair;
+    for (to, flags, reason) in [("10.0.2.2", "1", "2"), ("10.0.1.2", "0", "6")] {
+        client
+            .probe
+            .ok(&format!("create {token} 10.0.2.1,id=5 {to},port=5000"));
+        let made = client.hears(&format!(
+            "new_subflow token={token} remote={to}:5000 reset_reason=none"
+        ));
+        let (near, far) = (field(&made, "local"), field(&made, "remote"));
+        let mut reset = Peer::other(server.at, "reset_subflow", &[far, near, flags, reason]);
+        reset.says("listening");
+        // MP_PRIO makes the client send something.
+        let port = near.rsplit_once(':').expect("a port").1;
+        client.probe.ok(&format!(
+            "backup {token} 10.0.2.1,port={port} {to},port=5000 yes"
+        ));
+        client.hears(&format!(
+            "subflow_closed token={token} local={near} error=104 reset_reason={reason} \
+             reset_flags={flags}"
+        ));
+    }
+    pair.finish();
+}
+
 /// The order of things: first `init`, last `exit`, and what is asked for in it is still sent.
 #[test]
 fn the_first_and_the_last() {

@@ -25,7 +25,12 @@ pub struct Peer(Child, BufReader<ChildStdout>);
 
 impl Peer {
     pub fn start(at: &Namespace, arguments: &[&str]) -> Self {
-        let mut command = at.command(program("mptcp_peer"));
+        Self::other(at, "mptcp_peer", arguments)
+    }
+
+    /// Another program that speaks as `mptcp_peer` does.
+    pub fn other(at: &Namespace, name: &str, arguments: &[&str]) -> Self {
+        let mut command = at.command(program(name));
         command
             .args(arguments)
             .stdin(Stdio::piped())
