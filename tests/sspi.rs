@@ -257,8 +257,8 @@ fn a_single_interface_keeps_its_second_subflow() {
     let wanted: Vec<&str> = [["10.0.1.2-10.0.1.1"; 5], ["10.0.1.2-10.0.2.1"; 5]].concat();
     expect(&lab.outside, &wanted, &[&daemons.0, &daemons.1]);
     let joins = lab.outside.counter("MPTcpExtMPJoinAckRx");
-    settle(&daemons.1);
-    settle(&daemons.0);
+    daemons.1.catch_up();
+    daemons.0.catch_up();
     expect(&lab.outside, &wanted, &[&daemons.0, &daemons.1]);
     assert_eq!(lab.outside.counter("MPTcpExtMPJoinAckRx"), joins);
 }
@@ -300,7 +300,7 @@ fn an_interface_that_is_not_used_is_not_used() {
     let wanted = ["10.0.1.1-10.0.1.2", "10.0.3.1-10.0.1.2"];
     expect(&lab.host, &wanted, &[&client]);
     assert!(until(|| lab.outside.counter("MPTcpExtAddAddr") == 1));
-    settle(&client);
+    client.catch_up();
     expect(&lab.host, &wanted, &[&client]);
     assert_eq!(lab.outside.counter("MPTcpExtAddAddr"), 1);
 }
@@ -375,11 +375,45 @@ fn hundreds_of_connections() {
     }
 }
 
-/// Waits until a daemon has done what it had to: it answers a signal after that.
-fn settle(daemon: &Daemon<'_>) {
-    let before = daemon.lines(&["connections ", "unmanaged"]);
-    daemon.signal(nix::sys::signal::Signal::SIGUSR1);
-    assert!(until(
-        || daemon.lines(&["connections ", "unmanaged"]) > before
-    ));
+/// Kilobytes of a process: private and written to, and resident.
+fn memory(daemon: &Daemon<'_>) -> [u64; 2] {
+    let path = format!("/proc/{}/smaps_rollup", daemon.pid());
+    let text = std::fs::read_to_string(path).expect("our own process");
+    ["Private_Dirty:", "Rss:"].map(|name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|rest| rest.split_whitespace().next());
+        number.and_then(|n| n.parse().ok()).expect(name)
+    })
+}
+
+/// Whatever a connection needs is there for the next one.
+#[test]
+fn twenty_thousand_connections_take_no_memory() {
+    let Some(lab) = lab(2) else { return };
+    // Ports are needed again.
+    lab.host.sysctl("ipv4/tcp_max_tw_buckets", 100);
+    let daemons = both(&lab);
+    let churn = |port: u16, count: &str| {
+        let (listen, to) = (format!("0.0.0.0:{port}"), format!("10.0.1.2:{port}"));
+        let mut server = Peer::listening(&lab.outside, &["serve", &listen, count]);
+        let mut client = Peer::start(&lab.host, &["churn", &to, count]);
+        client.says(&format!("churned {count}"));
+        server.says(&format!("served {count}"));
+        [&daemons.0, &daemons.1].map(|daemon| {
+            let forgotten = until(|| {
+                daemon.catch_up();
+                let log = daemon.log();
+                log.lines()
+                    .rfind(|line| line.contains(" unmanaged "))
+                    .is_some_and(|line| line.contains("connections 0 unmanaged 0"))
+            });
+            assert!(forgotten, "{}", daemon.log());
+            memory(daemon)
+        })
+    };
+    let after_5000 = churn(5000, "5000");
+    let after_20000 = churn(5001, "15000");
+    assert_eq!(after_20000, after_5000);
+    // It has been at work.
+    assert!(lab.outside.counter("MPTcpExtMPJoinSynRx") > 1000);
 }

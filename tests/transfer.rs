@@ -169,3 +169,35 @@ fn a_restart_keeps_the_subflows() {
     assert_eq!(lab.host.counter("MPTcpExtRmSubflow"), 0);
     finish(client, server);
 }
+
+/// While the kernel manages connections the daemon sleeps through a thousand of them.
+#[test]
+fn connections_do_not_wake_the_daemon() {
+    let Some(lab) = two_ways() else { return };
+    let daemon = lab.daemon("");
+    lab.expect(&["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"]);
+    let wakeups = || {
+        let path = format!("/proc/{}/status", daemon.pid());
+        let text = std::fs::read_to_string(path).expect("our own process");
+        let line = text.lines().find(|l| l.starts_with("voluntary_ctxt"));
+        line.and_then(|line| line.split_whitespace().last()?.parse().ok())
+            .unwrap_or(0u64)
+    };
+    // What the start has left to do is done when nothing has happened for a while.
+    assert!(until(|| {
+        let before = wakeups();
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        wakeups() == before
+    }));
+    let before = wakeups();
+    assert_ne!(before, 0);
+    let mut server = Peer::listening(&lab.outside, &["serve", "192.0.2.80:5000", "1000"]);
+    let mut client = Peer::start(&lab.host, &["churn", "192.0.2.80:5000", "1000"]);
+    client.says("churned 1000");
+    server.says("served 1000");
+    assert!(joins(&lab.host) > 0);
+    assert_eq!(wakeups(), before);
+    // It would have shown.
+    lab.host.ip("addr add 10.0.1.7/24 dev wan1");
+    assert!(until(|| wakeups() > before));
+}
