@@ -172,6 +172,8 @@ struct Told {
     unsupported: u32,
     short: bool,
     starved: u32,
+    /// errno of the last refusal.
+    routing: i32,
     unmanaged: bool,
 }
 
@@ -610,7 +612,9 @@ impl Engine {
             self.command_done(now, queued, Err(failure));
         } else if let Some(refused) = self.router.failed(number, failure.errno) {
             let (errno, message, change) = (failure.errno, failure.message, refused.change);
-            if refused.news && !refused.gone {
+            // A kernel without policy routing refuses every one for the same reason.
+            let news = refused.news && !refused.gone;
+            if news && core::mem::replace(&mut self.told.routing, errno) != errno {
                 ::log::warn!("the kernel refuses the {change}: {message} (errno {errno})");
             }
             self.stale = true;
@@ -870,6 +874,7 @@ impl Engine {
         }
         self.told.starved = starved;
         if router.is_at_rest() && !self.due.any(Due::ROUTING) {
+            self.told.routing = 0;
             self.leftovers = false;
         }
         whole
