@@ -511,8 +511,8 @@ impl Engine {
         self.stale = true;
         if present {
             self.due.add(Due::KERNEL);
-            self.endpoints.forget_refusals();
-            self.limits.forget_refusals();
+            self.endpoints.forget_kernel();
+            self.limits.forget_kernel();
         }
         for at in 0..self.plugins.len() {
             self.call(now, at, |plugin, cx| {
@@ -585,7 +585,8 @@ impl Engine {
         self.config = config;
         self.network.configure(&self.config);
         self.leftovers = true;
-        self.endpoints.forget_unsupported();
+        self.endpoints.forget_kernel();
+        self.limits.forget_kernel();
         self.resync(now);
     }
 
@@ -832,7 +833,7 @@ impl Engine {
             add_addr_accepted: config.limit_add_addr_accepted,
         };
         let mut raised = false;
-        if let Some(target) = limits.target(now, wanted.chosen(), fixed) {
+        if let Some(target) = limits.target(now, wanted.sure(), fixed) {
             if let Some(number) = send(Kernel::SetLimits(target)) {
                 raised = limits.sent(target, number);
             }

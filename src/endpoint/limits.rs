@@ -85,8 +85,14 @@ impl LimitKeeper {
         self.retry_at
     }
 
-    /// Forgets what was learnt of the kernel, to learn it anew.
+    /// Tries again what was refused, unless what the kernel takes is what kernels take.
     pub fn forget_refusals(&mut self) {
+        self.most = self.most.filter(|most| *most >= COMMON);
+        self.retry_at = None;
+    }
+
+    /// Forgets what was learnt of the kernel, to learn it anew.
+    pub fn forget_kernel(&mut self) {
         self.most = None;
         self.retry_at = None;
     }

@@ -33,6 +33,8 @@ pub struct Wanted {
     wants: Table<Want>,
     /// How many of them, from the front, have or get a slot.
     chosen: usize,
+    /// The same without one that the kernel may refuse.
+    sure: usize,
 }
 
 impl Default for Wanted {
@@ -40,6 +42,7 @@ impl Default for Wanted {
         Self {
             wants: Table::new(capacity::ADDRESSES),
             chosen: 0,
+            sure: 0,
         }
     }
 }
@@ -48,6 +51,7 @@ impl Wanted {
     pub fn clear(&mut self) {
         self.wants.clear();
         self.chosen = 0;
+        self.sure = 0;
     }
 
     pub fn add(&mut self, want: Want) {
@@ -64,9 +68,14 @@ impl Wanted {
         self.wants.get(..self.chosen).unwrap_or_default()
     }
 
+    /// Those for which the kernel has a slot so far as is known, after [`Self::settle`].
+    pub fn sure(&self) -> &[Want] {
+        self.wants.get(..self.sure).unwrap_or_default()
+    }
+
     /// Those for which the kernel has no slot, after [`Self::settle`].
     pub fn waiting(&self) -> usize {
-        self.wants.len().saturating_sub(self.chosen)
+        self.wants.len().saturating_sub(self.sure)
     }
 
     /// Orders the wants, leaves one for each address and port, and chooses.
@@ -91,8 +100,12 @@ impl Wanted {
             .wants
             .iter()
             .take_while(|w| endpoints.foreign(w.address, w.port));
-        let room = endpoints.limit().saturating_sub(endpoints.others.len());
-        self.chosen = foreign.count().saturating_add(room).min(self.wants.len());
+        let foreign = foreign.count();
+        let with = |limit: usize| {
+            let room = limit.saturating_sub(endpoints.others.len());
+            foreign.saturating_add(room).min(self.wants.len())
+        };
+        (self.chosen, self.sure) = (with(endpoints.limit()), with(endpoints.sure_limit()));
     }
 }
 
@@ -163,6 +176,8 @@ pub struct Endpoints {
     refusals: Table<Refusal>,
     /// How many endpoints the kernel takes in all, once it has said so.
     capacity: Option<usize>,
+    /// Try with one more: it may have been wrong.
+    probing: bool,
     /// ERANGE was the answer while the kernel had so many of ours: with others', which the next
     /// look shows, that is the capacity.
     full_at: Option<usize>,
@@ -212,6 +227,7 @@ impl Endpoints {
             others: Table::new(capacity::ENDPOINTS),
             refusals: Table::new(capacity::ENDPOINTS),
             capacity: None,
+            probing: false,
             full_at: None,
             last_id: 0,
             unsupported: EndpointFlags::default(),
@@ -252,8 +268,12 @@ impl Endpoints {
         self.capacity
     }
 
-    fn limit(&self) -> usize {
+    fn sure_limit(&self) -> usize {
         self.capacity.unwrap_or(capacity::ENDPOINTS)
+    }
+
+    fn limit(&self) -> usize {
+        self.sure_limit() + usize::from(self.probing)
     }
 
     /// When a refused endpoint may be tried again.
@@ -345,18 +365,21 @@ impl Endpoints {
         if let Some(ours) = self.full_at.take() {
             self.capacity = Some(ours + self.others.len());
         }
+        self.has_grown();
         before != self.ours.len()
     }
 
-    /// Forgets what was learnt of the kernel, to learn it anew.
+    /// Tries again what was refused, but does not ask a full kernel for more than one endpoint.
     pub fn forget_refusals(&mut self) {
         self.refusals.clear();
-        self.capacity = None;
+        self.probing = true;
         self.can_set_flags = true;
     }
 
-    /// Forgets which flags the kernel takes no notice of.
-    pub fn forget_unsupported(&mut self) {
+    /// Forgets what was learnt of the kernel, to learn it anew.
+    pub fn forget_kernel(&mut self) {
+        self.forget_refusals();
+        self.capacity = None;
         self.unsupported = EndpointFlags::default();
         self.doubted = EndpointFlags::default();
     }
@@ -578,7 +601,18 @@ impl Endpoints {
             refusals.retain(|r| !is_at(&slot.endpoint, r.address, r.port));
             slot.asked.take() != Some(Asked::Delete)
         });
-        core::mem::take(waits)
+        let waited = core::mem::take(waits);
+        self.has_grown() || waited
+    }
+
+    /// Notes that the kernel has taken more than it was thought to.
+    fn has_grown(&mut self) -> bool {
+        let taken = self.ours.len() + self.others.len();
+        let grew = self.capacity.is_some_and(|capacity| taken > capacity);
+        if grew {
+            self.capacity = Some(taken);
+        }
+        grew
     }
 
     /// The kernel refused. `None` if the command was not one of ours.
@@ -598,6 +632,7 @@ impl Endpoints {
             Asked::Add => {
                 self.ours.remove(at);
                 if errno == ERANGE {
+                    self.probing = false;
                     self.note_full(command);
                 }
                 // A full kernel is reported with its capacity.
