@@ -22,7 +22,7 @@ use mptcpd::netlink::mptcp::{
 };
 use mptcpd::netlink::{generic, route};
 use mptcpd::network::{IFF_RUNNING, IFF_UP, Part};
-use mptcpd::plugin::{BUILT_IN, Request};
+use mptcpd::plugin::{BUILT_IN, Failure, Request};
 use mptcpd::time::Instant;
 
 type Case = (&'static str, fn() -> usize);
@@ -70,6 +70,8 @@ fn message(kind: u16, body: impl FnOnce(&mut Builder<'_>)) -> Vec<u8> {
 }
 
 const INDEX: u32 = 10;
+/// Endpoints that Linux 6.18 takes.
+const ROOM: usize = 8;
 
 fn link(n: u32, flags: u32) -> Vec<u8> {
     message(16, |out| {
@@ -115,11 +117,12 @@ fn rule() -> Vec<u8> {
     })
 }
 
-/// An event of the path manager: its attributes are those of `CREATED`.
-fn connection(kind: u8, token: u32) -> Vec<u8> {
+/// An event of the path manager for connection `n`: its attributes are those of `CREATED`. Tokens
+/// are as good as random.
+fn connection(kind: u8, n: u32) -> Vec<u8> {
     message(30, |out| {
         out.raw(&[kind, 1, 0, 0]);
-        out.u32(1, token);
+        out.u32(1, n.wrapping_mul(0x9e37_79b1));
         if kind == 3 {
             return;
         }
@@ -229,7 +232,7 @@ impl Host {
                 .map(|n| address(n, true, 0, own(n)))
                 .collect(),
             routes: (0..interfaces).map(default_route).collect(),
-            endpoints: Vec::with_capacity(8),
+            endpoints: Vec::with_capacity(ROOM),
             limits: Limits::default(),
         };
         host.engine.handle(now, Input::Family(true));
@@ -298,7 +301,11 @@ impl Host {
             Command::Request(number, request) => {
                 if let Request::Kernel(command) = request {
                     match command {
-                        // Room for all: what a full kernel costs is another question.
+                        Kernel::AddEndpoint(_) if self.endpoints.len() == ROOM => {
+                            let (errno, message) = (libc::ERANGE, "");
+                            let failure = Failure { errno, message };
+                            self.engine.handle(now, Input::Failed(number, failure));
+                        }
                         Kernel::AddEndpoint(endpoint) => self.endpoints.push(endpoint),
                         Kernel::DeleteEndpoint(gone) => self.endpoints.retain(|e| e.id != gone.id),
                         Kernel::SetLimits(limits) => self.limits = limits,
@@ -360,12 +367,12 @@ fn storm() -> usize {
 /// Connections come and go while a thousand others stay.
 fn connections() -> usize {
     let mut host = Host::new("sspi", 2);
-    for token in 1..=1000 {
-        host.event(&[1, 2].map(|kind| connection(kind, token)).concat());
+    for n in 1..=1000 {
+        host.event(&[1, 2].map(|kind| connection(kind, n)).concat());
     }
     host.settle();
     let events: Vec<_> = (2000..2100)
-        .flat_map(|token| [1, 2, 3].map(|kind| connection(kind, token)))
+        .flat_map(|n| [1, 2, 3].map(|kind| connection(kind, n)))
         .collect();
     counted(&mut || {
         for event in &events {
