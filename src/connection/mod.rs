@@ -146,8 +146,13 @@ impl<'a> Connection<'a> {
 
     /// The ids of the addresses that we announce.
     pub fn announced(&self) -> impl Iterator<Item = u8> + use<'a> {
-        let slot = self.slot;
-        (1..=u8::MAX).filter(move |id| slot.has_announced(*id))
+        let words = (0u8..).step_by(64).zip(&self.slot.announced);
+        words.flat_map(|(first, word)| {
+            let rest = |bits: &u64| Some(bits & (bits - 1)).filter(|bits| *bits != 0);
+            let bits = core::iter::successors(Some(*word).filter(|bits| *bits != 0), rest);
+            // There are 64 of them.
+            bits.map(move |bits| first + bits.trailing_zeros() as u8)
+        })
     }
 
     pub fn has_announced(&self, id: u8) -> bool {

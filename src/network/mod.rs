@@ -436,18 +436,28 @@ impl Network {
         self.deadline = None;
         let mut uplink = false;
         let mut standby = false;
+        // Both tables are by index.
+        let mut behind = 0;
         for at in 0..self.addresses.len() {
             let Some(address) = self.addresses.get(at) else {
                 break;
             };
-            let verdict = if address.gone {
-                Verdict::Gone
-            } else {
-                self.fitness(address, config)
+            while self
+                .interfaces
+                .get(behind)
+                .is_some_and(|i| i.index < address.index)
+            {
+                behind += 1;
+            }
+            let interface = self.interfaces.get(behind);
+            let interface = interface.filter(|i| i.index == address.index && !i.gone);
+            let verdict = match interface {
+                _ if address.gone => Verdict::Gone,
+                None => Verdict::Down,
+                Some(interface) => policy::judge(address, interface, self, config),
             };
-            let (hold_down, interrupted) = self
-                .interface(address.index)
-                .map_or((0, false), |i| (i.policy.hold_down, i.interrupted));
+            let (hold_down, interrupted) =
+                interface.map_or((0, false), |i| (i.policy.hold_down, i.interrupted));
             let started = self.started;
             let Some(address) = self.addresses.get_mut(at) else {
                 break;
@@ -486,13 +496,6 @@ impl Network {
             interface.interrupted = false;
         }
         self.started = true;
-    }
-
-    fn fitness(&self, address: &LocalAddress, config: &Config) -> Verdict {
-        match self.interface(address.index) {
-            None => Verdict::Down,
-            Some(interface) => policy::judge(address, interface, self, config),
-        }
     }
 
     /// Forgets what is gone, once everybody has been told.

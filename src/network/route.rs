@@ -232,8 +232,9 @@ impl Routes {
     fn defaults(&self, index: u32, source: IpAddr) -> impl Iterator<Item = &Path> {
         let family = family_of(source);
         let start = self.paths.partition_point(|path| path.item.oif < index);
-        let of_link = self.paths().skip(start);
+        let of_link = self.paths.get(start..).unwrap_or_default().iter();
         of_link
+            .map(|known| &known.item)
             .take_while(move |path| path.oif == index)
             .filter(move |path| {
                 path.family == family
