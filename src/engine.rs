@@ -151,6 +151,9 @@ pub struct Engine {
     storm: Storm,
     /// Reconcile with the next settling even if no event came.
     stale: bool,
+    look_at: Option<Instant>,
+    /// When the last look at the endpoints began.
+    looked: Instant,
     resync_at: Option<Instant>,
     ready: bool,
     /// Routes and rules of an earlier run or configuration may be left.
@@ -183,6 +186,11 @@ const EAFNOSUPPORT: i32 = 97;
 /// How long to wait at most before a dump that was interrupted is asked for again.
 const LONGEST_RETRY: Span = Span(500);
 
+/// An event makes the daemon look at the endpoints this much later, to find what others did to
+/// them; but only so long after the last look, for the sake of isolated events.
+const LOOK_AFTER: Span = Span(500);
+const LOOK_EVERY: Span = Span::seconds(10);
+
 impl Engine {
     /// Loads the plugins that the configuration names, or all of `entries`, in order. Callbacks
     /// begin with the first settling.
@@ -207,6 +215,8 @@ impl Engine {
             dump_at: now,
             storm: Storm::default(),
             stale: true,
+            look_at: None,
+            looked: now,
             resync_at: None,
             ready: false,
             leftovers: true,
@@ -355,7 +365,7 @@ impl Engine {
     /// When to call [`Self::settle`] even if nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
         let timers = self.timers.iter().map(|timer| Some(timer.at));
-        let slow = earliest(self.resync_at, self.recover_at);
+        let slow = earliest(earliest(self.look_at, self.resync_at), self.recover_at);
         let work = match self.storm.due() {
             // A storm holds up all else.
             Some(at) => Some(at),
@@ -672,6 +682,10 @@ impl Engine {
         if self.resync_at.is_some_and(|at| at <= now) {
             self.resync(now);
         }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look_at = None;
+            self.due.add(Due::KERNEL);
+        }
         if self.recover_at.is_some_and(|at| at <= now) {
             self.recover_at = None;
             self.due.add(Due::CONNECTIONS);
@@ -682,6 +696,8 @@ impl Engine {
             self.dump_at = self.dump_at.min(now);
             self.endpoints.hurry(now);
             self.router.hurry(now);
+            let soon = (now + LOOK_AFTER).max(self.looked + LOOK_EVERY);
+            self.look_at.get_or_insert(soon);
         }
         if self.storm.pending.is_some() || self.must_read_first(now) {
             return;
@@ -893,7 +909,10 @@ impl Engine {
         let command = self.readable().first()?;
         match command {
             Command::Dump(part) => self.network.begin(part),
-            Command::Look => self.endpoints.begin_look(),
+            Command::Look => {
+                self.looked = now;
+                self.endpoints.begin_look();
+            }
             Command::Recover => self.connections.begin(),
             _ => {}
         }
@@ -917,9 +936,9 @@ impl Engine {
         self.queue.owner(number).is_some()
     }
 
-    /// Whether a plugin waits for the result of some command.
+    /// Whether somebody waits for the result of some command.
     pub fn awaits_any(&self) -> bool {
-        self.queue.is_awaited()
+        self.queue.is_awaited() || self.endpoints.awaits()
     }
 
     /// Whether [`Self::poll_command`] has something to give.

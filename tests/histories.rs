@@ -341,3 +341,28 @@ fn a_full_kernel_is_asked_for_no_more_than_one() {
     ];
     ends_well(2, 3, OLD_FLAGS, &steps);
 }
+
+#[test]
+fn what_the_kernel_had_no_room_for_gets_its_limits_with_its_slot() {
+    let steps = [
+        Refuse(5, 2),
+        Step::Change(Link(1, 1)),
+        Step::Change(Address(1, 0, 0)),
+        Reload(4),
+        Run(0),
+    ];
+    ends_well(0, 8, ALL_FLAGS, &steps);
+}
+
+#[test]
+fn two_endpoints_cannot_have_been_seen_by_one_id() {
+    let steps = [
+        Step::Meddle(Meddle::Implicit(18)),
+        Step::Change(Link(0, 1)),
+        Step::Change(Address(0, 0, 6)),
+        Run(0),
+        Step::Meddle(Meddle::Flush),
+        Step::Change(Address(0, 18, 0)),
+    ];
+    ends_well(1, 8, ALL_FLAGS, &steps);
+}

@@ -125,6 +125,8 @@ pub struct Slot {
     flagged: bool,
     /// The kernel chose its id, and has not been asked which.
     unsure: bool,
+    /// The look under way has shown it.
+    seen: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -195,8 +197,6 @@ pub struct Endpoints {
     deadline: Option<Instant>,
     /// Something can be asked only once the kernel has answered.
     waits: bool,
-    /// Ids of ours that the look under way has shown.
-    seen: [bool; 256],
 }
 
 impl Default for Endpoints {
@@ -237,7 +237,6 @@ impl Endpoints {
             can_set_flags: true,
             deadline: None,
             waits: false,
-            seen: [false; 256],
         }
     }
 
@@ -291,6 +290,7 @@ impl Endpoints {
             fresh: false,
             flagged: false,
             unsure: false,
+            seen: false,
         });
     }
 
@@ -301,7 +301,7 @@ impl Endpoints {
     /// A look at the kernel begins.
     pub fn begin_look(&mut self) {
         self.others.clear();
-        self.seen = [false; 256];
+        self.ours.iter_mut().for_each(|slot| slot.seen = false);
         self.doubted_before = self.doubted;
     }
 
@@ -336,9 +336,7 @@ impl Endpoints {
             self.supported.0 |= asked & endpoint.flags.0;
         }
         slot.endpoint = endpoint;
-        if let Some(seen) = self.seen.get_mut(usize::from(endpoint.id)) {
-            *seen = true;
-        }
+        slot.seen = true;
     }
 
     /// Whether only a look can tell the ids of ours, or what the kernel can do.
@@ -353,7 +351,7 @@ impl Endpoints {
         let before = self.ours.len();
         let mut at = 0;
         while let Some(slot) = self.ours.get(at) {
-            if self.seen.get(usize::from(slot.endpoint.id)) == Some(&true) {
+            if slot.seen {
                 at += 1;
                 continue;
             }
@@ -580,6 +578,7 @@ impl Endpoints {
                 fresh: true,
                 flagged: true,
                 unsure: implicit.is_some(),
+                seen: false,
             });
             room = room.saturating_sub(1);
         }
@@ -603,6 +602,13 @@ impl Endpoints {
         });
         let waited = core::mem::take(waits);
         self.has_grown() || waited
+    }
+
+    /// Whether the answer to a command matters before anything else happens.
+    pub fn awaits(&self) -> bool {
+        let asked = self.ours.iter().any(|slot| slot.asked.is_some());
+        let taken = self.ours.len() + self.others.len();
+        asked && (self.waits || taken > self.sure_limit())
     }
 
     /// Notes that the kernel has taken more than it was thought to.

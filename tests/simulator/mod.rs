@@ -569,6 +569,7 @@ impl Simulation {
             || !self.failures.is_empty()
             || !self.kernel.events.is_empty()
             || self.kernel.lost
+            || (self.unanswered.is_some() && self.engine.awaits_any())
     }
 
     fn answers(&mut self) {
