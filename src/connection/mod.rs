@@ -146,7 +146,7 @@ impl<'a> Connection<'a> {
 
     /// The ids of the addresses that we announce.
     pub fn announced(&self) -> impl Iterator<Item = u8> + use<'a> {
-        let words = (0u8..).step_by(64).zip(&self.slot.announced);
+        let words = [0u8, 64, 128, 192].into_iter().zip(&self.slot.announced);
         words.flat_map(|(first, word)| {
             let rest = |bits: &u64| Some(bits & (bits - 1)).filter(|bits| *bits != 0);
             let bits = core::iter::successors(Some(*word).filter(|bits| *bits != 0), rest);
