@@ -568,7 +568,8 @@ impl Engine {
         let mut readable = self.network_parts();
         if self.ready {
             readable.add(Due::KERNEL);
-            if self.wants_connections() {
+            // Who is told of connections knows the network.
+            if self.known && self.wants_connections() {
                 readable.add(Due::CONNECTIONS);
             }
         }
