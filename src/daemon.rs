@@ -6,6 +6,7 @@
 //! `send(2)` and reports failures unasked, so that silence by the next look means success.
 
 use std::io;
+use std::os::fd::RawFd;
 
 use crate::cli::Options;
 use crate::config::{self, Config, StateFile as StatePath};
@@ -33,6 +34,9 @@ const COMMANDS: u32 = 1 << 1;
 const EVENTS: u32 = 1 << 2;
 const SIGNALS: u32 = 1 << 3;
 const LISTENERS: u32 = 1 << 4;
+
+/// A descriptor that `poll(2)` takes no notice of.
+const NOTHING: RawFd = -1;
 
 /// The groups of rtnetlink that tell of routes and rules.
 const ROUTING_GROUPS: [u32; 4] = [
@@ -83,6 +87,39 @@ pub struct Daemon {
     /// The last command sent whose failure could still be reported.
     unanswered: Option<CommandId>,
     io: Buffers,
+    crowd: Crowd,
+}
+
+/// Connection events of a busy host, read a crowd at a time: to be woken costs more than to take
+/// in ten of them.
+#[derive(Default)]
+struct Crowd {
+    last: Instant,
+    /// How often the events came soon after those before.
+    streak: u32,
+}
+
+impl Crowd {
+    const SOON: u64 = 5;
+    const STREAK: u32 = 8;
+    const REST: Span = Span(2);
+
+    /// Events came.
+    fn came(&mut self, now: Instant) {
+        let soon = now.0.saturating_sub(self.last.0) <= Self::SOON;
+        self.streak = if soon {
+            self.streak.saturating_add(1)
+        } else {
+            0
+        };
+        self.last = now;
+    }
+
+    /// Until when the next ones can wait.
+    fn rest(&self, now: Instant) -> Option<Instant> {
+        let until = self.last + Self::REST;
+        (self.streak >= Self::STREAK && until > now).then_some(until)
+    }
 }
 
 /// Room for bytes on their way.
@@ -157,6 +194,7 @@ impl Daemon {
                 network_lost: false,
                 events_lost: false,
             },
+            crowd: Crowd::default(),
         };
         daemon.restore();
         daemon.join_groups();
@@ -226,14 +264,21 @@ impl Daemon {
             self.settle();
             self.check_reverse_paths();
             let now = log::now();
+            let rest = self.crowd.rest(now);
             let fds = [
                 self.network.fd(),
                 self.commands.fd(),
-                self.events.fd(),
+                if rest.is_some() {
+                    NOTHING
+                } else {
+                    self.events.fd()
+                },
                 self.signals.fd(),
                 self.listeners.fd(),
             ];
-            let ready = sys::wait(fds, self.timeout(now))?;
+            let deadline = earliest(self.deadline(now), rest);
+            let timeout = deadline.map(|at| at.0.saturating_sub(now.0));
+            let ready = sys::wait(fds, timeout)?;
             if ready & LISTENERS != 0 {
                 self.listeners.turn_away();
             }
@@ -243,6 +288,7 @@ impl Daemon {
                 self.read_network(now);
             }
             if ready & EVENTS != 0 {
+                self.crowd.came(now);
                 self.read_events(now);
             }
             if ready & SIGNALS != 0 && self.read_signals(now) {
@@ -253,10 +299,10 @@ impl Daemon {
         }
     }
 
-    /// Milliseconds to wait at most; `None` is for ever.
-    fn timeout(&mut self, now: Instant) -> Option<u64> {
+    /// How long to wait at most; `None` is for ever.
+    fn deadline(&mut self, now: Instant) -> Option<Instant> {
         if self.engine.has_commands() || (self.unanswered.is_some() && self.engine.awaits_any()) {
-            return Some(0);
+            return Some(now);
         }
         let mut deadline = earliest(self.engine.deadline(), log::flush_at());
         if let Some(at) = self.patience {
@@ -267,7 +313,7 @@ impl Daemon {
                 deadline = earliest(deadline, Some(at));
             }
         }
-        deadline.map(|at| at.0.saturating_sub(now.0))
+        deadline
     }
 
     /// Lets the engine act and sends what it says, until it has no more to say or a command has

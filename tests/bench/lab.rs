@@ -311,7 +311,10 @@ pub fn sysctl(path: &str, value: &str) -> io::Result<()> {
 
 fn new_namespace() -> io::Result<()> {
     // SAFETY: takes a plain number; the process has one thread.
-    result(unsafe { libc::unshare(libc::CLONE_NEWNET) })
+    result(unsafe { libc::unshare(libc::CLONE_NEWNET) })?;
+    // Duplicate address detection would end in an event of its own.
+    sysctl("ipv6/conf/all/accept_dad", "0")?;
+    sysctl("ipv6/conf/default/accept_dad", "0")
 }
 
 fn enter(namespace: &File) -> io::Result<()> {
