@@ -428,20 +428,18 @@ impl Simulation {
             let all = &kernel.endpoints;
             all.get(usize::from(at) % all.len().max(1)).copied()
         };
+        // An id that the daemon holds, so far as it knows, is not reused behind its back: nobody
+        // could tell that endpoint from its own.
+        let ours = self.engine.endpoints().ours();
+        let is_vacant = |id: u8, kernel: &Kernel| {
+            ours.iter().any(|slot| slot.endpoint.id == id)
+                && kernel.endpoints.iter().all(|(e, _)| e.id != id)
+        };
         let kernel = &mut self.kernel;
         match meddle {
             Meddle::Add(number, id, flags) => {
-                // An id that the daemon holds, so far as it knows, is not reused behind its back:
-                // nobody could tell that endpoint from its own.
-                let held = |id| {
-                    self.engine
-                        .endpoints()
-                        .ours()
-                        .iter()
-                        .any(|s| s.endpoint.id == id)
-                };
                 let id = if id == 0 { 100 + number } else { id };
-                if held(id) && kernel.endpoints.iter().all(|(e, _)| e.id != id) {
+                if is_vacant(id, kernel) {
                     return;
                 }
                 let flags = [2, 1, 6, 10, 3, 0][usize::from(flags) % 6];
@@ -477,7 +475,10 @@ impl Simulation {
                 let _ = kernel.command(&PathManager::SetLimits(limits), Maker::Other);
             }
             Meddle::Implicit(number) => {
-                kernel.make_implicit(address(number).0, 150 + number % 100);
+                let id = 150 + number % 100;
+                if !is_vacant(id, kernel) {
+                    kernel.make_implicit(address(number).0, id);
+                }
             }
         }
     }
