@@ -519,25 +519,4 @@ impl Connections {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn announced_ids_come_to_an_end() {
-        let mut connections = Connections::new(1);
-        let connection = ConnectionEvent {
-            token: 7,
-            local: ([10, 0, 0, 1], 1).into(),
-            remote: ([10, 0, 0, 2], 2).into(),
-            server_side: false,
-            deny_join_id0: false,
-            mapped: false,
-        };
-        assert!(connections.insert(&connection, 0));
-        for id in [0, 63, 64, 255] {
-            connections.set_announced(7, id, true);
-        }
-        let found: Vec<u8> = connections.get(7).unwrap().announced().collect();
-        assert_eq!(found, [0, 63, 64, 255]);
-    }
-}
+mod tests;

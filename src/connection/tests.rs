@@ -1,0 +1,269 @@
+use super::address_id::AddressIds;
+use super::*;
+use crate::netlink::diag::{self, Ends};
+use crate::netlink::mptcp::{Endpoint, SubflowAddress};
+
+const TOKEN: u32 = 0xabcd_1234;
+
+fn end(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn connection(token: u32, local: &str) -> ConnectionEvent {
+    ConnectionEvent {
+        token,
+        local: end(local),
+        remote: end("192.0.2.1:80"),
+        server_side: false,
+        deny_join_id0: false,
+        mapped: false,
+    }
+}
+
+fn subflow(local: &str, mapped: bool) -> SubflowEvent {
+    SubflowEvent {
+        token: TOKEN,
+        local: end(local),
+        remote: end("192.0.2.1:80"),
+        local_id: 3,
+        remote_id: 0,
+        backup: false,
+        ifindex: 7,
+        error: 0,
+        reset_reason: None,
+        reset_flags: 0,
+        mapped,
+    }
+}
+
+fn bare(text: &str) -> SubflowAddress {
+    SubflowAddress::at(end(text).ip(), end(text).port())
+}
+
+fn create(local: &str) -> Request {
+    let mut local = bare(local);
+    local.flags = EndpointFlags::BACKUP;
+    Request::Kernel(Command::CreateSubflow {
+        token: TOKEN,
+        local,
+        remote: bare("192.0.2.1:80"),
+    })
+}
+
+fn table() -> Connections {
+    let mut table = Connections::new(2);
+    assert!(table.insert(&connection(TOKEN, "10.0.1.1:1000"), 0));
+    table
+}
+
+/// Local end, established, backup and closing of each subflow.
+fn subflows(table: &Connections) -> Vec<(String, bool, bool, bool)> {
+    let connection = table.get(TOKEN).unwrap();
+    connection
+        .subflows()
+        .map(|s| (s.local.to_string(), s.established, s.backup, s.closing))
+        .collect()
+}
+
+#[test]
+fn a_full_table_counts_what_it_refuses() {
+    let mut table = table();
+    assert!(table.insert(&connection(2, "10.0.1.1:1001"), 0));
+    assert!(!table.insert(&connection(3, "10.0.1.1:1002"), 0));
+    assert_eq!((table.len(), table.refused()), (2, 1));
+    table.remove(TOKEN);
+    assert!(table.get(TOKEN).is_none());
+    assert!(table.insert(&connection(3, "10.0.1.1:1002"), 0));
+    let mut tokens: Vec<u32> = table.iter().map(|c| c.token).collect();
+    tokens.sort_unstable();
+    assert_eq!(tokens, [2, 3]);
+}
+
+#[test]
+fn a_reused_token_is_another_connection() {
+    let mut table = table();
+    let same = connection(TOKEN, "10.0.1.1:1000");
+    assert_eq!(table.know(&same), Known::Already);
+    assert_eq!(
+        table.know(&connection(TOKEN, "10.0.1.1:1001")),
+        Known::Reused
+    );
+    table.given(&Request::Kernel(Command::Announce {
+        token: TOKEN,
+        address: SubflowAddress {
+            id: 200,
+            ..bare("10.0.2.1:0")
+        },
+    }));
+    assert!(table.get(TOKEN).unwrap().announced().eq([200]));
+    table.remove(TOKEN);
+    table.insert(&same, 0);
+    let fresh = table.get(TOKEN).unwrap();
+    assert_eq!(
+        (fresh.announced().count(), fresh.subflows().count()),
+        (0, 1)
+    );
+}
+
+#[test]
+fn a_subflow_asked_for_becomes_the_one_established() {
+    let mut table = table();
+    let first = ("10.0.1.1:1000".to_owned(), true, false, false);
+    table.given(&create("10.0.2.1:0"));
+    let asked = ("10.0.2.1:0".to_owned(), false, true, false);
+    assert_eq!(subflows(&table), [first.clone(), asked]);
+    table.subflow_established(&subflow("10.0.2.1:4000", false));
+    let made = ("10.0.2.1:4000".to_owned(), true, true, false);
+    assert_eq!(subflows(&table), [first.clone(), made]);
+    assert!(table.subflow_closed(&subflow("10.0.2.1:4000", false)));
+    // Again, and garbage.
+    assert!(!table.subflow_closed(&subflow("10.0.2.1:4000", false)));
+    assert!(!table.subflow_closed(&subflow("0.0.0.0:0", false)));
+    table.given(&create("10.0.2.1:0"));
+    table.refused_command(&create("10.0.2.1:0"), false);
+    assert_eq!(subflows(&table), [first]);
+}
+
+#[test]
+fn commands_name_subflows_as_the_kernel_does() {
+    let mut table = table();
+    table.subflow_established(&subflow("10.0.2.1:4000", true));
+    let command = |local: &str| Command::DestroySubflow {
+        token: TOKEN,
+        local: bare(local),
+        remote: bare("192.0.2.1:80"),
+    };
+    let plain = command("10.0.1.1:1000");
+    assert_eq!(table.translate(plain), plain);
+    let Command::DestroySubflow { local, remote, .. } = table.translate(command("10.0.2.1:4000"))
+    else {
+        panic!("another command");
+    };
+    assert_eq!(
+        [local.address, remote.address].map(|ip| ip.to_string()),
+        ["::ffff:10.0.2.1", "::ffff:192.0.2.1"]
+    );
+    table.given(&Request::Kernel(command("10.0.2.1:4000")));
+    assert!(subflows(&table)[1].3);
+    table.refused_command(&Request::Kernel(command("10.0.2.1:4000")), false);
+    assert!(!subflows(&table)[1].3);
+}
+
+fn ends(local: &str) -> Ends {
+    Ends {
+        local: end(local),
+        remote: end("192.0.2.1:80"),
+        mapped: false,
+    }
+}
+
+fn shown(token: u32, local: &str) -> diag::Connection {
+    diag::Connection {
+        token,
+        ends: ends(local),
+        established: true,
+        fallback: false,
+    }
+}
+
+fn shown_subflow(token: u32, local: &str) -> diag::Subflow {
+    diag::Subflow {
+        token,
+        ends: ends(local),
+        local_id: 3,
+        remote_id: 0,
+        ifindex: 7,
+        backup: false,
+        opened_here: true,
+        established: true,
+        fully_established: true,
+    }
+}
+
+#[test]
+fn a_dump_tells_what_was_missed() {
+    let mut table = table();
+    assert!(table.insert(&connection(2, "10.0.1.1:1001"), 0));
+    table.subflow_established(&subflow("10.0.2.1:4000", false));
+    table.begin();
+    assert_eq!(table.saw(&shown(TOKEN, "10.0.1.1:1000")), None);
+    table.saw_subflow(&shown_subflow(TOKEN, "10.0.1.1:1000"));
+    table.saw_subflow(&shown_subflow(TOKEN, "10.0.3.1:4001"));
+    // It comes from an event in the middle of the dump.
+    table.subflow_established(&subflow("10.0.4.1:4002", false));
+    // A dump that was interrupted proves no end.
+    assert_eq!(table.next_news(2, false), None);
+    assert_eq!(table.next_news(2, true), Some(News::Closed));
+    let established = connection(TOKEN, "10.0.1.1:1000");
+    assert_eq!(
+        table.next_news(TOKEN, true),
+        Some(News::Established(established))
+    );
+    assert_eq!(
+        table.next_news(TOKEN, true),
+        Some(News::SubflowClosed(subflow("10.0.2.1:4000", false)))
+    );
+    assert_eq!(
+        table.next_news(TOKEN, true),
+        Some(News::Subflow(subflow("10.0.3.1:4001", false)))
+    );
+    assert_eq!(table.next_news(TOKEN, true), None);
+}
+
+#[test]
+fn a_connection_found_is_told_with_all_that_belongs_to_it() {
+    let mut table = Connections::new(2);
+    let mut ids = AddressIds::default();
+    table.begin();
+    for token in [0, 5] {
+        let fallback = diag::Connection {
+            fallback: token != 0,
+            ..shown(token, "10.0.1.1:1")
+        };
+        assert_eq!(table.saw(&fallback), None);
+    }
+    let (known, event) = table.saw(&shown(TOKEN, "10.0.1.1:1000")).unwrap();
+    assert_eq!((known, event.server_side), (Known::New, true));
+    assert!(table.found(&event, 0));
+    table.saw_subflow(&shown_subflow(TOKEN, "10.0.2.1:4000"));
+    table.saw_subflow(&shown_subflow(TOKEN, "10.0.1.1:1000"));
+    // Nothing before it is introduced.
+    assert_eq!(table.next_news(TOKEN, true), None);
+    assert_eq!(table.manager(TOKEN), None);
+    assert_eq!(table.next_untold(), Some(TOKEN));
+    let announced = Endpoint {
+        address: end("10.0.2.1:0").ip(),
+        port: 0,
+        id: 9,
+        flags: EndpointFlags::SIGNAL,
+        ifindex: 0,
+    };
+    table.learn(TOKEN, &announced, &mut ids);
+    let event = connection(TOKEN, "10.0.1.1:1000");
+    assert_eq!(table.introduce(TOKEN, false), Some(event));
+    assert_eq!(table.next_untold(), None);
+    assert_eq!(ids.id(announced.address), Some(9));
+    let found = table.get(TOKEN).unwrap();
+    assert!(found.announced().eq([9]) && !found.is_kernel_managed());
+    // The initial subflow comes first, and goes without saying.
+    let locals: Vec<_> = found.subflows().map(|s| s.local.port()).collect();
+    assert_eq!(locals, [1000, 4000]);
+    assert_eq!(
+        table.next_news(TOKEN, false),
+        Some(News::Established(event))
+    );
+    assert_eq!(
+        table.next_news(TOKEN, false),
+        Some(News::Subflow(subflow("10.0.2.1:4000", false)))
+    );
+    assert_eq!(table.next_news(TOKEN, true), None);
+}
+
+#[test]
+fn announced_ids_come_to_an_end() {
+    let mut table = table();
+    for id in [0, 63, 64, 255] {
+        table.set_announced(TOKEN, id, true);
+    }
+    assert!(table.get(TOKEN).unwrap().announced().eq([0, 63, 64, 255]));
+}
