@@ -13,5 +13,6 @@ mod errors;
 mod example;
 mod pair;
 mod recovery;
+mod second_subflow;
 mod selection;
 mod table;
