@@ -107,15 +107,19 @@ impl LimitKeeper {
 
     /// The limits to set, if they differ from the kernel's. As in the C daemon: two subflows
     /// more than endpoints, and as many announced addresses if our endpoints make subflows.
-    pub fn target(&mut self, now: Instant, endpoints: &[Want], fixed: Fixed) -> Option<Limits> {
+    pub fn target<'a>(
+        &mut self,
+        now: Instant,
+        endpoints: impl IntoIterator<Item = &'a Want>,
+        fixed: Fixed,
+    ) -> Option<Limits> {
         self.retry_at = self.retry_at.filter(|at| *at > now);
         let current = self.current.filter(|_| self.retry_at.is_none())?;
-        let count = u32::try_from(endpoints.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(2);
-        let client = endpoints
-            .iter()
-            .any(|want| want.flags.contains(EndpointFlags::SUBFLOW));
+        let (mut count, mut client) = (2u32, false);
+        for want in endpoints {
+            count = count.saturating_add(1);
+            client |= want.flags.contains(EndpointFlags::SUBFLOW);
+        }
         let accepted = if client { count } else { 0 };
         let subflows = count.max(self.baseline.subflows);
         let accepted = accepted.max(self.baseline.add_addr_accepted);

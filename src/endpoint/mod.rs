@@ -30,11 +30,20 @@ pub struct Want {
 
 /// The endpoints all plugins want together.
 pub struct Wanted {
-    wants: Table<Want>,
+    wants: Table<Ranked>,
     /// How many of them, from the front, have or get a slot.
     chosen: usize,
     /// The same without one that the kernel may refuse.
     sure: usize,
+}
+
+/// A want, and what its place depends on, found once and not at each comparison.
+struct Ranked {
+    want: Want,
+    /// Somebody else has an endpoint for it.
+    foreign: bool,
+    /// We have one.
+    held: bool,
 }
 
 impl Default for Wanted {
@@ -55,22 +64,26 @@ impl Wanted {
     }
 
     pub fn add(&mut self, want: Want) {
-        self.wants.push(want);
+        self.wants.push(Ranked {
+            want,
+            foreign: false,
+            held: false,
+        });
     }
 
     /// In order, after [`Self::settle`].
     pub fn iter(&self) -> impl Iterator<Item = &Want> {
-        self.wants.iter()
+        self.wants.iter().map(|ranked| &ranked.want)
     }
 
     /// Those that have or get a slot, after [`Self::settle`].
-    pub fn chosen(&self) -> &[Want] {
-        self.wants.get(..self.chosen).unwrap_or_default()
+    pub fn chosen(&self) -> impl Iterator<Item = &Want> {
+        self.iter().take(self.chosen)
     }
 
     /// Those for which the kernel has a slot so far as is known, after [`Self::settle`].
-    pub fn sure(&self) -> &[Want] {
-        self.wants.get(..self.sure).unwrap_or_default()
+    pub fn sure(&self) -> impl Iterator<Item = &Want> {
+        self.iter().take(self.sure)
     }
 
     /// Those for which the kernel has no slot, after [`Self::settle`].
@@ -80,27 +93,26 @@ impl Wanted {
 
     /// Orders the wants, leaves one for each address and port, and chooses.
     pub fn settle(&mut self, endpoints: &Endpoints) {
+        let place = |r: &Ranked| (r.want.address, r.want.port);
         self.wants
-            .sort_unstable_by_key(|w| (w.address, w.port, w.priority, w.sequence));
+            .sort_unstable_by_key(|r| (place(r), r.want.priority, r.want.sequence));
         let mut last = None;
         self.wants
-            .retain(|w| last.replace((w.address, w.port)) != Some((w.address, w.port)));
+            .retain(|r| last.replace(place(r)) != Some(place(r)));
+        for Ranked {
+            want,
+            foreign,
+            held,
+        } in self.wants.iter_mut()
+        {
+            *foreign = endpoints.foreign(want.address, want.port);
+            *held = endpoints.holds(want.address, want.port);
+        }
         // Who has a slot keeps it from those who are no better, and an endpoint that somebody
         // else made takes no slot of ours.
-        self.wants.sort_unstable_by_key(|w| {
-            let foreign = endpoints.foreign(w.address, w.port);
-            (
-                !foreign,
-                w.priority,
-                !endpoints.holds(w.address, w.port),
-                w.sequence,
-            )
-        });
-        let foreign = self
-            .wants
-            .iter()
-            .take_while(|w| endpoints.foreign(w.address, w.port));
-        let foreign = foreign.count();
+        self.wants
+            .sort_unstable_by_key(|r| (!r.foreign, r.want.priority, !r.held, r.want.sequence));
+        let foreign = self.wants.iter().take_while(|r| r.foreign).count();
         let with = |limit: usize| {
             let room = limit.saturating_sub(endpoints.others.len());
             foreign.saturating_add(room).min(self.wants.len())
@@ -704,7 +716,6 @@ fn must_wait(
 fn want_of<'a>(wanted: &'a Wanted, slot: &Slot) -> Option<&'a Want> {
     wanted
         .chosen()
-        .iter()
         .find(|w| is_at(&slot.endpoint, w.address, w.port))
 }
 
