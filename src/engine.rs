@@ -1080,13 +1080,12 @@ impl Engine {
 
     /// Tells the log, once, what does not fit the kernel.
     fn report(&mut self) {
-        let waiting = self.wanted.waiting();
-        if waiting > 0 && !self.told.waiting {
-            let taken = self.endpoints.capacity().unwrap_or(0);
-            ::log::warn!("the kernel takes {taken} endpoints; {waiting} more addresses wait");
-        }
-        // While the capacity is being learnt anew nobody waits, and that is no news.
-        if self.endpoints.capacity().is_some() {
+        // While the capacity is being learnt anew nobody knows who waits, and that is no news.
+        if let Some(taken) = self.endpoints.capacity() {
+            let waiting = self.wanted.waiting();
+            if waiting > 0 && !self.told.waiting {
+                ::log::warn!("the kernel takes {taken} endpoints; {waiting} more addresses wait");
+            }
             self.told.waiting = waiting > 0;
         }
         let unsupported = self.endpoints.unsupported().0;

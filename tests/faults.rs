@@ -3,7 +3,7 @@
 mod support;
 
 use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
-use support::{Lab, until};
+use support::{Lab, skip, until};
 
 const ANY_ROUTE: &str = "[core]\nnotify-flags = existing,skip_link_local,skip_loopback\n";
 
@@ -190,4 +190,138 @@ fn no_place_for_the_state_file() {
     let daemon = lab.daemon("[core]\nstate-file=\n");
     lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
     assert_eq!(daemon.lines(&["warn"]), 0, "{}", daemon.log());
+}
+
+/// A link with many alternative names, of which each message about it tells.
+fn name_often(lab: &Lab, link: &str, names: usize) {
+    let filler = "x".repeat(100);
+    let lines = |n: usize| format!("link property add dev {link} altname {link}-{n}-{filler}\n");
+    lab.host.ip(&(0..names).map(lines).collect::<String>());
+}
+
+/// Events that do not fit their room, and then dumps that do not fit theirs.
+#[test]
+fn truncated_messages() {
+    for names in [60, 320] {
+        let lab = lab!();
+        lab.wan(1);
+        lab.wan(2);
+        name_often(&lab, "wan1", names);
+        let [one, two] = ["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"];
+        let daemon = lab.daemon(ANY_ROUTE);
+        lab.expect(&[one, two]);
+        lab.host.ip("link set wan1 down");
+        lab.expect(&[two]);
+        lab.host.ip("link set wan1 up");
+        lab.expect(&[one, two]);
+        lab.host.ip("link set wan1 name lte1");
+        lab.expect_still(&["10.0.1.1 subflow dev lte1", two]);
+        assert_eq!(daemon.lines(&["lost"]), 1, "{}", daemon.log());
+    }
+}
+
+#[test]
+fn three_hundred_addresses_move_up_in_order() {
+    let lab = lab!();
+    lab.wan(1);
+    let daemon = lab.daemon("");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    let address = |n: usize| format!("10.1.{}.{}", n / 200, n % 200 + 1);
+    let change = |verb: &str, numbers: &mut dyn Iterator<Item = usize>| {
+        let line = |n| format!("addr {verb} {}/16 dev wan1\n", address(n));
+        lab.host.ip(&numbers.map(line).collect::<String>());
+    };
+    let expect = |numbers: &mut dyn Iterator<Item = usize>| {
+        let all = numbers.map(|n| format!("{} subflow dev wan1", address(n)));
+        let mut all: Vec<_> = all.collect();
+        all.push("10.0.1.1 subflow dev wan1".to_owned());
+        lab.expect(&all);
+    };
+    change("add", &mut (0..299));
+    let seen = || lab.host.endpoints().len();
+    let mut room = 0;
+    assert!(until(
+        || std::mem::replace(&mut room, seen()) == seen() && room > 1
+    ));
+    expect(&mut (0..room - 1));
+    change("del", &mut (0..299).filter(|n| n % 2 == 0));
+    expect(&mut (0..299).filter(|n| n % 2 == 1).take(room - 1));
+    change("del", &mut (0..290).filter(|n| n % 2 == 1));
+    expect(&mut (290..299).filter(|n| n % 2 == 1));
+    assert_eq!(daemon.lines(&["addresses wait"]), 1, "{}", daemon.log());
+    assert_eq!(daemon.lines(&["refuses"]), 0, "{}", daemon.log());
+}
+
+/// Nothing tells the daemon what others do to endpoints: it looks when something else happens.
+#[test]
+fn an_event_is_a_reason_to_look() {
+    let lab = lab!();
+    lab.wan(1);
+    lab.link("lan");
+    let _daemon = lab.daemon("[core]\nresync-interval = 0\n");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    lab.host
+        .ip("mptcp endpoint flush; mptcp limits set subflows 1");
+    lab.host.ip("link set lan mtu 1400");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    assert!(
+        until(|| lab.host.limits().1 == 3),
+        "{:?}",
+        lab.host.limits()
+    );
+}
+
+/// How often the process has given up its processor: it does so for each wait.
+fn waits(pid: u32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find(|line| line.starts_with("voluntary"));
+    line.expect("its count").to_owned()
+}
+
+#[test]
+fn an_idle_daemon_sleeps() {
+    let lab = lab!();
+    lab.wan(1);
+    let daemon = lab.daemon("[core]\nresync-interval = 0\n");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    // The look that follows events comes first, some seconds later.
+    let asleep = until(|| {
+        let before = waits(daemon.pid());
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        waits(daemon.pid()) == before
+    });
+    assert!(asleep, "it keeps waking up");
+    lab.host.ip("addr add 10.0.1.2/24 dev wan1");
+    lab.expect(&["10.0.1.1 subflow dev wan1", "10.0.1.2 subflow dev wan1"]);
+}
+
+/// Somebody's link must not make the daemon write elsewhere.
+#[test]
+fn a_state_file_that_is_a_symbolic_link_is_not_used() {
+    let lab = lab!();
+    lab.wan(1);
+    let target = lab.write("precious", "as it was");
+    std::os::unix::fs::symlink(&target, lab.path("state")).expect("a link");
+    let daemon = lab.daemon("");
+    lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
+    let about = daemon.lines(&["without a state file"]);
+    assert_eq!(about, 1, "{}", daemon.log());
+    assert_eq!(std::fs::read(&target).expect("our file"), b"as it was");
+}
+
+/// A tunnel has a carrier only while a program holds its other end.
+#[test]
+fn a_tunnel_that_nobody_serves() {
+    let lab = lab!();
+    lab.wan(1);
+    let made = lab.host.run("ip tuntap add tun0 mode tun");
+    if !made.status.success() {
+        return skip("no tunnels here");
+    }
+    let _daemon = lab.daemon(ANY_ROUTE);
+    lab.host
+        .ip("link set tun0 up; addr add 10.8.0.1 peer 10.8.0.2 dev tun0");
+    lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
+    lab.host.ip("link del tun0");
+    lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
 }
