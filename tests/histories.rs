@@ -366,3 +366,35 @@ fn two_endpoints_cannot_have_been_seen_by_one_id() {
     ];
     ends_well(1, 8, ALL_FLAGS, &steps);
 }
+
+/// What the kernel goes on refusing is tried ever more slowly, whatever it is and why.
+#[test]
+fn refusals_without_end_cost_little() {
+    let up = [
+        Step::Change(Link(0, 1)),
+        Step::Change(Address(0, 0, 0)),
+        Step::Change(Address(0, 13, 0)),
+    ];
+    let add = [Step::Change(Address(0, 3, 0))];
+    let delete = [
+        Step::Change(Unaddress(0, 0)),
+        Step::Change(Unaddress(0, 13)),
+    ];
+    for errno in 0..7 {
+        for what in [&add[..], &delete, &[Reload(4)]] {
+            let mut simulation = Simulation::new(1, 8, ALL_FLAGS);
+            simulation.play(&up);
+            simulation.run(Span::seconds(20));
+            let before = simulation.counts;
+            simulation.step(Refuse(errno, 7));
+            simulation.play(what);
+            simulation.run(Span::seconds(60));
+            let tries = simulation.counts.changes - before.changes;
+            let looks = simulation.counts.looks - before.looks;
+            assert!((1..60).contains(&tries), "{what:?}: {tries} commands");
+            assert!(looks < 120, "{what:?}: {looks} looks");
+            simulation.recover();
+            assert_eq!(specification::check(&simulation), Ok(()), "{what:?}");
+        }
+    }
+}
