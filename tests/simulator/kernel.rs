@@ -411,8 +411,10 @@ impl Kernel {
                     e.address == endpoint.address && (e.port == 0 || e.port == endpoint.port)
                 };
                 let (found, of) = self.endpoints.iter_mut().find(same).ok_or(EINVAL)?;
+                // One that the kernel made itself may have come in place of ours just now.
+                let implicit = found.flags.contains(EndpointFlags::IMPLICIT);
                 assert!(
-                    *of == maker || maker == Maker::Other,
+                    *of == maker || maker == Maker::Other || implicit,
                     "changes an endpoint of somebody else's: {found:?}"
                 );
                 let asked = endpoint.flags.0;
