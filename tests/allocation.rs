@@ -22,7 +22,7 @@ use mptcpd::netlink::mptcp::{
 };
 use mptcpd::netlink::route::{self, Family, Hop, Notification, Route};
 use mptcpd::network::Part;
-use mptcpd::plugin::{Context, Entry, Failure, Plugin, Request, addr_adv};
+use mptcpd::plugin::{Context, Entry, Failure, Plugin, Request, addr_adv, sspi};
 use mptcpd::state::{self, HALF, Identity};
 use mptcpd::time::{Instant, Span};
 
@@ -213,6 +213,7 @@ static MANAGER: Entry = Entry {
     priority: 0,
     create: || Box::new(Manager),
 };
+static SSPI: Entry = sspi::ENTRY;
 static ADDR_ADV: Entry = Entry {
     priority: 1,
     ..addr_adv::ENTRY
@@ -442,12 +443,24 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
 
 #[test]
 fn a_million_events_without_an_allocation() {
-    let text =
-        "[core]\nmax-connections = 64\nresync-interval = 60\n[interface ppp*]\nuse = standby\n";
-    let names = ["addr_adv", "manager"];
+    million("manager");
+}
+
+#[test]
+fn the_same_with_sspi() {
+    million("sspi");
+}
+
+/// A million events with this plugin for the connections.
+fn million(manager: &str) {
+    let text = format!(
+        "[core]\npath-manager = {manager}\nmax-connections = 64\nresync-interval = 60\n\
+         [interface ppp*]\nuse = standby\n"
+    );
+    let names = ["addr_adv", "manager", "sspi"];
     let loaded = config::parse("test", text.as_bytes(), &Options::default(), &names);
     let mut now = Instant(1000);
-    let mut engine = Engine::new(now, loaded.unwrap().config, &[&MANAGER, &ADDR_ADV]);
+    let mut engine = Engine::new(now, loaded.unwrap().config, &[&MANAGER, &ADDR_ADV, &SSPI]);
     engine.handle(now, Input::Family(true));
     let mut world = World {
         links: [UP; LINKS],
