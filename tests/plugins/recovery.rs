@@ -135,7 +135,13 @@ fn five_thousand_connections_while_stopped() {
     probe.daemon.signal(SIGCONT);
 
     probe.daemon.says(&["connection events were lost"]);
-    assert!(until(|| managed(&probe) == Some(120)));
+    assert!(
+        until(|| managed(&probe) == Some(120)),
+        "{:?} are managed\n{}\n{}",
+        managed(&probe),
+        lab.host.out("ss -MnH"),
+        probe.daemon.log()
+    );
     // Whatever was told, what is open now has been told once, and what has ended has, too.
     let open: Vec<String> = {
         let (begun, ended) = (tokens("new_connection "), tokens("connection_closed "));
