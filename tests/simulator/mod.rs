@@ -428,18 +428,19 @@ impl Simulation {
             let all = &kernel.endpoints;
             all.get(usize::from(at) % all.len().max(1)).copied()
         };
-        // An id that the daemon holds, so far as it knows, is not reused behind its back: nobody
-        // could tell that endpoint from its own.
+        // An id or an address that the daemon holds, so far as it knows, is not reused behind its
+        // back: the kernel goes by one of them when it is asked to change or delete an endpoint.
         let ours = self.engine.endpoints().ours();
-        let is_vacant = |id: u8, kernel: &Kernel| {
-            ours.iter().any(|slot| slot.endpoint.id == id)
-                && kernel.endpoints.iter().all(|(e, _)| e.id != id)
+        let is_vacant = |id: u8, ip: IpAddr, kernel: &Kernel| {
+            let gone = |mine: &Endpoint| kernel.endpoints.iter().all(|(e, _)| e != mine);
+            let mut mine = ours.iter().map(|slot| slot.endpoint);
+            mine.any(|e| (e.id == id || e.address == ip) && gone(&e))
         };
         let kernel = &mut self.kernel;
         match meddle {
             Meddle::Add(number, id, flags) => {
                 let id = if id == 0 { 100 + number } else { id };
-                if is_vacant(id, kernel) {
+                if is_vacant(id, address(number).0, kernel) {
                     return;
                 }
                 let flags = [2, 1, 6, 10, 3, 0][usize::from(flags) % 6];
@@ -476,7 +477,7 @@ impl Simulation {
             }
             Meddle::Implicit(number) => {
                 let id = 150 + number % 100;
-                if !is_vacant(id, kernel) {
+                if !is_vacant(id, address(number).0, kernel) {
                     kernel.make_implicit(address(number).0, id);
                 }
             }
