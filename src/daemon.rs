@@ -47,6 +47,8 @@ const ROUTING_GROUPS: [u32; 4] = [
 ];
 /// Asked of the kernel for events; it reserves nothing until they come.
 const EVENT_BUFFER: i32 = 8 << 20;
+/// Commands go out in datagrams of up to this size.
+const OUT_BUFFER: usize = 4096;
 /// Dumps come in pieces of up to this size.
 const DUMP_BUFFER: usize = 32 << 10;
 /// The number of everything that is not a request of the engine's.
@@ -126,7 +128,7 @@ impl Crowd {
 struct Buffers {
     batch: Batch,
     dump: Vec<u8>,
-    out: [u8; 4096],
+    out: Vec<u8>,
     network_lost: bool,
     events_lost: bool,
 }
@@ -190,7 +192,7 @@ impl Daemon {
             io: Buffers {
                 batch: Batch::default(),
                 dump: Vec::with_capacity(DUMP_BUFFER),
-                out: [0; 4096],
+                out: vec![0; OUT_BUFFER],
                 network_lost: false,
                 events_lost: false,
             },

@@ -7,14 +7,14 @@ use core::net::IpAddr;
 /// An id is given again only when all others have had their turn, so that a peer has long
 /// forgotten what it meant. 0 is never given: it is the initial subflow's own (RFC 8684, 3.2).
 pub struct AddressIds {
-    owners: [Option<IpAddr>; 256],
+    owners: Box<[Option<IpAddr>]>,
     last: u8,
 }
 
 impl Default for AddressIds {
     fn default() -> Self {
         Self {
-            owners: [None; 256],
+            owners: vec![None; 256].into(),
             last: 0,
         }
     }
@@ -56,7 +56,7 @@ impl AddressIds {
 
     /// Frees the ids of addresses that are no longer there.
     pub fn retain(&mut self, there: impl Fn(IpAddr) -> bool) {
-        for owner in &mut self.owners {
+        for owner in self.owners.iter_mut() {
             *owner = owner.filter(|address| there(*address));
         }
     }
