@@ -654,7 +654,17 @@ impl Engine {
         &mut self,
         now: Instant,
         at: usize,
-        callback: impl FnOnce(&mut dyn Plugin, &mut Context<'_>),
+        mut callback: impl FnMut(&mut dyn Plugin, &mut Context<'_>),
+    ) {
+        self.call_any(now, at, &mut callback);
+    }
+
+    /// Once for all callbacks: a dozen copies would be 3 KiB more.
+    fn call_any(
+        &mut self,
+        now: Instant,
+        at: usize,
+        callback: &mut dyn FnMut(&mut dyn Plugin, &mut Context<'_>),
     ) {
         let Some(Loaded { name, plugin, .. }) = self.plugins.get_mut(at) else {
             return;
@@ -755,30 +765,26 @@ impl Engine {
 
     fn tell(&mut self, now: Instant) {
         let usable = |a: &LocalAddress| a.verdict == Verdict::Usable;
-        self.tell_addresses(now, |a| a.told && !usable(a), false);
-        self.tell_interfaces(
-            now,
-            |i| i.told && !i.is_up(),
-            |p, cx, i| p.delete_interface(cx, i),
-        );
+        self.tell_addresses(now, &|a| a.told && !usable(a), false);
+        self.tell_interfaces(now, &|i| i.told && !i.is_up(), |p, cx, i| {
+            p.delete_interface(cx, i)
+        });
         let changed = |i: &Interface| i.told && i.changed;
-        self.tell_interfaces(now, changed, |p, cx, i| p.update_interface(cx, i));
-        self.tell_interfaces(
-            now,
-            |i| !i.told && i.is_up(),
-            |p, cx, i| p.new_interface(cx, i),
-        );
-        self.tell_addresses(now, |a| !a.told && usable(a), true);
+        self.tell_interfaces(now, &changed, |p, cx, i| p.update_interface(cx, i));
+        self.tell_interfaces(now, &|i| !i.told && i.is_up(), |p, cx, i| {
+            p.new_interface(cx, i)
+        });
+        self.tell_addresses(now, &|a| !a.told && usable(a), true);
     }
 
     fn tell_addresses(
         &mut self,
         now: Instant,
-        concerns: impl Fn(&LocalAddress) -> bool,
+        concerns: &dyn Fn(&LocalAddress) -> bool,
         usable: bool,
     ) {
         let mut from = 0;
-        while let Some(at) = self.network.mark_address(from, &concerns, usable) {
+        while let Some(at) = self.network.mark_address(from, concerns, usable) {
             for plugin in 0..self.plugins.len() {
                 self.call(now, plugin, |plugin, cx| match cx.network.address_at(at) {
                     Some(address) if usable => plugin.new_local_address(cx, address),
@@ -793,11 +799,11 @@ impl Engine {
     fn tell_interfaces(
         &mut self,
         now: Instant,
-        concerns: impl Fn(&Interface) -> bool,
+        concerns: &dyn Fn(&Interface) -> bool,
         tell: fn(&mut dyn Plugin, &mut Context<'_>, &Interface),
     ) {
         let mut from = 0;
-        while let Some(at) = self.network.mark_interface(from, &concerns) {
+        while let Some(at) = self.network.mark_interface(from, concerns) {
             for plugin in 0..self.plugins.len() {
                 self.call(now, plugin, |plugin, cx| {
                     if let Some(interface) = cx.network.interface_at(at) {

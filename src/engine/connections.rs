@@ -115,7 +115,7 @@ impl Engine {
     pub(super) fn part(&mut self, now: Instant, token: u32) {
         self.call_manager(now, token, |p, cx| p.connection_closed(cx, token));
         self.connections.remove(token);
-        self.release(|held| held.token == token);
+        self.release(&|held| held.token == token);
     }
 
     /// Calls the plugin that manages a connection, if there is one and it knows the connection.
@@ -123,7 +123,7 @@ impl Engine {
         &mut self,
         now: Instant,
         token: u32,
-        callback: impl FnOnce(&mut dyn Plugin, &mut Context<'_>),
+        callback: impl FnMut(&mut dyn Plugin, &mut Context<'_>),
     ) {
         if let Some(plugin) = self.connections.manager(token) {
             self.call(now, plugin, callback);
@@ -203,10 +203,10 @@ impl Engine {
             // The kernel's words for a connection of its own path manager.
             let kernel_managed = failure.message.contains("userspace PM not selected");
             self.connections.refused_command(&request, kernel_managed);
-            self.release(|held| held.number == number);
+            self.release(&|held| held.number == number);
         }
         if let Request::Kernel(Kernel::RemoveAddress { token, id }) = request {
-            self.release(|held| (held.token, held.id) == (token, id));
+            self.release(&|held| (held.token, held.id) == (token, id));
         }
         self.call(now, owner.into(), |plugin, cx| {
             plugin.command_done(cx, number, &request, result);
@@ -214,7 +214,7 @@ impl Engine {
     }
 
     /// Gives up the listeners that are `unneeded`.
-    fn release(&mut self, unneeded: impl Fn(&Held) -> bool) {
+    fn release(&mut self, unneeded: &dyn Fn(&Held) -> bool) {
         for held in self.held.iter_mut().filter(|held| unneeded(held)) {
             if let Listener::Open(local) = held.state {
                 held.state = Listener::Unneeded(local);

@@ -107,7 +107,7 @@ impl Listeners {
         };
         // Edge-triggered: a connection that cannot be taken must not wake us again and again.
         let mut event = libc::epoll_event {
-            events: (libc::EPOLLIN | libc::EPOLLET).cast_unsigned(),
+            events: (libc::EPOLLIN | libc::EPOLLET) as u32,
             u64: 0,
         };
         // SAFETY: the pointer is to one event; closing the listener takes it out again.

@@ -30,11 +30,12 @@ need() {
     done
     [ -n "$missing" ] || return 0
     say "installing$missing"
-    [ "$(id -u)" = 0 ] || fail "install as root:$missing"
-    [ -n "${apt_updated:-}" ] || apt-get -qq update
+    as_root=
+    [ "$(id -u)" = 0 ] || as_root=sudo
+    [ -n "${apt_updated:-}" ] || $as_root apt-get -qq update
     apt_updated=1
     # shellcheck disable=SC2086  # a list of names
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing \
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing \
         >"$out/apt.log" 2>&1 || fail "apt-get install failed, see $out/apt.log"
 }
 
@@ -46,6 +47,7 @@ need_rust() {
 need_zig() {
     zig=$out/zig/ziglang/zig
     [ -x "$zig" ] && [ "$("$zig" version)" = "$zig_version" ] && return
+    need python3-pip
     say "installing zig $zig_version"
     rm -rf "$out/zig"
     python3 -m pip install -q --target "$out/zig" "ziglang==$zig_version" 2>"$out/pip.log" ||
@@ -70,10 +72,14 @@ zig_machine() {
     esac
 }
 
-# cross_env TARGET FLAG...: makes cargo link TARGET with Zig and compile with FLAGs.
+# cross_env TARGET static|dynamic FLAG...: makes cargo link TARGET with Zig and compile with FLAGs.
 cross_env() {
     target=$1
-    shift
+    case $2 in
+    static) crt=+crt-static ;;
+    *) crt="-crt-static -Clink-arg=-dynamic" ;; # zig links statically unless told
+    esac
+    shift 2
     machine=$(zig_machine "$target")
     linker=$out/cc-$target
     printf '#!/bin/sh\nexec %s cc -target %s "$@"\n' "$zig" "$machine" >"$linker.new"
@@ -82,5 +88,5 @@ cross_env() {
     name=$(printf %s "$target" | tr 'a-z-' 'A-Z_')
     # Zig brings the start files and libc itself, so rustc must not add its own.
     export "CARGO_TARGET_${name}_LINKER=$linker"
-    export "CARGO_TARGET_${name}_RUSTFLAGS=-Ctarget-feature=+crt-static -Clink-self-contained=no $*"
+    export "CARGO_TARGET_${name}_RUSTFLAGS=-Ctarget-feature=$crt -Clink-self-contained=no $*"
 }
