@@ -50,12 +50,15 @@ const FULLY_ESTABLISHED: u32 = 1 << 6;
 const CONNECTED: u32 = 1 << 7;
 
 const ESTABLISHED: u8 = 1;
+const CLOSE_WAIT: u8 = 8;
 /// ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING (`net/tcp_states.h`):
-/// `MPTCP_EVENT_CLOSED` is yet to come.
+/// `MPTCP_EVENT_CLOSED` is yet to come, unless the program has let go of the socket.
 const OPEN: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
 /// ESTABLISHED and SYN_SENT: `MPTCP_EVENT_SUB_CLOSED` is yet to come.
 const ALIVE: u32 = 1 << 1 | 1 << 2;
 
+/// Where the inode stands in `struct inet_diag_msg`.
+const INODE_AT: usize = 68;
 /// `MPTCP_INFO_FLAG_FALLBACK`.
 const FALLBACK: u32 = 1;
 
@@ -143,6 +146,13 @@ fn request(out: &mut Builder<'_>, seq: u32, what: [u8; 4], states: u32) {
 /// MPTCP information.
 pub fn decode_connection(payload: &[u8]) -> Option<Connection> {
     let (state, ends, _, mut attributes) = socket(payload)?;
+    // Without an inode nobody holds the socket: no program has accepted it yet or, once our side
+    // has begun to close, its program has closed it, which is when the kernel says CLOSED. It
+    // lingers until the peer answers.
+    let inode = payload.get(INODE_AT..)?.first_chunk::<4>()?;
+    if *inode == [0; 4] && state != ESTABLISHED && state != CLOSE_WAIT {
+        return None;
+    }
     let info = attributes.find(|attribute| attribute.kind == INET_DIAG_INFO)?;
     let (&[.., f0, f1, f2, f3, t0, t1, t2, t3], _) = info.value.split_first_chunk::<16>()?;
     Some(Connection {

@@ -116,12 +116,17 @@ fn five_thousand_connections_while_stopped() {
     };
     let ending = hold(5000, "30");
     let staying = hold(5001, "20");
+    // Its program will close it while the peer cannot be reached.
+    let mut outside = Peer::listening(&lab.outside, &["accept", "10.0.2.2:5004", "1"]);
+    let mut lingering = Peer::start(&lab.host, &["hold", "10.0.2.2:5004", "1"]);
+    lingering.says("holding 1");
+    outside.says("holding 1");
     let tokens = |callback: &str| -> Vec<String> {
         let lines = probe.lines();
         let about = lines.iter().filter(|line| line.starts_with(callback));
         about.map(|line| field(line, "token").to_owned()).collect()
     };
-    assert!(until(|| tokens("connection_established ").len() == 100));
+    assert!(until(|| tokens("connection_established ").len() == 101));
     let known = probe.lines().len();
 
     probe.daemon.signal(SIGSTOP);
@@ -131,6 +136,8 @@ fn five_thousand_connections_while_stopped() {
     server.says("served 5000");
     ending.0.release();
     ending.1.release();
+    lab.unplug("wan2");
+    lingering.release();
     let new = hold(5003, "40");
     probe.daemon.signal(SIGCONT);
 
@@ -142,6 +149,8 @@ fn five_thousand_connections_while_stopped() {
         lab.host.out("ss -MnH"),
         probe.daemon.log()
     );
+    // The kernel has told the end of the one that lingers, and will not again.
+    assert!(lab.host.out("ss -MnH").contains("FIN-WAIT"));
     // Whatever was told, what is open now has been told once, and what has ended has, too.
     let open: Vec<String> = {
         let (begun, ended) = (tokens("new_connection "), tokens("connection_closed "));
@@ -155,7 +164,7 @@ fn five_thousand_connections_while_stopped() {
     assert_eq!(open.len(), 120);
     let lines = probe.lines();
     let later = &lines[known..];
-    for port in [5000, 5001, 5003] {
+    for port in [5000, 5001, 5003, 5004] {
         let on = |line: &&String| line.contains(&format!(":{port} "));
         let established = later
             .iter()
