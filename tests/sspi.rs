@@ -400,6 +400,7 @@ fn memory(daemon: &Daemon<'_>) -> [u64; 2] {
 /// Whatever a connection needs is there for the next one. Some pages of the tables are used for
 /// the first time when more has to wait than ever before; that is the daemon's whole growth.
 #[test]
+#[ignore = "takes the machine for itself: the gate runs it alone"]
 fn twenty_thousand_connections_take_no_memory() {
     let Some(lab) = lab(2) else { return };
     // Ports are needed again.
@@ -439,8 +440,18 @@ fn twenty_thousand_connections_take_no_memory() {
             assert!(after <= before + 64, "{after_5000:?} {after_20000:?}");
         }
     }
-    // It has been at work.
-    assert!(lab.outside.counter("MPTcpExtMPJoinSynRx") > 1000);
+    // It has been at work: most of these connections end before a subflow can be made.
+    daemons.0.signal(Signal::SIGUSR1);
+    let events = || {
+        let log = daemons.0.log();
+        let (_, count) = log.rsplit_once("counters connection-events ")?;
+        count.lines().next()?.parse::<u32>().ok()
+    };
+    assert!(
+        until(|| events().is_some_and(|count| count > 20_000)),
+        "{:?}",
+        events()
+    );
 }
 
 /// Withdrawals and joins that have come to this side.
