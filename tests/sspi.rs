@@ -224,14 +224,14 @@ fn addresses_and_interfaces_come_and_go() {
     let before = removed();
     lab.host.ip("addr del 10.0.2.1/24 dev wan2");
     expect(&all[..1]);
-    assert!(until(|| removed() == before + 1), "not withdrawn");
+    assert!(until(|| removed() >= before + 1), "not withdrawn");
     lab.host.ip("addr add 10.0.2.1/24 dev wan2");
     lab.route(2);
     expect(&all);
 
     lab.unplug("wan2");
     expect(&all[..1]);
-    assert!(until(|| removed() == before + 2), "not withdrawn");
+    assert!(until(|| removed() >= before + 2), "not withdrawn");
     lab.plug("wan2");
     expect(&all);
 
@@ -496,7 +496,7 @@ fn a_restart_in_mid_connection() {
     lab.host.ip("addr del 10.0.2.1/24 dev wan2");
     let left = [&all[..10], &all[20..]].concat();
     expect(&lab.host, &left, &[&daemons.0, &daemons.1]);
-    assert!(until(|| wire(&lab.outside)[0] == before[1][0] + 10));
+    assert!(until(|| wire(&lab.outside)[0] >= before[1][0] + 10));
     lab.host.ip("addr add 10.0.2.1/24 dev wan2");
     lab.route(2);
     expect(&lab.host, &all, &[&daemons.0, &daemons.1]);

@@ -18,7 +18,7 @@ use core::ops::Deref;
 
 use crate::capacity;
 use crate::netlink::mptcp::{Command, ConnectionEvent, EndpointFlags, SubflowEvent};
-use crate::plugin::{Failure, Request};
+use crate::plugin::Request;
 use by_token::ByToken;
 use pool::{NONE, Pool};
 pub(crate) use recovery::News;
@@ -104,7 +104,7 @@ struct Slot {
     seen: bool,
     /// The last dump has shown it, and neither side had begun to close.
     open: bool,
-    /// The handshake is complete, as a dump or an event has shown.
+    /// The last dump has shown a subflow that proves the handshake complete.
     proven: bool,
 }
 
@@ -211,7 +211,7 @@ pub struct Connections {
     slots: ByToken<Slot>,
     subflows: Pool<Subflow>,
     addresses: Pool<RemoteAddress>,
-    /// Before this slot there is nothing found that is to be told.
+    /// Before this slot there is nothing found that has not been told.
     untold_from: Option<u32>,
 }
 
@@ -305,16 +305,7 @@ impl Connections {
             return false;
         };
         slot.event = *event;
-        self.prove(event.token).is_some()
-    }
-
-    /// Notes that the handshake is complete. Answers with the connection if that is news for the
-    /// plugin that knows it.
-    pub(crate) fn prove(&mut self, token: u32) -> Option<ConnectionEvent> {
-        let slot = self.slots.get_mut(token)?;
-        slot.proven = true;
-        let news = slot.told == Told::Yes && !core::mem::replace(&mut slot.established, true);
-        news.then_some(slot.event)
+        !core::mem::replace(&mut slot.established, true)
     }
 
     /// Forgets a connection and all that belongs to it.
@@ -325,26 +316,16 @@ impl Connections {
         }
     }
 
-    /// Takes in a subflow that is established: a new one, or one that was asked for. Answers
-    /// whether the plugin is to be told; a dump may have shown it before the event was read.
-    pub(crate) fn subflow_established(&mut self, event: &SubflowEvent) -> bool {
-        let told = self.manager(event.token).is_some();
-        let mut new = Subflow {
-            told,
-            ..Subflow::new(event)
-        };
+    /// Takes in a subflow that is established: a new one, or one that was asked for.
+    pub(crate) fn subflow_established(&mut self, event: &SubflowEvent) {
+        let mut new = Subflow::new(event);
         match self.subflow_mut(event.token, event.local, event.remote) {
-            Some(known) if known.established => told && !core::mem::replace(&mut known.told, told),
             Some(known) => {
                 // The event tells of the peer's wish alone.
-                new.backup |= known.backup;
+                new.backup |= !known.established && known.backup;
                 *known = new;
-                told
             }
-            None => {
-                self.add_subflow(event.token, new);
-                told
-            }
+            None => self.add_subflow(event.token, new),
         }
     }
 
@@ -419,9 +400,7 @@ impl Connections {
     }
 
     /// Takes back what a command that was refused has left here.
-    pub(crate) fn refused_command(&mut self, request: &Request, failure: Failure<'_>) {
-        // The kernel's words for a connection of its own path manager.
-        let kernel_managed = failure.message.contains("userspace PM not selected");
+    pub(crate) fn refused_command(&mut self, request: &Request, kernel_managed: bool) {
         match *request {
             Request::AnnounceWithListener { token, address }
             | Request::Kernel(Command::Announce { token, address }) => {
@@ -433,10 +412,6 @@ impl Connections {
                 remote,
             }) => {
                 self.remove_subflow(token, local.socket(), remote.socket());
-            }
-            Request::Kernel(Command::RemoveAddress { token, id }) => {
-                // EINVAL: there is no such address.
-                self.set_announced(token, id, failure.errno != libc::EINVAL);
             }
             _ => self.adjust(request, false),
         }

@@ -12,10 +12,8 @@ use crate::netlink::mptcp::{ConnectionEvent, Endpoint, EndpointFlags, SubflowEve
 /// Whether the plugin knows a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Told {
-    /// Found in a dump; that is to be whole, and the addresses it announces to be read, first.
+    /// Found in a dump; which addresses it announces is to be read first.
     NotYet,
-    /// They have been read, and those of other connections found may have to be.
-    Almost,
     Yes,
 }
 
@@ -37,6 +35,7 @@ impl Connections {
             };
             slot.seen = false;
             slot.open = false;
+            slot.proven = false;
             self.subflows
                 .change(slot.subflows, |subflow| subflow.seen = false);
         }
@@ -70,22 +69,8 @@ impl Connections {
             told: Told::NotYet,
             ..Slot::new(event, plugin)
         };
-        self.slots.insert(event.token, slot)
-    }
-
-    /// The dump was whole: what it has shown of a connection found, which side opened it above
-    /// all, can be told.
-    pub(crate) fn finish(&mut self) {
         self.untold_from = Some(0);
-    }
-
-    /// There will be no whole dump: events have to do.
-    pub(crate) fn forget_untold(&mut self) {
-        for at in 0..self.slots.end() {
-            if let Some(slot) = self.slots.at(at).filter(|slot| slot.told != Told::Yes) {
-                self.remove(slot.event.token);
-            }
-        }
+        self.slots.insert(event.token, slot)
     }
 
     /// Takes in a subflow that the dump shows.
@@ -94,7 +79,7 @@ impl Connections {
             return;
         };
         slot.proven |= found.fully_established;
-        if slot.told != Told::Yes && found.opened_here {
+        if slot.told == Told::NotYet && found.opened_here {
             slot.event.server_side = false;
         }
         let diag::Ends {
@@ -150,11 +135,11 @@ impl Connections {
     /// says that the dump was: only then what it did not show has ended.
     pub(crate) fn next_news(&mut self, token: u32, whole: bool) -> Option<News> {
         let slot = self.slots.get_mut(token)?;
+        if slot.told == Told::NotYet {
+            return None;
+        }
         if !slot.seen {
             return whole.then_some(News::Closed);
-        }
-        if slot.told != Told::Yes {
-            return None;
         }
         if slot.proven && !core::mem::replace(&mut slot.established, true) {
             return Some(News::Established(slot.event));
@@ -196,21 +181,15 @@ impl Connections {
         }
     }
 
-    /// Those were all the addresses of a connection found.
-    pub(crate) fn learned(&mut self, token: u32, kernel_managed: bool) {
-        if let Some(slot) = self.slots.get_mut(token).filter(|s| s.told == Told::NotYet) {
-            slot.told = Told::Almost;
-            slot.kernel_managed |= kernel_managed;
-        }
-    }
-
     /// The plugin is about to be told of a connection found.
-    pub(crate) fn introduce(&mut self, token: u32) -> Option<ConnectionEvent> {
+    pub(crate) fn introduce(
+        &mut self,
+        token: u32,
+        kernel_managed: bool,
+    ) -> Option<ConnectionEvent> {
         let slot = self.slots.get_mut(token)?;
-        if slot.told != Told::Almost {
-            return None;
-        }
         slot.told = Told::Yes;
+        slot.kernel_managed |= kernel_managed;
         Some(slot.event)
     }
 }

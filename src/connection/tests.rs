@@ -4,10 +4,6 @@ use crate::netlink::diag::{self, Ends};
 use crate::netlink::mptcp::{Endpoint, SubflowAddress};
 
 const TOKEN: u32 = 0xabcd_1234;
-const REFUSED: Failure<'_> = Failure {
-    errno: libc::ENOMEM,
-    message: "",
-};
 
 fn end(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -124,7 +120,7 @@ fn a_subflow_asked_for_becomes_the_one_established() {
     assert!(!table.subflow_closed(&subflow("10.0.2.1:4000", false)));
     assert!(!table.subflow_closed(&subflow("0.0.0.0:0", false)));
     table.given(&create("10.0.2.1:0"));
-    table.refused_command(&create("10.0.2.1:0"), REFUSED);
+    table.refused_command(&create("10.0.2.1:0"), false);
     assert_eq!(subflows(&table), [first]);
 }
 
@@ -149,7 +145,7 @@ fn commands_name_subflows_as_the_kernel_does() {
     );
     table.given(&Request::Kernel(command("10.0.2.1:4000")));
     assert!(subflows(&table)[1].3);
-    table.refused_command(&Request::Kernel(command("10.0.2.1:4000")), REFUSED);
+    table.refused_command(&Request::Kernel(command("10.0.2.1:4000")), false);
     assert!(!subflows(&table)[1].3);
 }
 
@@ -231,9 +227,7 @@ fn a_connection_found_is_told_with_all_that_belongs_to_it() {
     assert!(table.found(&event, 0));
     table.saw_subflow(&shown_subflow(TOKEN, "10.0.2.1:4000"));
     table.saw_subflow(&shown_subflow(TOKEN, "10.0.1.1:1000"));
-    // Nothing before the dump is known to be whole, nor before it is introduced.
-    assert_eq!(table.next_untold(), None);
-    table.finish();
+    // Nothing before it is introduced.
     assert_eq!(table.next_news(TOKEN, true), None);
     assert_eq!(table.manager(TOKEN), None);
     assert_eq!(table.next_untold(), Some(TOKEN));
@@ -246,10 +240,8 @@ fn a_connection_found_is_told_with_all_that_belongs_to_it() {
     };
     table.learn(TOKEN, &announced, &mut ids);
     let event = connection(TOKEN, "10.0.1.1:1000");
-    table.learned(TOKEN, false);
+    assert_eq!(table.introduce(TOKEN, false), Some(event));
     assert_eq!(table.next_untold(), None);
-    assert_eq!(table.introduce(TOKEN), Some(event));
-    assert_eq!(table.introduce(TOKEN), None);
     assert_eq!(ids.id(announced.address), Some(9));
     let found = table.get(TOKEN).unwrap();
     assert!(found.announced().eq([9]) && !found.is_kernel_managed());
@@ -265,71 +257,6 @@ fn a_connection_found_is_told_with_all_that_belongs_to_it() {
         Some(News::Subflow(subflow("10.0.2.1:4000", false)))
     );
     assert_eq!(table.next_news(TOKEN, true), None);
-}
-
-#[test]
-fn a_dump_before_the_event_does_not_tell_a_subflow_twice() {
-    let mut table = table();
-    table.begin();
-    assert_eq!(table.saw(&shown(TOKEN, "10.0.1.1:1000")), None);
-    table.saw_subflow(&shown_subflow(TOKEN, "10.0.1.1:1000"));
-    table.saw_subflow(&shown_subflow(TOKEN, "10.0.2.1:4000"));
-    let new = subflow("10.0.2.1:4000", false);
-    while table.next_news(TOKEN, true).is_some() {}
-    assert!(!table.subflow_established(&new));
-    assert!(table.subflow_closed(&new) && table.subflow_established(&new));
-}
-
-/// Events between the dump and the introduction are news when that comes.
-#[test]
-fn what_happens_before_the_introduction_is_told_after_it() {
-    let mut table = Connections::new(1);
-    table.begin();
-    let (_, event) = table.saw(&shown(TOKEN, "10.0.1.1:1000")).unwrap();
-    assert!(table.found(&event, 0));
-    table.finish();
-    let event = connection(TOKEN, "10.0.1.1:1000");
-    assert!(!table.establish(&event));
-    let new = subflow("10.0.2.1:4000", false);
-    assert!(!table.subflow_established(&new));
-    table.learned(TOKEN, false);
-    assert_eq!(table.introduce(TOKEN), Some(event));
-    assert_eq!(
-        table.next_news(TOKEN, false),
-        Some(News::Established(event))
-    );
-    assert_eq!(table.next_news(TOKEN, false), Some(News::Subflow(new)));
-    assert!(!table.establish(&event) && !table.subflow_established(&new));
-}
-
-#[test]
-fn a_connection_found_that_ends_untold_is_forgotten() {
-    let mut table = Connections::new(1);
-    table.begin();
-    let (_, event) = table.saw(&shown(TOKEN, "10.0.1.1:1000")).unwrap();
-    assert!(table.found(&event, 0));
-    table.begin();
-    assert_eq!(table.next_news(TOKEN, true), Some(News::Closed));
-    table.forget_untold();
-    assert!(table.is_empty());
-}
-
-#[test]
-fn a_refused_withdrawal_leaves_the_address_announced() {
-    let mut table = table();
-    let remove = Request::Kernel(Command::RemoveAddress {
-        token: TOKEN,
-        id: 5,
-    });
-    table.set_announced(TOKEN, 5, true);
-    table.given(&remove);
-    assert!(!table.get(TOKEN).unwrap().has_announced(5));
-    table.refused_command(&remove, REFUSED);
-    assert!(table.get(TOKEN).unwrap().has_announced(5));
-    // There was none.
-    let errno = libc::EINVAL;
-    table.refused_command(&remove, Failure { errno, ..REFUSED });
-    assert!(!table.get(TOKEN).unwrap().has_announced(5));
 }
 
 #[test]

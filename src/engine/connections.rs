@@ -63,15 +63,8 @@ impl Engine {
                 self.call_manager(now, token, |p, cx| p.address_removed(cx, token, id));
             }
             Event::SubflowEstablished(subflow) => {
-                // Only a connection that is established can be joined.
-                if let Some(event) = self.connections.prove(subflow.token) {
-                    self.call_manager(now, subflow.token, |p, cx| {
-                        p.connection_established(cx, &event);
-                    });
-                }
-                if self.connections.subflow_established(subflow) {
-                    self.call_manager(now, subflow.token, |p, cx| p.new_subflow(cx, subflow));
-                }
+                self.connections.subflow_established(subflow);
+                self.call_manager(now, subflow.token, |p, cx| p.new_subflow(cx, subflow));
             }
             Event::SubflowClosed(subflow) => {
                 if self.connections.subflow_closed(subflow) {
@@ -207,7 +200,9 @@ impl Engine {
             request,
         } = queued;
         if let Err(failure) = result {
-            self.connections.refused_command(&request, failure);
+            // The kernel's words for a connection of its own path manager.
+            let kernel_managed = failure.message.contains("userspace PM not selected");
+            self.connections.refused_command(&request, kernel_managed);
             self.release(&|held| held.number == number);
         }
         if let Request::Kernel(Kernel::RemoveAddress { token, id }) = request {

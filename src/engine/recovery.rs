@@ -32,12 +32,7 @@ impl Engine {
     /// The dump is over.
     pub(super) fn recovered(&mut self, now: Instant, result: Result<(), Incomplete>) {
         if let Err(Incomplete::Refused(errno)) = result {
-            if matches!(errno, libc::EAGAIN | libc::ENOMEM | libc::ENOBUFS) {
-                self.dumped(now, Due::CONNECTIONS, result);
-                return;
-            }
             self.due.remove(Due::CONNECTIONS);
-            self.connections.forget_untold();
             if !core::mem::replace(&mut self.blind, true) {
                 ::log::warn!(
                     "the kernel does not show connections (errno {errno}; no mptcp_diag?): those \
@@ -47,9 +42,6 @@ impl Engine {
             return;
         }
         let whole = self.dumped(now, Due::CONNECTIONS, result);
-        if whole {
-            self.connections.finish();
-        }
         for at in 0..self.connections.end() {
             if let Some(token) = self.connections.token_at(at) {
                 self.tell_news(now, token, whole);
@@ -70,20 +62,11 @@ impl Engine {
     pub(super) fn learned(&mut self, now: Instant, token: u32, result: Result<(), Incomplete>) {
         // "userspace PM not selected": the connection is not for plugins.
         let kernel_managed = result == Err(Incomplete::Refused(libc::EINVAL));
-        self.connections.learned(token, kernel_managed);
-        // A plugin that gives out ids needs to know all of those given out before.
-        if self.connections.next_untold().is_some() {
+        let Some(event) = self.connections.introduce(token, kernel_managed) else {
             return;
-        }
-        for at in 0..self.connections.end() {
-            let Some(token) = self.connections.token_at(at) else {
-                continue;
-            };
-            if let Some(event) = self.connections.introduce(token) {
-                self.call_manager(now, token, |p, cx| p.new_connection(cx, &event));
-                self.tell_news(now, token, false);
-            }
-        }
+        };
+        self.call_manager(now, token, |p, cx| p.new_connection(cx, &event));
+        self.tell_news(now, token, false);
     }
 
     fn tell_news(&mut self, now: Instant, token: u32, whole: bool) {
