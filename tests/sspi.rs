@@ -212,7 +212,6 @@ fn one_subflow_for_each_interface_between_dual_stack_sockets() {
 
 /// A path that goes, and comes back, in the middle of a connection.
 #[test]
-#[ignore = "fails about once in six runs, a subflow that does not come back: cause not found"]
 fn addresses_and_interfaces_come_and_go() {
     let Some(lab) = lab(2) else { return };
     let daemons = both(&lab);
@@ -225,14 +224,14 @@ fn addresses_and_interfaces_come_and_go() {
     let before = removed();
     lab.host.ip("addr del 10.0.2.1/24 dev wan2");
     expect(&all[..1]);
-    assert!(until(|| removed() > before), "not withdrawn");
+    assert!(until(|| removed() == before + 1), "not withdrawn");
     lab.host.ip("addr add 10.0.2.1/24 dev wan2");
     lab.route(2);
     expect(&all);
 
     lab.unplug("wan2");
     expect(&all[..1]);
-    assert!(until(|| removed() >= before + 2), "not withdrawn");
+    assert!(until(|| removed() == before + 2), "not withdrawn");
     lab.plug("wan2");
     expect(&all);
 
@@ -497,7 +496,7 @@ fn a_restart_in_mid_connection() {
     lab.host.ip("addr del 10.0.2.1/24 dev wan2");
     let left = [&all[..10], &all[20..]].concat();
     expect(&lab.host, &left, &[&daemons.0, &daemons.1]);
-    assert!(until(|| wire(&lab.outside)[0] >= before[1][0] + 10));
+    assert!(until(|| wire(&lab.outside)[0] == before[1][0] + 10));
     lab.host.ip("addr add 10.0.2.1/24 dev wan2");
     lab.route(2);
     expect(&lab.host, &all, &[&daemons.0, &daemons.1]);

@@ -98,8 +98,10 @@ impl Plugin for Sspi {
 
     fn subflow_closed(&mut self, cx: &mut Context<'_>, event: &SubflowEvent) {
         let ours = cx.connection(event.token).is_some_and(|c| !c.server_side);
+        // Where its own address has gone, that says nothing of the path.
+        let failed = ours && is_usable(cx.network(), event.local.ip());
         let ifindex = interface(cx.network(), event.ifindex, event.local.ip());
-        if let Some(ifindex) = ifindex.filter(|_| ours) {
+        if let Some(ifindex) = ifindex.filter(|_| failed) {
             self.fail(cx, event.token, ifindex);
         }
         self.tend(cx, event.token);
