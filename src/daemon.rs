@@ -93,7 +93,8 @@ pub struct Daemon {
 }
 
 /// Connection events of a busy host, read a crowd at a time: to be woken costs more than to take
-/// in ten of them.
+/// in ten of them. A connection that is over within the rest is never given further subflows,
+/// which it could not have used.
 #[derive(Default)]
 struct Crowd {
     last: Instant,
