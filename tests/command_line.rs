@@ -1,19 +1,9 @@
 //! What the program says to its user, and how it ends: 0 asked for, 1 cannot run, 64 wrong usage.
 
+#[macro_use]
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
-
-use support::Lab;
-
-macro_rules! lab {
-    () => {
-        match Lab::new() {
-            Some(lab) => lab,
-            None => return,
-        }
-    };
-}
 
 /// One line, and the words that must be in it.
 #[track_caller]

@@ -1,5 +1,6 @@
 //! The endpoints of the real kernel follow the network.
 
+#[macro_use]
 mod support;
 
 use nix::sys::signal::Signal::{SIGHUP, SIGUSR1};
@@ -8,15 +9,6 @@ use support::{Lab, skip, until};
 /// Every address counts as soon as it is there, whatever its route.
 const ANY_ROUTE: &str = "[core]\nnotify-flags = existing,skip_link_local,skip_loopback\n";
 const REMOVE: &str = "[core]\non-exit = remove\n";
-
-macro_rules! lab {
-    () => {
-        match Lab::new() {
-            Some(lab) => lab,
-            None => return,
-        }
-    };
-}
 
 const NONE: [&str; 0] = [];
 

@@ -1,20 +1,12 @@
 //! Whatever goes wrong, the endpoints are right afterwards and the log says it once.
 
+#[macro_use]
 mod support;
 
 use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
 use support::{Lab, skip, until};
 
 const ANY_ROUTE: &str = "[core]\nnotify-flags = existing,skip_link_local,skip_loopback\n";
-
-macro_rules! lab {
-    () => {
-        match Lab::new() {
-            Some(lab) => lab,
-            None => return,
-        }
-    };
-}
 
 /// Ten thousand events that end with these addresses on wan1.
 fn storm(addresses: [&str; 2]) -> String {

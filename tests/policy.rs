@@ -1,19 +1,11 @@
 //! Each interface has its own policy: which are used, with which flags, in which order, and which
 //! only when nothing else works.
 
+#[macro_use]
 mod support;
 
 use support::peer::Peer;
 use support::{Daemon, Lab, until};
-
-macro_rules! lab {
-    () => {
-        match Lab::new() {
-            Some(lab) => lab,
-            None => return,
-        }
-    };
-}
 
 const NONE: [&str; 0] = [];
 const SERVER: &str = "192.0.2.80:5000";

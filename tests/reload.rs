@@ -1,20 +1,12 @@
 //! SIGHUP: what is unchanged is not touched, what changed is put right, and what is wrong is
 //! refused.
 
+#[macro_use]
 mod support;
 
 use nix::sys::signal::Signal::SIGHUP;
 use support::peer::Peer;
-use support::{Lab, Namespace, until};
-
-macro_rules! lab {
-    () => {
-        match Lab::new() {
-            Some(lab) => lab,
-            None => return,
-        }
-    };
-}
+use support::{Namespace, until};
 
 const NONE: [&str; 0] = [];
 const SERVER: &str = "192.0.2.80:5000";

@@ -1,6 +1,7 @@
 //! Source routing: traffic from an uplink's address leaves by that uplink, whatever the main table
 //! prefers. Judged by `ip rule`, `ip route`, and what arrives at the other end.
 
+#[macro_use]
 mod support;
 
 use std::fs::File;
@@ -8,15 +9,6 @@ use std::process::{Child, Stdio};
 
 use support::peer::{Peer, program};
 use support::{Daemon, Lab, Namespace, skip, until};
-
-macro_rules! lab {
-    () => {
-        match Lab::new() {
-            Some(lab) => lab,
-            None => return,
-        }
-    };
-}
 
 const NONE: [&str; 0] = [];
 const ON: &str = "[core]\nsource-routing = yes\n";

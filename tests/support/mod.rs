@@ -24,6 +24,17 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+/// A laboratory, or the end of a test that this machine cannot run.
+#[allow(unused_macros)]
+macro_rules! lab {
+    () => {
+        match $crate::support::Lab::new() {
+            Some(lab) => lab,
+            None => return,
+        }
+    };
+}
+
 /// How long anything may take before the test fails. Far above what the daemon needs, so that a
 /// busy machine does not matter.
 const PATIENCE: Duration = Duration::from_secs(15);
