@@ -4,6 +4,8 @@
 //! A dump shows what there is; the table says what is news in it. Of a connection that is new,
 //! the addresses it announces are read before the plugin hears of it.
 
+use libc::{ENOENT, EOPNOTSUPP, EPROTONOSUPPORT};
+
 use super::due::Due;
 use super::{Engine, Incomplete, owner};
 use crate::connection::{Known, News};
@@ -29,9 +31,10 @@ impl Engine {
         self.ids.learn(found.ends.local.ip(), found.local_id);
     }
 
-    /// The dump is over.
+    /// The dump is over. A kernel without mptcp_diag or inet_diag refuses it each time; whatever
+    /// else goes wrong may go well later.
     pub(super) fn recovered(&mut self, now: Instant, result: Result<(), Incomplete>) {
-        if let Err(Incomplete::Refused(errno)) = result {
+        if let Err(Incomplete::Refused(errno @ (ENOENT | EOPNOTSUPP | EPROTONOSUPPORT))) = result {
             self.due.remove(Due::CONNECTIONS);
             if !core::mem::replace(&mut self.blind, true) {
                 ::log::warn!(

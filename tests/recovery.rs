@@ -1,0 +1,75 @@
+//! What the daemon makes of a kernel that does not show its connections.
+
+use mptcpd::cli::Options;
+use mptcpd::config;
+use mptcpd::engine::{Command, Engine, Incomplete, Input};
+use mptcpd::plugin::sspi;
+use mptcpd::time::{Instant, Span};
+
+const START: Instant = Instant(1_000_000);
+
+fn engine() -> Engine {
+    let parsed = config::parse("simulated", b"", &Options::default(), &["sspi"]);
+    let mut engine = Engine::new(START, parsed.unwrap().config, &[&sspi::ENTRY]);
+    engine.handle(START, Input::Family(true));
+    engine
+}
+
+/// Carries out what the engine asks for until `end`, on a kernel that is empty, refuses the first
+/// dumps of connections with these errors and gives the others. Answers when each began.
+fn run(engine: &mut Engine, from: Instant, end: Instant, errors: &[i32]) -> Vec<Instant> {
+    let mut dumps = vec![];
+    let mut now = from;
+    while now < end {
+        let mut spoke = false;
+        engine.settle(now);
+        while let Some(command) = engine.poll_command(now) {
+            spoke = true;
+            match command {
+                Command::Dump(part) => engine.handle(now, Input::Dumped(part, Ok(()))),
+                Command::Look => engine.handle(now, Input::Looked(Ok(()))),
+                Command::GetLimits => {
+                    let limits = mptcpd::netlink::mptcp::Limits::default();
+                    engine.handle(now, Input::Limits(limits));
+                }
+                Command::Recover => {
+                    let result = match errors.get(dumps.len()) {
+                        Some(errno) => Err(Incomplete::Refused(*errno)),
+                        None => Ok(()),
+                    };
+                    dumps.push(now);
+                    engine.handle(now, Input::Recovered(result));
+                }
+                Command::Request(number, _) => engine.handle(now, Input::Done(number)),
+                other => panic!("{other:?}"),
+            }
+        }
+        if !spoke {
+            let next = engine.deadline().unwrap_or(end);
+            now = next.max(Instant(now.0 + 1));
+        }
+    }
+    dumps
+}
+
+#[test]
+fn what_may_go_well_later_is_tried_again_ever_more_slowly() {
+    let errors = [libc::ENOBUFS, libc::EINTR, libc::ENOMEM, libc::EBUSY];
+    let mut engine = engine();
+    let dumps = run(&mut engine, START, START + Span::seconds(10), &errors);
+    assert_eq!(dumps.len(), errors.len() + 1, "{dumps:?}");
+    let waits: Vec<_> = dumps.windows(2).map(|two| two[1].0 - two[0].0).collect();
+    assert!(waits.is_sorted_by(|a, b| a < b), "{waits:?}");
+}
+
+#[test]
+fn what_the_kernel_cannot_do_is_left_until_the_next_resync() {
+    for errno in [libc::ENOENT, libc::EOPNOTSUPP, libc::EPROTONOSUPPORT] {
+        let mut engine = engine();
+        let later = START + Span::seconds(10);
+        assert_eq!(run(&mut engine, START, later, &[errno]), [START]);
+        engine.handle(later, Input::Resync);
+        let dumps = run(&mut engine, later, later + Span::seconds(10), &[errno]);
+        assert_eq!(dumps, [later]);
+    }
+}
