@@ -178,6 +178,7 @@ struct Told {
     /// errno of the last refusal.
     routing: i32,
     unmanaged: bool,
+    crowded: bool,
 }
 
 const EOPNOTSUPP: i32 = 95;
@@ -686,6 +687,15 @@ impl Engine {
         for request in self.queue.since(before) {
             self.connections.given(request);
         }
+        self.say_crowded();
+    }
+
+    /// Says, once, that there was no room for a command. Whoever wanted it knows, and asks again.
+    fn say_crowded(&mut self) {
+        if self.queue.refused() > 0 && !core::mem::replace(&mut self.told.crowded, true) {
+            let most = capacity::COMMANDS;
+            ::log::warn!("more than {most} commands are waiting: some are put off");
+        }
     }
 
     /// Acts upon the news. Call it once all that has arrived has been handled.
@@ -869,6 +879,7 @@ impl Engine {
             self.touch();
         }
         self.report();
+        self.say_crowded();
         whole && routed
     }
 

@@ -282,5 +282,12 @@ fn of_a_full_queue() {
     probe.told("timer 1");
     probe.ok("set-limits 0 4");
     assert_eq!(lab.host.limits(), (0, 4));
+    // It is said once, however often it happens.
+    let again = probe.tell_all(&["flood", "set-limits 0 3", "timer 2 1"]);
+    assert_eq!(probe.answer(again + 1).1, "queue full");
+    probe.told("timer 2");
+    probe.ok("set-limits 0 5");
+    let about = probe.daemon.lines(&["warn", "commands are waiting"]);
+    assert_eq!(about, 1, "{}", probe.daemon.log());
     probe.daemon.stop();
 }
