@@ -270,6 +270,24 @@ fn a_path_manager_that_does_not_fit_is_named() {
     daemon.stop();
 }
 
+/// Linux before 5.19 has neither the userspace path manager nor its sysctl.
+#[test]
+fn a_kernel_without_userspace_path_manager_is_named() {
+    let lab = lab!();
+    let file = lab.write("sspi.conf", "[core]\npath-manager = sspi\n");
+    let state = lab.path("state");
+    let [file, state] = [&file, &state].map(|path| path.to_str().expect("UTF-8"));
+    let old = "cd /proc/sys/net/mptcp && mount -t tmpfs none . && cd . && echo 1 >$PWD/enabled &&
+        exec timeout --preserve-status 1 \"$@\"";
+    let old = ["unshare", "-m", "sh", "-c", old, "sh"];
+    let (code, _, errors) = lab.execute_under(&old, &["-c", file, "--state-file", state]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(
+        errors.contains("cannot leave connections to plugin sspi"),
+        "{errors}"
+    );
+}
+
 /// What is accepted for the sake of old command lines.
 #[test]
 fn options_of_old() {
