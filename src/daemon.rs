@@ -125,6 +125,14 @@ impl Crowd {
     }
 }
 
+/// What inet_diag is asked for.
+#[derive(Clone, Copy)]
+enum Shown {
+    Connections(route::Family),
+    Connection(u32),
+    Subflows(route::Family),
+}
+
 /// Room for bytes on their way.
 struct Buffers {
     batch: Batch,
@@ -547,12 +555,12 @@ impl Daemon {
             Some(socket) => socket,
             None => diag.insert(Socket::open(libc::NETLINK_SOCK_DIAG).map_err(refused)?),
         };
-        for (subflows, family) in [(false, Ipv4), (false, Ipv6), (true, Ipv4), (true, Ipv6)] {
+        let mut ask = |engine: &mut Engine, what: Shown| {
             let mut out = Builder::new(&mut io.out);
-            let encoded = if subflows {
-                diag::dump_subflows(&mut out, UNNUMBERED, family)
-            } else {
-                diag::dump_connections(&mut out, UNNUMBERED, family)
+            let encoded = match what {
+                Shown::Connections(family) => diag::dump_connections(&mut out, UNNUMBERED, family),
+                Shown::Connection(token) => diag::get_connection(&mut out, UNNUMBERED, token),
+                Shown::Subflows(family) => diag::dump_subflows(&mut out, UNNUMBERED, family),
             };
             encoded.map_err(|_| Incomplete::Refused(libc::EMSGSIZE))?;
             let (request, buffer) = (out.bytes(), &mut io.dump);
@@ -560,16 +568,27 @@ impl Daemon {
                 if message.kind != diag::SOCK_DIAG_BY_FAMILY {
                     return;
                 }
-                if subflows {
+                if let Shown::Subflows(_) = what {
                     if let Some(found) = diag::decode_subflow(message.payload) {
                         engine.handle(now, Input::FoundSubflow(found));
                     }
                 } else if let Some(found) = diag::decode_connection(message.payload) {
                     engine.handle(now, Input::Found(found));
                 }
-            })?;
+            })
+        };
+        ask(engine, Shown::Connections(Ipv4))?;
+        ask(engine, Shown::Connections(Ipv6))?;
+        // A dump passes over some while others end.
+        let mut at = 0;
+        while let Some((found_at, token)) = engine.connections().next_unseen(at) {
+            match ask(engine, Shown::Connection(token)) {
+                Ok(()) | Err(Incomplete::Refused(libc::ENOENT)) => at = found_at + 1,
+                Err(incomplete) => return Err(incomplete),
+            }
         }
-        Ok(())
+        ask(engine, Shown::Subflows(Ipv4))?;
+        ask(engine, Shown::Subflows(Ipv6))
     }
 
     fn route(&mut self, now: Instant, number: CommandId, change: &Change) {

@@ -134,6 +134,13 @@ impl<'a> Connection<'a> {
         self.slot.kernel_managed
     }
 
+    /// Whether the peer opened it, at this listener.
+    pub(crate) fn came_to(&self, listener: SocketAddr) -> bool {
+        let (local, ip) = (self.local, listener.ip());
+        let same = ip.is_unspecified() || ip == local.ip();
+        self.server_side && same && listener.port() == local.port()
+    }
+
     /// The subflows, the initial one included, oldest first.
     pub fn subflows(&self) -> impl Iterator<Item = &'a Subflow> + use<'a> {
         self.table.subflows.list(self.slot.subflows)
@@ -213,6 +220,8 @@ pub struct Connections {
     addresses: Pool<RemoteAddress>,
     /// Before this slot there is nothing found that has not been told.
     untold_from: Option<u32>,
+    /// The last dump has shown connections that found no room.
+    overfull: bool,
 }
 
 impl Connections {
@@ -224,6 +233,7 @@ impl Connections {
             subflows: Pool::new(most.saturating_mul(capacity::SUBFLOWS_PER_CONNECTION)),
             addresses: Pool::new(most.saturating_mul(capacity::ADDRESSES_PER_CONNECTION)),
             untold_from: None,
+            overfull: false,
         }
     }
 

@@ -29,6 +29,7 @@ pub(crate) enum News {
 impl Connections {
     /// A dump begins.
     pub(crate) fn begin(&mut self) {
+        self.overfull = false;
         for at in 0..self.slots.end() {
             let Some(slot) = self.slots.at_mut(at) else {
                 continue;
@@ -63,6 +64,12 @@ impl Connections {
         manageable.then_some((known, event))
     }
 
+    /// The first connection from this slot on that the dump has not shown: its slot and token.
+    pub(crate) fn next_unseen(&self, from: u32) -> Option<(u32, u32)> {
+        let unseen = |at| self.slots.at(at).filter(|slot: &&Slot| !slot.seen);
+        (from..self.slots.end()).find_map(|at| Some((at, unseen(at)?.event.token)))
+    }
+
     /// Takes in a connection that the dump shows. Answers false if there is no room.
     pub(crate) fn found(&mut self, event: &ConnectionEvent, plugin: u8) -> bool {
         let slot = Slot {
@@ -70,7 +77,14 @@ impl Connections {
             ..Slot::new(event, plugin)
         };
         self.untold_from = Some(0);
-        self.slots.insert(event.token, slot)
+        let room = self.slots.insert(event.token, slot);
+        self.overfull |= !room;
+        room
+    }
+
+    /// Whether the dump has shown more than there was room for.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.overfull
     }
 
     /// Takes in a subflow that the dump shows.

@@ -211,6 +211,23 @@ fn a_dump_tells_what_was_missed() {
 }
 
 #[test]
+fn what_a_dump_passes_over_is_asked_for() {
+    let mut table = table();
+    assert!(table.insert(&connection(2, "10.0.1.1:1001"), 0));
+    assert_eq!(table.next_unseen(0), None);
+    table.begin();
+    assert_eq!(table.next_unseen(0), Some((0, TOKEN)));
+    assert_eq!(table.next_unseen(1), Some((1, 2)));
+    assert_eq!(table.next_unseen(2), None);
+    assert_eq!(table.saw(&shown(TOKEN, "10.0.1.1:1000")), None);
+    assert_eq!(table.next_unseen(0), Some((1, 2)));
+    let (_, event) = table.saw(&shown(3, "10.0.1.1:1002")).unwrap();
+    assert!(!table.found(&event, 0) && table.is_overfull());
+    table.begin();
+    assert!(!table.is_overfull());
+}
+
+#[test]
 fn a_connection_found_is_told_with_all_that_belongs_to_it() {
     let mut table = Connections::new(2);
     let mut ids = AddressIds::default();

@@ -6,11 +6,15 @@ use super::{Command, Engine, owner};
 use crate::connection::{Known, RemoteAddress};
 use crate::netlink::mptcp::{Command as Kernel, ConnectionEvent, Event};
 use crate::plugin::{CommandId, Context, Failure, Plugin, Queued, Reply, Request};
-use crate::time::{Instant, Span};
+use crate::time::{Instant, Span, earliest};
 
-/// An event that does not say which subflow ended has the connections read this much later, so
-/// that many at once cost one reading.
+/// An event that does not say what ended has the connections read this much later, so that many
+/// at once cost one reading.
 const RECOVER_AFTER: Span = Span(500);
+
+/// When the table is full it may be so of connections whose end no event has told, as that by
+/// MP_FASTCLOSE (RFC 8684, 3.5).
+const MAKE_ROOM_AFTER: Span = Span::seconds(2);
 
 /// A listener behind an announced address.
 #[derive(Debug)]
@@ -71,7 +75,7 @@ impl Engine {
                     self.call_manager(now, subflow.token, |p, cx| p.subflow_closed(cx, subflow));
                 } else if subflow.local.ip().is_unspecified() {
                     // Whichever it was, it has ended.
-                    self.recover_at.get_or_insert(now + RECOVER_AFTER);
+                    self.recover_by(now + RECOVER_AFTER);
                 }
             }
             Event::SubflowPriority(subflow) => {
@@ -82,6 +86,10 @@ impl Engine {
                 self.call(now, self.default, |p, cx| p.listener_created(cx, *local));
             }
             Event::ListenerClosed { local } => {
+                // What no program has accepted ends with it, and no event tells that.
+                if self.connections.iter().any(|c| c.came_to(*local)) {
+                    self.recover_by(now + RECOVER_AFTER);
+                }
                 self.call(now, self.default, |p, cx| p.listener_closed(cx, *local));
             }
         }
@@ -96,11 +104,19 @@ impl Engine {
         }
         if !self.connections.insert(connection, owner(self.default)) {
             self.say_unmanaged();
+            self.recover_by(now + MAKE_ROOM_AFTER);
             return false;
         }
         let token = connection.token;
         self.call_manager(now, token, |p, cx| p.new_connection(cx, connection));
         true
+    }
+
+    /// Has the connections read at `at`, or earlier, if the kernel can show them.
+    fn recover_by(&mut self, at: Instant) {
+        if !self.blind {
+            self.recover_at = earliest(self.recover_at, Some(at));
+        }
     }
 
     /// Says, once, that the table is full.

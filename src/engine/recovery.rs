@@ -44,11 +44,17 @@ impl Engine {
             }
             return;
         }
+        self.blind = false;
         let whole = self.dumped(now, Due::CONNECTIONS, result);
+        let before = self.connections.len();
         for at in 0..self.connections.end() {
             if let Some(token) = self.connections.token_at(at) {
                 self.tell_news(now, token, whole);
             }
+        }
+        // Those that have ended leave room for those that found none.
+        if self.connections.is_overfull() && self.connections.len() < before {
+            self.due.add(Due::CONNECTIONS);
         }
     }
 

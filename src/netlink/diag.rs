@@ -8,7 +8,8 @@
 //!    1    protocol               state
 //!    2    extensions wanted      -
 //!    4    states wanted          source port, destination port
-//!    8    which socket (48)      source (16), destination (16), interface, cookie
+//!    8    which socket (40)      source (16), destination (16), interface, cookie
+//!   48    token (4), 0 (4)
 //!   52                           queues, owner, inode
 //!   56    attributes
 //!   72                           attributes: of a connection INET_DIAG_INFO with struct mptcp_info,
@@ -21,7 +22,7 @@
 //! Source: `include/uapi/linux/inet_diag.h`, `sock_diag.h`, `mptcp.h`.
 
 use super::attribute::{Attributes, Builder, Full, ip};
-use super::message::{NLM_F_DUMP, NLM_F_REQUEST};
+use super::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use super::route::Family;
 use core::net::{IpAddr, SocketAddr};
 
@@ -110,12 +111,18 @@ pub struct Subflow {
 /// [`Full`] if the buffer has less than [`REQUEST_LENGTH`] bytes of room.
 pub fn dump_connections(out: &mut Builder<'_>, seq: u32, family: Family) -> Result<(), Full> {
     // The protocol does not fit its octet, and an attribute takes its place.
-    request(
-        out,
-        seq,
-        [family.number(), 0, 1 << (INET_DIAG_INFO - 1), 0],
-        OPEN,
-    );
+    request(out, seq, NLM_F_DUMP, [family.number(), 0], OPEN, 0);
+    out.u32(INET_DIAG_REQ_PROTOCOL, IPPROTO_MPTCP);
+    out.end()
+}
+
+/// Asks for the connection with a token, of either family. A dump passes over one now and then
+/// while others end. ENOENT if there is none.
+///
+/// # Errors
+/// As [`dump_connections`].
+pub fn get_connection(out: &mut Builder<'_>, seq: u32, token: u32) -> Result<(), Full> {
+    request(out, seq, NLM_F_ACK, [Family::Ipv4.number(), 0], OPEN, token);
     out.u32(INET_DIAG_REQ_PROTOCOL, IPPROTO_MPTCP);
     out.end()
 }
@@ -126,31 +133,37 @@ pub fn dump_connections(out: &mut Builder<'_>, seq: u32, family: Family) -> Resu
 /// # Errors
 /// As [`dump_connections`].
 pub fn dump_subflows(out: &mut Builder<'_>, seq: u32, family: Family) -> Result<(), Full> {
-    request(
-        out,
-        seq,
-        [family.number(), IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), 0],
-        ALIVE,
-    );
+    let what = [family.number(), IPPROTO_TCP];
+    request(out, seq, NLM_F_DUMP, what, ALIVE, 0);
     out.end()
 }
 
-fn request(out: &mut Builder<'_>, seq: u32, what: [u8; 4], states: u32) {
-    out.message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, seq);
-    out.raw(&what);
+fn request(
+    out: &mut Builder<'_>,
+    seq: u32,
+    how: u16,
+    [family, protocol]: [u8; 2],
+    states: u32,
+    token: u32,
+) {
+    out.message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | how, seq);
+    out.raw(&[family, protocol, 1 << (INET_DIAG_INFO - 1), 0]);
     out.raw(&states.to_ne_bytes());
-    out.raw(&[0; 48]);
+    out.raw(&[0; 40]);
+    out.raw(&token.to_ne_bytes());
+    out.raw(&[0; 4]);
 }
 
-/// Reads the payload of an answer to [`dump_connections`]; `None` if it is malformed or without
-/// MPTCP information.
+/// Reads the payload of an answer to [`dump_connections`] or [`get_connection`]; `None` if it is
+/// malformed, without MPTCP information, or of a connection that has ended.
 pub fn decode_connection(payload: &[u8]) -> Option<Connection> {
     let (state, ends, _, mut attributes) = socket(payload)?;
     // Without an inode nobody holds the socket: no program has accepted it yet or, once our side
     // has begun to close, its program has closed it, which is when the kernel says CLOSED. It
-    // lingers until the peer answers.
+    // lingers until the peer answers, without another event.
     let inode = payload.get(INODE_AT..)?.first_chunk::<4>()?;
-    if *inode == [0; 4] && state != ESTABLISHED && state != CLOSE_WAIT {
+    let nobodys = *inode == [0; 4] && state != ESTABLISHED && state != CLOSE_WAIT;
+    if nobodys || OPEN & 1u32.checked_shl(state.into())? == 0 {
         return None;
     }
     let info = attributes.find(|attribute| attribute.kind == INET_DIAG_INFO)?;
@@ -234,6 +247,17 @@ mod tests {
     }
 
     #[test]
+    fn asks_for_one_mptcp_socket() {
+        let mut buffer = [0; REQUEST_LENGTH];
+        let mut out = Builder::new(&mut buffer);
+        get_connection(&mut out, 9, 0x8c7b_145b).unwrap();
+        let mut expected = bytes("00000050 0014 0005 00000009 00000000 02 00 02 00 00000b32");
+        expected.extend([0; 40]);
+        expected.extend(bytes("8c7b145b 00000000 0008 0003 00000106"));
+        assert_eq!(out.bytes(), expected);
+    }
+
+    #[test]
     fn asks_for_tcp_sockets() {
         let mut buffer = [0; REQUEST_LENGTH];
         let mut out = Builder::new(&mut buffer);
@@ -272,6 +296,47 @@ mod tests {
         };
         assert_eq!(decode_subflow(&answer), Some(expected));
         assert_eq!(decode_connection(&answer), None);
+    }
+
+    /// As Linux 6.18 shows it, but for the rest of `struct mptcp_info`.
+    #[test]
+    fn reads_a_connection_until_its_program_closes_it() {
+        let answer = |state: u8, inode: u32| {
+            let mut answer = bytes(
+                "02 05 02 00 =9700 =1388 =7f000001000000000000000000000000 \
+                 =7f000001000000000000000000000000 00000000 0000250d 00000000 00000000 \
+                 00000000 00000000 00000000 00000000 \
+                 0005 0008 03 =000000 0014 0002 =0000000000000000 00000002 0ebc7e10",
+            );
+            answer[1] = state;
+            answer[INODE_AT..INODE_AT + 4].copy_from_slice(&inode.to_ne_bytes());
+            answer
+        };
+        let ends = Ends {
+            local: "127.0.0.1:38656".parse().unwrap(),
+            remote: "127.0.0.1:5000".parse().unwrap(),
+            mapped: false,
+        };
+        let shown = |state, established| {
+            let connection = Connection {
+                token: 0x0ebc_7e10,
+                ends,
+                established,
+                fallback: false,
+            };
+            assert_eq!(decode_connection(&answer(state, 7)), Some(connection));
+            decode_connection(&answer(state, 0)) == Some(connection)
+        };
+        let [fin_wait1, fin_wait2, close, last_ack, closing] = [4, 5, 7, 9, 11];
+        // One that no program has accepted yet.
+        assert!(shown(ESTABLISHED, true) && shown(CLOSE_WAIT, false));
+        // One that lingers.
+        for state in [fin_wait1, fin_wait2, last_ack, closing] {
+            assert!(!shown(state, false));
+        }
+        for state in [close, 200] {
+            assert_eq!(decode_connection(&answer(state, 7)), None);
+        }
     }
 
     proptest! {

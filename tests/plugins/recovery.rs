@@ -222,3 +222,57 @@ fn more_connections_than_fit() {
     assert!(until(|| managed(&probe) == Some(0)));
     probe.stop();
 }
+
+/// Connections that no program has accepted end with their listener, and only that is told.
+#[test]
+fn connections_that_end_before_they_are_accepted() {
+    let Some(lab) = lab() else { return };
+    let core = "load-plugins = probe\nresync-interval = 0";
+    let probe = Probe::with(&lab, &lab.host, "host", core, "");
+    assert!(until(|| probe.lines().contains(&"ready".to_owned())));
+    let server = Peer::listening(&lab.host, &["ignore", "0.0.0.0:5000", "0"]);
+    let mut client = Peer::start(&lab.outside, &["wait", "10.0.1.1:5000", "5"]);
+    client.says("holding 5");
+    let told = |callback: &str| {
+        let lines = probe.lines();
+        lines.iter().filter(|l| l.starts_with(callback)).count()
+    };
+    assert!(until(|| told("connection_established ") == 5));
+    assert!(until(|| managed(&probe) == Some(5)));
+    server.release();
+    assert!(until(|| told("connection_closed ") == 5));
+    assert!(until(|| managed(&probe) == Some(0)));
+    assert_eq!(lab.host.out("ss -MnH"), "");
+    probe.stop();
+}
+
+/// No event tells that a peer has broken a connection off (MP_FASTCLOSE). The table is full of
+/// such, and has room all the same.
+#[test]
+fn connections_that_are_broken_off_make_room() {
+    let Some(lab) = lab() else { return };
+    let core = "load-plugins = probe\nmax-connections = 10\nresync-interval = 0";
+    let probe = Probe::with(&lab, &lab.host, "host", core, "");
+    assert!(until(|| probe.lines().contains(&"ready".to_owned())));
+    let mut server = Peer::listening(&lab.host, &["accept", "0.0.0.0:5000", "10"]);
+    let mut client = Peer::start(&lab.outside, &["slam", "10.0.1.1:5000", "10"]);
+    client.says("slammed 10");
+    server.says("holding 10");
+    assert!(until(|| managed(&probe) == Some(10)));
+    assert_eq!(lab.host.out("ss -MnH"), "");
+
+    let mut second = Peer::listening(&lab.host, &["accept", "0.0.0.0:5001", "10"]);
+    let mut holding = Peer::start(&lab.outside, &["hold", "10.0.1.1:5001", "10"]);
+    holding.says("holding 10");
+    second.says("holding 10");
+    let told = |callback: &str, port: &str| {
+        let lines = probe.lines();
+        let about = |l: &&String| l.starts_with(callback) && l.contains(port);
+        lines.iter().filter(about).count()
+    };
+    let holds = until(|| told("connection_established ", ":5001 ") == 10);
+    assert!(holds, "{:#?}\n{}", probe.lines(), probe.daemon.log());
+    assert_eq!(told("connection_closed ", ""), 10);
+    assert_eq!(managed(&probe), Some(10));
+    probe.stop();
+}

@@ -5,15 +5,20 @@
 //! mptcp_peer client ADDR:PORT BYTES [RATE]   sends BYTES (at RATE bytes/s): `sent N checksum X`
 //! mptcp_peer accept ADDR:PORT N              takes N connections: `holding N`
 //! mptcp_peer hold ADDR:PORT N                opens N connections: `holding N`
+//! mptcp_peer ignore ADDR:PORT 0              takes none of the connections that come
+//! mptcp_peer wait ADDR:PORT N                opens N, answered or not: `holding N`
+//! mptcp_peer slam ADDR:PORT N                opens N, each closed before its answer is read
+//!                                            (MP_FASTCLOSE): `slammed N`
 //! mptcp_peer serve ADDR:PORT N               takes N connections, one after the other: `served N`
 //! mptcp_peer churn ADDR:PORT N               opens N, one after the other: `churned N`
 //! mptcp_peer knock ADDR:PORT N               opens N, each must be closed: `knocked N`
 //! mptcp_peer knock-tcp ADDR:PORT N           the same with TCP alone
 //! ```
 //!
-//! `server`, `accept` and `serve` print `listening` first. `accept` and `hold` keep their
-//! connections until standard input ends; each, like those of `serve` and `churn`, carries one byte
-//! to and fro first, since only data establishes it on both sides. Whatever is not Multipath TCP to the very end is an error, not a fallback.
+//! `server`, `accept`, `ignore` and `serve` print `listening` first. `accept`, `hold`, `ignore` and
+//! `wait` keep what they have until standard input ends. Each connection carries one byte to and
+//! fro first, since only data establishes it on both sides; those of `wait` only to. Whatever is
+//! not Multipath TCP to the very end is an error, not a fallback.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -67,6 +72,18 @@ fn run(words: &[&str]) -> io::Result<()> {
             hold(number, || answer(&listener))
         }
         "hold" => hold(number, || call(address)),
+        "ignore" => {
+            let _listener = listener(address)?;
+            until_released()
+        }
+        "wait" => hold(number, || speak(address)),
+        "slam" => {
+            for _ in 0..number {
+                speak(address)?.peek(&mut [0])?;
+            }
+            println!("slammed {number}");
+            Ok(())
+        }
         "serve" => {
             let listener = listener(address)?;
             for _ in 0..number {
@@ -138,9 +155,14 @@ fn answer(listener: &TcpListener) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn call(address: SocketAddr) -> io::Result<TcpStream> {
+fn speak(address: SocketAddr) -> io::Result<TcpStream> {
     let mut stream = dial(address)?;
     stream.write_all(&[0])?;
+    Ok(stream)
+}
+
+fn call(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = speak(address)?;
     stream.read_exact(&mut [0])?;
     Ok(stream)
 }
@@ -150,6 +172,10 @@ fn hold(number: u64, mut next: impl FnMut() -> io::Result<TcpStream>) -> io::Res
         .map(|_| next())
         .collect::<io::Result<Vec<_>>>()?;
     println!("holding {}", held.len());
+    until_released()
+}
+
+fn until_released() -> io::Result<()> {
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())
 }
