@@ -84,6 +84,52 @@ fn flapping() {
     }
 }
 
+/// Has the 8 addresses of one network replaced by those of the next, over and over, while the
+/// daemon deletes the endpoints of the old ones. When two endpoints have gone since the last event
+/// it prints how many bytes of events the daemon has not read, and how many events it has missed;
+/// twenty times.
+const REPLACE_ADDRESSES: &str = r#"
+    left() { ip mptcp endpoint show | grep -c "^10\.0\.$1\."; }
+    round=1 printed=0
+    while [ $printed -lt 20 ]; do
+        next=$((round + 1))
+        for n in 1 2 3 4 5 6 7 8; do echo "addr del 10.0.$round.$n/24 dev wan1"; done | ip -batch -
+        until [ "$(left $round)" -le 6 ]; do :; done
+        for n in 1 2 3 4 5 6 7 8; do
+            ip addr add 10.0.$next.$n/24 dev wan1
+            before=$(left $round)
+            [ "$before" -ge 2 ] || continue
+            until [ "$(left $round)" -le $((before - 2)) ]; do :; done
+            awk '$2 == 0 && $4 != "00000000" { print $5, $9 }' /proc/net/netlink
+            printed=$((printed + 1))
+        done
+        until [ "$(left $next)" = 8 ]; do :; done
+        round=$next
+    done"#;
+
+/// The kernel takes some 15 ms to delete an endpoint, and the daemon waits. What happens
+/// meanwhile is read before the next one is deleted, however many there are to delete.
+#[test]
+fn deletions_do_not_deafen() {
+    let lab = lab!();
+    lab.link("wan1");
+    let daemon = lab.daemon(ANY_ROUTE);
+    let addresses: Vec<_> = (1..=8).map(|n| format!("10.0.1.{n}")).collect();
+    let add = |address| format!("addr add {address}/24 dev wan1\n");
+    lab.host.ip(&addresses.iter().map(add).collect::<String>());
+    let endpoint = |address| format!("{address} subflow dev wan1");
+    lab.expect(&addresses.iter().map(endpoint).collect::<Vec<_>>());
+    let mut shell = lab.host.command("timeout");
+    let output = shell.args(["60", "sh", "-c", REPLACE_ADDRESSES]).output();
+    let output = output.expect("a shell");
+    assert!(output.status.success(), "{output:?}{}", daemon.log());
+    // The event was there before the second deletion began.
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.lines().count() >= 20, "{text}");
+    assert!(text.lines().all(|line| line == "0 0"), "{text}");
+    assert_eq!(daemon.lines(&["lost"]), 0, "{}", daemon.log());
+}
+
 #[test]
 fn a_second_instance_refuses_to_start() {
     let lab = lab!();
