@@ -217,7 +217,7 @@ impl Engine {
         } = queued;
         if let Err(failure) = result {
             // The kernel's words for a connection of its own path manager.
-            let kernel_managed = failure.message.contains("userspace PM not selected");
+            let kernel_managed = failure.message.starts_with("userspace PM not selected");
             self.connections.refused_command(&request, kernel_managed);
             self.release(&|held| held.number == number);
         }
