@@ -3,7 +3,7 @@
 //! The daemon keeps the kernel's path manager in step with the network, and lets compiled-in
 //! plugins manage every connection's subflows. To write a strategy, implement
 //! [`plugin::Plugin`], list it in a [`plugin::Entry`], and call [`run`] from a `main` of your
-//! own. From the top down:
+//! own, or let [`main!`] be it. From the top down:
 //!
 //! - [`mod@daemon`]: the loop; the only place that knows both sockets and engine
 //! - [`engine`]: what is known, what is wanted, and the commands between them; no I/O
@@ -35,7 +35,8 @@ pub mod sys;
 pub mod table;
 pub mod time;
 
-use std::io::{self, Write};
+use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 
 use cli::{Action, Options};
@@ -44,13 +45,20 @@ use plugin::Entry;
 use sys::signal::Signals;
 use sys::sysctl::{self, Mptcp};
 
+const SUCCESS: u8 = 0;
+const FAILURE: u8 = 1;
 /// A command line that makes no sense (EX_USAGE of sysexits.h).
 const USAGE_ERROR: u8 = 64;
 
 /// Does what the command line asks for, with these plugins compiled in.
 pub fn run(plugins: &'static [Entry]) -> ExitCode {
+    answer(plugins, std::env::args_os().skip(1).collect()).into()
+}
+
+/// Does what `arguments`, without the program's name, ask for, and answers with the exit status.
+fn answer(plugins: &'static [Entry], arguments: Vec<OsString>) -> u8 {
     let names: Vec<&'static str> = plugins.iter().map(|entry| entry.name).collect();
-    let action = cli::parse(std::env::args_os().skip(1)).and_then(|action| {
+    let action = cli::parse(arguments).and_then(|action| {
         if let Action::Run(options) | Action::Check(options) = &action {
             options.check_plugins(&names)?;
         }
@@ -69,12 +77,12 @@ pub fn run(plugins: &'static [Entry]) -> ExitCode {
         }
         Err(cause) => {
             complain(&format!("{cause} (try 'mptcpd --help')"));
-            USAGE_ERROR.into()
+            USAGE_ERROR
         }
     }
 }
 
-fn check(options: &Options, names: &[&str]) -> ExitCode {
+fn check(options: &Options, names: &[&str]) -> u8 {
     match config::load(options, names) {
         Ok(loaded) => {
             loaded
@@ -85,25 +93,25 @@ fn check(options: &Options, names: &[&str]) -> ExitCode {
         }
         Err(problems) => {
             problems.iter().for_each(|problem| complain(problem));
-            ExitCode::FAILURE
+            FAILURE
         }
     }
 }
 
-fn daemon(options: Options, plugins: &'static [Entry], names: Vec<&'static str>) -> ExitCode {
+fn daemon(options: Options, plugins: &'static [Entry], names: Vec<&'static str>) -> u8 {
     // First of all, so that no early signal ends us by default.
     let signals = match Signals::open() {
         Ok(signals) => signals,
         Err(error) => {
             complain(&format!("cannot read signals: {error}"));
-            return ExitCode::FAILURE;
+            return FAILURE;
         }
     };
     let loaded = match config::load(&options, &names) {
         Ok(loaded) => loaded,
         Err(problems) => {
             problems.iter().for_each(|problem| complain(problem));
-            return ExitCode::FAILURE;
+            return FAILURE;
         }
     };
     log::init(loaded.config.log, loaded.config.log_level);
@@ -116,11 +124,7 @@ fn daemon(options: Options, plugins: &'static [Entry], names: Vec<&'static str>)
         ::log::error!("{cause}");
     }
     ::log::logger().flush();
-    if result.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if result.is_ok() { SUCCESS } else { FAILURE }
 }
 
 fn serve(
@@ -167,19 +171,22 @@ fn select(config: &Config, plugins: &'static [Entry]) -> Vec<&'static Entry> {
         let named = |name: &String| plugins.iter().find(|entry| entry.name == name);
         return names.iter().filter_map(named).collect();
     }
-    let mut all: Vec<_> = plugins.iter().enumerate().collect();
-    // Its own order is the tie-breaker: a stable sort would bring 4 KiB of stack.
-    all.sort_unstable_by_key(|(at, entry)| (entry.priority, *at));
-    all.into_iter().map(|(_, entry)| entry).collect()
+    let mut all: Vec<&Entry> = Vec::with_capacity(plugins.len());
+    for entry in plugins {
+        // Behind those of the same priority. std's sort is 1 KiB.
+        let at = all.partition_point(|other| other.priority <= entry.priority);
+        all.insert(at, entry);
+    }
+    all
 }
 
-fn print(text: &str) -> ExitCode {
-    match sys::print(text) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+fn print(text: &str) -> u8 {
+    match sys::print(libc::STDOUT_FILENO, text) {
+        Ok(()) => SUCCESS,
+        Err(_) => FAILURE,
     }
 }
 
 fn complain(cause: &str) {
-    let _ = writeln!(io::stderr(), "mptcpd: {cause}");
+    let _ = sys::print(libc::STDERR_FILENO, &format!("mptcpd: {cause}\n"));
 }

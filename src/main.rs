@@ -1,5 +1,4 @@
 //! The daemon with the plugins that its features select.
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    mptcpd::run(mptcpd::plugin::BUILT_IN)
-}
+mptcpd::main!(mptcpd::plugin::BUILT_IN);

@@ -3,6 +3,7 @@
 pub mod listener;
 pub mod netlink;
 pub mod signal;
+pub mod start;
 pub mod state_file;
 pub mod sysctl;
 
@@ -60,10 +61,11 @@ pub fn read(mut file: &File, limit: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes to standard output. Without the buffer of [`io::stdout`], which has no use for one text.
-pub fn print(text: &str) -> io::Result<()> {
+/// Writes to standard output or standard error. Without the buffer and the lock that std has for
+/// them, which have no use for one text.
+pub fn print(descriptor: RawFd, text: &str) -> io::Result<()> {
     // SAFETY: the descriptor is borrowed only, and writing to one that is closed fails with EBADF.
-    let output = ManuallyDrop::new(unsafe { File::from_raw_fd(libc::STDOUT_FILENO) });
+    let output = ManuallyDrop::new(unsafe { File::from_raw_fd(descriptor) });
     (&*output).write_all(text.as_bytes())
 }
 

@@ -19,7 +19,8 @@ pub enum Wish {
 pub struct Signals(SignalFd);
 
 impl Signals {
-    /// Blocks the signals, to be read from now on.
+    /// Blocks the signals, to be read from now on. A reader of standard error that goes away is an
+    /// error of writing, no signal.
     pub fn open() -> io::Result<Self> {
         let signals = [
             Signal::SIGTERM,
@@ -27,10 +28,12 @@ impl Signals {
             Signal::SIGHUP,
             Signal::SIGUSR1,
         ];
-        let set: SigSet = signals.into_iter().collect();
+        let mut set: SigSet = signals.into_iter().collect();
+        let read = set;
+        set.add(Signal::SIGPIPE);
         set.thread_block()?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        Ok(Self(SignalFd::with_flags(&set, flags)?))
+        Ok(Self(SignalFd::with_flags(&read, flags)?))
     }
 
     pub fn fd(&self) -> RawFd {
