@@ -4,11 +4,7 @@ use std::ffi::OsString;
 
 use lexopt::Arg::{Long, Short, Value};
 
-use crate::config::{
-    self, DESTINATIONS, NotifyFlags, StateFile, check_plugin, choose, endpoint_flags, notify_flags,
-};
-use crate::log::Destination;
-use crate::netlink::mptcp::EndpointFlags;
+use crate::config;
 
 pub const VERSION: &str = concat!("mptcpd ", env!("CARGO_PKG_VERSION"));
 
@@ -55,42 +51,31 @@ pub enum Action {
     ListPlugins,
 }
 
-/// What was given on the command line; `None` was not.
+/// What was given on the command line.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Options {
+    /// The configuration file.
     pub config: Option<String>,
     pub debug: bool,
-    pub log: Option<Destination>,
-    pub plugin_dir: Option<String>,
-    pub path_manager: Option<String>,
-    pub addr_flags: Option<EndpointFlags>,
-    pub notify_flags: Option<NotifyFlags>,
-    pub load_plugins: Option<Vec<String>>,
-    pub state_file: Option<StateFile>,
+    /// What takes the place of keys of `[core]`, in this order. The values are good ones.
+    pub core: Vec<(&'static str, String)>,
 }
 
-impl Options {
-    /// Says in one line which plugin of the command line is none of `plugins`.
-    pub fn check_plugins(&self, plugins: &[&str]) -> Result<(), String> {
-        let named = self.path_manager.iter().map(|name| ("path-manager", name));
-        let loaded = self
-            .load_plugins
-            .iter()
-            .flatten()
-            .map(|name| ("load-plugins", name));
-        for (option, name) in named.chain(loaded) {
-            check_plugin(name, plugins).map_err(|cause| format!("--{option}: {cause}"))?;
-        }
-        Ok(())
-    }
-}
+/// The options that are keys of `[core]`.
+const KEYS: [&str; 7] = [
+    "log",
+    "plugin-dir",
+    "path-manager",
+    "addr-flags",
+    "notify-flags",
+    "load-plugins",
+    "state-file",
+];
 
-/// Reads the arguments that follow the program's name. The error is one line without its end.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, String> {
-    read(lexopt::Parser::from_args(args))
-}
-
-fn read(mut parser: lexopt::Parser) -> Result<Action, String> {
+/// Reads the arguments that follow the program's name, of a program with these plugins. The error
+/// is one line without its end.
+pub fn parse(arguments: Vec<OsString>, plugins: &[&str]) -> Result<Action, String> {
+    let mut parser = lexopt::Parser::from_args(arguments);
     let mut options = Options::default();
     let mut check = false;
     while let Some(argument) = parser.next().map_err(describe)? {
@@ -108,25 +93,19 @@ fn read(mut parser: lexopt::Parser) -> Result<Action, String> {
                 continue;
             }
             Short('c') | Long("config") => "config",
-            Short('l') | Long("log") => "log",
-            Long("plugin-dir") => "plugin-dir",
-            Long("path-manager") => "path-manager",
-            Long("addr-flags") => "addr-flags",
-            Long("notify-flags") => "notify-flags",
-            Long("load-plugins") => "load-plugins",
-            Long("state-file") => "state-file",
+            Short('l') => "log",
             Short(letter) => return Err(format!("unknown option -{}", printable(letter))),
-            Long(name) => {
-                let name: String = name.chars().map(printable).collect();
-                return Err(format!("unknown option --{name}"));
-            }
+            Long(name) => match KEYS.iter().find(|key| **key == name) {
+                Some(key) => key,
+                None => return Err(format!("unknown option --{}", shown(name))),
+            },
             Value(value) => {
-                let value: String = value.to_string_lossy().chars().map(printable).collect();
+                let value = shown(&value.to_string_lossy());
                 return Err(format!("unexpected argument {value}"));
             }
         };
         let value = parser.value().map_err(describe)?;
-        set(&mut options, name, value).map_err(|cause| format!("--{name}: {cause}"))?;
+        set(&mut options, name, value, plugins).map_err(|cause| format!("--{name}: {cause}"))?;
     }
     Ok(if check {
         Action::Check(options)
@@ -135,24 +114,24 @@ fn read(mut parser: lexopt::Parser) -> Result<Action, String> {
     })
 }
 
-fn set(options: &mut Options, name: &str, value: OsString) -> Result<(), String> {
+fn set(
+    options: &mut Options,
+    name: &'static str,
+    value: OsString,
+    plugins: &[&str],
+) -> Result<(), String> {
     let value = value.into_string().map_err(|_| "the value is not UTF-8")?;
     if value.contains(char::is_control) {
         return Err("control character in the value".to_string());
     }
     let value = value.trim_ascii();
-    if value.is_empty() && matches!(name, "config" | "plugin-dir" | "path-manager") {
+    if name != "config" {
+        config::check(name, value, plugins)?;
+        options.core.push((name, value.to_string()));
+    } else if value.is_empty() {
         return Err("empty value".to_string());
-    }
-    match name {
-        "config" => options.config = Some(value.into()),
-        "log" => options.log = Some(choose(value, DESTINATIONS)?),
-        "plugin-dir" => options.plugin_dir = Some(value.into()),
-        "path-manager" => options.path_manager = Some(value.to_string()),
-        "addr-flags" => options.addr_flags = Some(endpoint_flags(value)?),
-        "notify-flags" => options.notify_flags = Some(notify_flags(value)?),
-        "load-plugins" => options.load_plugins = Some(config::names(value)?),
-        _ => options.state_file = Some(StateFile::new(value)),
+    } else {
+        options.config = Some(value.to_string());
     }
     Ok(())
 }
@@ -163,14 +142,17 @@ fn describe(error: lexopt::Error) -> String {
             option: Some(option),
         } => format!("{option} needs a value"),
         lexopt::Error::UnexpectedValue { option, .. } => {
-            let option: String = option.chars().map(printable).collect();
-            format!("{option} takes no value")
+            format!("{} takes no value", shown(&option))
         }
         _ => "the arguments cannot be read".to_string(),
     }
 }
 
 /// Keeps a message on its line and the terminal as it is.
+fn shown(text: &str) -> String {
+    text.chars().map(printable).collect()
+}
+
 fn printable(c: char) -> char {
     if c.is_control() { '?' } else { c }
 }
@@ -180,8 +162,10 @@ mod tests {
     use super::*;
     use std::os::unix::ffi::OsStringExt;
 
+    const PLUGINS: &[&str] = &["addr_adv", "sspi"];
+
     fn parse(args: &[&str]) -> Result<Action, String> {
-        super::parse(args.iter().map(OsString::from))
+        super::parse(args.iter().map(OsString::from).collect(), PLUGINS)
     }
 
     fn run(args: &[&str]) -> Options {
@@ -208,7 +192,7 @@ mod tests {
             &["-l", "syslog"],
             &["-lsyslog"],
         ] {
-            assert_eq!(run(args).log, Some(Destination::Syslog), "{args:?}");
+            assert_eq!(run(args).core, [("log", "syslog".into())], "{args:?}");
         }
         for args in [
             &["--config=/a"][..],
@@ -228,23 +212,27 @@ mod tests {
             "--plugin-dir=/p",
             "--path-manager=sspi",
             "--addr-flags= signal , backup ",
-            "--notify-flags=existing",
-            "--load-plugins=sspi,x",
+            "--notify-flags",
+            "existing",
+            "--load-plugins=sspi,addr_adv",
             "--state-file=/s",
             "-c",
             "/c",
         ]);
-        let flags = EndpointFlags(EndpointFlags::SIGNAL.0 | EndpointFlags::BACKUP.0);
+        let core = [
+            ("log", "null"),
+            ("plugin-dir", "/p"),
+            ("path-manager", "sspi"),
+            ("addr-flags", "signal , backup"),
+            ("notify-flags", "existing"),
+            ("load-plugins", "sspi,addr_adv"),
+            ("state-file", "/s"),
+        ];
+        assert_eq!(core.map(|(key, _)| key), KEYS);
         let expected = Options {
             config: Some("/c".into()),
             debug: true,
-            log: Some(Destination::Null),
-            plugin_dir: Some("/p".into()),
-            path_manager: Some("sspi".into()),
-            addr_flags: Some(flags),
-            notify_flags: Some(NotifyFlags::EXISTING),
-            load_plugins: Some(vec!["sspi".into(), "x".into()]),
-            state_file: Some(StateFile::Path("/s".into())),
+            core: core.map(|(key, value)| (key, value.into())).into(),
         };
         assert_eq!(options, expected);
     }
@@ -258,17 +246,16 @@ mod tests {
             "--load-plugins=",
             "--state-file=",
         ]);
-        assert_eq!(options.addr_flags, Some(EndpointFlags(0)));
-        assert_eq!(options.notify_flags, Some(NotifyFlags(0)));
-        assert_eq!(options.load_plugins, Some(vec![]));
-        assert_eq!(options.state_file, Some(StateFile::None));
+        let empty = |key| (key, String::new());
+        let keys = ["addr-flags", "notify-flags", "load-plugins", "state-file"];
+        assert_eq!(options.core, keys.map(empty));
     }
 
     #[test]
-    fn the_last_of_an_option_counts() {
+    fn options_are_kept_in_their_order() {
         assert_eq!(
-            run(&["-l", "null", "--log=journal"]).log,
-            Some(Destination::Journal)
+            run(&["-l", "null", "--log=journal"]).core,
+            [("log", "null".into()), ("log", "journal".into())]
         );
     }
 
@@ -355,24 +342,21 @@ mod tests {
             (vec![bad(b"--lo")], "unknown option --lo\u{fffd}"),
             (vec![bad(b"-")], "unknown option -\u{fffd}"),
         ] {
-            assert_eq!(super::parse(args).expect_err("an error"), expected);
+            let error = super::parse(args, PLUGINS).expect_err("an error");
+            assert_eq!(error, expected);
         }
     }
 
     #[test]
     fn unknown_plugins_are_named() {
-        let plugins = ["addr_adv", "sspi"];
+        run(&["--path-manager=sspi", "--load-plugins=sspi"]);
         assert_eq!(
-            run(&["--path-manager=sspi", "--load-plugins=sspi"]).check_plugins(&plugins),
-            Ok(())
+            error(&["--path-manager=foo"]),
+            "--path-manager: \"foo\" is none of addr_adv, sspi"
         );
         assert_eq!(
-            run(&["--path-manager=foo"]).check_plugins(&plugins),
-            Err("--path-manager: \"foo\" is none of addr_adv, sspi".into())
-        );
-        assert_eq!(
-            run(&["--load-plugins=sspi,../x"]).check_plugins(&plugins),
-            Err("--load-plugins: \"../x\" is none of addr_adv, sspi".into())
+            error(&["--load-plugins=sspi,../x"]),
+            "--load-plugins: \"../x\" is none of addr_adv, sspi"
         );
     }
 

@@ -58,13 +58,7 @@ pub fn run(plugins: &'static [Entry]) -> ExitCode {
 /// Does what `arguments`, without the program's name, ask for, and answers with the exit status.
 fn answer(plugins: &'static [Entry], arguments: Vec<OsString>) -> u8 {
     let names: Vec<&'static str> = plugins.iter().map(|entry| entry.name).collect();
-    let action = cli::parse(arguments).and_then(|action| {
-        if let Action::Run(options) | Action::Check(options) = &action {
-            options.check_plugins(&names)?;
-        }
-        Ok(action)
-    });
-    match action {
+    match cli::parse(arguments, &names) {
         Ok(Action::Run(options)) => daemon(options, plugins, names),
         Ok(Action::Check(options)) => check(&options, &names),
         Ok(Action::Help) => print(cli::HELP),

@@ -79,6 +79,19 @@ fn questions_are_answered_on_standard_output() {
     }
 }
 
+/// A descriptor that is closed is not left for a socket, which would get what is printed.
+#[test]
+fn closed_descriptors_are_opened() {
+    let lab = lab!();
+    for (closed, left) in [("0<&-", 0), ("1>&-", 1)] {
+        let wrapper = ["sh", "-c", &format!("exec \"$0\" \"$@\" {closed}")];
+        let name = format!("/proc/self/fd/{left}");
+        let (code, _, errors) = lab.execute_under(&wrapper, &["--check", "-c", &name]);
+        assert_eq!(code, Some(1), "{closed}: {errors}");
+        one_line(&errors, &[&name, "not a regular file"]);
+    }
+}
+
 /// Every problem of a file is reported, each with its line, in one run; and `--check` and a start
 /// say the same.
 #[test]

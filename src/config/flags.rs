@@ -2,6 +2,8 @@
 
 use core::fmt::{self, Display, Write};
 
+use ::log::LevelFilter;
+
 use crate::config::{OnExit, Temporary, Use};
 use crate::log::Destination;
 use crate::netlink::mptcp::EndpointFlags;
@@ -26,86 +28,117 @@ impl NotifyFlags {
     }
 }
 
-/// A value and the word for it.
-pub(crate) type Words<T> = [(&'static str, T)];
+/// Values and the words for them.
+pub(crate) struct Words<T: 'static> {
+    words: &'static [&'static str],
+    values: &'static [T],
+}
 
-pub(crate) const ADDR_FLAGS: &Words<u32> = &[
-    ("subflow", EndpointFlags::SUBFLOW.0),
-    ("signal", EndpointFlags::SIGNAL.0),
-    ("backup", EndpointFlags::BACKUP.0),
-    ("fullmesh", EndpointFlags::FULLMESH.0),
-    ("laminar", EndpointFlags::LAMINAR.0),
-];
+pub(crate) const ADDR_FLAGS: Words<u32> = Words {
+    words: &["subflow", "signal", "backup", "fullmesh", "laminar"],
+    values: &[
+        EndpointFlags::SUBFLOW.0,
+        EndpointFlags::SIGNAL.0,
+        EndpointFlags::BACKUP.0,
+        EndpointFlags::FULLMESH.0,
+        EndpointFlags::LAMINAR.0,
+    ],
+};
 
-pub(crate) const NOTIFY_FLAGS: &Words<u32> = &[
-    ("existing", NotifyFlags::EXISTING.0 as u32),
-    ("skip_link_local", NotifyFlags::SKIP_LINK_LOCAL.0 as u32),
-    ("skip_loopback", NotifyFlags::SKIP_LOOPBACK.0 as u32),
-    ("check_route", NotifyFlags::CHECK_ROUTE.0 as u32),
-];
+pub(crate) const NOTIFY_FLAGS: Words<u32> = Words {
+    words: &[
+        "existing",
+        "skip_link_local",
+        "skip_loopback",
+        "check_route",
+    ],
+    values: &[
+        NotifyFlags::EXISTING.0 as u32,
+        NotifyFlags::SKIP_LINK_LOCAL.0 as u32,
+        NotifyFlags::SKIP_LOOPBACK.0 as u32,
+        NotifyFlags::CHECK_ROUTE.0 as u32,
+    ],
+};
 
 pub(crate) const IPV4: u32 = 1;
 pub(crate) const IPV6: u32 = 2;
-pub(crate) const FAMILIES: &Words<u32> = &[("ipv4", IPV4), ("ipv6", IPV6)];
+pub(crate) const FAMILIES: Words<u32> = Words {
+    words: &["ipv4", "ipv6"],
+    values: &[IPV4, IPV6],
+};
 
-pub(crate) const YES_NO: &Words<bool> = &[("yes", true), ("no", false)];
+pub(crate) const YES_NO: Words<bool> = Words {
+    words: &["yes", "no"],
+    values: &[true, false],
+};
 
-pub(crate) const DESTINATIONS: &Words<Destination> = &[
-    ("stderr", Destination::Stderr),
-    ("syslog", Destination::Syslog),
-    ("journal", Destination::Journal),
-    ("null", Destination::Null),
-];
+pub(crate) const DESTINATIONS: Words<Destination> = Words {
+    words: &["stderr", "syslog", "journal", "null"],
+    values: &[
+        Destination::Stderr,
+        Destination::Syslog,
+        Destination::Journal,
+        Destination::Null,
+    ],
+};
 
-pub(crate) const LEVELS: &Words<::log::LevelFilter> = &[
-    ("error", ::log::LevelFilter::Error),
-    ("warn", ::log::LevelFilter::Warn),
-    ("info", ::log::LevelFilter::Info),
-    ("debug", ::log::LevelFilter::Debug),
-];
+pub(crate) const LEVELS: Words<LevelFilter> = Words {
+    words: &["error", "warn", "info", "debug"],
+    values: &[
+        LevelFilter::Error,
+        LevelFilter::Warn,
+        LevelFilter::Info,
+        LevelFilter::Debug,
+    ],
+};
 
-pub(crate) const USES: &Words<Use> = &[
-    ("yes", Use::Yes),
-    ("no", Use::No),
-    ("standby", Use::Standby),
-];
+pub(crate) const USES: Words<Use> = Words {
+    words: &["yes", "no", "standby"],
+    values: &[Use::Yes, Use::No, Use::Standby],
+};
 
-pub(crate) const ON_EXIT: &Words<OnExit> = &[("keep", OnExit::Keep), ("remove", OnExit::Remove)];
+pub(crate) const ON_EXIT: Words<OnExit> = Words {
+    words: &["keep", "remove"],
+    values: &[OnExit::Keep, OnExit::Remove],
+};
 
-pub(crate) const TEMPORARY: &Words<Temporary> = &[
-    ("fallback", Temporary::Fallback),
-    ("yes", Temporary::Yes),
-    ("no", Temporary::No),
-];
+pub(crate) const TEMPORARY: Words<Temporary> = Words {
+    words: &["fallback", "yes", "no"],
+    values: &[Temporary::Fallback, Temporary::Yes, Temporary::No],
+};
 
-/// The value that `word` stands for, or a complaint that lists the words there are.
-pub(crate) fn choose<T: Copy>(word: &str, words: &Words<T>) -> Result<T, String> {
-    match words.iter().find(|(name, _)| *name == word) {
-        Some((_, value)) => Ok(*value),
-        None => Err(unknown(word, &mut words.iter().map(|(name, _)| *name))),
+impl<T: Copy + PartialEq> Words<T> {
+    /// Sets `value` to what `word` stands for, or complains with a list of the words there are.
+    pub(crate) fn choose(&self, word: &str, value: &mut T) -> Result<(), String> {
+        let at = self.words.iter().position(|each| *each == word);
+        match at.and_then(|at| self.values.get(at)) {
+            Some(chosen) => *value = *chosen,
+            None => return Err(unknown(word, self.words)),
+        }
+        Ok(())
     }
-}
 
-/// The word for `value`.
-pub(crate) fn word<T: Copy + PartialEq>(value: T, words: &Words<T>) -> &'static str {
-    words
-        .iter()
-        .find(|(_, each)| *each == value)
-        .map_or("", |(name, _)| name)
+    /// The word for `value`.
+    pub(crate) fn word(&self, value: T) -> &'static str {
+        let at = self.values.iter().position(|each| *each == value);
+        at.and_then(|at| self.words.get(at)).unwrap_or(&"")
+    }
 }
 
 /// The bits of a list of words; an empty list has none.
 pub(crate) fn bits(text: &str, words: &Words<u32>) -> Result<u32, String> {
     let mut bits = 0;
     for item in items(text) {
-        bits |= choose(item?, words)?;
+        let mut bit = 0;
+        words.choose(item?, &mut bit)?;
+        bits |= bit;
     }
     Ok(bits)
 }
 
 /// The flags of `addr-flags`.
 pub(crate) fn endpoint_flags(text: &str) -> Result<EndpointFlags, String> {
-    let flags = EndpointFlags(bits(text, ADDR_FLAGS)?);
+    let flags = EndpointFlags(bits(text, &ADDR_FLAGS)?);
     let both = EndpointFlags(EndpointFlags::SIGNAL.0 | EndpointFlags::FULLMESH.0);
     if flags.contains(both) {
         return Err("signal and fullmesh exclude each other".to_string());
@@ -115,7 +148,7 @@ pub(crate) fn endpoint_flags(text: &str) -> Result<EndpointFlags, String> {
 
 /// The flags of `notify-flags`.
 pub(crate) fn notify_flags(text: &str) -> Result<NotifyFlags, String> {
-    bits(text, NOTIFY_FLAGS).map(|bits| NotifyFlags(bits as u8))
+    bits(text, &NOTIFY_FLAGS).map(|bits| NotifyFlags(bits as u8))
 }
 
 /// The items of a comma-separated list without the blanks around them. One comma may end the list.
@@ -147,10 +180,10 @@ pub(crate) fn check_plugin(name: &str, plugins: &[&str]) -> Result<(), String> {
     if plugins.contains(&name) {
         return Ok(());
     }
-    Err(unknown(name, &mut plugins.iter().copied()))
+    Err(unknown(name, plugins))
 }
 
-fn unknown(word: &str, known: &mut dyn Iterator<Item = &str>) -> String {
+fn unknown(word: &str, known: &[&str]) -> String {
     let mut text = String::from("\"");
     text.push_str(word);
     text.push_str("\" is none of ");
@@ -182,7 +215,7 @@ pub struct AddressFlags(pub EndpointFlags);
 
 impl Display for AddressFlags {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        List(self.0.0, ADDR_FLAGS).fmt(f)
+        List(self.0.0, &ADDR_FLAGS).fmt(f)
     }
 }
 
@@ -191,8 +224,9 @@ pub(crate) struct List(pub u32, pub &'static Words<u32>);
 
 impl Display for List {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let set = self.1.iter().filter(|(_, bit)| self.0 & bit != 0);
-        write_list(f, &mut set.map(|(name, _)| name as &dyn Display))
+        let words = self.1.words.iter().zip(self.1.values);
+        let set = words.filter(|(_, bit)| self.0 & **bit != 0);
+        write_list(f, &mut set.map(|(word, _)| word as &dyn Display))
     }
 }
 
@@ -252,12 +286,12 @@ mod tests {
 
     #[test]
     fn every_flag_has_its_own_bit() {
-        let all: Vec<_> = NOTIFY_FLAGS.iter().map(|(name, _)| *name).collect();
-        assert_eq!(notify_flags(&all.join(",")), Ok(NotifyFlags::ALL));
+        let all = NOTIFY_FLAGS.words.join(",");
+        assert_eq!(notify_flags(&all), Ok(NotifyFlags::ALL));
         assert_eq!(endpoint_flags("laminar"), Ok(EndpointFlags::LAMINAR));
-        assert_eq!(List(0b1111, NOTIFY_FLAGS).to_string(), all.join(","));
+        assert_eq!(List(0b1111, &NOTIFY_FLAGS).to_string(), all);
         assert_eq!(AddressFlags(EndpointFlags(3)).to_string(), "subflow,signal");
-        assert_eq!(List(0, NOTIFY_FLAGS).to_string(), "");
+        assert_eq!(List(0, &NOTIFY_FLAGS).to_string(), "");
     }
 
     #[test]

@@ -14,13 +14,13 @@ use crate::log::Destination;
 use crate::netlink::mptcp::EndpointFlags;
 
 pub use flags::NotifyFlags;
-pub(crate) use flags::{DESTINATIONS, check_plugin, choose, endpoint_flags, names, notify_flags};
 pub use pattern::Pattern;
+pub(crate) use read::check;
 pub use read::{Loaded, load, parse};
 
 use flags::{
-    AddressFlags, FAMILIES, IPV4, IPV6, LEVELS, List, NOTIFY_FLAGS, ON_EXIT, TEMPORARY, USES,
-    YES_NO, word, write_list,
+    AddressFlags, DESTINATIONS, FAMILIES, IPV4, IPV6, LEVELS, List, NOTIFY_FLAGS, ON_EXIT,
+    TEMPORARY, USES, YES_NO, write_list,
 };
 
 /// Read when the command line names no file.
@@ -214,8 +214,8 @@ impl Config {
 impl Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("[core]\n")?;
-        pair(f, "log", &word(self.log, DESTINATIONS))?;
-        pair(f, "log-level", &word(self.log_level, LEVELS))?;
+        pair(f, "log", &DESTINATIONS.word(self.log))?;
+        pair(f, "log-level", &LEVELS.word(self.log_level))?;
         if let Some(dir) = &self.plugin_dir {
             pair(f, "plugin-dir", dir)?;
         }
@@ -237,18 +237,15 @@ impl Display for Config {
             )?;
         }
         self.default.write_core(f)?;
-        pair(f, "on-exit", &word(self.on_exit, ON_EXIT))?;
+        pair(f, "on-exit", &ON_EXIT.word(self.on_exit))?;
         match &self.state_file {
             StateFile::Default => {}
             StateFile::None => pair(f, "state-file", &"")?,
             StateFile::Path(path) => pair(f, "state-file", path)?,
         }
         pair(f, "resync-interval", &self.resync_interval)?;
-        pair(
-            f,
-            "temporary-addresses",
-            &word(self.temporary_addresses, TEMPORARY),
-        )?;
+        let temporary = TEMPORARY.word(self.temporary_addresses);
+        pair(f, "temporary-addresses", &temporary)?;
         pair(f, "max-connections", &self.max_connections)?;
         if let Some(limit) = &self.limit_subflows {
             pair(f, "limit-subflows", limit)?;
@@ -295,16 +292,20 @@ impl Policy {
     /// The keys that `[core]` has too.
     fn write_core(&self, f: &mut fmt::Formatter) -> fmt::Result {
         pair(f, "addr-flags", &AddressFlags(self.flags))?;
-        pair(f, "notify-flags", &List(self.notify.0.into(), NOTIFY_FLAGS))?;
-        pair(f, "source-routing", &word(self.source_routing, YES_NO))?;
+        pair(
+            f,
+            "notify-flags",
+            &List(self.notify.0.into(), &NOTIFY_FLAGS),
+        )?;
+        pair(f, "source-routing", &YES_NO.word(self.source_routing))?;
         pair(f, "hold-down", &self.hold_down)
     }
 
     fn write_rest(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        pair(f, "use", &word(self.usage, USES))?;
+        pair(f, "use", &USES.word(self.usage))?;
         pair(f, "priority", &self.priority)?;
         let families = if self.ipv4 { IPV4 } else { 0 } | if self.ipv6 { IPV6 } else { 0 };
-        pair(f, "families", &List(families, FAMILIES))?;
+        pair(f, "families", &List(families, &FAMILIES))?;
         pair(f, "port", &self.port)
     }
 }

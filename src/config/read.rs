@@ -1,5 +1,6 @@
 //! From a file's bytes to a configuration, or to everything that is wrong with it.
 
+use core::fmt::Display;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -8,13 +9,11 @@ use nix::fcntl::OFlag;
 
 use crate::cli::Options;
 use crate::config::flags::{
-    FAMILIES, IPV4, IPV6, LEVELS, ON_EXIT, TEMPORARY, USES, YES_NO, bits, items,
+    DESTINATIONS, FAMILIES, IPV4, IPV6, LEVELS, ON_EXIT, TEMPORARY, USES, YES_NO, bits,
+    check_plugin, endpoint_flags, items, names, notify_flags,
 };
 use crate::config::ini::{self, Item, lines};
-use crate::config::{
-    Config, DEFAULT_FILE, DESTINATIONS, InterfaceSection, Pattern, Policy, StateFile, check_plugin,
-    choose, endpoint_flags, names, notify_flags,
-};
+use crate::config::{Config, DEFAULT_FILE, InterfaceSection, Pattern, Policy, StateFile};
 use crate::netlink::mptcp::EndpointFlags;
 use crate::sys;
 
@@ -23,9 +22,9 @@ const MAX_SIZE: usize = 64 * 1024;
 /// Keys of all plugin sections together.
 const MAX_PLUGIN_KEYS: usize = 1024;
 /// Seconds: a day.
-const MAX_SECONDS: i64 = 86_400;
+const MAX_SECONDS: u32 = 86_400;
 /// The rule for the main table has the priority 32766; ours must come before.
-const MAX_PRIORITY: i64 = 32_765;
+const MAX_PRIORITY: u32 = 32_765;
 
 /// A configuration that can be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,11 +67,11 @@ impl From<std::io::Error> for Unreadable {
 fn read(path: &str) -> Result<Vec<u8>, Unreadable> {
     // Opened without waiting, lest a FIFO hang us; judged afterwards, lest it be exchanged.
     let file = sys::open(path, OFlag::O_RDONLY)?;
-    check(&file)?;
+    trust(&file)?;
     Ok(sys::read(&file, MAX_SIZE + 1)?)
 }
 
-fn check(file: &File) -> Result<(), Unreadable> {
+fn trust(file: &File) -> Result<(), Unreadable> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(Unreadable::Refused("not a regular file"));
@@ -99,7 +98,6 @@ pub fn parse(
         plugins,
         config: Config::new(plugins),
         debug: options.debug,
-        path_manager_given: options.path_manager.is_some(),
         section: Section::None,
         core_keys: Vec::new(),
         interfaces: Vec::new(),
@@ -156,7 +154,6 @@ struct Reader<'a> {
     plugins: &'a [&'a str],
     config: Config,
     debug: bool,
-    path_manager_given: bool,
     section: Section<'a>,
     core_keys: Vec<&'a str>,
     interfaces: Vec<Interface<'a>>,
@@ -245,79 +242,37 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Takes a key of `[core]`; false if there is none of that name.
     fn core(&mut self, key: &str, value: &str) -> Result<bool, String> {
-        let config = &mut self.config;
-        let default = &mut config.default;
-        let routing = &mut config.source_routing;
-        match key {
-            "log" => config.log = choose(value, DESTINATIONS)?,
-            "log-level" => config.log_level = choose(value, LEVELS)?,
-            "debug" => self.debug |= choose(value, YES_NO)?,
-            "plugin-dir" => config.plugin_dir = Some(text(value)?.into()),
-            "path-manager" => {
-                check_plugin(text(value)?, self.plugins)?;
-                config.path_manager = Some(value.to_string());
-                self.path_manager_given = true;
-            }
-            "load-plugins" => {
-                let names = names(value)?;
-                names
-                    .iter()
-                    .try_for_each(|name| check_plugin(name, self.plugins))?;
-                config.load_plugins = Some(names);
-            }
-            "interfaces" => {
-                let patterns = items(value).map(|item| Pattern::new(item?));
-                config.interfaces = Some(patterns.collect::<Result<_, _>>()?);
-            }
-            "addr-flags" => default.flags = endpoint_flags(value)?,
-            "notify-flags" => default.notify = notify_flags(value)?,
-            "source-routing" => default.source_routing = choose(value, YES_NO)?,
-            "hold-down" => default.hold_down = number(value, 0, MAX_SECONDS)? as u32,
-            "on-exit" => config.on_exit = choose(value, ON_EXIT)?,
-            "state-file" => config.state_file = StateFile::new(value),
-            "resync-interval" => config.resync_interval = number(value, 0, MAX_SECONDS)? as u32,
-            "temporary-addresses" => config.temporary_addresses = choose(value, TEMPORARY)?,
-            "max-connections" => config.max_connections = number(value, 1, 1_000_000)? as u32,
-            "limit-subflows" => config.limit_subflows = Some(number(value, 0, 255)? as u32),
-            "limit-add-addr-accepted" => {
-                config.limit_add_addr_accepted = Some(number(value, 0, 255)? as u32);
-            }
-            "source-routing-tables" => {
-                (routing.first_table, routing.last_table) = range(value, u32::MAX.into())?;
-                // default, main and local.
-                if routing.first_table <= 255 && routing.last_table >= 253 {
-                    return Err("the tables 253, 254 and 255 are the system's".to_string());
-                }
-            }
-            "source-routing-priorities" => {
-                (routing.first_priority, routing.last_priority) = range(value, MAX_PRIORITY)?;
-                if routing.last_priority - routing.first_priority < 2 {
-                    return Err("an interface needs three of them".to_string());
-                }
-            }
-            _ => return Ok(false),
+        if key != "debug" {
+            return set(&mut self.config, key, value, self.plugins);
         }
+        let mut debug = false;
+        YES_NO.choose(value, &mut debug)?;
+        self.debug |= debug;
         Ok(true)
     }
 
     fn finish(mut self, options: &Options) -> Result<Loaded, Vec<String>> {
+        for (key, value) in &options.core {
+            if let Err(cause) = self.core(key, value) {
+                self.errors.push(format!("--{key}: {cause}"));
+            }
+        }
         let config = &mut self.config;
-        overlay(&mut config.log, options.log);
-        overlay(&mut config.default.flags, options.addr_flags);
-        overlay(&mut config.default.notify, options.notify_flags);
-        overlay(&mut config.state_file, options.state_file.clone());
-        config.plugin_dir = options.plugin_dir.clone().or(config.plugin_dir.take());
-        config.path_manager = options.path_manager.clone().or(config.path_manager.take());
-        config.load_plugins = options.load_plugins.clone().or(config.load_plugins.take());
         if self.debug {
             config.log_level = ::log::LevelFilter::Debug;
         }
         // As in the C daemon, the best of the loaded plugins then takes its place.
         if let (Some(name), Some(loaded)) = (&config.path_manager, &config.load_plugins) {
             if !loaded.contains(name) {
-                if self.path_manager_given {
+                let mut given = options.core.iter().map(|(key, _)| *key);
+                if self
+                    .core_keys
+                    .iter()
+                    .copied()
+                    .chain(&mut given)
+                    .any(|key| key == "path-manager")
+                {
                     let warning = format!("path-manager {name} is not among load-plugins");
                     self.warnings.push(warning);
                 }
@@ -345,6 +300,77 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Takes a key of `[core]`; false if there is none of that name.
+fn set(config: &mut Config, key: &str, value: &str, plugins: &[&str]) -> Result<bool, String> {
+    let default = &mut config.default;
+    let routing = &mut config.source_routing;
+    match key {
+        "log" => DESTINATIONS.choose(value, &mut config.log)?,
+        "log-level" => LEVELS.choose(value, &mut config.log_level)?,
+        "plugin-dir" => config.plugin_dir = Some(text(value)?.into()),
+        "path-manager" => {
+            check_plugin(text(value)?, plugins)?;
+            config.path_manager = Some(value.to_string());
+        }
+        "load-plugins" => {
+            let names = names(value)?;
+            for name in &names {
+                check_plugin(name, plugins)?;
+            }
+            config.load_plugins = Some(names);
+        }
+        "interfaces" => {
+            let mut patterns = Vec::new();
+            for item in items(value) {
+                patterns.push(Pattern::new(item?)?);
+            }
+            config.interfaces = Some(patterns);
+        }
+        "addr-flags" => default.flags = endpoint_flags(value)?,
+        "notify-flags" => default.notify = notify_flags(value)?,
+        "source-routing" => YES_NO.choose(value, &mut default.source_routing)?,
+        "hold-down" => number(value, 0, MAX_SECONDS, &mut default.hold_down)?,
+        "on-exit" => ON_EXIT.choose(value, &mut config.on_exit)?,
+        "state-file" => config.state_file = StateFile::new(value),
+        "resync-interval" => number(value, 0, MAX_SECONDS, &mut config.resync_interval)?,
+        "temporary-addresses" => TEMPORARY.choose(value, &mut config.temporary_addresses)?,
+        "max-connections" => number(value, 1, 1_000_000, &mut config.max_connections)?,
+        "limit-subflows" => {
+            number(value, 0, 255, config.limit_subflows.get_or_insert_default())?;
+        }
+        "limit-add-addr-accepted" => {
+            let limit = config.limit_add_addr_accepted.get_or_insert_default();
+            number(value, 0, 255, limit)?;
+        }
+        "source-routing-tables" => {
+            range(
+                value,
+                u32::MAX,
+                &mut routing.first_table,
+                &mut routing.last_table,
+            )?;
+            // default, main and local.
+            if routing.first_table <= 255 && routing.last_table >= 253 {
+                return Err("the tables 253, 254 and 255 are the system's".to_string());
+            }
+        }
+        "source-routing-priorities" => {
+            let (first, last) = (&mut routing.first_priority, &mut routing.last_priority);
+            range(value, MAX_PRIORITY, first, last)?;
+            if routing.last_priority - routing.first_priority < 2 {
+                return Err("an interface needs three of them".to_string());
+            }
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// Says what is wrong with a value for a key of `[core]`.
+pub(crate) fn check(key: &str, value: &str, plugins: &[&str]) -> Result<(), String> {
+    set(&mut Config::new(plugins), key, value, plugins).map(drop)
+}
+
 impl Interface<'_> {
     /// Takes a key of `[interface]`; false if there is none of that name.
     fn set(&mut self, key: &str, value: &str, line: usize) -> Result<bool, String> {
@@ -357,17 +383,26 @@ impl Interface<'_> {
                 flags?;
             }
             "notify-flags" => self.notify = Some(notify_flags(value)?),
-            "source-routing" => self.source_routing = Some(choose(value, YES_NO)?),
-            "hold-down" => self.hold_down = Some(number(value, 0, MAX_SECONDS)? as u32),
-            "use" => own.usage = choose(value, USES)?,
-            "priority" => own.priority = number(value, i8::MIN.into(), i8::MAX.into())? as i8,
+            "source-routing" => {
+                YES_NO.choose(value, self.source_routing.get_or_insert_default())?;
+            }
+            "hold-down" => number(
+                value,
+                0,
+                MAX_SECONDS,
+                self.hold_down.get_or_insert_default(),
+            )?,
+            "use" => USES.choose(value, &mut own.usage)?,
+            "priority" => own.priority = priority(value)?,
             "families" => {
-                let families = bits(value, FAMILIES)?;
+                let families = bits(value, &FAMILIES)?;
                 own.ipv4 = families & IPV4 != 0;
                 own.ipv6 = families & IPV6 != 0;
             }
             "port" => {
-                own.port = number(value, 0, u16::MAX.into())? as u16;
+                let mut port = 0;
+                number(value, 0, u16::MAX.into(), &mut port)?;
+                own.port = port as u16;
                 self.port_line = line;
             }
             _ => return Ok(false),
@@ -386,12 +421,6 @@ impl Interface<'_> {
     }
 }
 
-fn overlay<T>(value: &mut T, given: Option<T>) {
-    if let Some(given) = given {
-        *value = given;
-    }
-}
-
 fn text(value: &str) -> Result<&str, String> {
     if value.is_empty() {
         Err("empty value".to_string())
@@ -400,27 +429,34 @@ fn text(value: &str) -> Result<&str, String> {
     }
 }
 
-/// A whole number from `first` to `last`.
-fn number(value: &str, first: i64, last: i64) -> Result<i64, String> {
-    let (sign, digits) = match value.strip_prefix('-') {
-        Some(digits) => (-1, digits),
-        None => (1, value),
-    };
-    match digits.parse::<u32>().map(|digits| sign * i64::from(digits)) {
-        Ok(number) if first <= number && number <= last && !digits.starts_with('+') => Ok(number),
-        _ => Err(format!(
-            "\"{value}\" is not a whole number from {first} to {last}"
-        )),
+/// Reads a whole number from `first` to `last`.
+fn number(value: &str, first: u32, last: u32, number: &mut u32) -> Result<(), String> {
+    match value.parse() {
+        // There is no sign to it.
+        Ok(found) if first <= found && found <= last && !value.starts_with('+') => *number = found,
+        _ => return Err(no_number(value, &first, &last)),
+    }
+    Ok(())
+}
+
+fn priority(value: &str) -> Result<i8, String> {
+    match value.parse() {
+        Ok(number) if !value.starts_with('+') => Ok(number),
+        _ => Err(no_number(value, &i8::MIN, &i8::MAX)),
     }
 }
 
-/// `FIRST-LAST`, or one number for both, from 1 to `limit`.
-fn range(value: &str, limit: i64) -> Result<(u32, u32), String> {
-    let (first, last) = value.split_once('-').unwrap_or((value, value));
-    let first = number(first.trim_ascii(), 1, limit)?;
-    let last = number(last.trim_ascii(), 1, limit)?;
+fn no_number(value: &str, first: &dyn Display, last: &dyn Display) -> String {
+    format!("\"{value}\" is not a whole number from {first} to {last}")
+}
+
+/// Reads `FIRST-LAST`, or one number for both, from 1 to `limit`.
+fn range(value: &str, limit: u32, first: &mut u32, last: &mut u32) -> Result<(), String> {
+    let (start, end) = value.split_once('-').unwrap_or((value, value));
+    number(start.trim_ascii(), 1, limit, first)?;
+    number(end.trim_ascii(), 1, limit, last)?;
     if first > last {
         return Err(format!("\"{value}\" runs backwards"));
     }
-    Ok((first as u32, last as u32))
+    Ok(())
 }

@@ -1,3 +1,4 @@
+use super::flags::endpoint_flags;
 use super::*;
 use crate::cli::Options;
 use std::fs::{self, Permissions};
@@ -211,14 +212,18 @@ fn empty_lists_mean_none() {
 
 #[test]
 fn the_command_line_beats_core_and_an_interface_both() {
+    let core = [
+        ("log", "syslog"),
+        ("log", "null"),
+        ("plugin-dir", "/cli"),
+        ("path-manager", "addr_adv"),
+        ("addr-flags", ""),
+        ("notify-flags", "check_route"),
+        ("load-plugins", "addr_adv"),
+        ("state-file", ""),
+    ];
     let options = Options {
-        log: Some(Destination::Null),
-        plugin_dir: Some("/cli".into()),
-        path_manager: Some("addr_adv".into()),
-        addr_flags: Some(EndpointFlags(0)),
-        notify_flags: Some(NotifyFlags::CHECK_ROUTE),
-        load_plugins: Some(vec!["addr_adv".into()]),
-        state_file: Some(StateFile::None),
+        core: core.map(|(key, value)| (key, value.into())).into(),
         debug: true,
         config: None,
     };
@@ -288,16 +293,13 @@ fn a_port_needs_signal_wherever_the_flags_come_from() {
             .port,
         80
     );
-    let options = |flags| Options {
-        addr_flags: Some(flags),
+    let options = |flags: &str| Options {
+        core: vec![("addr-flags", flags.into())],
         ..Options::default()
     };
-    assert!(with(&options(EndpointFlags::SIGNAL), text).is_ok());
+    assert!(with(&options("signal"), text).is_ok());
     let signal = format!("{text}\n[core]\naddr-flags = signal");
-    assert_eq!(
-        with(&options(EndpointFlags::SUBFLOW), &signal).unwrap_err(),
-        expected
-    );
+    assert_eq!(with(&options("subflow"), &signal).unwrap_err(), expected);
 }
 
 #[test]

@@ -102,8 +102,9 @@ impl StateFile {
 
 fn open(path: &str) -> io::Result<File> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
-    match (sys::open(path, flags), path.rsplit_once('/')) {
-        (Err(error), Some((directory, _))) if error.kind() == io::ErrorKind::NotFound => {
+    let end = path.bytes().rposition(|byte| byte == b'/');
+    match (sys::open(path, flags), end.and_then(|end| path.get(..end))) {
+        (Err(error), Some(directory)) if error.kind() == io::ErrorKind::NotFound => {
             mkdir(directory, Mode::from_bits_truncate(0o755))?;
             sys::open(path, flags)
         }

@@ -42,20 +42,26 @@ pub fn path_manager() -> Option<PathManager> {
 pub fn has_strict_reverse_path(device: &str) -> bool {
     let value = |name: &str| {
         let path = format!("/proc/sys/net/ipv4/conf/{name}/rp_filter");
-        read(&path).and_then(|text| text.parse().ok()).unwrap_or(0)
+        match read(&path).as_deref() {
+            Some("2") => 2,
+            Some("1") => 1,
+            _ => 0,
+        }
     };
     value("all").max(value(device)) == 1
 }
 
 /// Whether the process has CAP_NET_ADMIN in its own user namespace. True where that is unknown.
 pub fn may_administer_network() -> bool {
-    const CAP_NET_ADMIN: u32 = 12;
+    // CAP_NET_ADMIN is bit 12, the lowest of the fourth hexadecimal digit from the right.
+    const DIGIT: usize = 3;
     let Some(status) = read("/proc/self/status") else {
         return true;
     };
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let bits = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    bits.is_none_or(|bits| bits >> CAP_NET_ADMIN & 1 == 1)
+    let digit = effective.and_then(|hex| hex.trim_ascii().bytes().nth_back(DIGIT));
+    let bits = digit.and_then(|digit| char::from(digit).to_digit(16));
+    bits.is_none_or(|bits| bits & 1 == 1)
 }
 
 /// The random id of this boot of the kernel.
