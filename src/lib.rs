@@ -36,7 +36,6 @@ pub mod table;
 pub mod time;
 
 use std::ffi::OsString;
-use std::io;
 use std::process::ExitCode;
 
 use cli::{Action, Options};
@@ -138,8 +137,8 @@ fn serve(
     if !sysctl::may_administer_network() {
         return Err("the capability CAP_NET_ADMIN is missing".into());
     }
-    let _instance = sys::claim_namespace().map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => "mptcpd runs already in this network namespace".to_owned(),
+    let _instance = sys::claim_namespace().map_err(|error| match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => "mptcpd runs already in this network namespace".to_owned(),
         _ => format!("cannot claim the network namespace: {error}"),
     })?;
     if let Some(directory) = &config.plugin_dir {

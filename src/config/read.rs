@@ -2,7 +2,6 @@
 
 use core::fmt::Display;
 use std::fs::File;
-use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 
 use nix::fcntl::OFlag;
@@ -57,8 +56,8 @@ enum Unreadable {
 
 impl From<std::io::Error> for Unreadable {
     fn from(error: std::io::Error) -> Self {
-        match error.kind() {
-            ErrorKind::NotFound => Self::Missing,
+        match error.raw_os_error() {
+            Some(libc::ENOENT) => Self::Missing,
             _ => Self::Failed(error),
         }
     }

@@ -14,6 +14,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ::log::{Level, LevelFilter, Log, Metadata, Record};
 
+use nix::sys::time::TimeSpec;
+
 use crate::time::{Instant, Span, earliest};
 use sink::Sink;
 
@@ -41,8 +43,9 @@ const WINDOW: Span = Span::seconds(30);
 /// The current time, of CLOCK_MONOTONIC, which this module goes by.
 pub fn now() -> Instant {
     let clock = nix::time::ClockId::CLOCK_MONOTONIC;
-    let now = nix::time::clock_gettime(clock).map(core::time::Duration::from);
-    Instant(now.map_or(0, |now| now.as_millis() as u64))
+    let milliseconds =
+        |now: TimeSpec| now.tv_sec() as u64 * 1000 + u64::from(now.tv_nsec() as u32 / 1_000_000);
+    Instant(nix::time::clock_gettime(clock).map_or(0, milliseconds))
 }
 
 /// Makes this the program's logger. Whatever cannot be opened is reported on stderr.

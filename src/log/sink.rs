@@ -1,7 +1,7 @@
 //! The destinations.
 
 use core::fmt::Write;
-use std::io::{self, ErrorKind, stderr};
+use std::io::{self, stderr};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::process;
@@ -80,8 +80,7 @@ impl Sink {
                 Some(Err(error)) => error,
             };
             // Busy, which is not for long.
-            if error.kind() == ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
-            {
+            if let Some(libc::EAGAIN | libc::ENOBUFS) = error.raw_os_error() {
                 return false;
             }
             self.socket = None;

@@ -34,7 +34,7 @@ pub fn wait<const N: usize>(fds: [RawFd; N], timeout: Option<u64>) -> io::Result
             let ready = polled.iter().enumerate().filter(|(_, fd)| fd.revents != 0);
             Ok(ready.fold(0, |bits, (at, _)| bits | 1 << at))
         }
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+        Err(error) if error.raw_os_error() == Some(libc::EINTR) => Ok(0),
         Err(error) => Err(error),
     }
 }

@@ -120,8 +120,8 @@ impl Socket {
 }
 
 fn nothing(error: io::Error) -> io::Result<()> {
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EINTR) => Ok(()),
         _ => Err(error),
     }
 }

@@ -104,7 +104,7 @@ fn open(path: &str) -> io::Result<File> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
     let end = path.bytes().rposition(|byte| byte == b'/');
     match (sys::open(path, flags), end.and_then(|end| path.get(..end))) {
-        (Err(error), Some(directory)) if error.kind() == io::ErrorKind::NotFound => {
+        (Err(error), Some(directory)) if error.raw_os_error() == Some(libc::ENOENT) => {
             mkdir(directory, Mode::from_bits_truncate(0o755))?;
             sys::open(path, flags)
         }
