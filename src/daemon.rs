@@ -158,7 +158,7 @@ impl Daemon {
         network.set_receive_buffer(EVENT_BUFFER);
         let filter = network.attach_filter(&route::ROUTE_FILTER);
         if let Err(error) = filter {
-            ::log::debug!("cannot filter route events: {error}");
+            log::debug!("cannot filter route events: {error}");
         }
         for group in [
             route::GROUP_LINK,
@@ -172,7 +172,7 @@ impl Daemon {
         let events = open(libc::NETLINK_GENERIC)?;
         events.set_receive_buffer(EVENT_BUFFER);
         if let Err(error) = events.join(generic::CONTROLLER_GROUP) {
-            ::log::debug!("cannot watch for the path manager to appear: {error}");
+            log::debug!("cannot watch for the path manager to appear: {error}");
         }
         let cookie = sys::namespace_cookie(network.fd());
         let identity = Identity {
@@ -225,9 +225,9 @@ impl Daemon {
         match file.load(&mut |endpoint| engine.remember(endpoint)) {
             Ok(state) => engine.restore(&state),
             Err(Unusable::Empty) => {}
-            Err(Unusable::Damaged) => ::log::warn!("the state file is damaged and is not used"),
+            Err(Unusable::Damaged) => log::warn!("the state file is damaged and is not used"),
             Err(Unusable::Foreign) => {
-                ::log::info!("the state file is of another boot or network namespace: not used");
+                log::info!("the state file is of another boot or network namespace: not used");
             }
         }
     }
@@ -242,16 +242,16 @@ impl Daemon {
             return;
         };
         match (sysctl::path_manager(), self.engine.wants_connections()) {
-            (Some(PathManager::Userspace), false) => ::log::warn!(
+            (Some(PathManager::Userspace), false) => log::warn!(
                 "net.mptcp.pm_type is 1, so that new connections take no notice of the endpoints \
                  of plugin {name}: set it to 0"
             ),
-            (Some(PathManager::Kernel), true) => ::log::warn!(
+            (Some(PathManager::Kernel), true) => log::warn!(
                 "net.mptcp.pm_type is 0, so that the kernel manages new connections and plugin \
                  {name} does not: set it to 1"
             ),
             (None, true) => {
-                ::log::warn!("this kernel cannot leave connections to plugin {name}");
+                log::warn!("this kernel cannot leave connections to plugin {name}");
             }
             _ => {}
         }
@@ -261,7 +261,7 @@ impl Daemon {
     fn check_reverse_paths(&mut self) {
         while let Some(name) = self.engine.next_one_way() {
             if sysctl::has_strict_reverse_path(&name) {
-                ::log::warn!(
+                log::warn!(
                     "{name}: strict rp_filter drops what comes in, since another interface is \
                      preferred: use source-routing, or set net.ipv4.conf.{name}.rp_filter to 2"
                 );
@@ -319,7 +319,7 @@ impl Daemon {
         if let Some(at) = self.patience {
             if at <= now {
                 self.patience = None;
-                ::log::warn!("the kernel's MPTCP path manager is not there; waiting for it");
+                log::warn!("the kernel's MPTCP path manager is not there; waiting for it");
             } else {
                 deadline = earliest(deadline, Some(at));
             }
@@ -414,7 +414,7 @@ impl Daemon {
             last = number;
         }
         if let Err(error) = self.commands.send(out.bytes()) {
-            ::log::warn!("cannot send commands to the kernel: {error}");
+            log::warn!("cannot send commands to the kernel: {error}");
             let errno = error.raw_os_error().unwrap_or(0);
             for number in number..=last {
                 self.fail(now, number, errno, "");
@@ -452,7 +452,7 @@ impl Daemon {
                     Ok(Some(Received::Truncated)) => {}
                     Ok(None) => break,
                     Err(error) => {
-                        ::log::warn!("cannot read the kernel's answers: {error}");
+                        log::warn!("cannot read the kernel's answers: {error}");
                         engine.handle(now, Input::Resync);
                         break;
                     }
@@ -708,7 +708,7 @@ impl Daemon {
                 };
                 match mptcp::decode_event(kind, attributes) {
                     Ok(event) => engine.handle(now, Input::Connection(&event)),
-                    Err(error) => ::log::debug!("a connection event that makes no sense: {error}"),
+                    Err(error) => log::debug!("a connection event that makes no sense: {error}"),
                 }
             }
         });
@@ -739,22 +739,22 @@ impl Daemon {
             Ok(loaded) => loaded,
             Err(problems) => {
                 for problem in problems {
-                    ::log::error!("{problem}");
+                    log::error!("{problem}");
                 }
-                ::log::error!("the configuration stays as it was");
+                log::error!("the configuration stays as it was");
                 return;
             }
         };
         for warning in &loaded.warnings {
-            ::log::warn!("{warning}");
+            log::warn!("{warning}");
         }
         let old = self.engine.config();
         let new = &loaded.config;
         if (&old.load_plugins, &old.path_manager) != (&new.load_plugins, &new.path_manager) {
-            ::log::warn!("other plugins take effect when the daemon is started again");
+            log::warn!("other plugins take effect when the daemon is started again");
         }
         if (&old.state_file, old.max_connections) != (&new.state_file, new.max_connections) {
-            ::log::warn!("another state-file or max-connections takes effect at the next start");
+            log::warn!("another state-file or max-connections takes effect at the next start");
         }
         if (old.log, old.log_level) != (new.log, new.log_level) {
             log::reconfigure(new.log, new.log_level);
@@ -762,7 +762,7 @@ impl Daemon {
         self.engine
             .handle(now, Input::Reload(Box::new(loaded.config)));
         self.join_groups();
-        ::log::info!("configuration read again");
+        log::info!("configuration read again");
     }
 
     /// Joins the groups that are of use, and leaves those that are not.
@@ -791,7 +791,7 @@ impl Daemon {
         };
         match result {
             Ok(()) => self.hears_connections = wanted,
-            Err(error) => ::log::error!("cannot hear of connections: {error}"),
+            Err(error) => log::error!("cannot hear of connections: {error}"),
         }
     }
 
@@ -811,7 +811,7 @@ impl Daemon {
                     found = controller(message).or(found);
                 },
             );
-            ::log::debug!(
+            log::debug!(
                 "path manager {}",
                 if answer.is_ok() { "found" } else { "not found" }
             );
@@ -826,7 +826,7 @@ impl Daemon {
         self.hears_connections = false;
         self.patience = family.is_none().then(|| now + PATIENCE);
         if family.is_none() {
-            ::log::warn!("the kernel's MPTCP path manager has gone; waiting for it");
+            log::warn!("the kernel's MPTCP path manager has gone; waiting for it");
         }
         self.join_groups();
         self.engine.handle(now, Input::Family(family.is_some()));
@@ -845,13 +845,13 @@ impl Daemon {
             .iter()
             .map(|slot| slot.endpoint);
         if let Err(error) = file.save(&state, &mut endpoints) {
-            ::log::warn!("cannot write the state file: {error}");
+            log::warn!("cannot write the state file: {error}");
         }
     }
 
     fn stop(&mut self) {
         let now = log::now();
-        ::log::info!("stopping");
+        log::info!("stopping");
         self.engine.stop(now);
         while let Some(command) = self.engine.poll_command(now) {
             self.carry_out(now, command);
@@ -870,7 +870,7 @@ fn open_state(config: &Config, identity: Identity) -> Option<StateFile> {
     match StateFile::open(&path, identity) {
         Ok(file) => Some(file),
         Err(error) => {
-            ::log::warn!("{path}: {error}; running without a state file");
+            log::warn!("{path}: {error}; running without a state file");
             None
         }
     }
@@ -956,7 +956,7 @@ fn read_all(
             Ok(more) => more,
             Err(error) => {
                 if error.raw_os_error() != Some(libc::ENOBUFS) {
-                    ::log::warn!("cannot read events: {error}");
+                    log::warn!("cannot read events: {error}");
                 }
                 *lost = true;
                 true

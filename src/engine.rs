@@ -19,6 +19,7 @@ use crate::connection::Connections;
 use crate::connection::address_id::AddressIds;
 use crate::endpoint::limits::{Fixed, LimitKeeper};
 use crate::endpoint::{Endpoints, Wanted};
+use crate::log;
 use crate::netlink::diag;
 use crate::netlink::mptcp::{Command as Kernel, Endpoint, Event, Limits};
 use crate::netlink::route::{Family, Name, Notification, PROTOCOL};
@@ -251,7 +252,7 @@ impl Engine {
             self.call(now, at, |plugin, cx| result = plugin.init(cx));
             match (result, self.plugins.get(at)) {
                 (Err(cause), Some(loaded)) => {
-                    ::log::error!("plugin {}: {cause}; it is not used", loaded.name);
+                    log::error!("plugin {}: {cause}; it is not used", loaded.name);
                     self.plugins.remove(at);
                     // What it asked for would be the next one's.
                     let owner = owner(at);
@@ -498,11 +499,11 @@ impl Engine {
             Err(Incomplete::Refused(errno @ (EOPNOTSUPP | EAFNOSUPPORT)))
                 if what.any(Due::ROUTING) =>
             {
-                ::log::debug!("cannot read the routes or rules: errno {errno}");
+                log::debug!("cannot read the routes or rules: errno {errno}");
                 self.due.remove(what);
             }
             Err(Incomplete::Refused(errno)) => {
-                ::log::warn!("cannot read the kernel's state: errno {errno}; trying again");
+                log::warn!("cannot read the kernel's state: errno {errno}; trying again");
                 self.dump_at = self.dumping.next(now);
             }
             // What it showed is true all the same; only what is gone stays unknown.
@@ -540,12 +541,12 @@ impl Engine {
         self.counters.overflows += 1;
         match source {
             Source::Network => {
-                ::log::warn!("network events were lost; reading the whole network again");
+                log::warn!("network events were lost; reading the whole network again");
                 self.due.add(self.network_parts());
                 self.storm.event(now);
             }
             Source::Connections => {
-                ::log::warn!("connection events were lost; looking at all connections");
+                log::warn!("connection events were lost; looking at all connections");
                 self.due.add(Due::CONNECTIONS);
             }
         }
@@ -611,7 +612,7 @@ impl Engine {
             if let Some(endpoint) = refused.report {
                 let (errno, message) = (failure.errno, failure.message);
                 let address = endpoint.address;
-                ::log::warn!("the kernel refuses endpoint {address}: {message} (errno {errno})");
+                log::warn!("the kernel refuses endpoint {address}: {message} (errno {errno})");
             }
             self.touch();
             self.stale = true;
@@ -619,7 +620,7 @@ impl Engine {
             self.due.add(Due::LIMITS);
             if report {
                 let (errno, message) = (failure.errno, failure.message);
-                ::log::warn!("the kernel refuses the limits: {message} (errno {errno})");
+                log::warn!("the kernel refuses the limits: {message} (errno {errno})");
             }
         } else if let Some(queued) = self.queue.answered(number) {
             self.command_done(now, queued, Err(failure));
@@ -628,7 +629,7 @@ impl Engine {
             // A kernel without policy routing refuses every one for the same reason.
             let news = refused.news && !refused.gone;
             if news && core::mem::replace(&mut self.told.routing, errno) != errno {
-                ::log::warn!("the kernel refuses the {change}: {message} (errno {errno})");
+                log::warn!("the kernel refuses the {change}: {message} (errno {errno})");
             }
             self.stale = true;
         } else {
@@ -694,7 +695,7 @@ impl Engine {
     fn say_crowded(&mut self) {
         if self.queue.refused() > 0 && !core::mem::replace(&mut self.told.crowded, true) {
             let most = capacity::COMMANDS;
-            ::log::warn!("more than {most} commands are waiting: some are put off");
+            log::warn!("more than {most} commands are waiting: some are put off");
         }
     }
 
@@ -734,7 +735,7 @@ impl Engine {
                 self.network.usable().count(),
                 self.network.addresses().count(),
             );
-            ::log::info!("watching the network: {usable} of {all} addresses are usable");
+            log::info!("watching the network: {usable} of {all} addresses are usable");
         }
     }
 
@@ -763,7 +764,7 @@ impl Engine {
         self.network.take_room(&mut |part| due.add(Due::part(part)));
         let short = self.network.is_short();
         if short && !self.told.short {
-            ::log::warn!("the network has more than fits the tables: some of it is not seen");
+            log::warn!("the network has more than fits the tables: some of it is not seen");
         }
         // While it is being read again nobody knows.
         let reading = self.due.any(self.network_parts());
@@ -905,7 +906,7 @@ impl Engine {
         });
         let starved = router.starved();
         if starved > 0 && self.told.starved == 0 {
-            ::log::warn!("source routing has no table or priority left for {starved} addresses");
+            log::warn!("source routing has no table or priority left for {starved} addresses");
         }
         self.told.starved = starved;
         if router.is_at_rest() && !self.due.any(Due::ROUTING) {
@@ -1101,14 +1102,14 @@ impl Engine {
         if let Some(taken) = self.endpoints.capacity() {
             let waiting = self.wanted.waiting();
             if waiting > 0 && !self.told.waiting {
-                ::log::warn!("the kernel takes {taken} endpoints; {waiting} more addresses wait");
+                log::warn!("the kernel takes {taken} endpoints; {waiting} more addresses wait");
             }
             self.told.waiting = waiting > 0;
         }
         let unsupported = self.endpoints.unsupported().0;
         if unsupported & !self.told.unsupported != 0 {
             let flags = Flags(self.endpoints.unsupported());
-            ::log::warn!("this kernel knows no endpoints with the flag {flags}");
+            log::warn!("this kernel knows no endpoints with the flag {flags}");
         }
         self.told.unsupported |= unsupported;
     }

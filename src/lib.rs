@@ -111,10 +111,10 @@ fn daemon(options: Options, plugins: &'static [Entry], names: Vec<&'static str>)
     loaded
         .warnings
         .iter()
-        .for_each(|warning| ::log::warn!("{warning}"));
+        .for_each(|warning| log::warn!("{warning}"));
     let result = serve(options, loaded.config, plugins, names, signals);
     if let Err(cause) = &result {
-        ::log::error!("{cause}");
+        log::error!("{cause}");
     }
     ::log::logger().flush();
     if result.is_ok() { SUCCESS } else { FAILURE }
@@ -142,15 +142,15 @@ fn serve(
         _ => format!("cannot claim the network namespace: {error}"),
     })?;
     if let Some(directory) = &config.plugin_dir {
-        ::log::info!("plugin-dir {directory} is not used: plugins are compiled in");
+        log::info!("plugin-dir {directory} is not used: plugins are compiled in");
     }
     let entries = select(&config, plugins);
     if entries.is_empty() {
-        ::log::warn!("no plugins: nothing will be done");
+        log::warn!("no plugins: nothing will be done");
     }
     let mut daemon = daemon::Daemon::start(options, config, &entries, names, signals)?;
     for name in daemon.engine().plugin_names() {
-        ::log::info!("plugin {name}");
+        log::info!("plugin {name}");
     }
     daemon.check_path_manager();
     daemon

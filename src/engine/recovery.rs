@@ -9,6 +9,7 @@ use libc::{ENOENT, EOPNOTSUPP, EPROTONOSUPPORT};
 use super::due::Due;
 use super::{Engine, Incomplete, owner};
 use crate::connection::{Known, News};
+use crate::log;
 use crate::netlink::diag;
 use crate::netlink::mptcp::Endpoint;
 use crate::time::Instant;
@@ -37,7 +38,7 @@ impl Engine {
         if let Err(Incomplete::Refused(errno @ (ENOENT | EOPNOTSUPP | EPROTONOSUPPORT))) = result {
             self.due.remove(Due::CONNECTIONS);
             if !core::mem::replace(&mut self.blind, true) {
-                ::log::warn!(
+                log::warn!(
                     "the kernel does not show connections (errno {errno}; no mptcp_diag?): those \
                      of before the start, and those whose events are lost, are not managed"
                 );

@@ -77,6 +77,28 @@ pub fn flush(now: Instant) {
     LOGGER.state().flush(now);
 }
 
+// Macros of the log crate, with what they do at every place done in one: 3 KiB on MIPS.
+macro_rules! error {
+    ($($text:tt)+) => { $crate::log::say(::log::Level::Error, ::core::format_args!($($text)+)) };
+}
+macro_rules! warning {
+    ($($text:tt)+) => { $crate::log::say(::log::Level::Warn, ::core::format_args!($($text)+)) };
+}
+macro_rules! info {
+    ($($text:tt)+) => { $crate::log::say(::log::Level::Info, ::core::format_args!($($text)+)) };
+}
+macro_rules! debug {
+    ($($text:tt)+) => { $crate::log::say(::log::Level::Debug, ::core::format_args!($($text)+)) };
+}
+// An attribute has the name `warn` too.
+pub(crate) use {debug, error, info, warning as warn};
+
+#[cold]
+#[inline(never)]
+pub(crate) fn say(level: Level, text: fmt::Arguments) {
+    ::log::log!(level, "{text}");
+}
+
 static LOGGER: Logger = Logger(Mutex::new(State::new(
     "/dev/log",
     "/run/systemd/journal/socket",
