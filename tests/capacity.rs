@@ -69,6 +69,9 @@ fn three_hundred_addresses_move_up_in_order() {
     (1..=300).for_each(|n| add(&mut simulation, index, n, 0));
     expect(&mut simulation, &[1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(specification::check(&simulation), Ok(()));
+    // What does not fit was not asked for.
+    let asked = simulation.counts.changes;
+    assert!(asked < 40, "{asked} commands");
     for n in [3, 5, 9, 200, 1] {
         remove(&mut simulation, n);
     }
@@ -78,6 +81,15 @@ fn three_hundred_addresses_move_up_in_order() {
     (4..=298).for_each(|n| remove(&mut simulation, n));
     expect(&mut simulation, &[2, 3, 299, 300]);
     assert_eq!(specification::check(&simulation), Ok(()));
+}
+
+/// A kernel that takes as many endpoints as there are ids gets them, a few at a time.
+#[test]
+fn three_hundred_addresses_where_there_is_room() {
+    let mut simulation = Simulation::new(ANY_ROUTE, 1000, 0xff);
+    let index = link(&mut simulation, 0);
+    (1..=300).for_each(|n| add(&mut simulation, index, n, 0));
+    expect(&mut simulation, &(1..=255).collect::<Vec<_>>());
 }
 
 #[test]

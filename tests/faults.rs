@@ -199,6 +199,101 @@ fn a_damaged_state_file_is_ignored() {
     assert_eq!(daemon.lines(&["warn"]), 0, "{}", daemon.log());
 }
 
+/// A crash in the middle of writing costs what was to be written, and no more.
+#[test]
+fn a_state_file_torn_in_writing_is_of_use() {
+    let lab = lab!();
+    lab.wan(1);
+    let state = || std::fs::read(lab.path("state")).expect("a state file");
+    let (one, two) = ("10.0.1.1 subflow dev wan1", "10.0.1.2 subflow dev wan1");
+    let daemon = lab.daemon("");
+    lab.expect(&[one]);
+    // One write at least for each half.
+    for _ in 0..2 {
+        lab.host.ip("addr add 10.0.1.9/24 dev wan1");
+        lab.expect(&[one, "10.0.1.9 subflow dev wan1"]);
+        lab.host.ip("addr del 10.0.1.9/24 dev wan1");
+        lab.expect(&[one]);
+    }
+    daemon.stop();
+    let daemon = lab.daemon("");
+    lab.expect_still(&[one]);
+    let before = state();
+    lab.host.ip("addr add 10.0.1.2/24 dev wan1");
+    lab.expect(&[one, two]);
+    daemon.murder();
+    let mut torn = state();
+    let changed = torn.iter().zip(&before).position(|(now, then)| now != then);
+    let written = changed.expect("another state");
+    // The last octets of what was written are those of before.
+    let end = torn
+        .iter()
+        .zip(&before)
+        .rposition(|(now, then)| now != then);
+    let end = end.expect("another state") + 1;
+    let middle = written.midpoint(end);
+    torn[middle..end].copy_from_slice(&before[middle..end]);
+    lab.write("state", &torn);
+    lab.host.ip("addr flush dev wan1");
+    let daemon = lab.daemon("");
+    lab.expect_still(&[two]);
+    assert_eq!(daemon.lines(&["warn"]), 0, "{}", daemon.log());
+}
+
+/// An endpoint of ours must be known before it is made; that one has gone can be written with the
+/// next change.
+#[test]
+fn the_state_file_is_written_only_when_the_state_changes() {
+    let lab = lab!();
+    lab.wan(1);
+    lab.host.ip("addr add 10.0.1.2/24 dev wan1");
+    let state = lab.path("state");
+    let state = || {
+        let written = std::fs::metadata(&state).and_then(|about| about.modified());
+        let text = std::fs::read(&state).expect("a state file");
+        (written.expect("a time"), text)
+    };
+    let config = "[core]\nresync-interval = 1\n";
+    let [one, two] = [1, 2].map(|n| format!("10.0.1.{n} subflow dev wan1"));
+    let daemon = lab.daemon(config);
+    lab.expect_still(&[&one, &two]);
+    let before = state();
+    for _ in 0..3 {
+        lab.reload(&daemon, config);
+        lab.host
+            .ip("link set wan1 mtu 1400; link set wan1 mtu 1500");
+        daemon.catch_up();
+    }
+    lab.host.ip("addr del 10.0.1.2/24 dev wan1");
+    lab.expect(&[&one]);
+    assert_eq!(state(), before);
+    lab.host.ip("addr add 10.0.1.2/24 dev wan1");
+    lab.expect(&[&one, &two]);
+    assert_ne!(state(), before);
+}
+
+/// Not even where an endpoint is just like the one that the state speaks of.
+#[test]
+fn the_state_of_another_namespace_is_not_used() {
+    let lab = lab!();
+    lab.wan(1);
+    lab.outside
+        .ip("link add wan9 index 101 type veth peer name peer index 601");
+    let daemon = lab.daemon("");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    daemon.stop();
+    let id = lab.host.id("10.0.1.1").expect("an endpoint");
+    lab.outside.ip(&format!(
+        "mptcp endpoint add 10.0.1.1 id {id} subflow dev wan9"
+    ));
+    let foreign = lab.outside.endpoints_with_ids();
+    let daemon = lab.daemon_in(&lab.outside, "[core]\non-exit = remove\n", &[]);
+    daemon.says(&["another boot or network namespace"]);
+    daemon.catch_up();
+    daemon.stop();
+    assert_eq!(lab.outside.endpoints_with_ids(), foreign);
+}
+
 #[test]
 fn no_place_for_the_state_file() {
     let lab = lab!();

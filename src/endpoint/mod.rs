@@ -224,6 +224,9 @@ const KIND: u32 = EndpointFlags::SIGNAL.0 | EndpointFlags::SUBFLOW.0 | EndpointF
 /// Flags younger than the first kernels with endpoints, which older ones silently drop.
 const YOUNG: u32 = EndpointFlags::FULLMESH.0 | EndpointFlags::LAMINAR.0;
 
+/// How many are asked for at once until the kernel has said how many it takes.
+const FEELERS: usize = 16;
+
 const ENOENT: i32 = 2;
 const EPERM: i32 = 1;
 const EAGAIN: i32 = 11;
@@ -546,9 +549,15 @@ impl Endpoints {
         send: &mut dyn FnMut(Command) -> Option<u32>,
     ) {
         let mut room = self.limit().saturating_sub(taken + self.others.len());
+        let asked_for = |slot: &&Slot| slot.asked == Some(Asked::Add);
+        let mut unanswered = self.ours.iter().filter(asked_for).count();
         for want in wanted.chosen() {
             if self.holds(want.address, want.port) || self.foreign(want.address, want.port) {
                 continue;
+            }
+            if self.capacity.is_none() && unanswered >= FEELERS {
+                self.waits = true;
+                return;
             }
             let Self {
                 refusals, deadline, ..
@@ -593,6 +602,7 @@ impl Endpoints {
                 seen: false,
             });
             room = room.saturating_sub(1);
+            unanswered += 1;
         }
     }
 
