@@ -685,8 +685,10 @@ impl Engine {
             timers: &mut self.timers,
         };
         callback(plugin.as_mut(), &mut context);
-        for request in self.queue.since(before) {
-            self.connections.given(request);
+        for at in before..self.queue.len() {
+            if let Some(request) = self.queue.waiting(at) {
+                self.connections.given(request);
+            }
         }
         self.say_crowded();
     }
@@ -940,14 +942,11 @@ impl Engine {
 
     /// Gives out the next command if it is one for the path manager, to go with others.
     pub fn poll_kernel_command(&mut self) -> Option<(CommandId, Kernel)> {
-        let Some(Request::Kernel(command)) = self.queue.first() else {
+        let Some(Request::Kernel(command)) = self.queue.waiting(0) else {
             return None;
         };
-        if command.asks() {
-            return None;
-        }
-        let number = self.queue.pop()?.number;
-        Some((number, self.connections.translate(command)))
+        let command = (!command.asks()).then(|| self.connections.translate(*command))?;
+        Some((self.queue.pop()?.number, command))
     }
 
     /// Whether a plugin waits for the result of this command.
@@ -962,7 +961,7 @@ impl Engine {
 
     /// Whether [`Self::poll_command`] has something to give.
     pub fn has_commands(&self) -> bool {
-        !self.queue.is_empty()
+        self.queue.len() > 0
     }
 
     /// Ends the plugins and, if the configuration says so, takes away what is ours. What is left

@@ -19,26 +19,26 @@ pub(crate) struct Queued {
     pub request: Request,
 }
 
-/// Requests that wait to be carried out, and those of plugins that have been given out and not
-/// been answered. There is always room for an answer: a request for which there would be none is
-/// not taken.
+/// Requests that wait to be carried out, and those that have been given out and may be answered.
+/// There is always room for an answer: a request for which there would be none is not taken.
 pub(crate) struct Queue {
-    waiting: VecDeque<Queued>,
-    sent: VecDeque<Queued>,
-    /// How many of those that wait are of plugins.
-    awaited: usize,
+    /// By number: those given out, and then those that wait. Behind the first, nobody waits for
+    /// some of those given out: they are the engine's, or answered.
+    all: VecDeque<Queued>,
+    /// How many have been given out.
+    sent: usize,
     next: CommandId,
     refused: u32,
 }
 
 impl Queue {
     pub(crate) const ENGINE: u8 = u8::MAX;
+    const MOST: usize = 2 * capacity::COMMANDS;
 
     pub(crate) fn new() -> Self {
         Self {
-            waiting: VecDeque::with_capacity(capacity::COMMANDS),
-            sent: VecDeque::with_capacity(capacity::COMMANDS),
-            awaited: 0,
+            all: VecDeque::with_capacity(Self::MOST),
+            sent: 0,
             next: 0,
             refused: 0,
         }
@@ -49,16 +49,12 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, owner: u8, request: Request) -> Option<CommandId> {
-        let plugin = owner != Self::ENGINE;
-        let unanswered = self.awaited + self.sent.len();
-        if self.waiting.len() >= capacity::COMMANDS || (plugin && unanswered >= capacity::COMMANDS)
-        {
+        if self.len() >= capacity::COMMANDS || self.all.len() >= Self::MOST {
             self.refused = self.refused.saturating_add(1);
             return None;
         }
         self.next = self.next.checked_add(1).unwrap_or(1);
-        self.awaited += usize::from(plugin);
-        self.waiting.push_back(Queued {
+        self.all.push_back(Queued {
             number: self.next,
             owner,
             request,
@@ -66,65 +62,71 @@ impl Queue {
         Some(self.next)
     }
 
-    /// Drops what `owner` has asked for.
+    /// Drops what `owner` has asked for last.
     pub(crate) fn forget(&mut self, owner: u8) {
-        let before = self.waiting.len();
-        self.waiting.retain(|queued| queued.owner != owner);
-        if owner != Self::ENGINE {
-            self.awaited -= before - self.waiting.len();
+        while self.len() > 0 && self.all.back().is_some_and(|last| last.owner == owner) {
+            self.all.pop_back();
         }
     }
 
     /// Gives out the next one; its answer is to come if it is a plugin's.
     pub(crate) fn pop(&mut self) -> Option<Queued> {
-        let queued = self.waiting.pop_front()?;
-        if queued.owner != Self::ENGINE {
-            self.awaited -= 1;
-            self.sent.push_back(queued);
-        }
+        let queued = *self.all.get(self.sent)?;
+        self.sent += 1;
+        self.sweep();
         Some(queued)
     }
 
-    pub(crate) fn first(&self) -> Option<Request> {
-        self.waiting.front().map(|queued| queued.request)
+    /// What is to be given out after `before` others.
+    pub(crate) fn waiting(&self, before: usize) -> Option<&Request> {
+        let queued = self.all.get(self.sent + before)?;
+        Some(&queued.request)
     }
 
+    /// How many wait.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// The requests that have come since there were `before`.
-    pub(crate) fn since(&self, before: usize) -> impl Iterator<Item = &Request> {
-        self.waiting
-            .iter()
-            .skip(before)
-            .map(|queued| &queued.request)
+        self.all.len() - self.sent
     }
 
     /// Whether a plugin's request that was given out has no answer.
     pub(crate) fn is_awaited(&self) -> bool {
-        !self.sent.is_empty()
+        self.sent > 0
     }
 
     /// Who asked for this, of what has been given out and not been answered.
     pub(crate) fn owner(&self, number: CommandId) -> Option<u8> {
-        let mut sent = self.sent.iter();
-        sent.find(|queued| queued.number == number).map(|q| q.owner)
+        let queued = self.all.get(self.position(number)?)?;
+        Some(queued.owner)
     }
 
     /// The answer to this one has come.
     pub(crate) fn answered(&mut self, number: CommandId) -> Option<Queued> {
-        let at = self.sent.iter().position(|q| q.number == number)?;
-        self.sent.remove(at)
+        let at = self.position(number)?;
+        let queued = self.all.get_mut(at)?;
+        let answered = *queued;
+        queued.owner = Self::ENGINE;
+        self.sweep();
+        Some(answered)
     }
 
     /// The next one that is answered, if all are up to and including `last`.
     pub(crate) fn done(&mut self, last: CommandId) -> Option<Queued> {
-        let first = self.sent.front()?;
-        is_done(first.number, last).then(|| self.sent.pop_front())?
+        let first = self.all.front().filter(|_| self.sent > 0)?.number;
+        is_done(first, last).then(|| self.answered(first))?
+    }
+
+    fn position(&self, number: CommandId) -> Option<usize> {
+        (0..self.sent).find(|at| {
+            let queued = self.all.get(*at);
+            queued.is_some_and(|q| q.number == number && q.owner != Self::ENGINE)
+        })
+    }
+
+    /// Lets go of those in front whose answer nobody waits for.
+    fn sweep(&mut self) {
+        while self.sent > 0 && self.all.front().is_some_and(|q| q.owner == Self::ENGINE) {
+            self.all.pop_front();
+            self.sent -= 1;
+        }
     }
 }
