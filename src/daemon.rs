@@ -12,13 +12,13 @@ use crate::cli::Options;
 use crate::config::{self, Config, StateFile as StatePath};
 use crate::engine::{Command, Engine, Incomplete, Input, Source};
 use crate::log;
-use crate::netlink::attribute::Builder;
+use crate::netlink::attribute::{Builder, Full};
 use crate::netlink::generic::{self, Controller};
 use crate::netlink::message::{Message, Messages};
 use crate::netlink::{diag, mptcp, route};
 use crate::network::Part;
 use crate::plugin::{CommandId, Entry, Failure, Reply, Request};
-use crate::routing::Change;
+use crate::routing::{Change, Item};
 use crate::state::{Identity, Unusable};
 use crate::sys;
 use crate::sys::listener::Listeners;
@@ -482,10 +482,9 @@ impl Daemon {
         };
         let mut out = Builder::new(&mut io.out);
         let encoded = command.encode(&mut out, family.id, number);
-        encoded.map_err(|_| Incomplete::Refused(libc::EMSGSIZE))?;
         exchange(
             commands,
-            out.bytes(),
+            encoded.map(|()| out.bytes()),
             &mut io.dump,
             number,
             &mut |message| {
@@ -527,20 +526,13 @@ impl Daemon {
             Part::Routes(family) => route::dump_routes(&mut out, UNNUMBERED, family),
             Part::Rules(family) => route::dump_rules(&mut out, UNNUMBERED, family),
         };
-        let result = match encoded {
-            Err(_) => Err(Incomplete::Refused(libc::EMSGSIZE)),
-            Ok(()) => exchange(
-                requests,
-                out.bytes(),
-                &mut io.dump,
-                UNNUMBERED,
-                &mut |message| {
-                    if let Some(item) = route::decode(message.kind, message.payload) {
-                        engine.handle(now, Input::Item(&item));
-                    }
-                },
-            ),
+        let request = encoded.map(|()| out.bytes());
+        let mut each = |message: &Message<'_>| {
+            if let Some(item) = route::decode(message.kind, message.payload) {
+                engine.handle(now, Input::Item(&item));
+            }
         };
+        let result = exchange(requests, request, &mut io.dump, UNNUMBERED, &mut each);
         engine.handle(now, Input::Dumped(part, result));
     }
 
@@ -562,8 +554,7 @@ impl Daemon {
                 Shown::Connection(token) => diag::get_connection(&mut out, UNNUMBERED, token),
                 Shown::Subflows(family) => diag::dump_subflows(&mut out, UNNUMBERED, family),
             };
-            encoded.map_err(|_| Incomplete::Refused(libc::EMSGSIZE))?;
-            let (request, buffer) = (out.bytes(), &mut io.dump);
+            let (request, buffer) = (encoded.map(|()| out.bytes()), &mut io.dump);
             exchange(socket, request, buffer, UNNUMBERED, &mut |message| {
                 if message.kind != diag::SOCK_DIAG_BY_FAMILY {
                     return;
@@ -592,7 +583,6 @@ impl Daemon {
     }
 
     fn route(&mut self, now: Instant, number: CommandId, change: &Change) {
-        use route::Change::{Add, Delete, Replace};
         self.answers(now, true);
         let Self {
             requests,
@@ -601,30 +591,15 @@ impl Daemon {
             ..
         } = self;
         let mut out = Builder::new(&mut io.out);
-        let encoded = match change {
-            Change::AddRule(rule) => route::change_rule(&mut out, number, Add, rule),
-            Change::DeleteRule(rule) => route::change_rule(&mut out, number, Delete, rule),
-            Change::AddRoute(path) => route::change_route(&mut out, number, Add, &path.to_route()),
-            Change::ReplaceRoute(path) => {
-                route::change_route(&mut out, number, Replace, &path.to_route())
-            }
-            Change::DeleteRoute(path) => {
-                route::change_route(&mut out, number, Delete, &path.to_route())
+        let encoded = match &change.item {
+            Item::Rule(rule) => route::change_rule(&mut out, number, change.action, rule),
+            Item::Route(path) => {
+                route::change_route(&mut out, number, change.action, &path.to_route())
             }
         };
-        let result = match encoded {
-            Err(_) => Err(Incomplete::Refused(libc::EMSGSIZE)),
-            Ok(()) => exchange(
-                requests,
-                out.bytes(),
-                &mut io.dump,
-                number,
-                &mut |message| {
-                    refusal(engine, now, message);
-                },
-            ),
-        };
-        if result.is_ok() {
+        let request = encoded.map(|()| out.bytes());
+        let mut each = |message: &Message<'_>| refusal(engine, now, message);
+        if exchange(requests, request, &mut io.dump, number, &mut each).is_ok() {
             engine.handle(now, Input::Done(number));
         }
     }
@@ -801,21 +776,14 @@ impl Daemon {
         let Self { commands, io, .. } = self;
         let mut out = Builder::new(&mut io.out);
         let mut found = None;
-        if generic::get_family(&mut out, UNNUMBERED, mptcp::FAMILY_NAME).is_ok() {
-            let answer = exchange(
-                commands,
-                out.bytes(),
-                &mut io.dump,
-                UNNUMBERED,
-                &mut |message| {
-                    found = controller(message).or(found);
-                },
-            );
-            log::debug!(
-                "path manager {}",
-                if answer.is_ok() { "found" } else { "not found" }
-            );
-        }
+        let encoded = generic::get_family(&mut out, UNNUMBERED, mptcp::FAMILY_NAME);
+        let request = encoded.map(|()| out.bytes());
+        let mut each = |message: &Message<'_>| found = controller(message).or(found);
+        let answer = exchange(commands, request, &mut io.dump, UNNUMBERED, &mut each);
+        log::debug!(
+            "path manager {}",
+            if answer.is_ok() { "found" } else { "not found" }
+        );
         if let Some(found) = found {
             self.set_family(now, found);
         }
@@ -906,12 +874,13 @@ fn controller(message: &Message<'_>) -> Option<Option<Family>> {
 /// Sends a request and hands everything that comes to `each`, to the end of the answer.
 fn exchange(
     socket: &Socket,
-    request: &[u8],
+    request: Result<&[u8], Full>,
     buffer: &mut Vec<u8>,
     number: u32,
     each: &mut dyn FnMut(&Message<'_>),
 ) -> Result<(), Incomplete> {
     let refused = |error: io::Error| Incomplete::Refused(error.raw_os_error().unwrap_or(0));
+    let request = request.map_err(|_| Incomplete::Refused(libc::EMSGSIZE))?;
     socket.send(request).map_err(refused)?;
     let mut whole = true;
     loop {

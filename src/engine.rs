@@ -26,7 +26,7 @@ use crate::netlink::route::{Family, Name, Notification, PROTOCOL};
 use crate::network::{IFF_UP, Interface, LocalAddress, Network, Part, route};
 use crate::plugin::{CommandId, Context, Entry, Failure, Plugin, Queue, Reply, Request, Timer};
 use crate::policy::Verdict;
-use crate::routing::{Change, SourceRouter};
+use crate::routing::{Change, Item, SourceRouter};
 use crate::state::State;
 use crate::table::Table;
 use crate::time::{Backoff, Instant, Span, earliest};
@@ -987,7 +987,7 @@ impl Engine {
             ..
         } = self;
         router.remove_all(network, &mut |change| {
-            queue.push(Queue::ENGINE, Request::Route(change)).is_some()
+            queue.push(Queue::ENGINE, Request::Route(change));
         });
         if !self.ready {
             return;
@@ -1121,10 +1121,8 @@ fn owner(at: usize) -> u8 {
 
 /// What has to be read anew after a change of ours.
 fn change_of(change: &Change) -> Due {
-    match change {
-        Change::AddRule(rule) | Change::DeleteRule(rule) => Due::rules(rule.family),
-        Change::AddRoute(path) | Change::ReplaceRoute(path) | Change::DeleteRoute(path) => {
-            Due::routes(path.family)
-        }
+    match &change.item {
+        Item::Rule(rule) => Due::rules(rule.family),
+        Item::Route(path) => Due::routes(path.family),
     }
 }

@@ -16,40 +16,36 @@ use core::fmt;
 
 use crate::capacity;
 use crate::config::SourceRouting;
+pub use crate::netlink::route::Change as Action;
 use crate::netlink::route::{Family, PROTOCOL, Rule};
-use crate::network::route::{Path, TABLE_MAIN, TO_TABLE, family_of, prefix};
+use crate::network::route::{Path, Routes, TABLE_MAIN, TO_TABLE, family_of, prefix};
 use crate::network::{Interface, LocalAddress, Network};
 use crate::plugin::CommandId;
 use crate::policy::{Gateway, gateway};
 use crate::table::Table;
 use crate::time::{Backoff, Instant, earliest};
 
-/// A change of the kernel's routing.
+/// A rule or a route of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Change {
-    AddRule(Rule),
-    DeleteRule(Rule),
-    /// Refused where there is one to the same destination.
-    AddRoute(Path),
-    /// Takes the place of one of ours to the same destination.
-    ReplaceRoute(Path),
-    DeleteRoute(Path),
+pub enum Item {
+    Rule(Rule),
+    Route(Path),
 }
 
-impl Change {
-    fn adds(&self) -> bool {
-        !matches!(self, Self::DeleteRule(_) | Self::DeleteRoute(_))
-    }
+/// A change of the kernel's routing. A route takes the place of one of ours to the same
+/// destination only if the action is [`Action::Replace`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change {
+    pub action: Action,
+    pub item: Item,
 }
 
 /// As `ip` would have it.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AddRule(rule) | Self::DeleteRule(rule) => rule.fmt(f),
-            Self::AddRoute(path) | Self::ReplaceRoute(path) | Self::DeleteRoute(path) => {
-                path.fmt(f)
-            }
+        match &self.item {
+            Item::Rule(rule) => rule.fmt(f),
+            Item::Route(path) => path.fmt(f),
         }
     }
 }
@@ -74,8 +70,8 @@ pub struct Refused {
 }
 
 pub struct SourceRouter {
-    rules: Table<Rule>,
-    paths: Table<Path>,
+    /// What there should be; routes come before the rules that lead to them.
+    wanted: Table<Item>,
     /// Interface and slot: which of the tables, and of the triples of priorities, it has.
     slots: Table<(u32, u32)>,
     attempts: Table<Attempt>,
@@ -94,8 +90,7 @@ const ENETDOWN: i32 = 100;
 impl Default for SourceRouter {
     fn default() -> Self {
         Self {
-            rules: Table::new(capacity::OWN_RULES),
-            paths: Table::new(capacity::OWN_ROUTES),
+            wanted: Table::new(capacity::OWN_RULES + capacity::OWN_ROUTES),
             slots: Table::new(capacity::OWN_RULES),
             attempts: Table::new(capacity::OWN_RULES),
             deadline: None,
@@ -105,11 +100,6 @@ impl Default for SourceRouter {
 }
 
 impl SourceRouter {
-    /// The rules and the routes there should be.
-    pub fn wanted(&self) -> (&[Rule], &[Path]) {
-        (&self.rules, &self.paths)
-    }
-
     /// How many addresses go without, because the ranges or our tables are too small.
     pub fn starved(&self) -> u32 {
         self.starved
@@ -138,8 +128,7 @@ impl SourceRouter {
         self.want(network, config);
         self.deadline = None;
         let Self {
-            rules,
-            paths,
+            wanted,
             attempts,
             deadline,
             ..
@@ -147,61 +136,60 @@ impl SourceRouter {
         for attempt in attempts.iter_mut() {
             attempt.needed = false;
         }
-        let mut need = |change| attempt(now, attempts, deadline, change, send);
+        let mut room = true;
+        let mut need = |action, item| {
+            let change = Change { action, item };
+            room = room && attempt(now, attempts, deadline, change, send);
+        };
         let routes = network.routes();
-        let ours = |path: &Path| routes.ours().any(|have| have.has_place(path));
-        let missing = paths
-            .iter()
-            .filter(|path| !routes.ours().any(|have| have == *path));
-        let changes = missing.map(|path| match ours(path) {
-            true => Change::ReplaceRoute(*path),
-            false => Change::AddRoute(*path),
+        for item in wanted.iter().filter(|item| !has(routes, item)) {
+            let replaces = routes.ours().any(|have| is_at(item, have));
+            need(
+                if replaces { Action::Replace } else { Action::Add },
+                *item,
+            );
+        }
+        each_of_ours(routes, &mut |have| {
+            // A route that is replaced goes by itself.
+            let stays = |item: &Item| match &have {
+                Item::Rule(_) => *item == have,
+                Item::Route(path) => is_at(item, path),
+            };
+            if !wanted.iter().any(stays) {
+                need(Action::Delete, have);
+            }
         });
-        let missing = rules
-            .iter()
-            .filter(|rule| !routes.our_rules().any(|have| have == *rule));
-        let changes = changes.chain(missing.map(|rule| Change::AddRule(*rule)));
-        let surplus = routes.our_rules().filter(|have| !rules.contains(have));
-        let changes = changes.chain(surplus.map(|rule| Change::DeleteRule(*rule)));
-        // What is replaced goes by itself.
-        let surplus = routes
-            .ours()
-            .filter(|have| !paths.iter().any(|path| have.has_place(path)));
-        let mut changes = changes.chain(surplus.map(|path| Change::DeleteRoute(*path)));
-        changes.all(&mut need);
         // What does not last is not asked for again and again at once.
         attempts.retain(|attempt| attempt.needed || attempt.retry_at > now);
     }
 
-    /// Takes away everything that is ours, and what we have asked for and not seen yet.
-    pub fn remove_all(&self, network: &Network, send: &mut dyn FnMut(Change) -> bool) {
+    /// Takes away everything that is ours, and what we have asked for and not seen yet; rules
+    /// before the routes they lead to.
+    pub fn remove_all(&self, network: &Network, send: &mut dyn FnMut(Change)) {
         let routes = network.routes();
-        let seen_rule = |rule: &Rule| routes.our_rules().any(|have| have == rule);
-        let seen_path = |path: &Path| routes.ours().any(|have| have == path);
-        let asked = || self.attempts.iter().filter(|a| a.needed && a.errno == 0);
-        let rules = asked().filter_map(|asked| match asked.change {
-            Change::AddRule(rule) => Some(rule).filter(|rule| !seen_rule(rule)),
-            _ => None,
-        });
-        let paths = asked().filter_map(|asked| match asked.change {
-            Change::AddRoute(path) | Change::ReplaceRoute(path) => {
-                Some(path).filter(|path| !seen_path(path))
+        for rules in [true, false] {
+            let mut remove = |item| {
+                if matches!(item, Item::Rule(_)) == rules {
+                    let action = Action::Delete;
+                    send(Change { action, item });
+                }
+            };
+            each_of_ours(routes, &mut remove);
+            for Attempt { change, errno, .. } in self.attempts.iter().filter(|a| a.needed) {
+                if *errno == 0 && change.action != Action::Delete && !has(routes, &change.item) {
+                    remove(change.item);
+                }
             }
-            _ => None,
-        });
-        let rules = routes.our_rules().copied().chain(rules);
-        let paths = routes.ours().copied().chain(paths);
-        let mut changes = (rules.map(Change::DeleteRule)).chain(paths.map(Change::DeleteRoute));
-        changes.all(send);
+        }
     }
 
     /// The kernel refused. `None` if the command was not one of ours.
     pub fn failed(&mut self, command: CommandId, errno: i32) -> Option<Refused> {
         let mut attempts = self.attempts.iter_mut();
         let attempt = attempts.find(|attempt| attempt.command == command)?;
-        let gone = match attempt.change.adds() {
-            true => matches!(errno, ENODEV | ENETDOWN),
-            false => matches!(errno, ENOENT | ESRCH | ENODEV),
+        let gone = match attempt.change.action {
+            Action::Delete => matches!(errno, ENOENT | ESRCH | ENODEV),
+            _ => matches!(errno, ENODEV | ENETDOWN),
         };
         let news = core::mem::replace(&mut attempt.errno, errno) != errno;
         Some(Refused {
@@ -219,8 +207,7 @@ impl SourceRouter {
     }
 
     fn want(&mut self, network: &Network, config: &SourceRouting) {
-        self.rules.clear();
-        self.paths.clear();
+        self.wanted.clear();
         self.starved = 0;
         self.slots.retain(|(index, slot)| {
             network.interface(*index).is_some() && is_free(*slot, network, config)
@@ -237,8 +224,8 @@ impl SourceRouter {
             };
             let slot = self.slot_of(interface.index, network, config);
             let is_routed = slot.is_some_and(|slot| {
-                self.want_rules(address, slot, config)
-                    && self.want_paths(address, gateway, config.first_table + slot)
+                self.want_paths(address, gateway, config.first_table + slot)
+                    && self.want_rules(address, slot, config)
             });
             self.starved += u32::from(!is_routed);
         }
@@ -276,7 +263,10 @@ impl SourceRouter {
             last,
         ];
         // An address may be there with several prefixes.
-        self.rules.contains(&last) || rules.into_iter().all(|rule| self.rules.push(rule))
+        self.wanted.contains(&Item::Rule(last))
+            || rules
+                .iter()
+                .all(|rule| self.wanted.push(Item::Rule(*rule)))
     }
 
     fn want_paths(&mut self, address: &LocalAddress, gateway: Gateway, table: u32) -> bool {
@@ -314,7 +304,7 @@ impl SourceRouter {
     }
 
     fn want_path(&mut self, path: Path) -> bool {
-        self.paths.iter().any(|known| known.has_place(&path)) || self.paths.push(path)
+        self.wanted.iter().any(|known| is_at(known, &path)) || self.wanted.push(Item::Route(path))
     }
 
     /// The interface's slot: the one of its index where that is free, so that it is the same one
@@ -369,6 +359,25 @@ fn attempt(
         backoff,
         needed: true,
     })
+}
+
+/// Whether the kernel has it.
+fn has(routes: &Routes, item: &Item) -> bool {
+    match item {
+        Item::Rule(rule) => routes.our_rules().any(|have| have == rule),
+        Item::Route(path) => routes.ours().any(|have| have == path),
+    }
+}
+
+/// Whether it is a route that the kernel takes for this one.
+fn is_at(item: &Item, path: &Path) -> bool {
+    matches!(item, Item::Route(route) if route.has_place(path))
+}
+
+/// What the kernel has of ours, rules first.
+fn each_of_ours(routes: &Routes, each: &mut dyn FnMut(Item)) {
+    routes.our_rules().for_each(|rule| each(Item::Rule(*rule)));
+    routes.ours().for_each(|path| each(Item::Route(*path)));
 }
 
 /// How many interfaces the ranges are enough for.
@@ -511,7 +520,7 @@ mod tests {
                 "rule 5223: from 192.0.2.1 lookup 5207",
             ]
         );
-        assert!(changes.iter().all(Change::adds));
+        assert!(changes.iter().all(|change| change.action == Action::Add));
     }
 
     #[test]
@@ -521,14 +530,10 @@ mod tests {
         let added = ask(&mut router, NOW, &network, &config);
         router.failed(4, 1);
         let mut removed = Vec::new();
-        router.remove_all(&network, &mut |change| {
-            removed.push(change);
-            true
-        });
-        let of = |change: &Change| match *change {
-            Change::AddRule(rule) => Change::DeleteRule(rule),
-            Change::AddRoute(path) => Change::DeleteRoute(path),
-            other => panic!("{other:?}"),
+        router.remove_all(&network, &mut |change| removed.push(change));
+        let of = |change: &Change| Change {
+            action: Action::Delete,
+            ..*change
         };
         let mut wanted: Vec<_> = added.iter().map(of).collect();
         // What was refused is not there; rules go first.
@@ -582,6 +587,7 @@ mod tests {
         assert_eq!(after.len(), before.len() + 1);
         assert!(after[0].to_string().ends_with("table 5208"));
         let last = after[after.len() - 1];
-        assert!(matches!(last, Change::DeleteRoute(path) if path.table == 5207 && path.ours));
+        assert_eq!(last.action, Action::Delete);
+        assert!(matches!(last.item, Item::Route(path) if path.table == 5207 && path.ours));
     }
 }

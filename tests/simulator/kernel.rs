@@ -10,7 +10,7 @@ use mptcpd::netlink::route::{
 };
 use mptcpd::network::route::{Path, TABLE_MAIN, UNICAST};
 use mptcpd::network::{IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_UP, Part};
-use mptcpd::routing::Change as Routing;
+use mptcpd::routing::{Action, Change as Routing, Item};
 
 pub const ENOENT: i32 = 2;
 pub const ESRCH: i32 = 3;
@@ -338,23 +338,23 @@ impl Kernel {
             route
         };
         let theirs = |protocol| assert_eq!(protocol, PROTOCOL, "not ours: {change:?}");
-        match change {
-            Routing::AddRule(rule) => self.add_rule(*rule),
-            Routing::DeleteRule(rule) => {
+        match (change.action, &change.item) {
+            (Action::Delete, Item::Rule(rule)) => {
                 theirs(rule.protocol);
                 self.remove_rule(rule)
             }
-            Routing::AddRoute(path) => match self.route_at(&route(path)) {
+            (_, Item::Rule(rule)) => self.add_rule(*rule),
+            (Action::Add, Item::Route(path)) => match self.route_at(&route(path)) {
                 Some(_) => Err(EEXIST),
                 None => self.set_route(route(path)),
             },
-            Routing::ReplaceRoute(path) => {
+            (Action::Replace, Item::Route(path)) => {
                 if let Some(at) = self.route_at(&route(path)) {
                     theirs(self.routes[at].protocol);
                 }
                 self.set_route(route(path))
             }
-            Routing::DeleteRoute(path) => {
+            (Action::Delete, Item::Route(path)) => {
                 let route = route(path);
                 if let Some(at) = self.route_at(&route) {
                     theirs(self.routes[at].protocol);
