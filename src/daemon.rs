@@ -142,15 +142,16 @@ struct Buffers {
     events_lost: bool,
 }
 
-impl Daemon {
-    /// Opens everything and takes back the state of an earlier run. The error is for the user.
-    pub fn start(
-        options: Options,
-        config: Config,
-        entries: &[&'static Entry],
-        names: Vec<&'static str>,
-        signals: Signals,
-    ) -> Result<Self, String> {
+/// The sockets there are from the start.
+struct Sockets {
+    network: Socket,
+    requests: Socket,
+    commands: Socket,
+    events: Socket,
+}
+
+impl Sockets {
+    fn open() -> Result<Self, String> {
         let open = |protocol| {
             Socket::open(protocol).map_err(|error| format!("cannot open a netlink socket: {error}"))
         };
@@ -174,6 +175,30 @@ impl Daemon {
         if let Err(error) = events.join(generic::CONTROLLER_GROUP) {
             log::debug!("cannot watch for the path manager to appear: {error}");
         }
+        Ok(Self {
+            network,
+            requests: open(libc::NETLINK_ROUTE)?,
+            commands: open(libc::NETLINK_GENERIC)?,
+            events,
+        })
+    }
+}
+
+impl Daemon {
+    /// Opens everything and takes back the state of an earlier run. The error is for the user.
+    pub fn start(
+        options: Options,
+        config: Config,
+        entries: &[&'static Entry],
+        names: Vec<&'static str>,
+        signals: Signals,
+    ) -> Result<Self, String> {
+        let Sockets {
+            network,
+            requests,
+            commands,
+            events,
+        } = Sockets::open()?;
         let cookie = sys::namespace_cookie(network.fd());
         let identity = Identity {
             boot_id: sysctl::boot_id(),
@@ -186,8 +211,8 @@ impl Daemon {
             options,
             names,
             network,
-            requests: open(libc::NETLINK_ROUTE)?,
-            commands: open(libc::NETLINK_GENERIC)?,
+            requests,
+            commands,
             events,
             diag: None,
             signals,

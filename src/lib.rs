@@ -35,6 +35,7 @@ pub mod sys;
 pub mod table;
 pub mod time;
 
+use core::mem::ManuallyDrop;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -148,7 +149,9 @@ fn serve(
     if entries.is_empty() {
         log::warn!("no plugins: nothing will be done");
     }
-    let mut daemon = daemon::Daemon::start(options, config, &entries, names, signals)?;
+    let daemon = daemon::Daemon::start(options, config, &entries, names, signals)?;
+    // It ends with the process, which leaves nothing behind.
+    let mut daemon = ManuallyDrop::new(daemon);
     for name in daemon.engine().plugin_names() {
         log::info!("plugin {name}");
     }

@@ -145,7 +145,11 @@ impl SourceRouter {
         for item in wanted.iter().filter(|item| !has(routes, item)) {
             let replaces = routes.ours().any(|have| is_at(item, have));
             need(
-                if replaces { Action::Replace } else { Action::Add },
+                if replaces {
+                    Action::Replace
+                } else {
+                    Action::Add
+                },
                 *item,
             );
         }
@@ -264,9 +268,7 @@ impl SourceRouter {
         ];
         // An address may be there with several prefixes.
         self.wanted.contains(&Item::Rule(last))
-            || rules
-                .iter()
-                .all(|rule| self.wanted.push(Item::Rule(*rule)))
+            || rules.iter().all(|rule| self.wanted.push(Item::Rule(*rule)))
     }
 
     fn want_paths(&mut self, address: &LocalAddress, gateway: Gateway, table: u32) -> bool {
