@@ -46,6 +46,12 @@ struct Ranked {
     held: bool,
 }
 
+impl Ranked {
+    fn place(&self) -> (IpAddr, u16) {
+        (self.want.address, self.want.port)
+    }
+}
+
 impl Default for Wanted {
     fn default() -> Self {
         Self {
@@ -93,9 +99,8 @@ impl Wanted {
 
     /// Orders the wants, leaves one for each address and port, and chooses.
     pub fn settle(&mut self, endpoints: &Endpoints) {
-        let place = |r: &Ranked| (r.want.address, r.want.port);
-        self.wants
-            .sort_unstable_by_key(|r| (place(r), r.want.priority, r.want.sequence));
+        self.sort(true);
+        let place = Ranked::place;
         let mut last = None;
         self.wants
             .retain(|r| last.replace(place(r)) != Some(place(r)));
@@ -110,14 +115,23 @@ impl Wanted {
         }
         // Who has a slot keeps it from those who are no better, and an endpoint that somebody
         // else made takes no slot of ours.
-        self.wants
-            .sort_unstable_by_key(|r| (!r.foreign, r.want.priority, !r.held, r.want.sequence));
+        self.sort(false);
         let foreign = self.wants.iter().take_while(|r| r.foreign).count();
         let with = |limit: usize| {
             let room = limit.saturating_sub(endpoints.others.len());
             foreign.saturating_add(room).min(self.wants.len())
         };
         (self.chosen, self.sure) = (with(endpoints.limit()), with(endpoints.sure_limit()));
+    }
+
+    /// Sorts by rank, those of a place together if `by_place`: one copy of the sorting for both.
+    fn sort(&mut self, by_place: bool) {
+        let rank = |r: &Ranked| (!r.foreign, r.want.priority, !r.held, r.want.sequence);
+        self.wants.sort_unstable_by(|a, b| {
+            let places = by_place.then(|| a.place().cmp(&b.place()));
+            let by_rank = || rank(a).cmp(&rank(b));
+            places.filter(|order| order.is_ne()).unwrap_or_else(by_rank)
+        });
     }
 }
 
