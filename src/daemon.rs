@@ -26,7 +26,7 @@ use crate::sys::netlink::{Batch, Received, Socket};
 use crate::sys::signal::{Signals, Wish};
 use crate::sys::state_file::{self, StateFile};
 use crate::sys::sysctl::{self, PathManager};
-use crate::time::{Instant, Span, earliest};
+use crate::time::{Instant, Span};
 
 /// What the loop waits for, as bits of [`sys::wait`]'s answer.
 const NETWORK: u32 = 1;
@@ -81,7 +81,8 @@ pub struct Daemon {
     listeners: Listeners,
     state: Option<StateFile>,
     family: Option<Family>,
-    patience: Option<Instant>,
+    /// When to say that the path manager is missing.
+    patience: Instant,
     /// Joined the groups of routes and rules.
     hears_routes: bool,
     /// Joined the group of connection events.
@@ -219,7 +220,7 @@ impl Daemon {
             listeners: Listeners::default(),
             state,
             family: None,
-            patience: None,
+            patience: Instant::NEVER,
             hears_routes: false,
             hears_connections: false,
             unanswered: None,
@@ -312,8 +313,8 @@ impl Daemon {
                 self.signals.fd(),
                 self.listeners.fd(),
             ];
-            let deadline = earliest(self.deadline(now), rest);
-            let timeout = deadline.map(|at| at.0.saturating_sub(now.0));
+            let deadline = self.deadline(now).min(rest.unwrap_or(Instant::NEVER));
+            let timeout = (deadline != Instant::NEVER).then(|| deadline.0.saturating_sub(now.0));
             let ready = sys::wait(fds, timeout)?;
             if ready & LISTENERS != 0 {
                 self.listeners.turn_away();
@@ -335,21 +336,18 @@ impl Daemon {
         }
     }
 
-    /// How long to wait at most; `None` is for ever.
-    fn deadline(&mut self, now: Instant) -> Option<Instant> {
+    /// How long to wait at most.
+    fn deadline(&mut self, now: Instant) -> Instant {
         if self.engine.has_commands() || (self.unanswered.is_some() && self.engine.awaits_any()) {
-            return Some(now);
+            return now;
         }
-        let mut deadline = earliest(self.engine.deadline(), log::flush_at());
-        if let Some(at) = self.patience {
-            if at <= now {
-                self.patience = None;
-                log::warn!("the kernel's MPTCP path manager is not there; waiting for it");
-            } else {
-                deadline = earliest(deadline, Some(at));
-            }
+        if self.patience <= now {
+            self.patience = Instant::NEVER;
+            log::warn!("the kernel's MPTCP path manager is not there; waiting for it");
         }
-        deadline
+        let deadline = self.engine.deadline().unwrap_or(Instant::NEVER);
+        let flush_at = log::flush_at().unwrap_or(Instant::NEVER);
+        deadline.min(flush_at).min(self.patience)
     }
 
     /// Lets the engine act and sends what it says, until it has no more to say or a command has
@@ -797,7 +795,7 @@ impl Daemon {
 
     /// Asks nlctrl for the path manager's family.
     fn find_family(&mut self, now: Instant) {
-        self.patience = Some(now + PATIENCE);
+        self.patience = now + PATIENCE;
         let Self { commands, io, .. } = self;
         let mut out = Builder::new(&mut io.out);
         let mut found = None;
@@ -817,8 +815,9 @@ impl Daemon {
     fn set_family(&mut self, now: Instant, family: Option<Family>) {
         self.family = family;
         self.hears_connections = false;
-        self.patience = family.is_none().then(|| now + PATIENCE);
+        self.patience = Instant::NEVER;
         if family.is_none() {
+            self.patience = now + PATIENCE;
             log::warn!("the kernel's MPTCP path manager has gone; waiting for it");
         }
         self.join_groups();

@@ -29,7 +29,7 @@ use crate::policy::Verdict;
 use crate::routing::{Change, Item, SourceRouter};
 use crate::state::State;
 use crate::table::Table;
-use crate::time::{Backoff, Instant, Span, earliest};
+use crate::time::{Backoff, Instant, Span};
 use connections::Held;
 use due::Due;
 use storm::Storm;
@@ -143,7 +143,7 @@ pub struct Engine {
     held: Table<Held>,
     timers: Table<Timer>,
     /// When to look for connections anew, after an event that made no sense.
-    recover_at: Option<Instant>,
+    recover_at: Instant,
     /// The kernel cannot show connections.
     blind: bool,
     due: Due,
@@ -152,10 +152,10 @@ pub struct Engine {
     storm: Storm,
     /// Reconcile with the next settling even if no event came.
     stale: bool,
-    look_at: Option<Instant>,
+    look_at: Instant,
     /// When the last look at the endpoints began.
     looked: Instant,
-    resync_at: Option<Instant>,
+    resync_at: Instant,
     ready: bool,
     /// Routes and rules of an earlier run or configuration may be left.
     leftovers: bool,
@@ -210,16 +210,16 @@ impl Engine {
             ids: AddressIds::default(),
             held: Table::new(capacity::LISTENERS),
             timers: Table::new(capacity::TIMERS),
-            recover_at: None,
+            recover_at: Instant::NEVER,
             blind: false,
             due: Due(Due::NETWORK.0 | Due::KERNEL.0 | Due::CONNECTIONS.0),
             dumping: Backoff::default(),
             dump_at: now,
             storm: Storm::default(),
             stale: true,
-            look_at: None,
+            look_at: Instant::NEVER,
             looked: now,
-            resync_at: None,
+            resync_at: Instant::NEVER,
             ready: false,
             leftovers: true,
             known: false,
@@ -366,20 +366,25 @@ impl Engine {
 
     /// When to call [`Self::settle`] even if nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
-        let timers = self.timers.iter().map(|timer| Some(timer.at));
-        let slow = earliest(earliest(self.look_at, self.resync_at), self.recover_at);
-        let work = match self.storm.due() {
+        let mut at = self.look_at.min(self.resync_at).min(self.recover_at);
+        for timer in self.timers.iter() {
+            at = at.min(timer.at);
+        }
+        at = at.min(match self.storm.due() {
             // A storm holds up all else.
-            Some(at) => Some(at),
-            None => earliest(self.read_at(), self.act_at()),
-        };
-        timers.fold(earliest(work, slow), earliest)
+            Some(due) => due,
+            None => self.read_at().min(self.act_at()),
+        });
+        (at != Instant::NEVER).then_some(at)
     }
 
     /// When to read from the kernel, if something of use is due.
-    fn read_at(&self) -> Option<Instant> {
-        let idle = self.storm.pending.is_none() && self.readable() != Due::NONE;
-        idle.then_some(self.dump_at)
+    fn read_at(&self) -> Instant {
+        if self.storm.pending.is_none() && self.readable() != Due::NONE {
+            self.dump_at
+        } else {
+            Instant::NEVER
+        }
     }
 
     /// Whether to wait for a dump before judging the network. When the kernel refuses it, what
@@ -389,14 +394,17 @@ impl Engine {
     }
 
     /// When to act although there is no news.
-    fn act_at(&self) -> Option<Instant> {
+    fn act_at(&self) -> Instant {
         if !self.known {
-            return None;
+            return Instant::NEVER;
         }
-        let can_command = self.ready && !self.due.any(Due::KERNEL);
-        let refused = self.refused_until().filter(|_| can_command);
-        let routing = earliest(self.network.deadline(), self.router.deadline());
-        earliest(routing, refused)
+        let routing = self.network.deadline().min(self.router.deadline());
+        if self.ready && !self.due.any(Due::KERNEL) {
+            // When what the kernel refused may be tried again.
+            let refused = self.endpoints.deadline().min(self.limits.deadline());
+            return routing.min(refused);
+        }
+        routing
     }
 
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
@@ -560,11 +568,6 @@ impl Engine {
         }
     }
 
-    /// When what the kernel refused may be tried again.
-    fn refused_until(&self) -> Option<Instant> {
-        earliest(self.endpoints.deadline(), self.limits.deadline())
-    }
-
     /// What is due and of use, and can be read.
     fn readable(&self) -> Due {
         let mut readable = self.network_parts();
@@ -591,7 +594,10 @@ impl Engine {
 
     fn schedule_resync(&mut self, now: Instant) {
         let interval = self.config.resync_interval;
-        self.resync_at = (interval > 0).then(|| now + Span::seconds(interval));
+        self.resync_at = match interval {
+            0 => Instant::NEVER,
+            _ => now + Span::seconds(interval),
+        };
     }
 
     fn reload(&mut self, now: Instant, config: Config) {
@@ -703,15 +709,15 @@ impl Engine {
 
     /// Acts upon the news. Call it once all that has arrived has been handled.
     pub fn settle(&mut self, now: Instant) {
-        if self.resync_at.is_some_and(|at| at <= now) {
+        if self.resync_at <= now {
             self.resync(now);
         }
-        if self.look_at.is_some_and(|at| at <= now) {
-            self.look_at = None;
+        if self.look_at <= now {
+            self.look_at = Instant::NEVER;
             self.due.add(Due::KERNEL);
         }
-        if self.recover_at.is_some_and(|at| at <= now) {
-            self.recover_at = None;
+        if self.recover_at <= now {
+            self.recover_at = Instant::NEVER;
             self.due.add(Due::CONNECTIONS);
         }
         self.run_timers(now);
@@ -721,13 +727,13 @@ impl Engine {
             self.endpoints.hurry(now);
             self.router.hurry(now);
             let soon = (now + LOOK_AFTER).max(self.looked + LOOK_EVERY);
-            self.look_at.get_or_insert(soon);
+            self.look_at = self.look_at.min(soon);
         }
         if self.storm.pending.is_some() || self.must_read_first(now) {
             return;
         }
         let first = !core::mem::replace(&mut self.known, true);
-        let late = self.act_at().is_some_and(|at| at <= now);
+        let late = self.act_at() <= now;
         if core::mem::take(&mut self.stale) || late {
             self.judge(now);
             self.stale = !self.reconcile(now);
@@ -926,7 +932,9 @@ impl Engine {
         if let Some(token) = self.connections.next_untold() {
             return Some(Command::Learn(token));
         }
-        self.read_at().filter(|at| *at <= now)?;
+        if self.read_at() > now {
+            return None;
+        }
         let command = self.readable().first()?;
         match command {
             Command::Dump(part) => self.network.begin(part),

@@ -23,7 +23,7 @@ use crate::network::{Interface, LocalAddress, Network};
 use crate::plugin::CommandId;
 use crate::policy::{Gateway, gateway};
 use crate::table::Table;
-use crate::time::{Backoff, Instant, earliest};
+use crate::time::{Backoff, Instant};
 
 /// A rule or a route of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,7 +75,7 @@ pub struct SourceRouter {
     /// Interface and slot: which of the tables, and of the triples of priorities, it has.
     slots: Table<(u32, u32)>,
     attempts: Table<Attempt>,
-    deadline: Option<Instant>,
+    deadline: Instant,
     starved: u32,
 }
 
@@ -93,7 +93,7 @@ impl Default for SourceRouter {
             wanted: Table::new(capacity::OWN_RULES + capacity::OWN_ROUTES),
             slots: Table::new(capacity::OWN_RULES),
             attempts: Table::new(capacity::OWN_RULES),
-            deadline: None,
+            deadline: Instant::NEVER,
             starved: 0,
         }
     }
@@ -111,7 +111,7 @@ impl SourceRouter {
     }
 
     /// When a change may be tried again.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
@@ -126,7 +126,7 @@ impl SourceRouter {
         send: &mut dyn FnMut(Change) -> Option<CommandId>,
     ) {
         self.want(network, config);
-        self.deadline = None;
+        self.deadline = Instant::NEVER;
         let Self {
             wanted,
             attempts,
@@ -328,14 +328,14 @@ impl SourceRouter {
 fn attempt(
     now: Instant,
     attempts: &mut Table<Attempt>,
-    deadline: &mut Option<Instant>,
+    deadline: &mut Instant,
     change: Change,
     send: &mut dyn FnMut(Change) -> Option<CommandId>,
 ) -> bool {
     if let Some(known) = attempts.iter_mut().find(|known| known.change == change) {
         known.needed = true;
         if known.retry_at > now {
-            *deadline = earliest(*deadline, Some(known.retry_at));
+            *deadline = known.retry_at.min(*deadline);
         } else if let Some(command) = send(change) {
             known.command = command;
             known.retry_at = known.backoff.next(now);
@@ -345,8 +345,9 @@ fn attempt(
         return true;
     }
     if attempts.is_full() {
-        let room_at = attempts.iter().map(|known| known.retry_at).min();
-        *deadline = earliest(*deadline, room_at);
+        for known in attempts.iter() {
+            *deadline = known.retry_at.min(*deadline);
+        }
         return false;
     }
     let Some(command) = send(change) else {
@@ -555,7 +556,7 @@ mod tests {
         assert!(router.failed(99, 17).is_none());
         // Neither that nor what is not seen yet is asked for again at once, ...
         assert_eq!(ask(&mut router, NOW, &network, &config), []);
-        let retry_at = router.deadline().expect("a time to try again");
+        let retry_at = router.deadline();
         assert!(retry_at > NOW);
         // ... another gateway is, ...
         show(&mut network, &config, &[route(TABLE_MAIN, 4, 253)]);
@@ -566,7 +567,7 @@ mod tests {
         let again = ask(&mut router, retry_at, &network, &config).len();
         assert_eq!(again, 5);
         assert_eq!(ask(&mut router, retry_at, &network, &config), []);
-        let second = router.deadline().expect("a time to try again");
+        let second = router.deadline();
         assert!(second.0 - retry_at.0 > retry_at.0 - NOW.0);
     }
 

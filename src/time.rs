@@ -6,6 +6,11 @@ use core::ops::Add;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Instant(pub u64);
 
+impl Instant {
+    /// Later than all others.
+    pub const NEVER: Self = Self(u64::MAX);
+}
+
 /// A span of time in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Span(pub u64);
@@ -20,14 +25,6 @@ impl Add<Span> for Instant {
     type Output = Instant;
     fn add(self, span: Span) -> Instant {
         Instant(self.0.saturating_add(span.0))
-    }
-}
-
-/// The earlier of two optional times; `None` is never.
-pub fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }
 

@@ -81,8 +81,8 @@ impl LimitKeeper {
     }
 
     /// When a refused command may be tried again.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.retry_at
+    pub fn deadline(&self) -> Instant {
+        self.retry_at.unwrap_or(Instant::NEVER)
     }
 
     /// Tries again what was refused, unless what the kernel takes is what kernels take.

@@ -11,7 +11,7 @@ use crate::capacity;
 use crate::netlink::mptcp::{Command, Endpoint, EndpointFlags};
 use crate::plugin::is_done;
 use crate::table::Table;
-use crate::time::{Backoff, Instant, earliest};
+use crate::time::{Backoff, Instant};
 
 /// An endpoint somebody wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -220,7 +220,7 @@ pub struct Endpoints {
     /// Young flags this kernel has been seen to keep.
     supported: EndpointFlags,
     can_set_flags: bool,
-    deadline: Option<Instant>,
+    deadline: Instant,
     /// Something can be asked only once the kernel has answered.
     waits: bool,
 }
@@ -264,7 +264,7 @@ impl Endpoints {
             doubted_before: EndpointFlags::default(),
             supported: EndpointFlags::default(),
             can_set_flags: true,
-            deadline: None,
+            deadline: Instant::NEVER,
             waits: false,
         }
     }
@@ -305,7 +305,7 @@ impl Endpoints {
     }
 
     /// When a refused endpoint may be tried again.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
@@ -459,7 +459,7 @@ impl Endpoints {
         wanted: &Wanted,
         send: &mut dyn FnMut(Command) -> Option<u32>,
     ) {
-        self.deadline = None;
+        self.deadline = Instant::NEVER;
         let ours = &self.ours;
         self.refusals.retain(|r| {
             let mut have = ours.iter().map(|s| (s.endpoint.address, s.endpoint.port));
@@ -726,15 +726,17 @@ impl Endpoints {
 /// Whether the kernel has refused the endpoint and it is too early to ask again.
 fn must_wait(
     refusals: &[Refusal],
-    deadline: &mut Option<Instant>,
+    deadline: &mut Instant,
     now: Instant,
     address: IpAddr,
     port: u16,
 ) -> bool {
     let refused = |r: &&Refusal| r.address == address && r.port == port && r.retry_at > now;
-    let retry_at = refusals.iter().find(refused).map(|r| r.retry_at);
-    *deadline = earliest(*deadline, retry_at);
-    retry_at.is_some()
+    let refused = refusals.iter().find(refused);
+    if let Some(refusal) = refused {
+        *deadline = refusal.retry_at.min(*deadline);
+    }
+    refused.is_some()
 }
 
 fn want_of<'a>(wanted: &'a Wanted, slot: &Slot) -> Option<&'a Want> {

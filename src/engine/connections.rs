@@ -7,7 +7,7 @@ use crate::connection::{Known, RemoteAddress};
 use crate::log;
 use crate::netlink::mptcp::{Command as Kernel, ConnectionEvent, Event};
 use crate::plugin::{CommandId, Context, Failure, Plugin, Queued, Reply, Request};
-use crate::time::{Instant, Span, earliest};
+use crate::time::{Instant, Span};
 
 /// An event that does not say what ended has the connections read this much later, so that many
 /// at once cost one reading.
@@ -116,7 +116,7 @@ impl Engine {
     /// Has the connections read at `at`, or earlier, if the kernel can show them.
     fn recover_by(&mut self, at: Instant) {
         if !self.blind {
-            self.recover_at = earliest(self.recover_at, Some(at));
+            self.recover_at = self.recover_at.min(at);
         }
     }
 

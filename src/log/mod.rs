@@ -16,7 +16,7 @@ use ::log::{Level, LevelFilter, Log, Metadata, Record};
 
 use nix::sys::time::TimeSpec;
 
-use crate::time::{Instant, Span, earliest};
+use crate::time::{Instant, Span};
 use sink::Sink;
 
 /// Where messages go.
@@ -178,7 +178,7 @@ impl State {
 
     fn flush_at(&self) -> Option<Instant> {
         let waiting = self.seen.iter().filter(|seen| seen.repeats > 0);
-        waiting.fold(None, |first, seen| earliest(first, Some(seen.until)))
+        waiting.map(|seen| seen.until).min()
     }
 
     fn flush(&mut self, now: Instant) {

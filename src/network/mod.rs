@@ -12,7 +12,7 @@ use crate::config::{Config, Policy};
 use crate::netlink::route::{Address, Family, Link, Name, Notification};
 use crate::policy::{self, Verdict};
 use crate::table::Table;
-use crate::time::{Instant, Span, earliest};
+use crate::time::{Instant, Span};
 
 pub use route::Routes;
 
@@ -110,7 +110,7 @@ pub struct Network {
     /// The first judgement is done: what comes now is not `existing`, and is held down.
     started: bool,
     /// When the next address leaves hold-down.
-    deadline: Option<Instant>,
+    deadline: Instant,
 }
 
 impl Default for Network {
@@ -127,7 +127,7 @@ impl Network {
             routes: Routes::new(),
             sequence: 0,
             started: false,
-            deadline: None,
+            deadline: Instant::NEVER,
         }
     }
 
@@ -235,8 +235,8 @@ impl Network {
         }
     }
 
-    /// When an address leaves hold-down, if one is held.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When the next address leaves hold-down.
+    pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
@@ -433,7 +433,7 @@ impl Network {
 
     /// Gives every address its verdict.
     pub fn judge(&mut self, now: Instant, config: &Config) {
-        self.deadline = None;
+        self.deadline = Instant::NEVER;
         let mut uplink = false;
         let mut standby = false;
         // Both tables are by index.
@@ -477,7 +477,7 @@ impl Network {
             let since = *address.fit_since.get_or_insert(now);
             let ready = since + Span::seconds(hold_down);
             address.verdict = if !counts && now < ready {
-                self.deadline = earliest(self.deadline, Some(ready));
+                self.deadline = self.deadline.min(ready);
                 Verdict::HoldDown
             } else {
                 verdict

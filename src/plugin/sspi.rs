@@ -31,7 +31,7 @@ use crate::netlink::mptcp::{
 };
 use crate::network::{LocalAddress, Network};
 use crate::table::Table;
-use crate::time::{Backoff, Instant, Span, earliest};
+use crate::time::{Backoff, Instant, Span};
 
 pub const ENTRY: Entry = Entry {
     name: "sspi",
@@ -344,7 +344,7 @@ impl Sspi {
             .iter()
             .map(|f| f.retry_at)
             .filter(|at| *at > now);
-        match later.map(Some).fold(None, earliest) {
+        match later.min() {
             Some(at) => {
                 cx.set_timer(RETRY, Span(at.0.saturating_sub(now.0)));
             }
