@@ -444,14 +444,8 @@ fn ipv6_addresses_must_be_usable() {
     lab.expect(&NONE);
 }
 
-#[test]
-fn temporary_addresses() {
-    let lab = lab!();
-    lab.link("wan1");
-    lab.host.ip("route add ::/0 via fe80::2 dev wan1");
-    lab.host.sysctl("ipv6/conf/wan1/use_tempaddr", 2);
-    lab.host
-        .ip("addr add 2001:db8::1/64 dev wan1 mngtmpaddr valid_lft 1000 preferred_lft 500");
+/// Waits for the kernel to make a temporary address on wan1; answers its endpoint.
+fn temporary(lab: &Lab) -> String {
     let mut temporary = String::new();
     let found = until(|| {
         let text = lab
@@ -466,12 +460,51 @@ fn temporary_addresses() {
         address.is_some()
     });
     assert!(found, "the kernel made no temporary address");
+    temporary
+}
+
+#[test]
+fn temporary_addresses() {
+    let lab = lab!();
+    lab.link("wan1");
+    lab.host.ip("route add ::/0 via fe80::2 dev wan1");
+    lab.host.sysctl("ipv6/conf/wan1/use_tempaddr", 2);
+    lab.host
+        .ip("addr add 2001:db8::1/64 dev wan1 mngtmpaddr valid_lft 1000 preferred_lft 500");
+    let temporary = temporary(&lab);
     let stable = "2001:db8::1 subflow dev wan1";
     for (policy, wanted) in [
         ("", vec![stable]),
         ("temporary-addresses = fallback\n", vec![stable]),
         ("temporary-addresses = no\n", vec![stable]),
         ("temporary-addresses = yes\n", vec![stable, &temporary]),
+    ] {
+        let daemon = lab.daemon(&format!("{REMOVE}{policy}"));
+        lab.expect_still(&wanted);
+        daemon.stop();
+    }
+}
+
+/// Somebody else has the stable address of the prefix.
+#[test]
+fn temporary_addresses_without_a_stable_one() {
+    let lab = lab!();
+    lab.link("wan1");
+    lab.outside.ip("addr add 2001:db8::1/64 dev wan1");
+    lab.host.ip("route add ::/0 via fe80::2 dev wan1");
+    lab.host.sysctl("ipv6/conf/wan1/use_tempaddr", 2);
+    lab.host.sysctl("ipv6/conf/wan1/accept_dad", 1);
+    lab.host.ip("addr add 2001:db8::1/64 dev wan1 mngtmpaddr");
+    let temporary = temporary(&lab);
+    let failed = || {
+        let failed = lab.host.out("ip -6 addr show dev wan1 dadfailed");
+        failed.contains("2001:db8::1/")
+    };
+    assert!(until(failed), "the kernel did not find the duplicate");
+    for (policy, wanted) in [
+        ("", vec![&temporary]),
+        ("temporary-addresses = no\n", vec![]),
+        ("temporary-addresses = yes\n", vec![&temporary]),
     ] {
         let daemon = lab.daemon(&format!("{REMOVE}{policy}"));
         lab.expect_still(&wanted);
@@ -628,6 +661,36 @@ fn foreign_endpoints_are_left_alone() {
     daemon.stop();
     untouched();
     lab.expect(&wanted[..3]);
+}
+
+/// Nothing tells the daemon of others' endpoints: the kernel's refusal does. EEXIST is for the
+/// address, EBUSY for the id.
+#[test]
+fn somebody_else_was_faster() {
+    let lab = lab!();
+    lab.wan(1);
+    let daemon = lab.daemon("[core]\nresync-interval = 0\n");
+    lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
+    lab.host.ip("mptcp endpoint add 10.0.1.5 id 200 signal");
+    lab.host.ip("addr add 10.0.1.5/24 dev wan1");
+    daemon.says(&["refuses", "errno 17"]);
+    // Those that come next, whatever was used to settle.
+    for id in 2..6 {
+        lab.host
+            .ip(&format!("mptcp endpoint add 192.0.2.{id} id {id} signal"));
+    }
+    let foreign = lab.host.endpoints_with_ids();
+    lab.host.ip("addr add 10.0.1.6/24 dev wan1");
+    daemon.says(&["refuses", "errno 16"]);
+    let mut wanted = lab.host.endpoints();
+    wanted.retain(|endpoint| !endpoint.starts_with("10.0.1.6 "));
+    wanted.push("10.0.1.6 subflow dev wan1".to_owned());
+    lab.expect(&wanted);
+    daemon.catch_up();
+    lab.expect(&wanted);
+    let now = lab.host.endpoints_with_ids();
+    assert!(foreign.iter().all(|one| now.contains(one)), "{now:#?}");
+    assert_eq!(daemon.lines(&["refuses"]), 2, "{}", daemon.log());
 }
 
 #[test]

@@ -107,7 +107,9 @@ pub trait Plugin {
     /// A connection is established: subflows can be made.
     fn connection_established(&mut self, cx: &mut Context<'_>, connection: &ConnectionEvent) {}
 
-    /// A connection has ended, and with it all its subflows, which are not told of one by one.
+    /// A connection has ended, and with it all its subflows, which are not told of one by one. Of
+    /// one that the peer has broken off (MP_FASTCLOSE, RFC 8684, 3.5) the kernel says nothing: a
+    /// later comparison shows it, at the latest after `resync-interval`.
     fn connection_closed(&mut self, cx: &mut Context<'_>, token: u32) {}
 
     /// The peer announces an address (ADD_ADDR, RFC 8684, 3.4.1). Where it names no port, the
