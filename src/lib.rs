@@ -35,6 +35,7 @@ pub mod sys;
 pub mod table;
 pub mod time;
 
+use core::fmt::Write;
 use core::mem::ManuallyDrop;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -65,9 +66,17 @@ fn answer(plugins: &'static [Entry], arguments: Vec<OsString>) -> u8 {
         Ok(Action::Usage) => print(cli::USAGE),
         Ok(Action::Version) => print(&format!("{}\n", cli::VERSION)),
         Ok(Action::ListPlugins) => {
-            let line =
-                |e: &Entry| format!("{} (priority {}): {}\n", e.name, e.priority, e.description);
-            print(&plugins.iter().map(line).collect::<String>())
+            let mut text = String::new();
+            for Entry {
+                name,
+                priority,
+                description,
+                ..
+            } in plugins
+            {
+                let _ = writeln!(text, "{name} (priority {priority}): {description}");
+            }
+            print(&text)
         }
         Err(cause) => {
             complain(&format!("{cause} (try 'mptcpd --help')"));
@@ -163,11 +172,13 @@ fn serve(
 
 /// The plugins to load: those the configuration names, in its order, or all by priority.
 fn select(config: &Config, plugins: &'static [Entry]) -> Vec<&'static Entry> {
+    let mut all: Vec<&Entry> = Vec::new();
     if let Some(names) = &config.load_plugins {
-        let named = |name: &String| plugins.iter().find(|entry| entry.name == name);
-        return names.iter().filter_map(named).collect();
+        for name in names {
+            all.extend(plugins.iter().find(|entry| entry.name == name));
+        }
+        return all;
     }
-    let mut all: Vec<&Entry> = Vec::with_capacity(plugins.len());
     for entry in plugins {
         // Behind those of the same priority. std's sort is 1 KiB.
         let at = all.partition_point(|other| other.priority <= entry.priority);

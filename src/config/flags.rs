@@ -110,11 +110,8 @@ pub(crate) const TEMPORARY: Words<Temporary> = Words {
 impl<T: Copy + PartialEq> Words<T> {
     /// Sets `value` to what `word` stands for, or complains with a list of the words there are.
     pub(crate) fn choose(&self, word: &str, value: &mut T) -> Result<(), String> {
-        let at = self.words.iter().position(|each| *each == word);
-        match at.and_then(|at| self.values.get(at)) {
-            Some(chosen) => *value = *chosen,
-            None => return Err(unknown(word, self.words)),
-        }
+        let at = position(word, self.words)?;
+        *value = *self.values.get(at).unwrap_or(value);
         Ok(())
     }
 
@@ -175,25 +172,12 @@ pub(crate) fn names(text: &str) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Says that `name` is none of `plugins`, if so.
-pub(crate) fn check_plugin(name: &str, plugins: &[&str]) -> Result<(), String> {
-    if plugins.contains(&name) {
-        return Ok(());
+/// Where `word` is among those `known`, or a complaint that lists them.
+pub(crate) fn position(word: &str, known: &[&str]) -> Result<usize, String> {
+    if let Some(at) = known.iter().position(|each| *each == word) {
+        return Ok(at);
     }
-    Err(unknown(name, plugins))
-}
-
-fn unknown(word: &str, known: &[&str]) -> String {
-    let mut text = String::from("\"");
-    text.push_str(word);
-    text.push_str("\" is none of ");
-    let mut separator = "";
-    for name in known {
-        text.push_str(separator);
-        text.push_str(name);
-        separator = ", ";
-    }
-    text
+    Err(format!("\"{word}\" is none of {}", known.join(", ")))
 }
 
 /// Writes a list as the file has it.

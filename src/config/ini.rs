@@ -16,14 +16,14 @@ pub(crate) enum Item<'a> {
 /// Why a section cannot be read.
 pub(crate) const UNCLOSED: &str = "section without ] at the end of the line";
 
-/// Every line that says something, with its number counted from 1, or why it cannot be read.
-pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, Result<Item<'_>, &'static str>)> {
+/// The lines of a file.
+pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let numbered = bytes.split(|&byte| byte == b'\n').enumerate();
-    numbered.filter_map(|(i, line)| Some((i + 1, read(line).transpose()?)))
+    bytes.split(|&byte| byte == b'\n')
 }
 
-fn read(line: &[u8]) -> Result<Option<Item<'_>>, &'static str> {
+/// What a line says, if anything, or why it cannot be read.
+pub(crate) fn read(line: &[u8]) -> Result<Option<Item<'_>>, &'static str> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let line = core::str::from_utf8(line).map_err(|_| "not UTF-8")?;
     if line.contains(|c: char| c.is_control() && c != '\t') {
@@ -50,7 +50,9 @@ mod tests {
     use super::*;
 
     fn all(bytes: &[u8]) -> Vec<(usize, Result<Item<'_>, &'static str>)> {
-        lines(bytes).collect()
+        let read = lines(bytes).map(|line| super::read(line).transpose());
+        let numbered = read.enumerate().map(|(i, item)| Some((i + 1, item?)));
+        numbered.flatten().collect()
     }
 
     #[test]

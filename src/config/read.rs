@@ -1,7 +1,7 @@
 //! From a file's bytes to a configuration, or to everything that is wrong with it.
 
 use core::fmt::Display;
-use std::fs::File;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use nix::fcntl::OFlag;
@@ -9,9 +9,9 @@ use nix::fcntl::OFlag;
 use crate::cli::Options;
 use crate::config::flags::{
     DESTINATIONS, FAMILIES, IPV4, IPV6, LEVELS, ON_EXIT, TEMPORARY, USES, YES_NO, bits,
-    check_plugin, endpoint_flags, items, names, notify_flags,
+    endpoint_flags, items, names, notify_flags, position,
 };
-use crate::config::ini::{self, Item, lines};
+use crate::config::ini::{self, Item};
 use crate::config::{Config, DEFAULT_FILE, InterfaceSection, Pattern, Policy, StateFile};
 use crate::netlink::mptcp::EndpointFlags;
 use crate::sys;
@@ -39,46 +39,30 @@ pub struct Loaded {
 /// all that there are.
 pub fn load(options: &Options, plugins: &[&str]) -> Result<Loaded, Vec<String>> {
     let name = options.config.as_deref().unwrap_or(DEFAULT_FILE);
-    match read(name) {
+    let bytes = match read(name) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => match &options.config {
+            None => Ok(Vec::new()),
+            Some(_) => Err("no such file".to_string()),
+        },
+        result => result.map_err(|error| error.to_string()),
+    };
+    match bytes {
         Ok(bytes) => parse(name, &bytes, options, plugins),
-        Err(Unreadable::Missing) if options.config.is_none() => parse(name, b"", options, plugins),
-        Err(Unreadable::Missing) => Err(vec![format!("{name}: no such file")]),
-        Err(Unreadable::Refused(cause)) => Err(vec![format!("{name}: {cause}")]),
-        Err(Unreadable::Failed(error)) => Err(vec![format!("{name}: {error}")]),
+        Err(cause) => Err(vec![format!("{name}: {cause}")]),
     }
 }
 
-enum Unreadable {
-    Missing,
-    Refused(&'static str),
-    Failed(std::io::Error),
-}
-
-impl From<std::io::Error> for Unreadable {
-    fn from(error: std::io::Error) -> Self {
-        match error.raw_os_error() {
-            Some(libc::ENOENT) => Self::Missing,
-            _ => Self::Failed(error),
-        }
-    }
-}
-
-fn read(path: &str) -> Result<Vec<u8>, Unreadable> {
+fn read(path: &str) -> io::Result<Vec<u8>> {
     // Opened without waiting, lest a FIFO hang us; judged afterwards, lest it be exchanged.
     let file = sys::open(path, OFlag::O_RDONLY)?;
-    trust(&file)?;
-    Ok(sys::read(&file, MAX_SIZE + 1)?)
-}
-
-fn trust(file: &File) -> Result<(), Unreadable> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(Unreadable::Refused("not a regular file"));
+        return Err(io::Error::other("not a regular file"));
     }
     if metadata.mode() & 0o002 != 0 {
-        return Err(Unreadable::Refused("anyone may write to it; use chmod o-w"));
+        return Err(io::Error::other("anyone may write to it; use chmod o-w"));
     }
-    Ok(())
+    sys::read(&file, MAX_SIZE + 1)
 }
 
 /// Does what [`load`] does with bytes that are already there.
@@ -103,11 +87,12 @@ pub fn parse(
         warnings: Vec::new(),
         errors: Vec::new(),
     };
-    for (line, item) in lines(bytes) {
-        reader.line = line;
-        let result = match item {
-            Ok(Item::Section(name)) => reader.enter(name),
-            Ok(Item::Pair(key, value)) => reader.pair(key, value),
+    for line in ini::lines(bytes) {
+        reader.line += 1;
+        let result = match ini::read(line) {
+            Ok(None) => Ok(()),
+            Ok(Some(Item::Section(name))) => reader.enter(name),
+            Ok(Some(Item::Pair(key, value))) => reader.pair(key, value),
             Err(cause) => {
                 // What follows a section without a name cannot be judged.
                 if cause == ini::UNCLOSED {
@@ -308,13 +293,13 @@ fn set(config: &mut Config, key: &str, value: &str, plugins: &[&str]) -> Result<
         "log-level" => LEVELS.choose(value, &mut config.log_level)?,
         "plugin-dir" => config.plugin_dir = Some(text(value)?.into()),
         "path-manager" => {
-            check_plugin(text(value)?, plugins)?;
+            position(text(value)?, plugins)?;
             config.path_manager = Some(value.to_string());
         }
         "load-plugins" => {
             let names = names(value)?;
             for name in &names {
-                check_plugin(name, plugins)?;
+                position(name, plugins)?;
             }
             config.load_plugins = Some(names);
         }
@@ -439,8 +424,14 @@ fn number(value: &str, first: u32, last: u32, number: &mut u32) -> Result<(), St
 }
 
 fn priority(value: &str) -> Result<i8, String> {
-    match value.parse() {
-        Ok(number) if !value.starts_with('+') => Ok(number),
+    let (sign, digits) = match value.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, value),
+    };
+    let mut size = 0;
+    let read = number(digits, 0, 128, &mut size);
+    match i8::try_from(sign * size as i32) {
+        Ok(priority) if read.is_ok() => Ok(priority),
         _ => Err(no_number(value, &i8::MIN, &i8::MAX)),
     }
 }
