@@ -39,30 +39,30 @@ pub struct Loaded {
 /// all that there are.
 pub fn load(options: &Options, plugins: &[&str]) -> Result<Loaded, Vec<String>> {
     let name = options.config.as_deref().unwrap_or(DEFAULT_FILE);
-    let bytes = match read(name) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => match &options.config {
-            None => Ok(Vec::new()),
-            Some(_) => Err("no such file".to_string()),
-        },
-        result => result.map_err(|error| error.to_string()),
-    };
-    match bytes {
-        Ok(bytes) => parse(name, &bytes, options, plugins),
+    match read(name) {
+        Ok(Some(bytes)) => parse(name, &bytes, options, plugins),
+        Ok(None) if options.config.is_none() => parse(name, b"", options, plugins),
+        Ok(None) => Err(vec![format!("{name}: no such file")]),
         Err(cause) => Err(vec![format!("{name}: {cause}")]),
     }
 }
 
-fn read(path: &str) -> io::Result<Vec<u8>> {
+/// The bytes of a file that can be trusted; `None` if there is none.
+fn read(path: &str) -> Result<Option<Vec<u8>>, String> {
+    let failed = |error: io::Error| error.to_string();
     // Opened without waiting, lest a FIFO hang us; judged afterwards, lest it be exchanged.
-    let file = sys::open(path, OFlag::O_RDONLY)?;
-    let metadata = file.metadata()?;
+    let file = match sys::open(path, OFlag::O_RDONLY) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+        file => file.map_err(failed)?,
+    };
+    let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(io::Error::other("not a regular file"));
+        return Err("not a regular file".to_string());
     }
     if metadata.mode() & 0o002 != 0 {
-        return Err(io::Error::other("anyone may write to it; use chmod o-w"));
+        return Err("anyone may write to it; use chmod o-w".to_string());
     }
-    sys::read(&file, MAX_SIZE + 1)
+    sys::read(&file, MAX_SIZE + 1).map(Some).map_err(failed)
 }
 
 /// Does what [`load`] does with bytes that are already there.
