@@ -1,6 +1,7 @@
 //! System calls, and with them every `unsafe` of the crate.
 
 pub mod listener;
+pub mod memory;
 pub mod netlink;
 pub mod signal;
 pub mod start;
