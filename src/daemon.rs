@@ -19,10 +19,10 @@ use crate::netlink::{diag, mptcp, route};
 use crate::network::Part;
 use crate::plugin::{CommandId, Entry, Failure, Reply, Request};
 use crate::routing::{Change, Item};
-use crate::state::{Identity, Unusable};
+use crate::state::{HALF, Identity, Unusable};
 use crate::sys;
 use crate::sys::listener::Listeners;
-use crate::sys::netlink::{Batch, Received, Socket};
+use crate::sys::netlink::{Inbox, Received, Socket};
 use crate::sys::signal::{Signals, Wish};
 use crate::sys::state_file::{self, StateFile};
 use crate::sys::sysctl::{self, PathManager};
@@ -47,8 +47,6 @@ const ROUTING_GROUPS: [u32; 4] = [
 ];
 /// Asked of the kernel for events; it reserves nothing until they come.
 const EVENT_BUFFER: i32 = 8 << 20;
-/// Commands go out in datagrams of up to this size.
-const OUT_BUFFER: usize = 4096;
 /// Dumps come in pieces of up to this size.
 const DUMP_BUFFER: usize = 32 << 10;
 /// The number of everything that is not a request of the engine's.
@@ -136,8 +134,8 @@ enum Shown {
 
 /// Room for bytes on their way.
 struct Buffers {
-    batch: Batch,
-    dump: Vec<u8>,
+    inbox: Inbox,
+    /// Of commands, and of the run state.
     out: Vec<u8>,
     network_lost: bool,
     events_lost: bool,
@@ -225,9 +223,8 @@ impl Daemon {
             hears_connections: false,
             unanswered: None,
             io: Buffers {
-                batch: Batch::default(),
-                dump: Vec::with_capacity(DUMP_BUFFER),
-                out: vec![0; OUT_BUFFER],
+                inbox: Inbox::new(DUMP_BUFFER),
+                out: vec![0; HALF],
                 network_lost: false,
                 events_lost: false,
             },
@@ -243,12 +240,13 @@ impl Daemon {
         let Self {
             state: Some(file),
             engine,
+            io,
             ..
         } = self
         else {
             return;
         };
-        match file.load(&mut |endpoint| engine.remember(endpoint)) {
+        match file.load(&mut io.out, &mut |endpoint| engine.remember(endpoint)) {
             Ok(state) => engine.restore(&state),
             Err(Unusable::Empty) => {}
             Err(Unusable::Damaged) => log::warn!("the state file is damaged and is not used"),
@@ -466,7 +464,7 @@ impl Daemon {
                 ..
             } = self;
             loop {
-                match commands.receive(&mut io.dump) {
+                match commands.receive(io.inbox.whole()) {
                     Ok(Some(Received::Datagram(datagram))) => {
                         for message in Messages::new(datagram).flatten() {
                             refusal(engine, now, &message);
@@ -508,7 +506,7 @@ impl Daemon {
         exchange(
             commands,
             encoded.map(|()| out.bytes()),
-            &mut io.dump,
+            io.inbox.whole(),
             number,
             &mut |message| {
                 let Some((_, attributes)) =
@@ -555,7 +553,7 @@ impl Daemon {
                 engine.handle(now, Input::Item(&item));
             }
         };
-        let result = exchange(requests, request, &mut io.dump, UNNUMBERED, &mut each);
+        let result = exchange(requests, request, io.inbox.whole(), UNNUMBERED, &mut each);
         engine.handle(now, Input::Dumped(part, result));
     }
 
@@ -577,7 +575,7 @@ impl Daemon {
                 Shown::Connection(token) => diag::get_connection(&mut out, UNNUMBERED, token),
                 Shown::Subflows(family) => diag::dump_subflows(&mut out, UNNUMBERED, family),
             };
-            let (request, buffer) = (encoded.map(|()| out.bytes()), &mut io.dump);
+            let (request, buffer) = (encoded.map(|()| out.bytes()), io.inbox.whole());
             exchange(socket, request, buffer, UNNUMBERED, &mut |message| {
                 if message.kind != diag::SOCK_DIAG_BY_FAMILY {
                     return;
@@ -622,7 +620,7 @@ impl Daemon {
         };
         let request = encoded.map(|()| out.bytes());
         let mut each = |message: &Message<'_>| refusal(engine, now, message);
-        if exchange(requests, request, &mut io.dump, number, &mut each).is_ok() {
+        if exchange(requests, request, io.inbox.whole(), number, &mut each).is_ok() {
             engine.handle(now, Input::Done(number));
         }
     }
@@ -675,7 +673,7 @@ impl Daemon {
         } = self;
         let lost = read_all(
             network,
-            &mut io.batch,
+            &mut io.inbox,
             &mut io.network_lost,
             &mut |message| {
                 if let Some(notification) = route::decode(message.kind, message.payload) {
@@ -697,7 +695,7 @@ impl Daemon {
             ..
         } = self;
         let mut appeared = None;
-        let lost = read_all(events, &mut io.batch, &mut io.events_lost, &mut |message| {
+        let lost = read_all(events, &mut io.inbox, &mut io.events_lost, &mut |message| {
             if message.kind == generic::CONTROLLER {
                 appeared = controller(message).or(appeared);
             } else if family.is_some_and(|family| family.id == message.kind) {
@@ -802,7 +800,7 @@ impl Daemon {
         let encoded = generic::get_family(&mut out, UNNUMBERED, mptcp::FAMILY_NAME);
         let request = encoded.map(|()| out.bytes());
         let mut each = |message: &Message<'_>| found = controller(message).or(found);
-        let answer = exchange(commands, request, &mut io.dump, UNNUMBERED, &mut each);
+        let answer = exchange(commands, request, io.inbox.whole(), UNNUMBERED, &mut each);
         log::debug!(
             "path manager {}",
             if answer.is_ok() { "found" } else { "not found" }
@@ -836,7 +834,7 @@ impl Daemon {
             .ours()
             .iter()
             .map(|slot| slot.endpoint);
-        if let Err(error) = file.save(&state, &mut endpoints) {
+        if let Err(error) = file.save(&mut self.io.out, &state, &mut endpoints) {
             log::warn!("cannot write the state file: {error}");
         }
     }
@@ -940,12 +938,12 @@ fn exchange(
 /// before would be to read old news after it.
 fn read_all(
     socket: &Socket,
-    batch: &mut Batch,
+    inbox: &mut Inbox,
     lost: &mut bool,
     each: &mut dyn FnMut(&Message<'_>),
 ) -> bool {
     for _ in 0..256 {
-        let more = match batch.fill(socket) {
+        let more = match inbox.fill(socket) {
             Ok(more) => more,
             Err(error) => {
                 if error.raw_os_error() != Some(libc::ENOBUFS) {
@@ -955,7 +953,7 @@ fn read_all(
                 true
             }
         };
-        for received in batch.iter() {
+        for received in inbox.iter() {
             let Received::Datagram(datagram) = received else {
                 *lost = true;
                 continue;

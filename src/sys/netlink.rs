@@ -1,6 +1,6 @@
 //! Netlink sockets.
 
-use core::mem::{MaybeUninit, size_of, zeroed};
+use core::mem::{size_of, zeroed};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -12,7 +12,7 @@ const NETLINK_DROP_MEMBERSHIP: i32 = 2;
 const NETLINK_EXT_ACK: i32 = 11;
 
 /// Messages read with one system call.
-const BATCH: usize = 16;
+const BATCH: usize = 4;
 /// Room for each. Events are smaller; a larger one is noticed and counts as lost.
 const ROOM: usize = 4096;
 
@@ -126,33 +126,41 @@ fn nothing(error: io::Error) -> io::Result<()> {
     }
 }
 
-/// Room to read many datagrams with one system call. Left unwritten, so that it takes no memory
-/// before a burst of events fills it.
-pub struct Batch {
-    rooms: Box<[MaybeUninit<[u8; ROOM]>]>,
+/// Room for what is received: one datagram of any size, or several with one system call. Left
+/// unwritten, so that it takes no memory before much arrives at once.
+pub struct Inbox {
+    buffer: Vec<u8>,
     lengths: [usize; BATCH],
     count: usize,
 }
 
-impl Default for Batch {
-    fn default() -> Self {
+impl Inbox {
+    /// `bytes` is how much room there is at first.
+    pub fn new(bytes: usize) -> Self {
         Self {
-            rooms: Box::new_uninit_slice(BATCH),
+            buffer: Vec::with_capacity(bytes),
             lengths: [0; BATCH],
             count: 0,
         }
     }
-}
 
-impl Batch {
+    /// All of it, for [`Socket::receive`].
+    pub fn whole(&mut self) -> &mut Vec<u8> {
+        self.count = 0;
+        &mut self.buffer
+    }
+
     /// Reads what has arrived. Answers whether there may be more.
     pub fn fill(&mut self, socket: &Socket) -> io::Result<bool> {
-        self.count = 0;
+        let buffer = self.whole();
+        buffer.clear();
+        buffer.reserve(BATCH * ROOM);
+        let rooms = buffer.spare_capacity_mut().chunks_exact_mut(ROOM);
         // SAFETY: zeroes are valid for both: no name, no control data, no buffer yet.
         let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
         // SAFETY: as above.
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
-        for ((room, vector), header) in self.rooms.iter_mut().zip(&mut vectors).zip(&mut headers) {
+        for ((room, vector), header) in rooms.zip(&mut vectors).zip(&mut headers) {
             vector.iov_base = room.as_mut_ptr().cast();
             vector.iov_len = ROOM;
             header.msg_hdr.msg_iov = vector;
@@ -161,8 +169,8 @@ impl Batch {
         let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
         // Not the C library's recvmmsg: with the times of packets, which we do not ask for, it
         // does on 32 bits what is 1 KiB of code.
-        // SAFETY: the headers point at vectors, and those at our own buffers; all outlive the
-        // call, and the count is the headers' own.
+        // SAFETY: the headers point at vectors, and those at our own buffer, which has room for
+        // all; all outlive the call, and the count is the headers' own.
         let read = unsafe {
             libc::syscall(
                 libc::SYS_recvmmsg,
@@ -185,13 +193,17 @@ impl Batch {
 
     /// What was read.
     pub fn iter(&self) -> impl Iterator<Item = Received<'_>> {
-        let read = self.rooms.iter().zip(&self.lengths).take(self.count);
-        read.map(|(room, length)| {
+        let read = self.lengths.iter().take(self.count).enumerate();
+        read.map(|(at, length)| {
             if *length > ROOM {
                 return Received::Truncated;
             }
-            // SAFETY: the kernel has written that many bytes of this room.
-            let bytes = unsafe { core::slice::from_raw_parts(room.as_ptr().cast(), *length) };
+            // SAFETY: the kernel has written that many bytes of this room of the buffer, which
+            // nobody has changed since.
+            let bytes = unsafe {
+                let room = self.buffer.as_ptr().add(at * ROOM);
+                core::slice::from_raw_parts(room, *length)
+            };
             Received::Datagram(bytes)
         })
     }

@@ -18,7 +18,6 @@ pub struct StateFile {
     file: File,
     identity: Identity,
     generation: u32,
-    half: Box<[u8; HALF]>,
 }
 
 /// Where the namespace's state is kept unless configured otherwise.
@@ -37,14 +36,17 @@ impl StateFile {
             file,
             identity,
             generation: 0,
-            half: Box::new([0; HALF]),
         })
     }
 
     /// Reads the newer of the two halves, handing its endpoints to `found`.
-    pub fn load(&mut self, found: &mut dyn FnMut(Endpoint)) -> Result<State, Unusable> {
-        let first = self.read(0, &mut |_| ());
-        let second = self.read(1, &mut |_| ());
+    pub fn load(
+        &mut self,
+        buffer: &mut [u8],
+        found: &mut dyn FnMut(Endpoint),
+    ) -> Result<State, Unusable> {
+        let first = self.read(0, buffer, &mut |_| ());
+        let second = self.read(1, buffer, &mut |_| ());
         let newer = match (first, second) {
             (Ok(first), Ok(second)) => {
                 let age = second.generation.wrapping_sub(first.generation);
@@ -63,15 +65,20 @@ impl StateFile {
             // A half that was never written is no news.
             (Err(Unusable::Empty), Err(cause)) | (Err(cause), Err(_)) => return Err(cause),
         };
-        let state = self.read(newer, found)?;
+        let state = self.read(newer, buffer, found)?;
         self.generation = state.generation;
         Ok(state)
     }
 
-    fn read(&mut self, half: u64, found: &mut dyn FnMut(Endpoint)) -> Result<State, Unusable> {
-        self.half.fill(0);
+    fn read(
+        &self,
+        half: u64,
+        buffer: &mut [u8],
+        found: &mut dyn FnMut(Endpoint),
+    ) -> Result<State, Unusable> {
+        let buffer = buffer.get_mut(..HALF).ok_or(Unusable::Damaged)?;
         let mut at = 0;
-        while let Some(rest) = self.half.get_mut(at..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) = buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
             let offset = half * HALF as u64 + at as u64;
             match self.file.read_at(rest, offset) {
                 Ok(0) => break,
@@ -79,12 +86,14 @@ impl StateFile {
                 Err(_) => return Err(Unusable::Damaged),
             }
         }
-        state::decode(&self.half[..], &self.identity, found)
+        let read = buffer.get(..at).unwrap_or_default();
+        state::decode(read, &self.identity, found)
     }
 
     /// Writes the state into the older half.
     pub fn save(
         &mut self,
+        buffer: &mut [u8],
         state: &State,
         endpoints: &mut dyn Iterator<Item = Endpoint>,
     ) -> io::Result<()> {
@@ -93,10 +102,11 @@ impl StateFile {
             generation: self.generation,
             ..*state
         };
-        let length = state::encode(&mut self.half, &self.identity, &state, endpoints);
+        let buffer = buffer.first_chunk_mut().ok_or(io::ErrorKind::OutOfMemory)?;
+        let length = state::encode(buffer, &self.identity, &state, endpoints);
         let offset = u64::from(self.generation % 2) * HALF as u64;
         self.file
-            .write_all_at(self.half.get(..length).unwrap_or_default(), offset)
+            .write_all_at(buffer.get(..length).unwrap_or_default(), offset)
     }
 }
 
