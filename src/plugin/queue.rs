@@ -128,5 +128,9 @@ impl Queue {
             self.all.pop_front();
             self.sent -= 1;
         }
+        // An empty ring begins anew, so that it does not wander through memory it has no need of.
+        if self.all.is_empty() {
+            self.all.clear();
+        }
     }
 }
