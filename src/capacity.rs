@@ -26,6 +26,8 @@ pub const LISTENERS: usize = 256;
 pub const SUBFLOWS_PER_CONNECTION: usize = 4;
 /// Announced addresses of peers for each of `max-connections`, on average, 44 bytes each.
 pub const ADDRESSES_PER_CONNECTION: usize = 4;
+/// Our addresses' ids of RFC 8684, 8 bits wide and never 0, 18 bytes each.
+pub const ADDRESS_IDS: usize = 255;
 /// Plugins loaded at the same time.
 pub const PLUGINS: usize = 8;
 /// Timers of all plugins.

@@ -2,19 +2,22 @@
 
 use core::net::IpAddr;
 
+use crate::capacity;
+use crate::table::Table;
+
 /// One id for each address, the same for every connection as long as the address exists.
 ///
 /// An id is given again only when all others have had their turn, so that a peer has long
 /// forgotten what it meant. 0 is never given: it is the initial subflow's own (RFC 8684, 3.2).
 pub struct AddressIds {
-    owners: Box<[Option<IpAddr>]>,
+    owners: Table<(u8, IpAddr)>,
     last: u8,
 }
 
 impl Default for AddressIds {
     fn default() -> Self {
         Self {
-            owners: vec![None; 256].into(),
+            owners: Table::new(capacity::ADDRESS_IDS),
             last: 0,
         }
     }
@@ -40,7 +43,7 @@ impl AddressIds {
 
     /// The address that has the id.
     pub fn address(&self, id: u8) -> Option<IpAddr> {
-        self.owners.get(usize::from(id)).copied().flatten()
+        self.owners.iter().find(|o| o.0 == id).map(|o| o.1)
     }
 
     /// Takes over an id that an earlier run gave. Answers whether the address has it now.
@@ -48,22 +51,19 @@ impl AddressIds {
         if id == 0 || self.find(address).is_some_and(|known| known != id) {
             return false;
         }
-        match self.owners.get_mut(usize::from(id)) {
-            Some(owner) => *owner.get_or_insert(address) == address,
-            None => false,
+        match self.address(id) {
+            Some(owner) => owner == address,
+            None => self.owners.push((id, address)),
         }
     }
 
     /// Frees the ids of addresses that are no longer there.
     pub fn retain(&mut self, there: impl Fn(IpAddr) -> bool) {
-        for owner in self.owners.iter_mut() {
-            *owner = owner.filter(|address| there(*address));
-        }
+        self.owners.retain(|(_, address)| there(*address));
     }
 
     fn find(&self, address: IpAddr) -> Option<u8> {
-        let at = self.owners.iter().position(|o| *o == Some(address))?;
-        u8::try_from(at).ok()
+        self.owners.iter().find(|o| o.1 == address).map(|o| o.0)
     }
 }
 
