@@ -36,8 +36,8 @@ pub const VERBATIM: &str = "verbatim";
 
 /// Bytes of a message; what is longer ends in dots.
 const LINE: usize = 512;
-/// Messages remembered, about 550 bytes each.
-const REMEMBERED: usize = 8;
+/// Messages remembered, about 550 bytes each: together less than a page.
+const REMEMBERED: usize = 7;
 const WINDOW: Span = Span::seconds(30);
 
 /// The current time, of CLOCK_MONOTONIC, which this module goes by.

@@ -49,13 +49,15 @@ pub fn open(path: &str, flags: OFlag) -> io::Result<File> {
 
 /// Reads a file to its end, but not more than `limit` bytes.
 pub fn read(mut file: &File, limit: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut bytes = vec![0; limit.min(4096)];
     let mut at = 0;
-    while at < limit {
-        bytes.resize(limit.min(at + 4096), 0);
+    loop {
         match file.read(bytes.get_mut(at..).unwrap_or_default())? {
             0 => break,
             read => at += read,
+        }
+        if at == bytes.len() {
+            bytes.resize(limit.min(at * 2), 0);
         }
     }
     bytes.truncate(at);
@@ -100,6 +102,18 @@ fn set_option<T>(fd: &OwnedFd, level: i32, option: i32, value: &T) -> io::Result
         )
     };
     check(result).map(drop)
+}
+
+/// Whether the process has CAP_NET_ADMIN in its own user namespace. True where that is unknown.
+pub fn may_administer_network() -> bool {
+    const VERSION_3: u32 = 0x2008_0522;
+    const CAP_NET_ADMIN: u32 = 12;
+    let mut header = [VERSION_3, 0];
+    let mut sets = [0u32; 6];
+    // SAFETY: the version and a process, 0 for this one; then twice three sets, effective first.
+    let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+    let [effective, ..] = sets;
+    result != 0 || effective >> CAP_NET_ADMIN & 1 == 1
 }
 
 /// What keeps a second daemon out of the network namespace: a name in the namespace's own space

@@ -1,4 +1,6 @@
-//! What `/proc` says of the kernel and of this process.
+//! What `/proc/sys` says of the kernel.
+
+use std::io::Read;
 
 use nix::fcntl::OFlag;
 
@@ -51,19 +53,6 @@ pub fn has_strict_reverse_path(device: &str) -> bool {
     value("all").max(value(device)) == 1
 }
 
-/// Whether the process has CAP_NET_ADMIN in its own user namespace. True where that is unknown.
-pub fn may_administer_network() -> bool {
-    // CAP_NET_ADMIN is bit 12, the lowest of the fourth hexadecimal digit from the right.
-    const DIGIT: usize = 3;
-    let Some(status) = read("/proc/self/status") else {
-        return true;
-    };
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let digit = effective.and_then(|hex| hex.trim_ascii().bytes().nth_back(DIGIT));
-    let bits = digit.and_then(|digit| char::from(digit).to_digit(16));
-    bits.is_none_or(|bits| bits & 1 == 1)
-}
-
 /// The random id of this boot of the kernel.
 pub fn boot_id() -> [u8; 16] {
     let mut id = [0; 16];
@@ -79,9 +68,11 @@ pub fn boot_id() -> [u8; 16] {
     id
 }
 
-/// The start of a file, which is all there is of most.
-fn read(path: &str) -> Option<String> {
-    let file = super::open(path, OFlag::O_RDONLY).ok()?;
-    let bytes = super::read(&file, 4096).ok()?;
-    Some(core::str::from_utf8(&bytes).ok()?.trim_ascii().to_owned())
+/// What a file with one short value says.
+fn read(path: &str) -> Option<heapless::String<64>> {
+    let mut bytes = [0; 64];
+    let mut file = super::open(path, OFlag::O_RDONLY).ok()?;
+    let length = file.read(&mut bytes).ok()?;
+    let text = core::str::from_utf8(bytes.get(..length)?).ok()?;
+    text.trim_ascii().try_into().ok()
 }
