@@ -12,7 +12,8 @@ use nix::fcntl::OFlag;
 use crate::plugin::Entry;
 
 /// Defines the entry point of a program with these plugins, a `&'static [Entry]`, for a crate that
-/// is `#![no_main]`, and its allocator, [`Heap`](crate::sys::memory::Heap). [`run`](crate::run) does the same for an ordinary `main`.
+/// is `#![no_main]`, and its allocator, [`Heap`](crate::sys::memory::Heap).
+/// [`run`](crate::run) does the same for an ordinary `main`.
 #[macro_export]
 macro_rules! main {
     ($plugins:expr) => {
