@@ -39,11 +39,12 @@ const LISTENERS: u32 = 1 << 4;
 const NOTHING: RawFd = -1;
 
 /// The groups of rtnetlink that tell of routes and rules.
-const ROUTING_GROUPS: [u32; 4] = [
+const ROUTING_GROUPS: [u32; 5] = [
     route::GROUP_IPV4_ROUTE,
     route::GROUP_IPV4_RULE,
     route::GROUP_IPV6_ROUTE,
     route::GROUP_IPV6_RULE,
+    route::GROUP_NEXTHOP,
 ];
 /// Asked of the kernel for events; it reserves nothing until they come.
 const EVENT_BUFFER: i32 = 8 << 20;
@@ -767,7 +768,7 @@ impl Daemon {
         if wanted != self.hears_routes {
             self.hears_routes = wanted;
             for group in ROUTING_GROUPS {
-                // A kernel without IPv6 or without policy routing lacks some of them.
+                // A kernel without IPv6, policy routing or nexthop objects lacks some of them.
                 let _ = if wanted {
                     self.network.join(group)
                 } else {

@@ -12,6 +12,8 @@ mod storm;
 use core::fmt;
 use core::net::SocketAddr;
 
+use libc::{EAFNOSUPPORT, EOPNOTSUPP};
+
 use crate::capacity;
 use crate::config::flags::AddressFlags as Flags;
 use crate::config::{Config, NotifyFlags, OnExit, Policy};
@@ -181,9 +183,6 @@ struct Told {
     unmanaged: bool,
     crowded: bool,
 }
-
-const EOPNOTSUPP: i32 = 95;
-const EAFNOSUPPORT: i32 = 97;
 
 /// How long to wait at most before a dump that was interrupted is asked for again.
 const LONGEST_RETRY: Span = Span(500);
@@ -459,6 +458,13 @@ impl Engine {
                     return;
                 }
                 self.due.add(Due::rules(rule.family));
+            }
+            // Routes that name it may go with it, and are not told of.
+            Notification::Nexthop => {
+                if !self.wants_routes() {
+                    return;
+                }
+                self.due.add(Due(Due::ROUTES4.0 | Due::ROUTES6.0));
             }
             Notification::Link(link) => {
                 let was = self.network.interface(link.index).map_or(0, |i| i.flags);
@@ -987,7 +993,6 @@ impl Engine {
         }
         let Self {
             endpoints,
-            wanted,
             queue,
             limits,
             network,
@@ -1001,9 +1006,7 @@ impl Engine {
             return;
         }
         let mut send = |command| queue.push(Queue::ENGINE, Request::Kernel(command));
-        wanted.clear();
-        wanted.settle(endpoints);
-        endpoints.reconcile(now, wanted, &mut send);
+        endpoints.remove_all(&mut send);
         if let Some(baseline) = limits.restore() {
             send(Kernel::SetLimits(baseline));
         }

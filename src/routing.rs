@@ -14,6 +14,8 @@
 
 use core::fmt;
 
+use libc::{ENETDOWN, ENODEV, ENOENT, ESRCH};
+
 use crate::capacity;
 use crate::config::SourceRouting;
 pub use crate::netlink::route::Change as Action;
@@ -81,11 +83,6 @@ pub struct SourceRouter {
 
 /// Rules for each address.
 const RULES: u32 = 3;
-
-const ENOENT: i32 = 2;
-const ESRCH: i32 = 3;
-const ENODEV: i32 = 19;
-const ENETDOWN: i32 = 100;
 
 impl Default for SourceRouter {
     fn default() -> Self {

@@ -3,6 +3,8 @@
 #[macro_use]
 mod support;
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal::{SIGHUP, SIGUSR1};
 use support::{Lab, skip, until};
 
@@ -621,6 +623,28 @@ fn restart_keeps_what_fits_and_corrects_the_rest() {
     lab.expect(&NONE);
 }
 
+/// The kernel takes its time to delete an endpoint: all eight are made anew meanwhile.
+#[test]
+fn none_is_left_where_a_reload_is_under_way() {
+    let lab = lab!();
+    lab.wan(1);
+    for n in 2..9 {
+        lab.host.ip(&format!("addr add 10.0.1.{n}/24 dev wan1"));
+    }
+    let all: Vec<_> = (1..9)
+        .map(|n| format!("10.0.1.{n} subflow dev wan1"))
+        .collect();
+    for milliseconds in [10, 30, 50] {
+        let daemon = lab.daemon(REMOVE);
+        lab.expect(&all);
+        lab.write("mptcpd.conf", format!("{REMOVE}addr-flags = signal\n"));
+        daemon.signal(SIGHUP);
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        daemon.stop();
+        assert_eq!(lab.host.endpoints(), NONE, "after {milliseconds} ms");
+    }
+}
+
 #[test]
 fn what_nobody_wants_any_more_is_removed_after_a_crash() {
     let lab = lab!();
@@ -721,6 +745,31 @@ fn somebody_takes_our_endpoints_away() {
         "{:?}",
         lab.host.limits()
     );
+}
+
+/// The kernel tells of the nexthop object alone, not of the routes that go with it.
+#[test]
+fn a_route_goes_with_its_nexthop() {
+    let lab = lab!();
+    lab.wan(1);
+    lab.wan(2);
+    lab.host
+        .ip("nexthop add id 5 via 10.0.2.2 dev wan2; route replace default nhid 5 metric 102");
+    lab.host.ip_any("route del default via 10.0.2.2 dev wan2");
+    let both = ["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"];
+    let _daemon = lab.daemon("");
+    lab.expect(&both);
+    lab.host.ip("nexthop del id 5");
+    lab.expect(&both[..1]);
+}
+
+#[test]
+fn a_limit_that_is_too_high_is_named() {
+    let lab = lab!();
+    lab.wan(1);
+    let daemon = lab.daemon("[core]\nlimit-subflows = 20\n");
+    assert!(until(|| lab.host.limits() == (3, 8)));
+    daemon.says(&["refuses the limits", "8"]);
 }
 
 #[test]

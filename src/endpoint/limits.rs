@@ -1,8 +1,9 @@
 //! The namespace's limits: high enough for our endpoints, never below the administrator's.
 
-use crate::netlink::mptcp::{EndpointFlags, Limits};
+use libc::EINVAL;
 
 use super::Want;
+use crate::netlink::mptcp::{EndpointFlags, Limits};
 use crate::plugin::is_done;
 use crate::time::{Backoff, Instant};
 
@@ -21,6 +22,7 @@ pub struct LimitKeeper {
     current: Option<Limits>,
     /// What we set last.
     set: Option<Limits>,
+    fixed: Fixed,
     /// The most the kernel takes, once it has refused more.
     most: Option<u32>,
     /// The command in flight; 0 is none.
@@ -32,7 +34,6 @@ pub struct LimitKeeper {
     backoff: Backoff,
 }
 
-const EINVAL: i32 = 22;
 /// The most that kernels take up to 6.18, tried when more was refused.
 const COMMON: u32 = 8;
 
@@ -113,6 +114,7 @@ impl LimitKeeper {
         endpoints: impl IntoIterator<Item = &'a Want>,
         fixed: Fixed,
     ) -> Option<Limits> {
+        self.fixed = fixed;
         self.retry_at = self.retry_at.filter(|at| *at > now);
         let current = self.current.filter(|_| self.retry_at.is_none())?;
         let (mut count, mut client) = (2u32, false);
@@ -160,8 +162,10 @@ impl LimitKeeper {
         // What was refused is not what is found there later: that would be the administrator's.
         self.set = self.before;
         if errno == EINVAL && tried > 0 {
-            self.most = Some(if tried > COMMON { COMMON } else { tried - 1 });
-            return Some(false);
+            let most = if tried > COMMON { COMMON } else { tried - 1 };
+            self.most = Some(most);
+            // Our own counting may well ask for too much; what the user asked for may not.
+            return Some(self.fixed.subflows.max(self.fixed.add_addr_accepted) > Some(most));
         }
         let news = self.backoff == Backoff::default();
         self.retry_at = Some(self.backoff.next(now));

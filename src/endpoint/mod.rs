@@ -7,6 +7,8 @@ pub mod limits;
 
 use core::net::IpAddr;
 
+use libc::{EAGAIN, EINVAL, ENOENT, ENOMEM, EOPNOTSUPP, EPERM, ERANGE};
+
 use crate::capacity;
 use crate::netlink::mptcp::{Command, Endpoint, EndpointFlags};
 use crate::plugin::is_done;
@@ -241,14 +243,6 @@ const YOUNG: u32 = EndpointFlags::FULLMESH.0 | EndpointFlags::LAMINAR.0;
 /// How many are asked for at once until the kernel has said how many it takes.
 const FEELERS: usize = 16;
 
-const ENOENT: i32 = 2;
-const EPERM: i32 = 1;
-const EAGAIN: i32 = 11;
-const ENOMEM: i32 = 12;
-const EINVAL: i32 = 22;
-const ERANGE: i32 = 34;
-const EOPNOTSUPP: i32 = 95;
-
 impl Endpoints {
     pub fn new() -> Self {
         Self {
@@ -478,6 +472,15 @@ impl Endpoints {
             self.ours.iter().filter(|slot| !slot.is_deleting()).count(),
             send,
         );
+    }
+
+    /// Deletes all of ours. What has been asked for is done before, so that none is left.
+    pub fn remove_all(&mut self, send: &mut dyn FnMut(Command) -> Option<u32>) {
+        for slot in self.ours.iter_mut().filter(|slot| !slot.is_deleting()) {
+            if let Some(number) = send(Command::DeleteEndpoint(slot.endpoint)) {
+                slot.ask(Asked::Delete, number);
+            }
+        }
     }
 
     /// Changes in place what can be changed in place.

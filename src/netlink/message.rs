@@ -16,6 +16,8 @@
 //!
 //! Every number is in host byte order. Source: `include/uapi/linux/netlink.h`.
 
+use libc::EINVAL;
+
 use super::attribute::Attributes;
 
 /// Bytes of `struct nlmsghdr`.
@@ -44,8 +46,6 @@ pub const NLM_F_CAPPED: u16 = 0x100;
 pub const NLM_F_ACK_TLVS: u16 = 0x200;
 
 const NLMSGERR_ATTR_MSG: u16 = 1;
-/// The same number on every architecture.
-const EINVAL: i32 = 22;
 
 /// One message; the payload borrows from the receive buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -40,6 +40,7 @@ pub const GROUP_IPV4_RULE: u32 = 8;
 pub const GROUP_IPV6_ADDRESS: u32 = 9;
 pub const GROUP_IPV6_ROUTE: u32 = 11;
 pub const GROUP_IPV6_RULE: u32 = 19;
+pub const GROUP_NEXTHOP: u32 = 32;
 
 /// No request is longer, with its netlink header.
 pub const REQUEST_LENGTH: usize = 132;
@@ -56,6 +57,8 @@ const RTM_GETROUTE: u16 = 26;
 const RTM_NEWRULE: u16 = 32;
 const RTM_DELRULE: u16 = 33;
 const RTM_GETRULE: u16 = 34;
+const RTM_NEWNEXTHOP: u16 = 104;
+const RTM_DELNEXTHOP: u16 = 105;
 
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
@@ -247,13 +250,17 @@ impl fmt::Display for Rule {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Notification {
     Link(Link),
-    LinkGone { index: u32 },
+    LinkGone {
+        index: u32,
+    },
     Address(Address),
     AddressGone(Address),
     Route(Route),
     RouteGone(Route),
     Rule(Rule),
     RuleGone(Rule),
+    /// A nexthop object came, changed or went (Linux 5.3).
+    Nexthop,
 }
 
 /// What to do with a route or a rule.
@@ -422,6 +429,7 @@ pub fn decode(kind: u16, payload: &[u8]) -> Option<Notification> {
         RTM_DELROUTE => Notification::RouteGone(route(payload)?),
         RTM_NEWRULE => Notification::Rule(rule(payload)?),
         RTM_DELRULE => Notification::RuleGone(rule(payload)?),
+        RTM_NEWNEXTHOP | RTM_DELNEXTHOP => Notification::Nexthop,
         _ => return None,
     })
 }

@@ -250,7 +250,7 @@ impl Network {
             Notification::Route(route) => self.routes.put(route, &config.source_routing),
             Notification::Rule(rule) => self.routes.put_rule(rule),
             // Routes and rules that go are found gone by the dump that follows.
-            Notification::RouteGone(_) | Notification::RuleGone(_) => {}
+            Notification::RouteGone(_) | Notification::RuleGone(_) | Notification::Nexthop => {}
         }
     }
 

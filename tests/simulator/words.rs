@@ -10,6 +10,7 @@ const ADDRESS_FLAGS: u32 = 0x68;
 
 pub fn of(notification: &Notification) -> Option<String> {
     Some(match notification {
+        Notification::Nexthop => return None,
         Notification::Link(link) if link.flags & IFF_LOOPBACK != 0 => return None,
         Notification::Link(link) => {
             let up = link.flags & (IFF_UP | IFF_RUNNING);
