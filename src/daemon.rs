@@ -288,7 +288,8 @@ impl Daemon {
             if sysctl::has_strict_reverse_path(&name) {
                 log::warn!(
                     "{name}: strict rp_filter drops what comes in, since another interface is \
-                     preferred: use source-routing, or set net.ipv4.conf.{name}.rp_filter to 2"
+                     preferred: use source-routing, or write 2 to \
+                     /proc/sys/net/ipv4/conf/{name}/rp_filter"
                 );
             }
         }
