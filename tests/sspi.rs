@@ -462,21 +462,19 @@ fn wire(at: &Namespace) -> [u64; 2] {
 
 /// Both daemons start again in the middle of connections. Nobody notices, and what they made
 /// before is theirs to end.
+///
+/// Two cables: with more addresses to announce at once, and to acknowledge, the kernel is left
+/// with an option to send, and drops the next withdrawal (`MPTcpExtRmAddrTxDrop`).
 #[test]
 fn a_restart_in_mid_connection() {
-    let Some(lab) = lab(3) else { return };
+    let Some(lab) = lab(2) else { return };
     let [near, far] = Monitor::both(&lab);
     let daemons = both(&lab);
     let _peers = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 10);
-    let all: Vec<&str> = [
-        ["10.0.1.1-10.0.1.2"; 10],
-        ["10.0.2.1-10.0.1.2"; 10],
-        ["10.0.3.1-10.0.1.2"; 10],
-    ]
-    .concat();
+    let all = [["10.0.1.1-10.0.1.2"; 10], ["10.0.2.1-10.0.1.2"; 10]].concat();
     expect(&lab.host, &all, &[&daemons.0, &daemons.1]);
-    near.sees(&["ANNOUNCED"], 20);
-    far.sees(&["ANNOUNCED"], 20);
+    near.sees(&["ANNOUNCED"], 10);
+    far.sees(&["ANNOUNCED"], 10);
     let before = [wire(&lab.host), wire(&lab.outside)];
     daemons.0.stop();
     daemons.1.stop();
@@ -490,14 +488,14 @@ fn a_restart_in_mid_connection() {
         );
     }
     assert_eq!([wire(&lab.host), wire(&lab.outside)], before);
-    near.sees(&["ANNOUNCED"], 20);
-    far.sees(&["ANNOUNCED"], 20);
+    near.sees(&["ANNOUNCED"], 10);
+    far.sees(&["ANNOUNCED"], 10);
     expect(&lab.host, &all, &[&daemons.0, &daemons.1]);
 
     lab.host.ip("addr del 10.0.2.1/24 dev wan2");
-    let left = [&all[..10], &all[20..]].concat();
-    expect(&lab.host, &left, &[&daemons.0, &daemons.1]);
-    assert!(until(|| wire(&lab.outside)[0] == before[1][0] + 10));
+    expect(&lab.host, &all[..10], &[&daemons.0, &daemons.1]);
+    let withdrawn = || wire(&lab.outside)[0] - before[1][0];
+    assert!(until(|| withdrawn() == 10), "{}", withdrawn());
     lab.host.ip("addr add 10.0.2.1/24 dev wan2");
     lab.route(2);
     expect(&lab.host, &all, &[&daemons.0, &daemons.1]);

@@ -2,6 +2,7 @@
 //!
 //! The probe program has three: `broken` (priority -20), `second` (-1) and `probe` (0).
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use nix::sys::signal::Signal::SIGHUP;
@@ -127,17 +128,17 @@ fn groups(lab: &Lab, probe: &Probe<'_>) -> u32 {
     let links = descriptors.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
     let sockets: Vec<String> = links.map(|link| link.display().to_string()).collect();
     let table = lab.host.out("cat /proc/net/netlink");
-    let mut count = 0;
+    // While sockets come and go the kernel may show one twice.
+    let mut masks = BTreeMap::new();
     for line in table.lines().skip(1) {
         let columns: Vec<&str> = line.split_whitespace().collect();
         let own = sockets.contains(&format!("socket:[{}]", columns[9]));
         if own && columns[1] == "16" {
-            count += u32::from_str_radix(columns[3], 16)
-                .expect("a mask")
-                .count_ones();
+            let mask = u32::from_str_radix(columns[3], 16).expect("a mask");
+            masks.insert(columns[9], mask);
         }
     }
-    count
+    masks.values().map(|mask| mask.count_ones()).sum()
 }
 
 /// While nobody wants connections the kernel need not tell of them.
