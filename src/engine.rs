@@ -146,6 +146,8 @@ pub struct Engine {
     timers: Table<Timer>,
     /// When to look for connections anew, after an event that made no sense.
     recover_at: Instant,
+    /// The connections of before the start are known, and with them the ids given out then.
+    acquainted: bool,
     /// The kernel cannot show connections.
     blind: bool,
     due: Due,
@@ -210,6 +212,7 @@ impl Engine {
             held: Table::new(capacity::LISTENERS),
             timers: Table::new(capacity::TIMERS),
             recover_at: Instant::NEVER,
+            acquainted: false,
             blind: false,
             due: Due(Due::NETWORK.0 | Due::KERNEL.0 | Due::CONNECTIONS.0),
             dumping: Backoff::default(),
@@ -379,7 +382,8 @@ impl Engine {
 
     /// When to read from the kernel, if something of use is due.
     fn read_at(&self) -> Instant {
-        if self.storm.pending.is_none() && self.readable() != Due::NONE {
+        let due = self.readable() != Due::NONE || self.connections.has_untold();
+        if due && self.storm.pending.is_none() {
             self.dump_at
         } else {
             Instant::NEVER
@@ -645,6 +649,7 @@ impl Engine {
             }
             self.stale = true;
         } else {
+            self.not_listening(number);
             self.due.add(Due::KERNEL);
             self.stale = true;
         }
@@ -698,8 +703,8 @@ impl Engine {
         };
         callback(plugin.as_mut(), &mut context);
         for at in before..self.queue.len() {
-            if let Some(request) = self.queue.waiting(at) {
-                self.connections.given(request);
+            if let Some(queued) = self.queue.waiting(at) {
+                queued.announced = self.connections.given(&queued.request);
             }
         }
         self.say_crowded();
@@ -726,6 +731,7 @@ impl Engine {
             self.recover_at = Instant::NEVER;
             self.due.add(Due::CONNECTIONS);
         }
+        self.introduce(now);
         self.run_timers(now);
         if self.storm.take(now) {
             self.stale = true;
@@ -935,11 +941,11 @@ impl Engine {
         if let Some(request) = self.next_request(now) {
             return Some(request);
         }
-        if let Some(token) = self.connections.next_untold() {
-            return Some(Command::Learn(token));
-        }
         if self.read_at() > now {
             return None;
+        }
+        if let Some(token) = self.connections.next_untold() {
+            return Some(Command::Learn(token));
         }
         let command = self.readable().first()?;
         match command {
@@ -956,10 +962,10 @@ impl Engine {
 
     /// Gives out the next command if it is one for the path manager, to go with others.
     pub fn poll_kernel_command(&mut self) -> Option<(CommandId, Kernel)> {
-        let Some(Request::Kernel(command)) = self.queue.waiting(0) else {
+        let Request::Kernel(command) = self.queue.waiting(0)?.request else {
             return None;
         };
-        let command = (!command.asks()).then(|| self.connections.translate(*command))?;
+        let command = (!command.asks()).then(|| self.connections.translate(command))?;
         Some((self.queue.pop()?.number, command))
     }
 

@@ -64,7 +64,12 @@ fn what_may_go_well_later_is_tried_again_ever_more_slowly() {
 
 #[test]
 fn what_the_kernel_cannot_do_is_left_until_the_next_resync() {
-    for errno in [libc::ENOENT, libc::EOPNOTSUPP, libc::EPROTONOSUPPORT] {
+    for errno in [
+        libc::ENOENT,
+        libc::EOPNOTSUPP,
+        libc::EPROTONOSUPPORT,
+        libc::EPERM,
+    ] {
         let mut engine = engine();
         let later = START + Span::seconds(10);
         assert_eq!(run(&mut engine, START, later, &[errno]), [START]);

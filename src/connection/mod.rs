@@ -104,7 +104,7 @@ struct Slot {
     seen: bool,
     /// The last dump has shown it, and neither side had begun to close.
     open: bool,
-    /// The last dump has shown a subflow that proves the handshake complete.
+    /// The handshake is complete, as a dump or an event has shown.
     proven: bool,
 }
 
@@ -218,7 +218,7 @@ pub struct Connections {
     slots: ByToken<Slot>,
     subflows: Pool<Subflow>,
     addresses: Pool<RemoteAddress>,
-    /// Before this slot there is nothing found that has not been told.
+    /// Before this slot there is nothing found that is to be told.
     untold_from: Option<u32>,
     /// The last dump has shown connections that found no room.
     overfull: bool,
@@ -284,9 +284,15 @@ impl Connections {
         }
     }
 
-    /// Takes in a connection, with its initial subflow. Answers false if there is no room.
-    pub(crate) fn insert(&mut self, event: &ConnectionEvent, plugin: u8) -> bool {
-        let room = self.slots.insert(event.token, Slot::new(event, plugin));
+    /// Takes in a connection, with its initial subflow; the plugin is `told` of it, or will be.
+    /// Answers false if there is no room.
+    pub(crate) fn insert(&mut self, event: &ConnectionEvent, plugin: u8, told: bool) -> bool {
+        let told = if told { Told::Yes } else { Told::Almost };
+        let slot = Slot {
+            told,
+            ..Slot::new(event, plugin)
+        };
+        let room = self.slots.insert(event.token, slot);
         if room {
             self.add_subflow(
                 event.token,
@@ -315,7 +321,16 @@ impl Connections {
             return false;
         };
         slot.event = *event;
-        !core::mem::replace(&mut slot.established, true)
+        self.prove(event.token).is_some()
+    }
+
+    /// Notes that the handshake is complete. Answers with the connection if that is news for the
+    /// plugin that knows it.
+    pub(crate) fn prove(&mut self, token: u32) -> Option<ConnectionEvent> {
+        let slot = self.slots.get_mut(token)?;
+        slot.proven = true;
+        let news = slot.told == Told::Yes && !core::mem::replace(&mut slot.established, true);
+        news.then_some(slot.event)
     }
 
     /// Forgets a connection and all that belongs to it.
@@ -326,16 +341,26 @@ impl Connections {
         }
     }
 
-    /// Takes in a subflow that is established: a new one, or one that was asked for.
-    pub(crate) fn subflow_established(&mut self, event: &SubflowEvent) {
-        let mut new = Subflow::new(event);
+    /// Takes in a subflow that is established: a new one, or one that was asked for. Answers
+    /// whether the plugin is to be told; a dump may have shown it before the event was read.
+    pub(crate) fn subflow_established(&mut self, event: &SubflowEvent) -> bool {
+        let told = self.manager(event.token).is_some();
+        let mut new = Subflow {
+            told,
+            ..Subflow::new(event)
+        };
         match self.subflow_mut(event.token, event.local, event.remote) {
+            Some(known) if known.established => told && !core::mem::replace(&mut known.told, told),
             Some(known) => {
                 // The event tells of the peer's wish alone.
-                new.backup |= !known.established && known.backup;
+                new.backup |= known.backup;
                 *known = new;
+                told
             }
-            None => self.add_subflow(event.token, new),
+            None => {
+                self.add_subflow(event.token, new);
+                told
+            }
         }
     }
 
@@ -366,6 +391,11 @@ impl Connections {
         }
     }
 
+    /// The `nth` address that the peer announces.
+    pub(crate) fn remote_address(&self, token: u32, nth: usize) -> Option<RemoteAddress> {
+        self.get(token)?.remote_addresses().nth(nth).copied()
+    }
+
     pub(crate) fn address_removed(&mut self, token: u32, id: u8) {
         let Some(slot) = self.slots.get_mut(token) else {
             return;
@@ -375,15 +405,16 @@ impl Connections {
         }
     }
 
-    /// Takes in a command that a plugin gave, as if it had succeeded.
-    pub(crate) fn given(&mut self, request: &Request) {
+    /// Takes in a command that a plugin gave, as if it had succeeded. Answers whether the address
+    /// that it is about was announced before.
+    pub(crate) fn given(&mut self, request: &Request) -> bool {
         match *request {
             Request::AnnounceWithListener { token, address }
             | Request::Kernel(Command::Announce { token, address }) => {
-                self.set_announced(token, address.id, true);
+                return self.set_announced(token, address.id, true);
             }
             Request::Kernel(Command::RemoveAddress { token, id }) => {
-                self.set_announced(token, id, false);
+                return self.set_announced(token, id, false);
             }
             Request::Kernel(Command::CreateSubflow {
                 token,
@@ -407,15 +438,12 @@ impl Connections {
             }
             _ => self.adjust(request, true),
         }
+        false
     }
 
     /// Takes back what a command that was refused has left here.
     pub(crate) fn refused_command(&mut self, request: &Request, kernel_managed: bool) {
         match *request {
-            Request::AnnounceWithListener { token, address }
-            | Request::Kernel(Command::Announce { token, address }) => {
-                self.set_announced(token, address.id, false);
-            }
             Request::Kernel(Command::CreateSubflow {
                 token,
                 local,
@@ -486,10 +514,14 @@ impl Connections {
         command
     }
 
-    fn set_announced(&mut self, token: u32, id: u8, announced: bool) {
-        if let Some(slot) = self.slots.get_mut(token) {
-            slot.set_announced(id, announced);
-        }
+    /// Notes whether an address is announced. Answers whether it was.
+    pub(crate) fn set_announced(&mut self, token: u32, id: u8, announced: bool) -> bool {
+        let Some(slot) = self.slots.get_mut(token) else {
+            return false;
+        };
+        let was = slot.has_announced(id);
+        slot.set_announced(id, announced);
+        was
     }
 
     fn add_subflow(&mut self, token: u32, subflow: Subflow) {

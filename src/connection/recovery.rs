@@ -12,8 +12,10 @@ use crate::netlink::mptcp::{ConnectionEvent, Endpoint, EndpointFlags, SubflowEve
 /// Whether the plugin knows a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Told {
-    /// Found in a dump; which addresses it announces is to be read first.
+    /// Found in a dump; that is to be whole, and the addresses it announces to be read, first.
     NotYet,
+    /// They have been read, or there are none. Those of other connections found may have to be.
+    Almost,
     Yes,
 }
 
@@ -36,7 +38,6 @@ impl Connections {
             };
             slot.seen = false;
             slot.open = false;
-            slot.proven = false;
             self.subflows
                 .change(slot.subflows, |subflow| subflow.seen = false);
         }
@@ -76,7 +77,6 @@ impl Connections {
             told: Told::NotYet,
             ..Slot::new(event, plugin)
         };
-        self.untold_from = Some(0);
         let room = self.slots.insert(event.token, slot);
         self.overfull |= !room;
         room
@@ -87,13 +87,28 @@ impl Connections {
         self.overfull
     }
 
+    /// The dump was whole: what it has shown of a connection found, which side opened it above
+    /// all, can be told.
+    pub(crate) fn finish(&mut self) {
+        self.untold_from = Some(0);
+    }
+
+    /// There will be no whole dump: events have to do.
+    pub(crate) fn forget_found(&mut self) {
+        for at in 0..self.slots.end() {
+            if let Some(slot) = self.slots.at(at).filter(|slot| slot.told == Told::NotYet) {
+                self.remove(slot.event.token);
+            }
+        }
+    }
+
     /// Takes in a subflow that the dump shows.
     pub(crate) fn saw_subflow(&mut self, found: &diag::Subflow) {
         let Some(slot) = self.slots.get_mut(found.token) else {
             return;
         };
         slot.proven |= found.fully_established;
-        if slot.told == Told::NotYet && found.opened_here {
+        if slot.told != Told::Yes && found.opened_here {
             slot.event.server_side = false;
         }
         let diag::Ends {
@@ -149,13 +164,12 @@ impl Connections {
     /// says that the dump was: only then what it did not show has ended.
     pub(crate) fn next_news(&mut self, token: u32, whole: bool) -> Option<News> {
         let slot = self.slots.get_mut(token)?;
-        if slot.told == Told::NotYet {
-            return None;
-        }
         if !slot.seen {
             return whole.then_some(News::Closed);
         }
-        if slot.proven && !core::mem::replace(&mut slot.established, true) {
+        // Who does not know the connection is told only what has come to an end, in vain.
+        let known = slot.told == Told::Yes;
+        if known && slot.proven && !core::mem::replace(&mut slot.established, true) {
             return Some(News::Established(slot.event));
         }
         // The subflows of a connection that is about to close close with it.
@@ -163,7 +177,8 @@ impl Connections {
             return None;
         }
         let gone = |s: &Subflow| whole && !s.seen;
-        let at = self.subflows.find(slot.subflows, |s| gone(s) || !s.told)?;
+        let news = |s: &Subflow| gone(s) || (known && !s.told);
+        let at = self.subflows.find(slot.subflows, news)?;
         let subflow = self.subflows.get_mut(at)?;
         subflow.told = true;
         let event = subflow.event(token);
@@ -172,6 +187,20 @@ impl Connections {
             return Some(News::SubflowClosed(event));
         }
         Some(News::Subflow(event))
+    }
+
+    /// Whether there are connections found of which the plugin is to be told.
+    pub(crate) fn has_untold(&self) -> bool {
+        self.untold_from.is_some()
+    }
+
+    /// Whether it can be told of them now: true once.
+    pub(crate) fn all_read(&mut self) -> bool {
+        let all = self.has_untold() && self.next_untold().is_none();
+        if all {
+            self.untold_from = None;
+        }
+        all
     }
 
     /// The next connection found whose announced addresses are to be read.
@@ -183,7 +212,6 @@ impl Connections {
                 return Some(slot.event.token);
             }
         }
-        self.untold_from = None;
         None
     }
 
@@ -195,15 +223,21 @@ impl Connections {
         }
     }
 
-    /// The plugin is about to be told of a connection found.
-    pub(crate) fn introduce(
-        &mut self,
-        token: u32,
-        kernel_managed: bool,
-    ) -> Option<ConnectionEvent> {
-        let slot = self.slots.get_mut(token)?;
+    /// Those were all the addresses of a connection found.
+    pub(crate) fn learned(&mut self, token: u32, kernel_managed: bool) {
+        if let Some(slot) = self.slots.get_mut(token).filter(|s| s.told == Told::NotYet) {
+            slot.told = Told::Almost;
+            slot.kernel_managed |= kernel_managed;
+        }
+    }
+
+    /// The plugin is about to be told of the connection in a slot, if it has not been.
+    pub(crate) fn introduce(&mut self, at: u32) -> Option<ConnectionEvent> {
+        let slot = self.slots.at_mut(at)?;
+        if slot.told != Told::Almost {
+            return None;
+        }
         slot.told = Told::Yes;
-        slot.kernel_managed |= kernel_managed;
         Some(slot.event)
     }
 }

@@ -52,7 +52,7 @@ fn create(local: &str) -> Request {
 
 fn table() -> Connections {
     let mut table = Connections::new(2);
-    assert!(table.insert(&connection(TOKEN, "10.0.1.1:1000"), 0));
+    assert!(table.insert(&connection(TOKEN, "10.0.1.1:1000"), 0, true));
     table
 }
 
@@ -68,12 +68,12 @@ fn subflows(table: &Connections) -> Vec<(String, bool, bool, bool)> {
 #[test]
 fn a_full_table_counts_what_it_refuses() {
     let mut table = table();
-    assert!(table.insert(&connection(2, "10.0.1.1:1001"), 0));
-    assert!(!table.insert(&connection(3, "10.0.1.1:1002"), 0));
+    assert!(table.insert(&connection(2, "10.0.1.1:1001"), 0, true));
+    assert!(!table.insert(&connection(3, "10.0.1.1:1002"), 0, true));
     assert_eq!((table.len(), table.refused()), (2, 1));
     table.remove(TOKEN);
     assert!(table.get(TOKEN).is_none());
-    assert!(table.insert(&connection(3, "10.0.1.1:1002"), 0));
+    assert!(table.insert(&connection(3, "10.0.1.1:1002"), 0, true));
     let mut tokens: Vec<u32> = table.iter().map(|c| c.token).collect();
     tokens.sort_unstable();
     assert_eq!(tokens, [2, 3]);
@@ -97,7 +97,7 @@ fn a_reused_token_is_another_connection() {
     }));
     assert!(table.get(TOKEN).unwrap().announced().eq([200]));
     table.remove(TOKEN);
-    table.insert(&same, 0);
+    table.insert(&same, 0, true);
     let fresh = table.get(TOKEN).unwrap();
     assert_eq!(
         (fresh.announced().count(), fresh.subflows().count()),
@@ -183,7 +183,7 @@ fn shown_subflow(token: u32, local: &str) -> diag::Subflow {
 #[test]
 fn a_dump_tells_what_was_missed() {
     let mut table = table();
-    assert!(table.insert(&connection(2, "10.0.1.1:1001"), 0));
+    assert!(table.insert(&connection(2, "10.0.1.1:1001"), 0, true));
     table.subflow_established(&subflow("10.0.2.1:4000", false));
     table.begin();
     assert_eq!(table.saw(&shown(TOKEN, "10.0.1.1:1000")), None);
@@ -213,7 +213,7 @@ fn a_dump_tells_what_was_missed() {
 #[test]
 fn what_a_dump_passes_over_is_asked_for() {
     let mut table = table();
-    assert!(table.insert(&connection(2, "10.0.1.1:1001"), 0));
+    assert!(table.insert(&connection(2, "10.0.1.1:1001"), 0, true));
     assert_eq!(table.next_unseen(0), None);
     table.begin();
     assert_eq!(table.next_unseen(0), Some((0, TOKEN)));
@@ -244,7 +244,9 @@ fn a_connection_found_is_told_with_all_that_belongs_to_it() {
     assert!(table.found(&event, 0));
     table.saw_subflow(&shown_subflow(TOKEN, "10.0.2.1:4000"));
     table.saw_subflow(&shown_subflow(TOKEN, "10.0.1.1:1000"));
-    // Nothing before it is introduced.
+    // Nothing before the dump is known to be whole, nor before it is introduced.
+    assert_eq!(table.next_untold(), None);
+    table.finish();
     assert_eq!(table.next_news(TOKEN, true), None);
     assert_eq!(table.manager(TOKEN), None);
     assert_eq!(table.next_untold(), Some(TOKEN));
@@ -257,8 +259,10 @@ fn a_connection_found_is_told_with_all_that_belongs_to_it() {
     };
     table.learn(TOKEN, &announced, &mut ids);
     let event = connection(TOKEN, "10.0.1.1:1000");
-    assert_eq!(table.introduce(TOKEN, false), Some(event));
-    assert_eq!(table.next_untold(), None);
+    table.learned(TOKEN, false);
+    assert!(table.all_read() && !table.all_read());
+    assert_eq!(table.introduce(0), Some(event));
+    assert_eq!(table.introduce(0), None);
     assert_eq!(ids.id(announced.address), Some(9));
     let found = table.get(TOKEN).unwrap();
     assert!(found.announced().eq([9]) && !found.is_kernel_managed());
@@ -274,6 +278,53 @@ fn a_connection_found_is_told_with_all_that_belongs_to_it() {
         Some(News::Subflow(subflow("10.0.2.1:4000", false)))
     );
     assert_eq!(table.next_news(TOKEN, true), None);
+}
+
+#[test]
+fn a_dump_before_the_event_does_not_tell_a_subflow_twice() {
+    let mut table = table();
+    table.begin();
+    assert_eq!(table.saw(&shown(TOKEN, "10.0.1.1:1000")), None);
+    table.saw_subflow(&shown_subflow(TOKEN, "10.0.1.1:1000"));
+    table.saw_subflow(&shown_subflow(TOKEN, "10.0.2.1:4000"));
+    let new = subflow("10.0.2.1:4000", false);
+    while table.next_news(TOKEN, true).is_some() {}
+    assert!(!table.subflow_established(&new));
+    assert!(table.subflow_closed(&new) && table.subflow_established(&new));
+}
+
+/// Events between the dump and the introduction are news when that comes.
+#[test]
+fn what_happens_before_the_introduction_is_told_after_it() {
+    let mut table = Connections::new(1);
+    table.begin();
+    let (_, event) = table.saw(&shown(TOKEN, "10.0.1.1:1000")).unwrap();
+    assert!(table.found(&event, 0));
+    table.finish();
+    let event = connection(TOKEN, "10.0.1.1:1000");
+    assert!(!table.establish(&event));
+    let new = subflow("10.0.2.1:4000", false);
+    assert!(!table.subflow_established(&new));
+    table.learned(TOKEN, false);
+    assert_eq!(table.introduce(0), Some(event));
+    assert_eq!(
+        table.next_news(TOKEN, false),
+        Some(News::Established(event))
+    );
+    assert_eq!(table.next_news(TOKEN, false), Some(News::Subflow(new)));
+    assert!(!table.establish(&event) && !table.subflow_established(&new));
+}
+
+#[test]
+fn a_connection_found_that_ends_untold_is_forgotten() {
+    let mut table = Connections::new(1);
+    table.begin();
+    let (_, event) = table.saw(&shown(TOKEN, "10.0.1.1:1000")).unwrap();
+    assert!(table.found(&event, 0));
+    table.begin();
+    assert_eq!(table.next_news(TOKEN, true), Some(News::Closed));
+    table.forget_found();
+    assert!(table.is_empty());
 }
 
 #[test]

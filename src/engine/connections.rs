@@ -6,7 +6,7 @@ use super::{Command, Engine, owner};
 use crate::connection::{Known, RemoteAddress};
 use crate::log;
 use crate::netlink::mptcp::{Command as Kernel, ConnectionEvent, Event};
-use crate::plugin::{CommandId, Context, Failure, Plugin, Queued, Reply, Request};
+use crate::plugin::{CommandId, Context, Failure, Plugin, Queued, Reply, Request, is_done};
 use crate::time::{Instant, Span};
 
 /// An event that does not say what ended has the connections read this much later, so that many
@@ -68,8 +68,15 @@ impl Engine {
                 self.call_manager(now, token, |p, cx| p.address_removed(cx, token, id));
             }
             Event::SubflowEstablished(subflow) => {
-                self.connections.subflow_established(subflow);
-                self.call_manager(now, subflow.token, |p, cx| p.new_subflow(cx, subflow));
+                // Only a connection that is established can be joined.
+                if let Some(event) = self.connections.prove(subflow.token) {
+                    self.call_manager(now, subflow.token, |p, cx| {
+                        p.connection_established(cx, &event);
+                    });
+                }
+                if self.connections.subflow_established(subflow) {
+                    self.call_manager(now, subflow.token, |p, cx| p.new_subflow(cx, subflow));
+                }
             }
             Event::SubflowClosed(subflow) => {
                 if self.connections.subflow_closed(subflow) {
@@ -103,7 +110,8 @@ impl Engine {
             Known::Reused => self.part(now, connection.token),
             Known::New => {}
         }
-        if !self.connections.insert(connection, owner(self.default)) {
+        let plugin = owner(self.default);
+        if !self.connections.insert(connection, plugin, self.acquainted) {
             self.say_unmanaged();
             self.recover_by(now + MAKE_ROOM_AFTER);
             return false;
@@ -133,6 +141,14 @@ impl Engine {
         self.call_manager(now, token, |p, cx| p.connection_closed(cx, token));
         self.connections.remove(token);
         self.release(&|held| held.token == token);
+        // Another connection may come to have the token.
+        while let Some(queued) = self.queue.withdraw(token) {
+            let failure = Failure {
+                errno: libc::ESRCH,
+                message: "the connection has ended",
+            };
+            self.command_done(now, queued, Err(failure));
+        }
     }
 
     /// Calls the plugin that manages a connection, if there is one and it knows the connection.
@@ -214,20 +230,47 @@ impl Engine {
         let Queued {
             number,
             owner,
+            announced,
             request,
         } = queued;
+        let mut withdrawn = matches!(request, Request::Kernel(Kernel::RemoveAddress { .. }));
         if let Err(failure) = result {
             // The kernel's words for a connection of its own path manager.
             let kernel_managed = failure.message.starts_with("userspace PM not selected");
             self.connections.refused_command(&request, kernel_managed);
             self.release(&|held| held.number == number);
+            // EINVAL: there is nothing to withdraw.
+            withdrawn &= failure.errno == libc::EINVAL;
         }
-        if let Request::Kernel(Kernel::RemoveAddress { token, id }) = request {
-            self.release(&|held| (held.token, held.id) == (token, id));
+        if withdrawn {
+            // It may have been announced again since.
+            let of_it = |held: &Held| Some((held.token, held.id)) == request.announcement();
+            self.release(&|held| is_done(held.number, number) && of_it(held));
+        } else if result.is_err() {
+            self.take_back(number, &request, announced);
         }
         self.call(now, owner.into(), |plugin, cx| {
             plugin.command_done(cx, number, &request, result);
         });
+    }
+
+    /// What a refused command was to announce or withdraw is as it was, unless a later command
+    /// changes that.
+    fn take_back(&mut self, number: CommandId, refused: &Request, announced: bool) {
+        let Some((token, id)) = refused.announcement() else {
+            return;
+        };
+        match self.queue.next_about(number, (token, id)) {
+            Some(next) => next.announced = announced,
+            None => _ = self.connections.set_announced(token, id, announced),
+        }
+    }
+
+    /// A listener could not be opened again. One that could is of use even where the kernel refuses
+    /// to tell the peer once more.
+    pub(super) fn not_listening(&mut self, number: CommandId) {
+        let lacks = |held: &Held| held.number == number && held.state == Listener::AskedFor;
+        self.held.retain(|held| !lacks(held));
     }
 
     /// Gives up the listeners that are `unneeded`.

@@ -4,14 +4,15 @@
 //! A dump shows what there is; the table says what is news in it. Of a connection that is new,
 //! the addresses it announces are read before the plugin hears of it.
 
-use libc::{ENOENT, EOPNOTSUPP, EPROTONOSUPPORT};
+use libc::{EACCES, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT};
 
 use super::due::Due;
 use super::{Engine, Incomplete, owner};
-use crate::connection::{Known, News};
+use crate::connection::{Connection, Known, News};
 use crate::log;
 use crate::netlink::diag;
-use crate::netlink::mptcp::Endpoint;
+use crate::netlink::mptcp::{Endpoint, SubflowAddress};
+use crate::plugin::{Queue, Request};
 use crate::time::Instant;
 
 impl Engine {
@@ -32,11 +33,16 @@ impl Engine {
         self.ids.learn(found.ends.local.ip(), found.local_id);
     }
 
-    /// The dump is over. A kernel without mptcp_diag or inet_diag refuses it each time; whatever
-    /// else goes wrong may go well later.
+    /// The dump is over. A kernel without mptcp_diag or inet_diag refuses it each time, and so
+    /// does a security policy; whatever else goes wrong may go well later.
     pub(super) fn recovered(&mut self, now: Instant, result: Result<(), Incomplete>) {
-        if let Err(Incomplete::Refused(errno @ (ENOENT | EOPNOTSUPP | EPROTONOSUPPORT))) = result {
+        if let Err(Incomplete::Refused(
+            errno @ (ENOENT | EOPNOTSUPP | EPROTONOSUPPORT | EPERM | EACCES),
+        )) = result
+        {
             self.due.remove(Due::CONNECTIONS);
+            self.connections.forget_found();
+            self.connections.finish();
             if !core::mem::replace(&mut self.blind, true) {
                 log::warn!(
                     "the kernel does not show connections (errno {errno}; no mptcp_diag?): those \
@@ -47,6 +53,9 @@ impl Engine {
         }
         self.blind = false;
         let whole = self.dumped(now, Due::CONNECTIONS, result);
+        if whole {
+            self.connections.finish();
+        }
         let before = self.connections.len();
         for at in 0..self.connections.end() {
             if let Some(token) = self.connections.token_at(at) {
@@ -72,11 +81,54 @@ impl Engine {
     pub(super) fn learned(&mut self, now: Instant, token: u32, result: Result<(), Incomplete>) {
         // "userspace PM not selected": the connection is not for plugins.
         let kernel_managed = result == Err(Incomplete::Refused(libc::EINVAL));
-        let Some(event) = self.connections.introduce(token, kernel_managed) else {
+        if result.is_err() && !kernel_managed {
+            self.dumped(now, Due::NONE, result);
             return;
-        };
-        self.call_manager(now, token, |p, cx| p.new_connection(cx, &event));
-        self.tell_news(now, token, false);
+        }
+        self.dumping.reset();
+        self.connections.learned(token, kernel_managed);
+    }
+
+    /// Tells of the connections found, once all have been read: who gives out ids needs to know
+    /// all of those given out before.
+    pub(super) fn introduce(&mut self, now: Instant) {
+        if !self.connections.all_read() {
+            return;
+        }
+        self.acquainted = true;
+        for at in 0..self.connections.end() {
+            let Some(event) = self.connections.introduce(at) else {
+                continue;
+            };
+            let token = event.token;
+            self.listen_again(token);
+            self.call_manager(now, token, |p, cx| p.new_connection(cx, &event));
+            self.tell_news(now, token, false);
+            // What the peer has announced meanwhile.
+            let mut told = 0;
+            while let Some(new) = self.connections.remote_address(token, told) {
+                self.call_manager(now, token, |p, cx| {
+                    p.new_address(cx, token, new.id, new.address);
+                });
+                told += 1;
+            }
+        }
+    }
+
+    /// An earlier run's listeners ended with it. Where no program listens, who was refused
+    /// meanwhile is told once more that somebody does.
+    fn listen_again(&mut self, token: u32) {
+        let connection = self.connections.get(token).filter(|c| c.server_side);
+        for id in connection.iter().flat_map(Connection::announced) {
+            if let Some(address) = self.ids.address(id) {
+                let address = SubflowAddress {
+                    id,
+                    ..SubflowAddress::at(address, 0)
+                };
+                let request = Request::AnnounceWithListener { token, address };
+                self.queue.push(Queue::ENGINE, request);
+            }
+        }
     }
 
     fn tell_news(&mut self, now: Instant, token: u32, whole: bool) {

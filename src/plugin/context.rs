@@ -107,6 +107,9 @@ impl<'a> Context<'a> {
     /// where it listens comes in [`Plugin::reply`]. Any other port is announced, which the kernel
     /// cannot do for an IPv6 address while TCP timestamps are in use.
     ///
+    /// Listeners end with the daemon. When it starts again it listens at the addresses that
+    /// connections opened by peers announce, where no program does.
+    ///
     /// Fails with EADDRINUSE where some program listens at that port already, on this address or
     /// on all: then [`Self::announce`] will do.
     pub fn announce_with_listener(
@@ -117,7 +120,9 @@ impl<'a> Context<'a> {
         self.request(Request::AnnounceWithListener { token, address })
     }
 
-    /// Withdraws an announced address.
+    /// Withdraws an announced address. The kernel has room for one announcement or withdrawal of
+    /// a connection at a time: it sends a second announcement later, but drops a withdrawal that
+    /// finds another on its way, says that it is done, and counts `MPTcpExtRmAddrTxDrop`.
     pub fn remove_address(&mut self, token: u32, id: u8) -> Option<CommandId> {
         self.kernel(Command::RemoveAddress { token, id })
     }

@@ -73,7 +73,9 @@ pub enum Reply {
 /// the connection is made. The table of connections ([`Context::connection`]) shows them as they
 /// are after the event, except that a connection that has closed can still be seen in
 /// [`Self::connection_closed`]. What happened while nobody was listening, before the start or
-/// when events were lost, is told later in the same way, from a comparison with the kernel.
+/// when events were lost, is told later in the same way, from a comparison with the kernel. Until
+/// the connections of before the start are known, with the ids that their addresses have, nothing
+/// is told of any.
 #[allow(unused_variables)]
 pub trait Plugin {
     /// Whether the kernel should tell of connections. While the plugin that manages them answers
@@ -107,9 +109,10 @@ pub trait Plugin {
     /// A connection is established: subflows can be made.
     fn connection_established(&mut self, cx: &mut Context<'_>, connection: &ConnectionEvent) {}
 
-    /// A connection has ended, and with it all its subflows, which are not told of one by one. Of
-    /// one that the peer has broken off (MP_FASTCLOSE, RFC 8684, 3.5) the kernel says nothing: a
-    /// later comparison shows it, at the latest after `resync-interval`.
+    /// A connection has ended, and with it all its subflows, which are not told of one by one.
+    /// Commands for it that have not been sent fail with ESRCH. Of one that the peer has broken off
+    /// (MP_FASTCLOSE, RFC 8684, 3.5) the kernel says nothing: a later comparison shows it, at the
+    /// latest after `resync-interval`.
     fn connection_closed(&mut self, cx: &mut Context<'_>, token: u32) {}
 
     /// The peer announces an address (ADD_ADDR, RFC 8684, 3.4.1). Where it names no port, the
@@ -200,6 +203,16 @@ impl Request {
                 | Command::GetAddress { token, .. }
                 | Command::DumpAddresses { token },
             ) => Some(token),
+            _ => None,
+        }
+    }
+
+    /// The connection, and the id of the address, that the request announces or withdraws.
+    pub(crate) fn announcement(&self) -> Option<(u32, u8)> {
+        match *self {
+            Self::AnnounceWithListener { token, address }
+            | Self::Kernel(Command::Announce { token, address }) => Some((token, address.id)),
+            Self::Kernel(Command::RemoveAddress { token, id }) => Some((token, id)),
             _ => None,
         }
     }

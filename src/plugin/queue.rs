@@ -16,6 +16,8 @@ pub(crate) struct Queued {
     pub number: CommandId,
     /// The plugin that asked, or [`Queue::ENGINE`].
     pub owner: u8,
+    /// Whether the address that the request is about was announced before it.
+    pub announced: bool,
     pub request: Request,
 }
 
@@ -57,6 +59,7 @@ impl Queue {
         self.all.push_back(Queued {
             number: self.next,
             owner,
+            announced: false,
             request,
         });
         Some(self.next)
@@ -69,6 +72,16 @@ impl Queue {
         }
     }
 
+    /// Takes back the next one that waits and is about a connection.
+    pub(crate) fn withdraw(&mut self, token: u32) -> Option<Queued> {
+        let about = |at: &usize| {
+            let queued = self.all.get(*at);
+            queued.is_some_and(|queued| queued.request.token() == Some(token))
+        };
+        let at = (self.sent..self.all.len()).find(about)?;
+        self.all.remove(at)
+    }
+
     /// Gives out the next one; its answer is to come if it is a plugin's.
     pub(crate) fn pop(&mut self) -> Option<Queued> {
         let queued = *self.all.get(self.sent)?;
@@ -78,14 +91,28 @@ impl Queue {
     }
 
     /// What is to be given out after `before` others.
-    pub(crate) fn waiting(&self, before: usize) -> Option<&Request> {
-        let queued = self.all.get(self.sent + before)?;
-        Some(&queued.request)
+    pub(crate) fn waiting(&mut self, before: usize) -> Option<&mut Queued> {
+        self.all.get_mut(self.sent + before)
     }
 
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
         self.all.len() - self.sent
+    }
+
+    /// The next one after `number` that announces or withdraws this address of a connection and
+    /// has not been answered.
+    pub(crate) fn next_about(
+        &mut self,
+        number: CommandId,
+        address: (u32, u8),
+    ) -> Option<&mut Queued> {
+        self.all.iter_mut().find(|later| {
+            later.owner != Self::ENGINE
+                && later.number != number
+                && is_done(number, later.number)
+                && later.request.announcement() == Some(address)
+        })
     }
 
     /// Whether a plugin's request that was given out has no answer.

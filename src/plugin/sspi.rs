@@ -315,6 +315,9 @@ impl Sspi {
 
     /// Notes that a subflow failed or ended, and when to make it again.
     fn fail(&mut self, cx: &mut Context<'_>, token: u32, ifindex: u32) {
+        if cx.connection(token).is_none() {
+            return;
+        }
         let known = self
             .failed
             .iter()
@@ -487,12 +490,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_path_that_leads_nowhere_is_tried_later_and_later() {
+    fn start(now: Instant) -> (Engine, ConnectionEvent) {
         let mut config = Config::new(&["sspi"]);
         config.default.notify = NotifyFlags::EXISTING;
         config.resync_interval = 0;
-        let mut now = Instant(1000);
         let mut engine = Engine::new(now, config, &[&ENTRY]);
         engine.handle(now, Input::Family(true));
         assert_eq!(turn(&mut engine, now), []);
@@ -504,6 +505,51 @@ mod tests {
             deny_join_id0: false,
             mapped: false,
         };
+        (engine, event)
+    }
+
+    /// Another connection may come to have its token.
+    #[test]
+    fn what_was_asked_for_a_connection_that_has_ended_is_not_done() {
+        let now = Instant(1000);
+        let (mut engine, event) = start(now);
+        let closed = Event::Closed { token: TOKEN };
+        for event in [Event::Created(event), Event::Established(event), closed] {
+            engine.handle(now, Input::Connection(&event));
+        }
+        engine.settle(now);
+        assert_eq!(engine.poll_command(now), None);
+        assert_eq!(engine.deadline(), None);
+    }
+
+    #[test]
+    fn a_subflow_refused_after_the_end_is_not_made_again() {
+        let now = Instant(1000);
+        let (mut engine, event) = start(now);
+        for event in [Event::Created(event), Event::Established(event)] {
+            engine.handle(now, Input::Connection(&event));
+        }
+        let mut sent = vec![];
+        while let Some(Asked::Request(number, _)) = engine.poll_command(now) {
+            sent.push(number);
+        }
+        assert_eq!(sent.len(), 2);
+        engine.handle(now, Input::Connection(&Event::Closed { token: TOKEN }));
+        for number in sent {
+            let failure = Failure {
+                errno: libc::EINVAL,
+                message: "",
+            };
+            engine.handle(now, Input::Failed(number, failure));
+        }
+        engine.settle(now);
+        assert_eq!(engine.deadline(), None);
+    }
+
+    #[test]
+    fn a_path_that_leads_nowhere_is_tried_later_and_later() {
+        let mut now = Instant(1000);
+        let (mut engine, event) = start(now);
         let heard = [
             Event::Created(event),
             Event::Announced {

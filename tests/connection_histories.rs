@@ -1,0 +1,312 @@
+//! Random histories of connections. Whatever happened, and whatever of it the daemon missed: once
+//! it is over the table shows what the kernel has, the plugin has been told a history that makes
+//! sense, `sspi` has brought about what it promises, and the daemon rests.
+//!
+//! Without `MPTCPD_HISTORIES` there are 1000 of them, always the same; it makes that many others.
+
+#[path = "simulator/connections/mod.rs"]
+mod connections;
+
+use mptcpd::time::Span;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
+
+use connections::Change::{Announce, Close, Die, Establish, Join, Link, Open};
+use connections::Step::{Full, Glance, Interrupt, Kill, Refuse, RefuseDumps, Resync, Run, Start};
+use connections::specification::{check_listeners, check_strategy, check_table};
+use connections::{Change, Counts, Simulation, Step};
+
+fn change() -> impl Strategy<Value = Change> {
+    let (of, n) = (1..5u8, 0..4u8);
+    prop_oneof![
+        6 => (of.clone(), 0..3u8, any::<bool>()).prop_map(|(t, i, s)| Change::Open(t, i, s)),
+        6 => of.clone().prop_map(Change::Establish),
+        1 => of.clone().prop_map(Change::Fin),
+        3 => of.clone().prop_map(Change::Close),
+        1 => (of.clone(), n.clone()).prop_map(|(t, n)| Change::Announce(t, n)),
+        1 => (of.clone(), n.clone()).prop_map(|(t, n)| Change::Remove(t, n)),
+        4 => (of.clone(), 0..3u8, n.clone()).prop_map(|(t, i, n)| Change::Join(t, i, n)),
+        4 => (of, n, any::<bool>()).prop_map(|(t, n, s)| Change::Die(t, n, s)),
+        2 => (0..3u8, any::<bool>()).prop_map(|(i, up)| Change::Link(i, up)),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        28 => change().prop_map(Step::Change),
+        8 => (0..80u8).prop_map(Step::Run),
+        4 => (0..6u8).prop_map(Step::Glance),
+        2 => Just(Step::Full),
+        1 => any::<u8>().prop_map(Step::Repeat),
+        1 => any::<u8>().prop_map(Step::Swap),
+        1 => (0..12u8).prop_map(Step::Interrupt),
+        1 => change().prop_map(Step::Meanwhile),
+        1 => (1..16u8).prop_map(Step::RefuseDumps),
+        1 => (0..3u8, 0..6u8, 1..16u8).prop_map(|(e, a, n)| Step::Refuse(e, a, n)),
+        1 => (1..5u8).prop_map(Step::Unreachable),
+        1 => (0..8u8).prop_map(Step::Kill),
+        2 => Just(Step::Start),
+        1 => Just(Step::Resync),
+    ]
+}
+
+/// Plays a history and says what is wrong in the end.
+fn judge(steps: &[Step]) -> Result<(), String> {
+    let mut simulation = Simulation::new();
+    for step in steps {
+        simulation.step(*step);
+    }
+    simulation.recover();
+    check_table(&simulation)?;
+    simulation.stir();
+    check_table(&simulation)?;
+    check_strategy(&simulation)?;
+    let Counts { commands, dumps } = simulation.counts;
+    let enough = 200 + 60 * u32::try_from(steps.len()).unwrap();
+    if commands + dumps > enough {
+        return Err(format!("{commands} commands and {dumps} dumps"));
+    }
+    let before = simulation.counts;
+    simulation.run(Span::seconds(3600));
+    if before != simulation.counts {
+        return Err(format!("not at rest: {before:?}, {:?}", simulation.counts));
+    }
+    simulation.close_all();
+    check_table(&simulation)?;
+    check_listeners(&simulation)
+}
+
+#[test]
+fn every_history_ends_well() {
+    let cases = std::env::var("MPTCPD_HISTORIES").ok();
+    let seed = if cases.is_some() {
+        RngSeed::Random
+    } else {
+        RngSeed::Fixed(8)
+    };
+    let cases = cases.map_or(1000, |text| text.parse().expect("a number"));
+    let mut runner = TestRunner::new(Config {
+        cases,
+        rng_seed: seed,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..Config::default()
+    });
+    let history = prop::collection::vec(step(), 0..60);
+    let result = runner.run(&history, |steps| judge(&steps).map_err(TestCaseError::fail));
+    match result {
+        Ok(()) => {}
+        Err(TestError::Fail(reason, steps)) => panic!("{reason}: {steps:?}"),
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+/// A history that once ended wrong.
+#[track_caller]
+fn ends_well(steps: &[Step]) {
+    assert_eq!(judge(steps), Ok(()));
+}
+
+#[test]
+fn a_subflow_that_a_dump_has_shown_is_not_told_again() {
+    ends_well(&[
+        Step::Change(Open(1, 1, true)),
+        Step::Change(Establish(1)),
+        Step::Change(Join(1, 1, 0)),
+        Glance(0),
+    ]);
+}
+
+#[test]
+fn what_happens_before_a_connection_is_introduced_is_told_after_it() {
+    ends_well(&[
+        Step::Change(Open(2, 0, false)),
+        Step::Change(Establish(2)),
+        Step::Change(Announce(2, 0)),
+        Run(0),
+    ]);
+}
+
+#[test]
+fn a_subflow_that_ends_before_its_connection_is_introduced_is_gone() {
+    ends_well(&[
+        RefuseDumps(6),
+        Run(36),
+        Step::Change(Open(1, 0, false)),
+        Run(26),
+        Step::Change(Establish(1)),
+        Step::Change(Die(1, 0, true)),
+    ]);
+}
+
+#[test]
+fn only_a_whole_dump_introduces() {
+    ends_well(&[
+        Full,
+        Interrupt(1),
+        Step::Change(Open(1, 0, false)),
+        Run(0),
+        RefuseDumps(1),
+        Run(2),
+    ]);
+}
+
+#[test]
+fn a_connection_that_ends_before_its_addresses_are_read_holds_nothing_up() {
+    ends_well(&[
+        Full,
+        Step::Change(Open(1, 0, false)),
+        Refuse(0, 0, 2),
+        Glance(0),
+        Step::Change(Close(1)),
+        Run(0),
+        Step::Change(Open(1, 0, false)),
+    ]);
+}
+
+#[test]
+fn a_refused_withdrawal_leaves_the_address_announced() {
+    ends_well(&[
+        Step::Change(Open(1, 0, true)),
+        Step::Change(Establish(1)),
+        Run(0),
+        Step::Change(Link(2, false)),
+        Refuse(0, 0, 1),
+        Run(0),
+    ]);
+}
+
+#[test]
+fn a_refused_withdrawal_after_a_refused_announcement_leaves_nothing_announced() {
+    ends_well(&[
+        Step::Change(Open(1, 0, false)),
+        Run(0),
+        Refuse(0, 0, 5),
+        Step::Change(Establish(1)),
+        Step::Change(Link(2, false)),
+        Glance(1),
+        Step::Change(Link(2, true)),
+    ]);
+}
+
+#[test]
+fn a_join_proves_the_handshake() {
+    ends_well(&[
+        Step::Change(Open(1, 1, true)),
+        Full,
+        Step::Change(Establish(1)),
+        Step::Change(Die(1, 0, false)),
+        Run(0),
+        Step::Change(Join(1, 1, 0)),
+    ]);
+}
+
+#[test]
+fn addresses_that_the_kernel_refuses_to_show_are_asked_for_again() {
+    ends_well(&[
+        Step::Change(Open(4, 0, false)),
+        Step::Change(Establish(4)),
+        Run(0),
+        Kill(0),
+        Resync,
+        Run(0),
+        Step::Change(Link(1, false)),
+        Start,
+        Refuse(0, 0, 2),
+        Run(0),
+    ]);
+}
+
+#[test]
+fn no_id_is_given_out_before_those_of_an_earlier_run_are_known() {
+    ends_well(&[
+        Step::Change(Open(2, 2, false)),
+        Step::Change(Open(4, 0, false)),
+        Step::Change(Establish(2)),
+        Run(0),
+        Kill(0),
+        Step::Change(Open(1, 0, false)),
+        Step::Change(Establish(1)),
+        Interrupt(0),
+        Run(0),
+        Start,
+        Step::Change(Establish(4)),
+        Run(0),
+    ]);
+}
+
+#[test]
+fn listeners_are_opened_again_after_a_restart() {
+    ends_well(&[
+        Step::Change(Open(4, 0, true)),
+        Step::Change(Establish(4)),
+        Run(0),
+        Kill(0),
+        Resync,
+        Run(0),
+    ]);
+}
+
+#[test]
+fn a_listener_opened_again_stays_where_the_kernel_refuses_to_announce_it() {
+    ends_well(&[
+        Step::Change(Open(2, 0, true)),
+        Step::Change(Establish(2)),
+        Run(0),
+        Kill(0),
+        Resync,
+        Run(0),
+        Refuse(0, 1, 1),
+        Start,
+        Run(0),
+    ]);
+}
+
+#[test]
+fn an_announcement_before_a_refused_withdrawal_stays() {
+    ends_well(&[
+        Step::Change(Open(1, 0, true)),
+        Run(0),
+        Refuse(0, 2, 1),
+        Step::Change(Establish(1)),
+        Step::Change(Link(2, false)),
+        Glance(1),
+    ]);
+}
+
+/// As many connections as fill the table of listeners, had they any.
+#[test]
+fn listeners_that_cannot_be_opened_again_take_no_room() {
+    let mut steps = vec![];
+    for token in (1..=255).step_by(2) {
+        steps.extend([Open(token, 0, true), Establish(token)].map(Step::Change));
+    }
+    steps.extend([Run(0), Kill(0), Resync, Run(0), Start, Run(50)]);
+    steps.extend([Open(2, 0, true), Establish(2)].map(Step::Change));
+    ends_well(&steps);
+}
+
+#[test]
+fn a_withdrawal_gives_up_no_later_listener() {
+    ends_well(&[
+        Step::Change(Open(2, 1, true)),
+        Step::Change(Establish(2)),
+        Run(0),
+        Step::Change(Link(0, false)),
+        Glance(0),
+        Step::Change(Link(0, true)),
+    ]);
+}
+
+#[test]
+fn a_refused_withdrawal_leaves_the_listener() {
+    ends_well(&[
+        Step::Change(Open(2, 0, true)),
+        Step::Change(Establish(2)),
+        Run(0),
+        Refuse(0, 0, 1),
+        Step::Change(Link(2, false)),
+        Run(0),
+        Step::Change(Link(2, true)),
+    ]);
+}

@@ -1,0 +1,111 @@
+//! What is right once the dust has settled.
+
+use core::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+
+use mptcpd::netlink::mptcp::{ConnectionEvent, Endpoint, EndpointFlags};
+
+use super::kernel::{Connection, Ends, Path, UNSERVED, here};
+use super::{Simulation, witness};
+
+/// The engine's table, and what the plugin has been told, against the kernel's connections.
+pub fn check_table(simulation: &Simulation) -> Result<(), String> {
+    let row = |event: &ConnectionEvent, established: bool, mut subflows: Vec<String>| {
+        subflows.sort();
+        let (local, remote) = (event.local, event.remote);
+        let ends = format!("{local} {remote} {} {established}", event.server_side);
+        (event.token, (ends, subflows))
+    };
+    let real = simulation.world.connections.values().map(|c| {
+        let subflows = c.subflows.iter().map(|path| {
+            let (up, s) = (path.pending.is_none(), path.event);
+            format!("{} {} {} {} {up}", s.local, s.remote, s.ifindex, s.local_id)
+        });
+        row(&c.event, c.established, subflows.collect())
+    });
+    let known = simulation.engine.connections().iter().map(|c| {
+        let subflows = c.subflows().map(|s| {
+            let up = s.established;
+            format!("{} {} {} {} {up}", s.local, s.remote, s.ifindex, s.local_id)
+        });
+        row(&c, c.is_established(), subflows.collect())
+    });
+    let (real, known): (BTreeMap<_, _>, BTreeMap<_, _>) = (real.collect(), known.collect());
+    if real != known {
+        return Err(format!("the kernel has {real:#?}, the table {known:#?}"));
+    }
+    let told = witness::told()?;
+    let addresses = simulation.engine.connections().iter().map(|c| {
+        let announced = c.remote_addresses().map(|a| a.id);
+        (c.token, announced.collect())
+    });
+    let addresses: BTreeMap<u32, BTreeSet<u8>> = addresses.collect();
+    let real = simulation.world.connections.iter().map(|(token, c)| {
+        let told = witness::Told {
+            established: c.established,
+            subflows: c.subflows.iter().map(Path::ends).collect(),
+            addresses: addresses[token].clone(),
+        };
+        (*token, told)
+    });
+    let real: BTreeMap<_, _> = real.collect();
+    if real != told {
+        return Err(format!("it is so: {real:#?}, the plugin knows {told:#?}"));
+    }
+    Ok(())
+}
+
+/// One subflow for each usable interface, and the announcements that belong to it.
+pub fn check_strategy(simulation: &Simulation) -> Result<(), String> {
+    let usable: Vec<u8> = (0..3).filter(|n| simulation.world.is_up(*n)).collect();
+    for (token, connection) in &simulation.world.connections {
+        let Connection {
+            event, announced, ..
+        } = connection;
+        for n in &usable {
+            let on = connection.subflows.iter().filter(|path| path.is_on(*n));
+            let peers: BTreeSet<IpAddr> = on.clone().map(|p| p.event.remote.ip()).collect();
+            // A server leaves its peer one from each of the peer's addresses. And without a
+            // choice of interfaces what is there is left alone, as it is for a server with a
+            // single one: who has nothing to choose from has no second path to free.
+            let most = match (usable.len(), event.server_side) {
+                (1, _) => usize::MAX,
+                (_, true) => peers.len(),
+                (_, false) => 1,
+            };
+            let least = usize::from(!event.server_side);
+            if !(least..=most).contains(&on.clone().count()) {
+                let on: Vec<Ends> = on.map(Path::ends).collect();
+                return Err(format!("subflows of {token} on {n}: {on:?}"));
+            }
+        }
+        let all = usable.iter().map(|n| here(*n));
+        let wanted: BTreeSet<IpAddr> = all.filter(|a| *a != event.local.ip()).collect();
+        let is_told = |address: &IpAddr| announced.values().any(|a| a == address);
+        // What the kernel has forgotten cannot be withdrawn, and what it does not remember as
+        // announced is not known to be so after a restart.
+        let signal = |k: &Endpoint| k.flags.contains(EndpointFlags::SIGNAL);
+        let known = |id: u8| connection.known.iter().any(|k| k.id == id && signal(k));
+        let extra = |(id, address): (&u8, &IpAddr)| known(*id) && !wanted.contains(address);
+        if !wanted.iter().all(is_told) || announced.iter().any(extra) {
+            return Err(format!(
+                "{token} announces {announced:?}, and should {wanted:?}"
+            ));
+        }
+        let port = event.local.port();
+        let heard = |a: &IpAddr| simulation.world.listeners.contains(&(*a, port).into());
+        if port == UNSERVED && !wanted.iter().all(heard) {
+            let listeners = &simulation.world.listeners;
+            return Err(format!("{wanted:?} of {token}, listens at {listeners:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Without connections nobody listens.
+pub fn check_listeners(simulation: &Simulation) -> Result<(), String> {
+    match &simulation.world.listeners[..] {
+        [] => Ok(()),
+        left => Err(format!("listens for nobody: {left:?}")),
+    }
+}

@@ -1,0 +1,151 @@
+//! `sspi`, with a protocol of what it is told.
+
+use core::net::SocketAddr;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use mptcpd::netlink::mptcp::{ConnectionEvent, SubflowEvent};
+use mptcpd::network::LocalAddress;
+use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, Request, sspi};
+
+/// What the plugin knows of a connection, from what it has been told.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Told {
+    pub established: bool,
+    pub subflows: BTreeSet<(SocketAddr, SocketAddr)>,
+    /// Ids of those that the peer announces.
+    pub addresses: BTreeSet<u8>,
+}
+
+#[derive(Default)]
+struct Protocol {
+    open: BTreeMap<u32, Told>,
+    wrong: Vec<String>,
+}
+
+thread_local! {
+    static PROTOCOL: RefCell<Protocol> = RefCell::default();
+}
+
+/// What it knows, or what it should not have been told.
+pub fn told() -> Result<BTreeMap<u32, Told>, String> {
+    PROTOCOL.with_borrow(|protocol| match protocol.wrong.first() {
+        Some(wrong) => Err(format!("told wrongly: {wrong}")),
+        None => Ok(protocol.open.clone()),
+    })
+}
+
+struct Witness(Box<dyn Plugin>);
+
+pub const ENTRY: Entry = Entry {
+    name: "witness",
+    description: "sspi, with a protocol of what it is told",
+    priority: 0,
+    create: || {
+        PROTOCOL.take();
+        Box::new(Witness((sspi::ENTRY.create)()))
+    },
+};
+
+/// Notes what is told of a connection, which `check` finds right or not.
+fn note(what: &str, token: u32, check: impl FnOnce(&mut Told) -> bool) {
+    PROTOCOL.with_borrow_mut(|protocol| {
+        if !protocol.open.get_mut(&token).is_some_and(check) {
+            protocol.wrong.push(format!("{what} of {token}"));
+        }
+    });
+}
+
+fn ends(subflow: &SubflowEvent) -> (SocketAddr, SocketAddr) {
+    (subflow.local, subflow.remote)
+}
+
+impl Plugin for Witness {
+    fn wants_connections(&self) -> bool {
+        self.0.wants_connections()
+    }
+
+    fn new_connection(&mut self, cx: &mut Context<'_>, connection: &ConnectionEvent) {
+        let ends = (connection.local, connection.remote);
+        let mut told = Told::default();
+        // The table says whether the initial subflow of one that is found is still there.
+        let known = cx.connection(connection.token).expect("in the table");
+        if known.subflows().any(|s| (s.local, s.remote) == ends) {
+            told.subflows.insert(ends);
+        }
+        PROTOCOL.with_borrow_mut(|protocol| {
+            if protocol.open.insert(connection.token, told).is_some() {
+                let wrong = format!("new_connection of {}", connection.token);
+                protocol.wrong.push(wrong);
+            }
+        });
+        self.0.new_connection(cx, connection);
+    }
+
+    fn connection_established(&mut self, cx: &mut Context<'_>, connection: &ConnectionEvent) {
+        note("connection_established", connection.token, |told| {
+            !core::mem::replace(&mut told.established, true)
+        });
+        self.0.connection_established(cx, connection);
+    }
+
+    fn connection_closed(&mut self, cx: &mut Context<'_>, token: u32) {
+        note("connection_closed", token, |_| true);
+        PROTOCOL.with_borrow_mut(|protocol| protocol.open.remove(&token));
+        self.0.connection_closed(cx, token);
+    }
+
+    fn new_address(&mut self, cx: &mut Context<'_>, token: u32, id: u8, address: SocketAddr) {
+        note("new_address", token, |told| {
+            told.addresses.insert(id);
+            true
+        });
+        self.0.new_address(cx, token, id, address);
+    }
+
+    fn address_removed(&mut self, cx: &mut Context<'_>, token: u32, id: u8) {
+        note("address_removed", token, |told| {
+            told.addresses.remove(&id);
+            true
+        });
+        self.0.address_removed(cx, token, id);
+    }
+
+    fn new_subflow(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {
+        note("new_subflow", subflow.token, |told| {
+            told.subflows.insert(ends(subflow))
+        });
+        self.0.new_subflow(cx, subflow);
+    }
+
+    fn subflow_closed(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {
+        note("subflow_closed", subflow.token, |told| {
+            // One asked for, that has not come about, is not known.
+            told.subflows.remove(&ends(subflow));
+            !subflow.local.ip().is_unspecified()
+        });
+        self.0.subflow_closed(cx, subflow);
+    }
+
+    fn new_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
+        self.0.new_local_address(cx, address);
+    }
+
+    fn delete_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
+        self.0.delete_local_address(cx, address);
+    }
+
+    fn command_done(
+        &mut self,
+        cx: &mut Context<'_>,
+        command: CommandId,
+        request: &Request,
+        result: Result<(), Failure<'_>>,
+    ) {
+        self.0.command_done(cx, command, request, result);
+    }
+
+    fn timer(&mut self, cx: &mut Context<'_>, timer: u32) {
+        self.0.timer(cx, timer);
+    }
+}
