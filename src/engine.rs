@@ -570,8 +570,9 @@ impl Engine {
         }
     }
 
+    /// Leftovers can wait until the endpoints are there.
     fn network_parts(&self) -> Due {
-        if self.wants_routes() || self.leftovers {
+        if self.wants_routes() || (self.leftovers && self.known) {
             Due::NETWORK
         } else {
             Due(Due::LINKS.0 | Due::ADDRESSES.0)
