@@ -658,8 +658,13 @@ fn need<T>(value: Option<T>, name: &'static str) -> Result<T, EventError> {
 pub fn decode_event(event: u8, attributes: Attributes<'_>) -> Result<Event, EventError> {
     let fields = Fields::new(attributes);
     Ok(match event {
-        EVENT_CREATED => Event::Created(fields.connection()?),
-        EVENT_ESTABLISHED => Event::Established(fields.connection()?),
+        EVENT_CREATED | EVENT_ESTABLISHED => {
+            let connection = fields.connection()?;
+            match event {
+                EVENT_CREATED => Event::Created(connection),
+                _ => Event::Established(connection),
+            }
+        }
         EVENT_CLOSED => Event::Closed {
             token: fields.token()?,
         },
@@ -673,15 +678,21 @@ pub fn decode_event(event: u8, attributes: Attributes<'_>) -> Result<Event, Even
             token: fields.token()?,
             remote_id: need(fields.remote_id, "REM_ID")?,
         },
-        EVENT_SUB_ESTABLISHED => Event::SubflowEstablished(fields.subflow()?),
-        EVENT_SUB_CLOSED => Event::SubflowClosed(fields.subflow()?),
-        EVENT_SUB_PRIORITY => Event::SubflowPriority(fields.subflow()?),
-        EVENT_LISTENER_CREATED => Event::ListenerCreated {
-            local: fields.local()?,
-        },
-        EVENT_LISTENER_CLOSED => Event::ListenerClosed {
-            local: fields.local()?,
-        },
+        EVENT_SUB_ESTABLISHED | EVENT_SUB_CLOSED | EVENT_SUB_PRIORITY => {
+            let subflow = fields.subflow()?;
+            match event {
+                EVENT_SUB_ESTABLISHED => Event::SubflowEstablished(subflow),
+                EVENT_SUB_CLOSED => Event::SubflowClosed(subflow),
+                _ => Event::SubflowPriority(subflow),
+            }
+        }
+        EVENT_LISTENER_CREATED | EVENT_LISTENER_CLOSED => {
+            let local = fields.local()?;
+            match event {
+                EVENT_LISTENER_CREATED => Event::ListenerCreated { local },
+                _ => Event::ListenerClosed { local },
+            }
+        }
         _ => return Err(EventError::Unknown(event)),
     })
 }
