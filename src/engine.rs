@@ -622,31 +622,32 @@ impl Engine {
 
     fn failed(&mut self, now: Instant, number: CommandId, failure: Failure<'_>) {
         self.counters.refusals += 1;
+        let say = |what: fmt::Arguments<'_>| {
+            let Failure { errno, message } = failure;
+            log::warn!("the kernel refuses {what}: {message} (errno {errno})");
+        };
         if let Some(refused) = self.endpoints.failed(now, number, failure.errno) {
             if refused.look {
                 self.due.add(Due::ENDPOINTS);
             }
             if let Some(endpoint) = refused.report {
-                let (errno, message) = (failure.errno, failure.message);
-                let address = endpoint.address;
-                log::warn!("the kernel refuses endpoint {address}: {message} (errno {errno})");
+                say(format_args!("endpoint {}", endpoint.address));
             }
             self.touch();
             self.stale = true;
         } else if let Some(report) = self.limits.failed(now, number, failure.errno) {
             self.due.add(Due::LIMITS);
             if report {
-                let (errno, message) = (failure.errno, failure.message);
-                log::warn!("the kernel refuses the limits: {message} (errno {errno})");
+                say(format_args!("the limits"));
             }
         } else if let Some(queued) = self.queue.answered(number) {
             self.command_done(now, queued, Err(failure));
         } else if let Some(refused) = self.router.failed(number, failure.errno) {
-            let (errno, message, change) = (failure.errno, failure.message, refused.change);
+            let errno = failure.errno;
             // A kernel without policy routing refuses every one for the same reason.
             let news = refused.news && !refused.gone;
             if news && core::mem::replace(&mut self.told.routing, errno) != errno {
-                log::warn!("the kernel refuses the {change}: {message} (errno {errno})");
+                say(format_args!("the {}", refused.change));
             }
             self.stale = true;
         } else {

@@ -64,8 +64,8 @@ struct Attempt {
 }
 
 /// A refusal worth telling.
-pub struct Refused {
-    pub change: Change,
+pub struct Refused<'a> {
+    pub change: &'a Change,
     /// Whoever it was about went meanwhile: no reason to complain.
     pub gone: bool,
     pub news: bool,
@@ -185,7 +185,7 @@ impl SourceRouter {
     }
 
     /// The kernel refused. `None` if the command was not one of ours.
-    pub fn failed(&mut self, command: CommandId, errno: i32) -> Option<Refused> {
+    pub fn failed(&mut self, command: CommandId, errno: i32) -> Option<Refused<'_>> {
         let mut attempts = self.attempts.iter_mut();
         let attempt = attempts.find(|attempt| attempt.command == command)?;
         let gone = match attempt.change.action {
@@ -194,7 +194,7 @@ impl SourceRouter {
         };
         let news = core::mem::replace(&mut attempt.errno, errno) != errno;
         Some(Refused {
-            change: attempt.change,
+            change: &attempt.change,
             gone,
             news,
         })
