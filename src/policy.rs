@@ -115,7 +115,7 @@ pub fn judge(
     if address.existing && !has(NotifyFlags::EXISTING) {
         return Verdict::Existing;
     }
-    if has(NotifyFlags::CHECK_ROUTE) && !has_route(address.address, interface, network) {
+    if has(NotifyFlags::CHECK_ROUTE) && !has_route(&address.address, interface, network) {
         return Verdict::NoRoute;
     }
     match policy.usage {
@@ -146,12 +146,12 @@ fn may_be_temporary(address: &LocalAddress, network: &Network, config: &Config) 
         Temporary::Fallback => !network.addresses().any(|other| {
             other.index == address.index
                 && other.flags & UNFIT == 0
-                && contains(other.address, address.prefix_len, address.address)
+                && contains(&other.address, address.prefix_len, &address.address)
         }),
     }
 }
 
-fn has_route(address: IpAddr, interface: &Interface, network: &Network) -> bool {
+fn has_route(address: &IpAddr, interface: &Interface, network: &Network) -> bool {
     network.routes().has_default(interface, address)
         || (interface.is_source_routed() && gateway(address, interface, network).is_some())
 }
@@ -166,7 +166,7 @@ pub enum Gateway {
 
 /// The interface's gateway for traffic from `source`: that of the main table's default route or,
 /// on a point-to-point link, the link itself.
-pub fn gateway(source: IpAddr, interface: &Interface, network: &Network) -> Option<Gateway> {
+pub fn gateway(source: &IpAddr, interface: &Interface, network: &Network) -> Option<Gateway> {
     if let Some(path) = network.routes().main_default(interface, source) {
         return Some(path.gateway.map_or(Gateway::OnLink, Gateway::Router));
     }

@@ -220,7 +220,7 @@ impl SourceRouter {
             if !interface.is_source_routed() || is_elsewhere(address, interface, network) {
                 continue;
             }
-            let Some(gateway) = gateway(address.address, interface, network) else {
+            let Some(gateway) = gateway(&address.address, interface, network) else {
                 continue;
             };
             let slot = self.slot_of(interface.index, network, config);
@@ -294,7 +294,7 @@ impl SourceRouter {
         // On a point-to-point link the prefix is the peer's.
         let neighbour = address.peer.unwrap_or(address.address);
         let connected = Path {
-            destination: Some(prefix(neighbour, len)),
+            destination: Some(prefix(&neighbour, len)),
             destination_len: len,
             ..path
         };

@@ -421,8 +421,8 @@ impl Network {
                 && !skip
                 && usable.any(|a| {
                     a.address.is_ipv4()
-                        && routes.has_default(interface, a.address)
-                        && !routes.answers_by(interface, a.address)
+                        && routes.has_default(interface, &a.address)
+                        && !routes.answers_by(interface, &a.address)
                 })
         };
         let at = self.interfaces.iter().position(is_one_way)?;

@@ -229,8 +229,8 @@ impl Routes {
     }
 
     /// The default routes and next hops that others made, for traffic from `source`.
-    fn defaults(&self, index: u32, source: IpAddr) -> impl Iterator<Item = &Path> {
-        let family = family_of(source);
+    fn defaults<'a>(&'a self, index: u32, source: &'a IpAddr) -> impl Iterator<Item = &'a Path> {
+        let family = family_of(*source);
         let start = self.paths.partition_point(|path| path.item.oif < index);
         let of_link = self.paths.get(start..).unwrap_or_default().iter();
         of_link
@@ -240,12 +240,16 @@ impl Routes {
                 path.family == family
                     && !path.ours
                     && path.destination_len == 0
-                    && (path.source).is_none_or(|(prefix, len)| contains(prefix, len, source))
+                    && (path.source).is_none_or(|(prefix, len)| contains(&prefix, len, source))
             })
     }
 
     /// The default route by which the main table sends traffic from `source` out by the interface.
-    pub fn main_default(&self, interface: &Interface, source: IpAddr) -> Option<&Path> {
+    pub fn main_default<'a>(
+        &'a self,
+        interface: &Interface,
+        source: &'a IpAddr,
+    ) -> Option<&'a Path> {
         self.defaults(interface.index, source)
             .filter(|path| path.table == TABLE_MAIN)
             .min_by_key(|path| path.metric)
@@ -253,7 +257,7 @@ impl Routes {
 
     /// Whether traffic from `source` finds a default route through the interface: in the main or
     /// default table, that of its VRF, or any table that a rule selects for the source.
-    pub fn has_default(&self, interface: &Interface, source: IpAddr) -> bool {
+    pub fn has_default(&self, interface: &Interface, source: &IpAddr) -> bool {
         self.defaults(interface.index, source).any(|path| {
             path.table == TABLE_MAIN
                 || path.table == TABLE_DEFAULT
@@ -264,11 +268,11 @@ impl Routes {
 
     /// Whether what comes in by the interface for `source` would be answered by it, as a strict
     /// reverse-path filter demands: a rule sees to it, or the main table prefers the interface.
-    pub fn answers_by(&self, interface: &Interface, source: IpAddr) -> bool {
+    pub fn answers_by(&self, interface: &Interface, source: &IpAddr) -> bool {
         let best = self
             .paths()
             .filter(|path| path.table == TABLE_MAIN && !path.ours && path.destination_len == 0)
-            .filter(|path| path.family == family_of(source))
+            .filter(|path| path.family == family_of(*source))
             .map(|path| path.metric)
             .min();
         self.defaults(interface.index, source).any(|path| {
@@ -320,41 +324,43 @@ pub fn is_default(route: &Route) -> bool {
     route.destination_len == 0 && route.kind == UNICAST
 }
 
-fn selects(rule: &Rule, path: &Path, source: IpAddr) -> bool {
+fn selects(rule: &Rule, path: &Path, source: &IpAddr) -> bool {
     rule.family == path.family
         && rule.table == path.table
         && rule.action == TO_TABLE
         && !rule.selective
         && rule
             .source
-            .is_none_or(|(prefix, len)| contains(prefix, len, source))
+            .is_none_or(|(prefix, len)| contains(&prefix, len, source))
 }
 
 /// Whether the prefix holds the address.
-pub fn contains(prefix: IpAddr, len: u8, address: IpAddr) -> bool {
-    let (a, b, width) = match (prefix, address) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits().into(), b.to_bits().into(), 32),
-        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128u32),
-        _ => return false,
-    };
-    let len = u32::from(len).min(width);
-    (a ^ b).checked_shr(width - len).unwrap_or(0) == 0
+pub fn contains(network: &IpAddr, len: u8, address: &IpAddr) -> bool {
+    // Addresses of two families are never equal.
+    prefix(network, len) == prefix(address, len)
 }
 
 /// The address with every bit after the first `len` cleared.
-pub fn prefix(address: IpAddr, len: u8) -> IpAddr {
-    let len = u32::from(len);
+pub fn prefix(address: &IpAddr, len: u8) -> IpAddr {
     match address {
-        IpAddr::V4(a) => {
-            let mask = u32::MAX.checked_shl(32u32.saturating_sub(len)).unwrap_or(0);
-            IpAddr::V4((a.to_bits() & mask).into())
+        IpAddr::V4(address) => {
+            let mut octets = address.octets();
+            cut(&mut octets, len);
+            octets.into()
         }
-        IpAddr::V6(a) => {
-            let mask = u128::MAX
-                .checked_shl(128u32.saturating_sub(len))
-                .unwrap_or(0);
-            IpAddr::V6((a.to_bits() & mask).into())
+        IpAddr::V6(address) => {
+            let mut octets = address.octets();
+            cut(&mut octets, len);
+            octets.into()
         }
+    }
+}
+
+fn cut(octets: &mut [u8], mut len: u8) {
+    for octet in octets {
+        let keep = len.min(8);
+        *octet &= (0xff00u16 >> keep) as u8;
+        len -= keep;
     }
 }
 
@@ -373,15 +379,15 @@ mod tests {
     #[test]
     fn prefixes_hold_their_addresses() {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert!(contains(ip("192.0.2.0"), 24, ip("192.0.2.255")));
-        assert!(!contains(ip("192.0.2.0"), 24, ip("192.0.3.0")));
-        assert!(contains(ip("0.0.0.0"), 0, ip("203.0.113.1")));
-        assert!(contains(ip("2001:db8::"), 128, ip("2001:db8::")));
-        assert!(!contains(ip("2001:db8::"), 128, ip("2001:db8::1")));
-        assert!(contains(ip("::"), 0, ip("2001:db8::1")));
-        assert!(!contains(ip("0.0.0.0"), 0, ip("2001:db8::1")));
-        assert_eq!(prefix(ip("192.0.2.77"), 24), ip("192.0.2.0"));
-        assert_eq!(prefix(ip("192.0.2.77"), 0), ip("0.0.0.0"));
-        assert_eq!(prefix(ip("2001:db8::77"), 64), ip("2001:db8::"));
+        assert!(contains(&ip("192.0.2.0"), 24, &ip("192.0.2.255")));
+        assert!(!contains(&ip("192.0.2.0"), 24, &ip("192.0.3.0")));
+        assert!(contains(&ip("0.0.0.0"), 0, &ip("203.0.113.1")));
+        assert!(contains(&ip("2001:db8::"), 128, &ip("2001:db8::")));
+        assert!(!contains(&ip("2001:db8::"), 128, &ip("2001:db8::1")));
+        assert!(contains(&ip("::"), 0, &ip("2001:db8::1")));
+        assert!(!contains(&ip("0.0.0.0"), 0, &ip("2001:db8::1")));
+        assert_eq!(prefix(&ip("192.0.2.77"), 24), ip("192.0.2.0"));
+        assert_eq!(prefix(&ip("192.0.2.77"), 0), ip("0.0.0.0"));
+        assert_eq!(prefix(&ip("2001:db8::77"), 64), ip("2001:db8::"));
     }
 }
