@@ -13,7 +13,7 @@
 //! Numbers are in host byte order, except IP addresses and what its definition says is not.
 //! Source: `include/uapi/linux/netlink.h`, `rtnetlink.h`.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const NLA_F_NESTED: u16 = 1 << 15;
 const NLA_F_NET_BYTEORDER: u16 = 1 << 14;
@@ -92,6 +92,16 @@ pub(super) fn ip(octets: &[u8]) -> Option<IpAddr> {
         return Some(v4.into());
     }
     <[u8; 16]>::try_from(octets).ok().map(IpAddr::from)
+}
+
+/// One end of a connection; an address mapped from IPv4 is given as IPv4.
+#[inline(never)]
+pub(super) fn end(address: &IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(address.to_canonical(), port)
+}
+
+pub(super) fn is_mapped(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
 }
 
 /// The attributes of a message or of an attribute; ends at the first that is not whole.

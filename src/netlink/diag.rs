@@ -21,7 +21,7 @@
 //!
 //! Source: `include/uapi/linux/inet_diag.h`, `sock_diag.h`, `mptcp.h`.
 
-use super::attribute::{Attributes, Builder, Full, ip};
+use super::attribute::{Attributes, Builder, Full, end, ip, is_mapped};
 use super::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use super::route::Family;
 use core::net::{IpAddr, SocketAddr};
@@ -214,9 +214,9 @@ fn socket(payload: &[u8]) -> Option<(u8, Ends, u32, Attributes<'_>)> {
     let local = address(family, source)?;
     let remote = address(family, destination)?;
     let ends = Ends {
-        local: SocketAddr::new(local.to_canonical(), u16::from_be_bytes([s0, s1])),
-        remote: SocketAddr::new(remote.to_canonical(), u16::from_be_bytes([d0, d1])),
-        mapped: local.is_ipv6() && local.to_canonical().is_ipv4(),
+        local: end(&local, u16::from_be_bytes([s0, s1])),
+        remote: end(&remote, u16::from_be_bytes([d0, d1])),
+        mapped: is_mapped(&local),
     };
     let attributes = Attributes::new(rest.get(28..)?);
     Some((state, ends, u32::from_ne_bytes(*ifindex), attributes))

@@ -18,7 +18,7 @@
 //! Source: `include/uapi/linux/mptcp_pm.h`, `include/uapi/linux/mptcp.h` and
 //! `Documentation/netlink/specs/mptcp_pm.yaml` of the kernel.
 
-use super::attribute::{Attribute, Attributes, Builder, Full};
+use super::attribute::{Attribute, Attributes, Builder, Full, end, is_mapped};
 use super::generic;
 use super::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use super::route::Family;
@@ -506,8 +506,7 @@ pub fn decode_endpoint(attributes: Attributes<'_>) -> Option<Endpoint> {
     for attribute in find(attributes, ADDR)?.nested() {
         match attribute.kind {
             ADDR_ID => endpoint.id = attribute.u8()?,
-            ADDR_ADDR4 => address = attribute.ipv4().map(IpAddr::V4),
-            ADDR_ADDR6 => address = attribute.ipv6().map(IpAddr::V6),
+            ADDR_ADDR4 | ADDR_ADDR6 => address = attribute.ip(),
             ADDR_PORT => endpoint.port = attribute.u16()?,
             ADDR_FLAGS => endpoint.flags = EndpointFlags(attribute.u32()?),
             ADDR_IF_IDX => endpoint.ifindex = attribute.u32()?,
@@ -603,14 +602,12 @@ impl Fields {
 
     fn local(&self) -> Result<SocketAddr, EventError> {
         let port = need(self.local_port, "SPORT")?;
-        let address = need(self.local, "SADDR")?;
-        Ok(SocketAddr::new(address.to_canonical(), port))
+        Ok(end(need(self.local.as_ref(), "SADDR")?, port))
     }
 
     fn remote(&self) -> Result<SocketAddr, EventError> {
         let port = need(self.remote_port, "DPORT")?;
-        let address = need(self.remote, "DADDR")?;
-        Ok(SocketAddr::new(address.to_canonical(), port))
+        Ok(end(need(self.remote.as_ref(), "DADDR")?, port))
     }
 
     fn connection(&self) -> Result<ConnectionEvent, EventError> {
@@ -641,8 +638,7 @@ impl Fields {
     }
 
     fn is_mapped(&self) -> bool {
-        self.local
-            .is_some_and(|a| a.is_ipv6() && a.to_canonical().is_ipv4())
+        self.local.as_ref().is_some_and(is_mapped)
     }
 }
 
