@@ -256,7 +256,7 @@ fn a_listener_opened_again_stays_where_the_kernel_refuses_to_announce_it() {
         Kill(0),
         Resync,
         Run(0),
-        Refuse(0, 1, 1),
+        Refuse(0, 3, 1),
         Start,
         Run(0),
     ]);
@@ -265,12 +265,12 @@ fn a_listener_opened_again_stays_where_the_kernel_refuses_to_announce_it() {
 #[test]
 fn an_announcement_before_a_refused_withdrawal_stays() {
     ends_well(&[
-        Step::Change(Open(1, 0, true)),
+        Step::Change(Open(3, 0, false)),
+        Refuse(0, 3, 3),
         Run(0),
-        Refuse(0, 2, 1),
-        Step::Change(Establish(1)),
-        Step::Change(Link(2, false)),
-        Glance(1),
+        Step::Change(Link(1, false)),
+        Step::Change(Establish(3)),
+        Run(0),
     ]);
 }
 
