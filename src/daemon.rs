@@ -8,6 +8,7 @@
 use std::io;
 use std::os::fd::RawFd;
 
+use crate::capacity;
 use crate::cli::Options;
 use crate::config::{self, Config, StateFile as StatePath};
 use crate::engine::{Command, Engine, Incomplete, Input, Source};
@@ -26,7 +27,7 @@ use crate::sys::netlink::{Inbox, Received, Socket};
 use crate::sys::signal::{Signals, Wish};
 use crate::sys::state_file::{self, StateFile};
 use crate::sys::sysctl::{self, PathManager};
-use crate::time::{Instant, Span};
+use crate::time::{Backoff, Instant, Span};
 
 /// What the loop waits for, as bits of [`sys::wait`]'s answer.
 const NETWORK: u32 = 1;
@@ -50,8 +51,11 @@ const ROUTING_GROUPS: [u32; 5] = [
 const EVENT_BUFFER: i32 = 8 << 20;
 /// Dumps come in pieces of up to this size.
 const DUMP_BUFFER: usize = 32 << 10;
-/// The number of everything that is not a request of the engine's.
-const UNNUMBERED: u32 = 0;
+/// So many commands may be without an answer: the kernel keeps some 250 refusals for us, and those
+/// of another datagram are to fit.
+const UNANSWERED: CommandId = 64;
+/// Commands carried out before the rest of the loop has its turn.
+const TURN: usize = capacity::COMMANDS;
 /// After this long without the kernel's path manager, say so.
 const PATIENCE: Span = Span::seconds(10);
 
@@ -82,12 +86,15 @@ pub struct Daemon {
     family: Option<Family>,
     /// When to say that the path manager is missing.
     patience: Instant,
+    /// When to ask for it again.
+    find_at: Instant,
+    finding: Backoff,
     /// Joined the groups of routes and rules.
     hears_routes: bool,
     /// Joined the group of connection events.
     hears_connections: bool,
-    /// The last command sent whose failure could still be reported.
-    unanswered: Option<CommandId>,
+    /// The first and the last command sent whose failure could still be reported.
+    unanswered: Option<(CommandId, CommandId)>,
     io: Buffers,
     crowd: Crowd,
 }
@@ -219,7 +226,9 @@ impl Daemon {
             listeners: Listeners::default(),
             state,
             family: None,
-            patience: Instant::NEVER,
+            patience: now + PATIENCE,
+            find_at: now,
+            finding: Backoff::default(),
             hears_routes: false,
             hears_connections: false,
             unanswered: None,
@@ -233,7 +242,6 @@ impl Daemon {
         };
         daemon.restore();
         daemon.join_groups();
-        daemon.find_family(now);
         Ok(daemon)
     }
 
@@ -298,7 +306,7 @@ impl Daemon {
     /// Runs until a signal asks to stop.
     pub fn run(&mut self) -> io::Result<()> {
         loop {
-            self.settle();
+            let more = self.settle() || self.io.network_lost || self.io.events_lost;
             self.check_reverse_paths();
             let now = log::now();
             let rest = self.crowd.rest(now);
@@ -313,7 +321,11 @@ impl Daemon {
                 self.signals.fd(),
                 self.listeners.fd(),
             ];
-            let deadline = self.deadline(now).min(rest.unwrap_or(Instant::NEVER));
+            let deadline = if more {
+                now
+            } else {
+                self.deadline(now).min(rest.unwrap_or(Instant::NEVER))
+            };
             let timeout = (deadline != Instant::NEVER).then(|| deadline.0.saturating_sub(now.0));
             let ready = sys::wait(fds, timeout)?;
             if ready & LISTENERS != 0 {
@@ -321,10 +333,10 @@ impl Daemon {
             }
             let now = log::now();
             self.answers(now, ready & COMMANDS != 0);
-            if ready & NETWORK != 0 {
+            if ready & NETWORK != 0 || self.io.network_lost {
                 self.read_network(now);
             }
-            if ready & EVENTS != 0 {
+            if ready & EVENTS != 0 || self.io.events_lost {
                 self.crowd.came(now);
                 self.read_events(now);
             }
@@ -338,7 +350,7 @@ impl Daemon {
 
     /// How long to wait at most.
     fn deadline(&mut self, now: Instant) -> Instant {
-        if self.engine.has_commands() || (self.unanswered.is_some() && self.engine.awaits_any()) {
+        if self.unanswered.is_some() && self.engine.awaits_any() {
             return now;
         }
         if self.patience <= now {
@@ -347,24 +359,28 @@ impl Daemon {
         }
         let deadline = self.engine.deadline().unwrap_or(Instant::NEVER);
         let flush_at = log::flush_at().unwrap_or(Instant::NEVER);
-        deadline.min(flush_at).min(self.patience)
+        deadline.min(flush_at).min(self.patience).min(self.find_at)
     }
 
-    /// Lets the engine act and sends what it says, until it has no more to say or a command has
-    /// been sent that blocks: the news come first then.
-    fn settle(&mut self) {
+    /// Lets the engine act and sends what it says, until it has no more to say, a command has
+    /// been sent that blocks, or there are too many: the news come first then. Answers whether
+    /// there may be more.
+    fn settle(&mut self) -> bool {
+        let mut sent = 0;
         loop {
-            let now = log::now();
+            let (now, before) = (log::now(), sent);
+            if self.find_at <= now {
+                self.find_family(now);
+            }
             self.engine.settle(now);
-            let mut sent = false;
             while let Some(command) = self.engine.poll_command(now) {
-                sent = true;
-                if self.carry_out(now, command) {
-                    return;
+                sent += 1;
+                if self.carry_out(now, command) || sent >= TURN {
+                    return true;
                 }
             }
-            if !sent {
-                return;
+            if sent == before {
+                return false;
             }
         }
     }
@@ -374,11 +390,11 @@ impl Daemon {
         match command {
             Command::Dump(part) => self.dump(now, part),
             Command::Look => {
-                let result = self.ask(now, UNNUMBERED, &mptcp::Command::DumpEndpoints);
+                let result = self.ask(now, None, &mptcp::Command::DumpEndpoints);
                 self.engine.handle(now, Input::Looked(result));
             }
             Command::GetLimits => {
-                if let Err(incomplete) = self.ask(now, UNNUMBERED, &mptcp::Command::GetLimits) {
+                if let Err(incomplete) = self.ask(now, None, &mptcp::Command::GetLimits) {
                     self.engine.handle(now, Input::Looked(Err(incomplete)));
                 }
             }
@@ -387,7 +403,7 @@ impl Daemon {
                 self.engine.handle(now, Input::Recovered(result));
             }
             Command::Learn(token) => {
-                let result = self.ask(now, UNNUMBERED, &mptcp::Command::DumpAddresses { token });
+                let result = self.ask(now, None, &mptcp::Command::DumpAddresses { token });
                 self.engine.handle(now, Input::Learned(token, result));
             }
             Command::Request(number, Request::Kernel(command)) => {
@@ -407,7 +423,7 @@ impl Daemon {
     /// Sends a command, and those that may go with it, to the path manager.
     fn kernel(&mut self, now: Instant, number: CommandId, command: mptcp::Command) -> bool {
         if command.asks() {
-            let result = self.ask(now, number, &command);
+            let result = self.ask(now, Some(number), &command);
             match result {
                 Ok(()) => self.engine.handle(now, Input::Done(number)),
                 Err(Incomplete::Interrupted) => self.fail(now, number, libc::EINTR, ""),
@@ -423,6 +439,10 @@ impl Daemon {
             self.fail(now, number, libc::EAGAIN, "the path manager is not there");
             return false;
         };
+        let many = |(first, _)| number.wrapping_sub(first) >= UNANSWERED;
+        if self.unanswered.is_some_and(many) {
+            self.answers(now, true);
+        }
         self.save();
         let mut blocks = matches!(command, mptcp::Command::DeleteEndpoint(_));
         let mut last = number;
@@ -444,7 +464,8 @@ impl Daemon {
             }
             return false;
         }
-        self.unanswered = Some(last);
+        let first = self.unanswered.map_or(number, |(first, _)| first);
+        self.unanswered = Some((first, last));
         blocks
     }
 
@@ -455,9 +476,8 @@ impl Daemon {
 
     /// Reads what the kernel says to the commands sent so far; all else went well.
     fn answers(&mut self, now: Instant, ready: bool) {
-        let Some(last) = self.unanswered.take() else {
-            return;
-        };
+        let last = self.unanswered.take();
+        let mut lost = false;
         if ready {
             let Self {
                 commands,
@@ -472,27 +492,37 @@ impl Daemon {
                             refusal(engine, now, &message);
                         }
                     }
-                    Ok(Some(Received::Truncated)) => {}
+                    Ok(Some(Received::Truncated)) => lost = true,
                     Ok(None) => break,
-                    Err(error) => {
+                    // The kernel tells that some were lost before it gives out the others.
+                    Err(error) if !lost => {
                         log::warn!("cannot read the kernel's answers: {error}");
-                        engine.handle(now, Input::Resync);
-                        break;
+                        lost = true;
                     }
+                    Err(_) => break,
                 }
             }
         }
-        self.engine.handle(now, Input::Done(last));
+        match last {
+            Some((_, last)) if lost => self.engine.handle(now, Input::Unknown(last)),
+            Some((_, last)) => self.engine.handle(now, Input::Done(last)),
+            None => {}
+        }
+    }
+
+    /// Reads what there is to be said of earlier commands, before one whose answer is waited for.
+    fn catch_up(&mut self, now: Instant) {
+        self.answers(now, self.unanswered.is_some());
     }
 
     /// Sends a command that has an answer, and reads it.
     fn ask(
         &mut self,
         now: Instant,
-        number: CommandId,
+        asked: Option<CommandId>,
         command: &mptcp::Command,
     ) -> Result<(), Incomplete> {
-        self.answers(now, true);
+        self.catch_up(now);
         let Self {
             commands,
             io,
@@ -503,6 +533,7 @@ impl Daemon {
         else {
             return Err(Incomplete::Refused(libc::EAGAIN));
         };
+        let number = asked.unwrap_or_else(|| engine.number());
         let mut out = Builder::new(&mut io.out);
         let encoded = command.encode(&mut out, family.id, number);
         exchange(
@@ -514,19 +545,22 @@ impl Daemon {
                 let Some((_, attributes)) =
                     generic::split(message.payload).filter(|_| message.kind == family.id)
                 else {
-                    return refusal(engine, now, message);
+                    if asked.is_some() {
+                        refusal(engine, now, message);
+                    }
+                    return;
                 };
                 if let Some(endpoint) = mptcp::decode_endpoint(attributes) {
-                    match (number, *command) {
-                        (UNNUMBERED, mptcp::Command::DumpAddresses { token }) => {
+                    match (asked, *command) {
+                        (None, mptcp::Command::DumpAddresses { token }) => {
                             engine.handle(now, Input::Learnt(token, endpoint));
                         }
-                        (UNNUMBERED, _) => engine.handle(now, Input::Endpoint(endpoint)),
+                        (None, _) => engine.handle(now, Input::Endpoint(endpoint)),
                         _ => engine.handle(now, Input::Reply(number, &Reply::Endpoint(endpoint))),
                     }
                 } else if let Some(limits) = mptcp::decode_limits(attributes) {
-                    match number {
-                        UNNUMBERED => engine.handle(now, Input::Limits(limits)),
+                    match asked {
+                        None => engine.handle(now, Input::Limits(limits)),
                         _ => engine.handle(now, Input::Reply(number, &Reply::Limits(limits))),
                     }
                 }
@@ -535,19 +569,20 @@ impl Daemon {
     }
 
     fn dump(&mut self, now: Instant, part: Part) {
-        self.answers(now, true);
+        self.catch_up(now);
         let Self {
             requests,
             io,
             engine,
             ..
         } = self;
+        let number = engine.number();
         let mut out = Builder::new(&mut io.out);
         let encoded = match part {
-            Part::Links => route::dump_links(&mut out, UNNUMBERED),
-            Part::Addresses => route::dump_addresses(&mut out, UNNUMBERED),
-            Part::Routes(family) => route::dump_routes(&mut out, UNNUMBERED, family),
-            Part::Rules(family) => route::dump_rules(&mut out, UNNUMBERED, family),
+            Part::Links => route::dump_links(&mut out, number),
+            Part::Addresses => route::dump_addresses(&mut out, number),
+            Part::Routes(family) => route::dump_routes(&mut out, number, family),
+            Part::Rules(family) => route::dump_rules(&mut out, number, family),
         };
         let request = encoded.map(|()| out.bytes());
         let mut each = |message: &Message<'_>| {
@@ -555,7 +590,7 @@ impl Daemon {
                 engine.handle(now, Input::Item(&item));
             }
         };
-        let result = exchange(requests, request, io.inbox.whole(), UNNUMBERED, &mut each);
+        let result = exchange(requests, request, io.inbox.whole(), number, &mut each);
         engine.handle(now, Input::Dumped(part, result));
     }
 
@@ -571,14 +606,15 @@ impl Daemon {
             None => diag.insert(Socket::open(libc::NETLINK_SOCK_DIAG).map_err(refused)?),
         };
         let mut ask = |engine: &mut Engine, what: Shown| {
+            let number = engine.number();
             let mut out = Builder::new(&mut io.out);
             let encoded = match what {
-                Shown::Connections(family) => diag::dump_connections(&mut out, UNNUMBERED, family),
-                Shown::Connection(token) => diag::get_connection(&mut out, UNNUMBERED, token),
-                Shown::Subflows(family) => diag::dump_subflows(&mut out, UNNUMBERED, family),
+                Shown::Connections(family) => diag::dump_connections(&mut out, number, family),
+                Shown::Connection(token) => diag::get_connection(&mut out, number, token),
+                Shown::Subflows(family) => diag::dump_subflows(&mut out, number, family),
             };
             let (request, buffer) = (encoded.map(|()| out.bytes()), io.inbox.whole());
-            exchange(socket, request, buffer, UNNUMBERED, &mut |message| {
+            exchange(socket, request, buffer, number, &mut |message| {
                 if message.kind != diag::SOCK_DIAG_BY_FAMILY {
                     return;
                 }
@@ -606,7 +642,7 @@ impl Daemon {
     }
 
     fn route(&mut self, now: Instant, number: CommandId, change: &Change) {
-        self.answers(now, true);
+        self.catch_up(now);
         let Self {
             requests,
             io,
@@ -629,7 +665,7 @@ impl Daemon {
 
     /// Answers whether the command was one that blocks.
     fn listener(&mut self, now: Instant, number: CommandId, request: Request) -> bool {
-        self.answers(now, true);
+        self.catch_up(now);
         let (wanted, announcement) = match request {
             Request::Listen(local) => (local, None),
             Request::AnnounceWithListener { token, address } => {
@@ -712,6 +748,9 @@ impl Daemon {
         });
         if lost {
             engine.handle(now, Input::Lost(Source::Connections));
+            if family.is_none() {
+                self.find_at = now;
+            }
         }
         if let Some(found) = appeared {
             self.set_family(now, found);
@@ -794,15 +833,18 @@ impl Daemon {
     }
 
     /// Asks nlctrl for the path manager's family.
+    #[inline(never)] // 200 bytes less
     fn find_family(&mut self, now: Instant) {
-        self.patience = now + PATIENCE;
+        self.catch_up(now);
+        self.find_at = self.finding.next(now);
+        let number = self.engine.number();
         let Self { commands, io, .. } = self;
         let mut out = Builder::new(&mut io.out);
         let mut found = None;
-        let encoded = generic::get_family(&mut out, UNNUMBERED, mptcp::FAMILY_NAME);
+        let encoded = generic::get_family(&mut out, number, mptcp::FAMILY_NAME);
         let request = encoded.map(|()| out.bytes());
         let mut each = |message: &Message<'_>| found = controller(message).or(found);
-        let answer = exchange(commands, request, io.inbox.whole(), UNNUMBERED, &mut each);
+        let answer = exchange(commands, request, io.inbox.whole(), number, &mut each);
         log::debug!(
             "path manager {}",
             if answer.is_ok() { "found" } else { "not found" }
@@ -815,9 +857,11 @@ impl Daemon {
     fn set_family(&mut self, now: Instant, family: Option<Family>) {
         self.family = family;
         self.hears_connections = false;
-        self.patience = Instant::NEVER;
+        (self.patience, self.find_at) = (Instant::NEVER, Instant::NEVER);
+        self.finding.reset();
         if family.is_none() {
             self.patience = now + PATIENCE;
+            self.find_at = self.finding.next(now);
             log::warn!("the kernel's MPTCP path manager has gone; waiting for it");
         }
         self.join_groups();
@@ -847,7 +891,7 @@ impl Daemon {
         self.engine.stop(now);
         while let Some(command) = self.engine.poll_command(now) {
             self.carry_out(now, command);
-            self.answers(now, true);
+            self.catch_up(now);
         }
         self.save();
     }
@@ -870,10 +914,7 @@ fn open_state(config: &Config, identity: Identity) -> Option<StateFile> {
 
 /// Tells the engine if the message refuses a command.
 fn refusal(engine: &mut Engine, now: Instant, message: &Message<'_>) {
-    let Some(ack) = message
-        .ack()
-        .filter(|ack| ack.errno != 0 && ack.seq != UNNUMBERED)
-    else {
+    let Some(ack) = message.ack().filter(|ack| ack.errno != 0) else {
         return;
     };
     let failure = Failure {
@@ -895,8 +936,24 @@ fn controller(message: &Message<'_>) -> Option<Option<Family>> {
     }
 }
 
-/// Sends a request and hands everything that comes to `each`, to the end of the answer.
+/// Sends a request and hands its answer to `each`, to the end.
 fn exchange(
+    socket: &Socket,
+    request: Result<&[u8], Full>,
+    buffer: &mut Vec<u8>,
+    number: u32,
+    each: &mut dyn FnMut(&Message<'_>),
+) -> Result<(), Incomplete> {
+    let result = send_and_read(socket, request, buffer, number, each);
+    if result.is_err() {
+        // What is left of the answer is of no use, and a dump that has not ended is in the way of
+        // the next.
+        while let Ok(Some(_)) = socket.receive(buffer) {}
+    }
+    result
+}
+
+fn send_and_read(
     socket: &Socket,
     request: Result<&[u8], Full>,
     buffer: &mut Vec<u8>,
@@ -921,9 +978,13 @@ fn exchange(
                 whole = false;
                 continue;
             };
+            if message.seq != number {
+                // What was left of an answer whose reading failed.
+                continue;
+            }
             whole &= !message.is_interrupted();
             each(&message);
-            match message.ack().filter(|ack| ack.seq == number) {
+            match message.ack() {
                 Some(ack) if ack.errno != 0 => return Err(Incomplete::Refused(ack.errno)),
                 Some(_) if whole => return Ok(()),
                 Some(_) => return Err(Incomplete::Interrupted),

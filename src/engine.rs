@@ -68,6 +68,8 @@ pub enum Input<'a> {
     Failed(CommandId, Failure<'a>),
     /// Every command up to this one that has not failed is done.
     Done(CommandId),
+    /// What became of the commands up to this one that have not failed is not known.
+    Unknown(CommandId),
     /// The kernel's path manager appeared or vanished.
     Family(bool),
     /// Events were lost.
@@ -439,7 +441,15 @@ impl Engine {
             Input::Learned(token, result) => self.learned(now, token, result),
             Input::Listening(number, local) => self.listening(now, number, local),
             Input::Failed(number, failure) => self.failed(now, number, failure),
-            Input::Done(number) => self.done(now, number),
+            Input::Done(number) => self.done(now, number, Ok(())),
+            Input::Unknown(number) => {
+                self.resync(now);
+                let failure = Failure {
+                    errno: libc::ENOBUFS,
+                    message: "the kernel's answer was lost",
+                };
+                self.done(now, number, Err(failure));
+            }
             Input::Family(present) => self.family(now, present),
             Input::Lost(source) => self.lost(now, source),
             Input::Resync => self.resync(now),
@@ -657,11 +667,13 @@ impl Engine {
         }
     }
 
-    fn done(&mut self, now: Instant, number: CommandId) {
+    /// Every command up to this one has ended. What became of our own is read where that is not
+    /// known; plugins are told.
+    fn done(&mut self, now: Instant, number: CommandId, result: Result<(), Failure<'_>>) {
         self.stale |= self.endpoints.done(number);
         self.limits.done(number);
         while let Some(queued) = self.queue.done(number) {
-            self.command_done(now, queued, Ok(()));
+            self.command_done(now, queued, result);
         }
     }
 
@@ -960,6 +972,11 @@ impl Engine {
             _ => {}
         }
         Some(command)
+    }
+
+    /// A number that no command has, for a request of the loop's own.
+    pub fn number(&mut self) -> CommandId {
+        self.queue.number()
     }
 
     /// Gives out the next command if it is one for the path manager, to go with others.

@@ -148,7 +148,10 @@ fn serve(
         return Err("the capability CAP_NET_ADMIN is missing".into());
     }
     let _instance = sys::claim_namespace().map_err(|error| match error.raw_os_error() {
-        Some(libc::EADDRINUSE) => "mptcpd runs already in this network namespace".to_owned(),
+        Some(libc::EADDRINUSE) => {
+            "mptcpd runs already in this network namespace, or another program has its name, @mptcpd"
+                .to_owned()
+        }
         _ => format!("cannot claim the network namespace: {error}"),
     })?;
     if let Some(directory) = &config.plugin_dir {

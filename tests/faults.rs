@@ -3,8 +3,9 @@
 #[macro_use]
 mod support;
 
-use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
-use support::{Lab, skip, until};
+use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGSTOP};
+use support::peer::program;
+use support::{Daemon, Lab, skip, until};
 
 const ANY_ROUTE: &str = "[core]\nnotify-flags = existing,skip_link_local,skip_loopback\n";
 
@@ -353,6 +354,90 @@ fn truncated_messages() {
     }
 }
 
+/// Events are read in turns, of 1024 or another power of two. That some were lost is acted upon also
+/// if they end with a turn.
+#[test]
+fn a_loss_at_the_end_of_a_turn() {
+    let lab = lab!();
+    lab.wan(1);
+    let daemon = lab.daemon(ANY_ROUTE);
+    let one = "10.0.1.1 subflow dev wan1";
+    lab.expect_still(&[one]);
+    // The names do not come as events of their own kind, but as ones that are too long.
+    lab.link("names");
+    name_often(&lab, "names", 60);
+    lab.expect_still(&[one]);
+    let counters = || {
+        daemon.catch_up();
+        let log = daemon.log();
+        let line = log.lines().rfind(|line| line.contains("counters events"));
+        let words = line.expect("counters").split_whitespace();
+        let numbers: Vec<u32> = words.filter_map(|word| word.parse().ok()).collect();
+        <[u32; 2]>::try_from(numbers).expect("events and overflows")
+    };
+    let [events, overflows] = counters();
+    daemon.signal(SIGSTOP);
+    let mut lines = "link property add dev names altname last-one\n".to_owned();
+    for n in 0..4095 {
+        let what = if n % 2 == 0 { "add" } else { "del" };
+        lines += &format!("addr {what} 10.0.1.2/24 dev wan1\n");
+    }
+    lab.host.ip(&lines);
+    daemon.signal(SIGCONT);
+    // A signal is no event: the turn that it brings reads none.
+    let acted_upon = until(|| counters()[1] == overflows + 1);
+    assert!(acted_upon, "{}", daemon.log());
+    assert_eq!(counters()[0], events + 4095);
+    lab.expect(&[one, "10.0.1.2 subflow dev wan1"]);
+}
+
+/// A daemon with the ways to fail of `failing_recv`.
+fn failing<'a>(lab: &'a Lab, fault: &str) -> Daemon<'a> {
+    lab.write("failing.fault", fault);
+    let core = "[core]\nload-plugins = addr_adv\nstate-file =\nresync-interval = 0\n";
+    let config = lab.write("failing.conf", core);
+    lab.program_in(&lab.host, &program("failing_recv"), &config, &[])
+}
+
+/// What is left of an answer whose reading failed is not taken for the next.
+fn an_answer_is_read_in_part(protocol: i32) {
+    let lab = lab!();
+    lab.wan(1);
+    lab.wan(2);
+    let daemon = failing(&lab, "");
+    let wanted = ["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"];
+    lab.expect(&wanted);
+    let fault = lab.write("failing.fault", format!("part {protocol}"));
+    daemon.signal(SIGHUP);
+    assert!(until(|| !fault.exists()), "{}", daemon.log());
+    // Nor is it read for ever.
+    expect_asleep(&daemon);
+    lab.expect(&wanted);
+    lab.host.ip("route add default dev wan2 metric 77");
+    lab.expect_still(&wanted);
+    daemon.stop();
+}
+
+#[test]
+fn the_network_is_read_in_part() {
+    an_answer_is_read_in_part(libc::NETLINK_ROUTE);
+}
+
+#[test]
+fn the_endpoints_are_read_in_part() {
+    an_answer_is_read_in_part(libc::NETLINK_GENERIC);
+}
+
+#[test]
+fn the_answer_that_the_path_manager_is_there_is_lost() {
+    let lab = lab!();
+    lab.wan(1);
+    let daemon = failing(&lab, &format!("loss {}", libc::NETLINK_GENERIC));
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    assert!(!lab.path("failing.fault").exists());
+    daemon.stop();
+}
+
 #[test]
 fn three_hundred_addresses_move_up_in_order() {
     let lab = lab!();
@@ -404,11 +489,22 @@ fn an_event_is_a_reason_to_look() {
     );
 }
 
-/// How often the process has given up its processor: it does so for each wait.
-fn waits(pid: u32) -> String {
+/// How often the process has given up its processor, as it does for each wait, or lost it.
+fn switches(pid: u32) -> Vec<String> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
-    let line = status.lines().find(|line| line.starts_with("voluntary"));
-    line.expect("its count").to_owned()
+    let lines = status.lines().filter(|line| line.contains("ctxt_switches"));
+    lines.map(str::to_owned).collect()
+}
+
+/// Waits until nothing wakes it. The look that follows events comes first, some seconds later.
+#[track_caller]
+fn expect_asleep(daemon: &Daemon<'_>) {
+    let asleep = until(|| {
+        let before = switches(daemon.pid());
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        switches(daemon.pid()) == before
+    });
+    assert!(asleep, "it keeps waking up");
 }
 
 #[test]
@@ -417,13 +513,7 @@ fn an_idle_daemon_sleeps() {
     lab.wan(1);
     let daemon = lab.daemon("[core]\nresync-interval = 0\n");
     lab.expect(&["10.0.1.1 subflow dev wan1"]);
-    // The look that follows events comes first, some seconds later.
-    let asleep = until(|| {
-        let before = waits(daemon.pid());
-        std::thread::sleep(std::time::Duration::from_secs(3));
-        waits(daemon.pid()) == before
-    });
-    assert!(asleep, "it keeps waking up");
+    expect_asleep(&daemon);
     lab.host.ip("addr add 10.0.1.2/24 dev wan1");
     lab.expect(&["10.0.1.1 subflow dev wan1", "10.0.1.2 subflow dev wan1"]);
 }

@@ -55,14 +55,20 @@ impl Queue {
             self.refused = self.refused.saturating_add(1);
             return None;
         }
-        self.next = self.next.checked_add(1).unwrap_or(1);
+        let number = self.number();
         self.all.push_back(Queued {
-            number: self.next,
+            number,
             owner,
             announced: false,
             request,
         });
-        Some(self.next)
+        Some(number)
+    }
+
+    /// A number that no request has.
+    pub(crate) fn number(&mut self) -> CommandId {
+        self.next = self.next.checked_add(1).unwrap_or(1);
+        self.next
     }
 
     /// Drops what `owner` has asked for last.

@@ -140,6 +140,9 @@ impl Plugin for Sspi {
                 if failure.errno == libc::EADDRINUSE =>
             {
                 if !self.is_served(address.socket()) {
+                    if self.served.is_full() {
+                        self.served.remove(0);
+                    }
                     self.served.push(address.socket());
                 }
                 self.tend(cx, token);
@@ -602,5 +605,51 @@ mod tests {
         engine.handle(now, Input::Connection(&Event::Closed { token: TOKEN }));
         assert_eq!(turn(&mut engine, now), []);
         assert_eq!(turn(&mut engine, now + Span::seconds(3600)), []);
+    }
+
+    /// However many addresses are served by others: none is asked for again and again.
+    #[test]
+    fn more_listeners_of_others_than_it_knows() {
+        const SOME: u16 = 300;
+        let mut config = Config::new(&["sspi"]);
+        config.default.notify = NotifyFlags::EXISTING;
+        let now = Instant(1000);
+        let mut engine = Engine::new(now, config, &[&ENTRY]);
+        engine.handle(now, Input::Family(true));
+        assert_eq!(turn(&mut engine, now), []);
+        for n in 0..SOME {
+            let event = ConnectionEvent {
+                token: TOKEN + u32::from(n),
+                local: (address(1), 1000 + n).into(),
+                remote: ([192, 0, 2, 1], 80).into(),
+                server_side: true,
+                deny_join_id0: false,
+                mapped: false,
+            };
+            engine.handle(now, Input::Connection(&Event::Created(event)));
+            engine.handle(now, Input::Connection(&Event::Established(event)));
+        }
+        let (mut asked, mut announced) = (0, 0);
+        loop {
+            engine.settle(now);
+            match engine.poll_command(now) {
+                None => break,
+                Some(Asked::Request(number, Request::AnnounceWithListener { .. })) => {
+                    asked += 1;
+                    assert!(asked <= SOME, "asked again");
+                    let failure = Failure {
+                        errno: libc::EADDRINUSE,
+                        message: "",
+                    };
+                    engine.handle(now, Input::Failed(number, failure));
+                }
+                Some(Asked::Request(number, Request::Kernel(Command::Announce { .. }))) => {
+                    announced += 1;
+                    engine.handle(now, Input::Done(number));
+                }
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((asked, announced), (SOME, SOME));
     }
 }

@@ -1,9 +1,13 @@
 //! Every way a command can fail: errno, and a word of what the kernel says.
 
-use nix::libc::{EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, EINVAL, ENETUNREACH, ERANGE, ESRCH};
+use nix::libc::{
+    EADDRINUSE, EADDRNOTAVAIL, EBUSY, EEXIST, EINVAL, ENETUNREACH, ENOBUFS, ERANGE, ESRCH,
+    NETLINK_GENERIC,
+};
 
 use crate::pair::{Pair, Probe, lab};
 use crate::support::peer::Peer;
+use crate::support::until;
 
 /// A command, its errno, and a word of its message.
 type Refusal<'a> = (&'a str, i32, &'a str);
@@ -265,6 +269,58 @@ fn of_some_commands_among_many() {
         assert_eq!(replies.len(), 1, "{command}: {replies:?}");
         assert!(replies[0].contains(brings), "{command}: {replies:?}");
     }
+    probe.daemon.stop();
+}
+
+/// The kernel keeps some 250 answers for a program that does not read them.
+#[test]
+fn of_more_commands_than_the_kernel_keeps_answers_of() {
+    let Some(lab) = lab() else { return };
+    let probe = Probe::start(&lab, &lab.host, "host");
+    let refused = "create deadbeef 10.0.0.1,id=3 10.0.0.2,port=80";
+    let first = probe.tell_all(&[refused; 1000]);
+    for number in first..first + 1000 {
+        let (_, end) = probe.answer(number);
+        assert!(end.starts_with("refused "), "{number}: {end}");
+        assert!(!end.starts_with(&format!("refused {ENOBUFS} ")), "{end}");
+    }
+    assert_eq!(probe.daemon.lines(&["warn"]), 0, "{}", probe.daemon.log());
+    probe.daemon.stop();
+}
+
+/// What became of a command is not known when the answers are lost: it is not told as done.
+#[test]
+fn of_commands_whose_answers_are_lost() {
+    let Some(lab) = lab() else { return };
+    let core = "load-plugins = probe";
+    let probe = Probe::of("failing_recv", &lab, &lab.host, "host", core, "");
+    probe.told("ready");
+    for command in ["set-limits 0 99", "get-limits"] {
+        // What is lost may be what the daemon reads for itself.
+        let lost = until(|| {
+            lab.write("host.fault", format!("loss {NETLINK_GENERIC}"));
+            let end = probe.ask(command);
+            assert!(end != "done" || command == "get-limits");
+            end.starts_with(&format!("refused {ENOBUFS} "))
+        });
+        assert!(lost, "{command}: {}", probe.daemon.log());
+        // No later answer is taken for the one that was lost.
+        assert!(probe.ask("set-limits 0 99").starts_with("refused 22 "));
+        probe.ok("set-limits 0 4");
+        assert_eq!(lab.host.limits(), (0, 4));
+        assert_eq!(probe.ok("get-limits").len(), 1);
+    }
+    probe.daemon.stop();
+}
+
+/// A plugin that never gives up does not keep the daemon from all else.
+#[test]
+fn of_a_command_that_is_given_again_and_again() {
+    let Some(lab) = lab() else { return };
+    let probe = Probe::start(&lab, &lab.host, "host");
+    assert_eq!(probe.ask("insist unlisten 10.0.1.1:1"), "insists");
+    probe.ok("set-limits 0 4");
+    probe.daemon.catch_up();
     probe.daemon.stop();
 }
 

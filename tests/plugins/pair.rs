@@ -49,6 +49,18 @@ impl<'a> Probe<'a> {
 
     /// With more for `[core]`, and for each plugin's section.
     pub fn with(lab: &'a Lab, at: &'a Namespace, name: &str, core: &str, own: &str) -> Self {
+        Self::of("plugin_probe", lab, at, name, core, own)
+    }
+
+    /// The same of a program of choice.
+    pub fn of(
+        daemon: &str,
+        lab: &'a Lab,
+        at: &'a Namespace,
+        name: &str,
+        core: &str,
+        own: &str,
+    ) -> Self {
         let order = lab.write(&format!("{name}.order"), "");
         let mut config =
             format!("[core]\nstate-file =\nnotify-flags = existing\nlog-level = debug\n{core}\n");
@@ -64,7 +76,7 @@ impl<'a> Probe<'a> {
         }
         let config = lab.write(&format!("{name}.conf"), config);
         Self {
-            daemon: lab.program_in(at, &program("plugin_probe"), &config, &[]),
+            daemon: lab.program_in(at, &program(daemon), &config, &[]),
             record: lab.path(&format!("{name}.record.probe")),
             commands: lab.path(&format!("{name}.commands.probe")),
             asked: Cell::new(0),

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! An address is written `ADDRESS[,port=N][,id=N][,dev=INDEX][,flags=N]`; tokens are
-//! hexadecimal. `exit COMMAND ARGUMENTS` puts a command off until the end.
+//! hexadecimal. `exit COMMAND ARGUMENTS` puts a command off until the end; `insist COMMAND
+//! ARGUMENTS` gives it again, at once and for ever, when it is refused.
 //!
 //! `probe` (priority 0) and `second` (priority -1) are alike. `broken` (priority -20) fails to
 //! initialise, having asked for something and set a timer first.
@@ -32,13 +33,15 @@ use mptcpd::time::Span;
 
 const BROKEN: &str = "broken";
 
+pub const PROBE: Entry = Entry {
+    name: "probe",
+    description: "writes down and does as it is told",
+    priority: 0,
+    create: || Box::new(Probe::new("probe")),
+};
+
 const PLUGINS: &[Entry] = &[
-    Entry {
-        name: "probe",
-        description: "writes down and does as it is told",
-        priority: 0,
-        create: || Box::new(Probe::new("probe")),
-    },
+    PROBE,
     Entry {
         name: "second",
         description: "does the same",
@@ -69,6 +72,7 @@ struct Probe {
     /// What has been read of a line that is not whole.
     partial: String,
     asked: Vec<(CommandId, String)>,
+    insists: Option<(CommandId, String)>,
     at_exit: Vec<String>,
 }
 
@@ -81,6 +85,7 @@ impl Probe {
             commands: None,
             partial: String::new(),
             asked: Vec::new(),
+            insists: None,
             at_exit: Vec::new(),
         }
     }
@@ -117,11 +122,21 @@ impl Probe {
             self.at_exit.push(format!("{number} {later}"));
             return self.write(format!("#{number} put off"));
         }
+        if let Some(command) = command.strip_prefix("insist ") {
+            self.write(format!("#{number} insists"));
+            return self.insist(cx, command.to_owned());
+        }
         match execute(cx, command) {
             Some(Done::Asked(Some(id))) => self.asked.push((id, number.to_owned())),
             Some(Done::Asked(None)) => self.write(format!("#{number} queue full")),
             Some(Done::Answer(answer)) => self.write(format!("#{number} {answer}")),
             None => self.write(format!("#{number} not understood")),
+        }
+    }
+
+    fn insist(&mut self, cx: &mut Context<'_>, command: String) {
+        if let Some(Done::Asked(Some(id))) = execute(cx, &command) {
+            self.insists = Some((id, command));
         }
     }
 
@@ -449,11 +464,17 @@ impl Plugin for Probe {
 
     fn command_done(
         &mut self,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         command: CommandId,
         _: &Request,
         result: Result<(), Failure<'_>>,
     ) {
+        if let Some((_, again)) = self.insists.take_if(|(asked, _)| *asked == command) {
+            if result.is_err() {
+                self.insist(cx, again);
+            }
+            return;
+        }
         let number = self.number(command);
         self.write(match result {
             Ok(()) => format!("#{number} done"),
