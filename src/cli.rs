@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use lexopt::Arg::{Long, Short, Value};
 
 use crate::config;
+use crate::plugin::Entry;
 
 pub const VERSION: &str = concat!("mptcpd ", env!("CARGO_PKG_VERSION"));
 
@@ -74,7 +75,7 @@ const KEYS: [&str; 7] = [
 
 /// Reads the arguments that follow the program's name, of a program with these plugins. The error
 /// is one line without its end.
-pub fn parse(arguments: Vec<OsString>, plugins: &[&str]) -> Result<Action, String> {
+pub fn parse(arguments: Vec<OsString>, plugins: &[Entry]) -> Result<Action, String> {
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut options = Options::default();
     let mut check = false;
@@ -118,7 +119,7 @@ fn set(
     options: &mut Options,
     name: &'static str,
     value: OsString,
-    plugins: &[&str],
+    plugins: &[Entry],
 ) -> Result<(), String> {
     let value = value.into_string().map_err(|_| "the value is not UTF-8")?;
     if value.contains(char::is_control) {
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
     use std::os::unix::ffi::OsStringExt;
 
-    const PLUGINS: &[&str] = &["addr_adv", "sspi"];
+    const PLUGINS: &[Entry] = &[Entry::named("addr_adv", &[]), Entry::named("sspi", &[])];
 
     fn parse(args: &[&str]) -> Result<Action, String> {
         super::parse(args.iter().map(OsString::from).collect(), PLUGINS)

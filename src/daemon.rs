@@ -8,6 +8,8 @@
 use std::io;
 use std::os::fd::RawFd;
 
+use ::log::Level;
+
 use crate::capacity;
 use crate::cli::Options;
 use crate::config::{self, Config, StateFile as StatePath};
@@ -69,7 +71,7 @@ struct Family {
 pub struct Daemon {
     engine: Engine,
     options: Options,
-    names: Vec<&'static str>,
+    plugins: &'static [Entry],
     /// rtnetlink events.
     network: Socket,
     /// rtnetlink requests.
@@ -197,7 +199,7 @@ impl Daemon {
         options: Options,
         config: Config,
         entries: &[&'static Entry],
-        names: Vec<&'static str>,
+        plugins: &'static [Entry],
         signals: Signals,
     ) -> Result<Self, String> {
         let Sockets {
@@ -216,7 +218,7 @@ impl Daemon {
         let mut daemon = Self {
             engine: Engine::new(now, config, entries),
             options,
-            names,
+            plugins,
             network,
             requests,
             commands,
@@ -395,7 +397,7 @@ impl Daemon {
             }
             Command::GetLimits => {
                 if let Err(incomplete) = self.ask(now, None, &mptcp::Command::GetLimits) {
-                    self.engine.handle(now, Input::Looked(Err(incomplete)));
+                    self.engine.handle(now, Input::Limits(Err(incomplete)));
                 }
             }
             Command::Recover => {
@@ -560,7 +562,7 @@ impl Daemon {
                     }
                 } else if let Some(limits) = mptcp::decode_limits(attributes) {
                     match asked {
-                        None => engine.handle(now, Input::Limits(limits)),
+                        None => engine.handle(now, Input::Limits(Ok(limits))),
                         _ => engine.handle(now, Input::Reply(number, &Reply::Limits(limits))),
                     }
                 }
@@ -764,7 +766,7 @@ impl Daemon {
                 Wish::Stop => return true,
                 Wish::Reload => self.reload(now),
                 Wish::Describe => self.engine.describe(&mut |line| {
-                    ::log::info!(target: log::VERBATIM, "{line}");
+                    log::answer(Level::Info, line);
                 }),
             }
         }
@@ -772,26 +774,25 @@ impl Daemon {
     }
 
     fn reload(&mut self, now: Instant) {
-        let loaded = match config::load(&self.options, &self.names) {
+        let loaded = match config::load(&self.options, self.plugins) {
             Ok(loaded) => loaded,
             Err(problems) => {
                 for problem in problems {
-                    log::error!("{problem}");
+                    log::answer(Level::Error, format_args!("{problem}"));
                 }
-                log::error!("the configuration stays as it was");
-                return;
+                let kept = format_args!("the configuration stays as it was");
+                return log::answer(Level::Error, kept);
             }
         };
-        for warning in &loaded.warnings {
-            log::warn!("{warning}");
-        }
+        let warn = |text: &str| log::answer(Level::Warn, format_args!("{text}"));
+        loaded.warnings.iter().for_each(|warning| warn(warning));
         let old = self.engine.config();
         let new = &loaded.config;
         if (&old.load_plugins, &old.path_manager) != (&new.load_plugins, &new.path_manager) {
-            log::warn!("other plugins take effect when the daemon is started again");
+            warn("other plugins take effect when the daemon is started again");
         }
         if (&old.state_file, old.max_connections) != (&new.state_file, new.max_connections) {
-            log::warn!("another state-file or max-connections takes effect at the next start");
+            warn("another state-file or max-connections takes effect at the next start");
         }
         if (old.log, old.log_level) != (new.log, new.log_level) {
             log::reconfigure(new.log, new.log_level);
@@ -799,7 +800,7 @@ impl Daemon {
         self.engine
             .handle(now, Input::Reload(Box::new(loaded.config)));
         self.join_groups();
-        log::info!("configuration read again");
+        log::answer(Level::Info, format_args!("configuration read again"));
     }
 
     /// Joins the groups that are of use, and leaves those that are not.

@@ -25,7 +25,7 @@ use crate::log;
 use crate::netlink::diag;
 use crate::netlink::mptcp::{Command as Kernel, Endpoint, Event, Limits};
 use crate::netlink::route::{Family, Name, Notification, PROTOCOL};
-use crate::network::{IFF_UP, Interface, LocalAddress, Network, Part, route};
+use crate::network::{IFF_LOOPBACK, IFF_UP, Interface, LocalAddress, Network, Part, route};
 use crate::plugin::{CommandId, Context, Entry, Failure, Plugin, Queue, Reply, Request, Timer};
 use crate::policy::Verdict;
 use crate::routing::{Change, Item, SourceRouter};
@@ -48,7 +48,8 @@ pub enum Input<'a> {
     Endpoint(Endpoint),
     /// The look at the endpoints ended.
     Looked(Result<(), Incomplete>),
-    Limits(Limits),
+    /// The look at the limits ended.
+    Limits(Result<Limits, Incomplete>),
     /// An event of a connection.
     Connection(&'a Event),
     /// What a plugin's command asked for.
@@ -234,9 +235,14 @@ impl Engine {
             counters: Counters::default(),
             config,
         };
-        for entry in entries.iter().take(capacity::PLUGINS) {
+        for entry in entries {
+            let (name, most) = (entry.name, capacity::PLUGINS);
+            if engine.plugins.len() >= most {
+                log::error!("plugin {name}: there are {most} before it; it is not used");
+                continue;
+            }
             engine.plugins.push(Loaded {
-                name: entry.name,
+                name,
                 priority: entry.priority,
                 plugin: (entry.create)(),
             });
@@ -427,10 +433,11 @@ impl Engine {
                     self.touch();
                 }
             }
-            Input::Limits(limits) => {
-                self.due.remove(Due::LIMITS);
-                self.limits.saw(limits);
-                self.stale = true;
+            Input::Limits(result) => {
+                self.dumped(now, Due::LIMITS, result.map(drop));
+                if let Ok(limits) = result {
+                    self.limits.saw(limits);
+                }
             }
             Input::Connection(event) => self.connection(now, event),
             Input::Reply(number, reply) => self.reply(now, number, reply),
@@ -527,11 +534,12 @@ impl Engine {
             Err(Incomplete::Refused(errno @ (EOPNOTSUPP | EAFNOSUPPORT)))
                 if what.any(Due::ROUTING) =>
             {
-                log::debug!("cannot read the routes or rules: errno {errno}");
+                log::debug!("cannot read the {}: errno {errno}", what.name());
                 self.due.remove(what);
             }
             Err(Incomplete::Refused(errno)) => {
-                log::warn!("cannot read the kernel's state: errno {errno}; trying again");
+                let what = what.name();
+                log::warn!("cannot read the {what}: errno {errno}; trying again");
                 self.dump_at = self.dumping.next(now);
             }
             // What it showed is true all the same; only what is gone stays unknown.
@@ -632,10 +640,7 @@ impl Engine {
 
     fn failed(&mut self, now: Instant, number: CommandId, failure: Failure<'_>) {
         self.counters.refusals += 1;
-        let say = |what: fmt::Arguments<'_>| {
-            let Failure { errno, message } = failure;
-            log::warn!("the kernel refuses {what}: {message} (errno {errno})");
-        };
+        let say = |what: fmt::Arguments<'_>| log::warn!("the kernel refuses {what}: {failure}");
         if let Some(refused) = self.endpoints.failed(now, number, failure.errno) {
             if refused.look {
                 self.due.add(Due::ENDPOINTS);
@@ -1040,7 +1045,11 @@ impl Engine {
     /// Writes the whole state, a line at a time.
     pub fn describe(&self, line: &mut dyn FnMut(fmt::Arguments<'_>)) {
         for interface in self.network.interfaces() {
-            let state = if interface.is_up() { "up" } else { "down" };
+            let state = match interface.flags & IFF_LOOPBACK {
+                0 if interface.is_up() => "up",
+                0 => "down",
+                _ => "loopback",
+            };
             line(format_args!(
                 "interface {} ({}): {state}",
                 interface.name, interface.index
@@ -1064,27 +1073,15 @@ impl Engine {
             ));
         }
         for slot in self.endpoints.ours() {
-            let Endpoint {
-                address, id, flags, ..
-            } = slot.endpoint;
             let state = if slot.is_deleting() {
                 ", being deleted"
             } else {
                 ""
             };
-            line(format_args!(
-                "endpoint {address} id {id} flags {}: ours{state}",
-                Flags(flags)
-            ));
+            line(format_args!("{}: ours{state}", slot.endpoint));
         }
-        for Endpoint {
-            address, id, flags, ..
-        } in self.endpoints.others()
-        {
-            line(format_args!(
-                "endpoint {address} id {id} flags {}: not ours",
-                Flags(*flags)
-            ));
+        for endpoint in self.endpoints.others() {
+            line(format_args!("{endpoint}: not ours"));
         }
         for (address, errno) in self.endpoints.refusals() {
             line(format_args!("endpoint {address}: refused (errno {errno})"));
@@ -1096,13 +1093,7 @@ impl Engine {
             line(format_args!("source routing {path}"));
         }
         if let Some(limits) = self.limits.current() {
-            let Limits {
-                subflows,
-                add_addr_accepted,
-            } = limits;
-            line(format_args!(
-                "limits subflows {subflows} add_addr_accepted {add_addr_accepted}"
-            ));
+            line(format_args!("{limits}"));
         }
         let c = &self.counters;
         line(format_args!(

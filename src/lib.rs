@@ -58,10 +58,9 @@ pub fn run(plugins: &'static [Entry]) -> ExitCode {
 
 /// Does what `arguments`, without the program's name, ask for, and answers with the exit status.
 fn answer(plugins: &'static [Entry], arguments: Vec<OsString>) -> u8 {
-    let names: Vec<&'static str> = plugins.iter().map(|entry| entry.name).collect();
-    match cli::parse(arguments, &names) {
-        Ok(Action::Run(options)) => daemon(options, plugins, names),
-        Ok(Action::Check(options)) => check(&options, &names),
+    match cli::parse(arguments, plugins) {
+        Ok(Action::Run(options)) => daemon(options, plugins),
+        Ok(Action::Check(options)) => check(&options, plugins),
         Ok(Action::Help) => print(cli::HELP),
         Ok(Action::Usage) => print(cli::USAGE),
         Ok(Action::Version) => print(&format!("{}\n", cli::VERSION)),
@@ -85,8 +84,8 @@ fn answer(plugins: &'static [Entry], arguments: Vec<OsString>) -> u8 {
     }
 }
 
-fn check(options: &Options, names: &[&str]) -> u8 {
-    match config::load(options, names) {
+fn check(options: &Options, plugins: &[Entry]) -> u8 {
+    match config::load(options, plugins) {
         Ok(loaded) => {
             loaded
                 .warnings
@@ -101,7 +100,7 @@ fn check(options: &Options, names: &[&str]) -> u8 {
     }
 }
 
-fn daemon(options: Options, plugins: &'static [Entry], names: Vec<&'static str>) -> u8 {
+fn daemon(options: Options, plugins: &'static [Entry]) -> u8 {
     // First of all, so that no early signal ends us by default.
     let signals = match Signals::open() {
         Ok(signals) => signals,
@@ -110,7 +109,7 @@ fn daemon(options: Options, plugins: &'static [Entry], names: Vec<&'static str>)
             return FAILURE;
         }
     };
-    let loaded = match config::load(&options, &names) {
+    let loaded = match config::load(&options, plugins) {
         Ok(loaded) => loaded,
         Err(problems) => {
             problems.iter().for_each(|problem| complain(problem));
@@ -122,7 +121,7 @@ fn daemon(options: Options, plugins: &'static [Entry], names: Vec<&'static str>)
         .warnings
         .iter()
         .for_each(|warning| log::warn!("{warning}"));
-    let result = serve(options, loaded.config, plugins, names, signals);
+    let result = serve(options, loaded.config, plugins, signals);
     if let Err(cause) = &result {
         log::error!("{cause}");
     }
@@ -134,7 +133,6 @@ fn serve(
     options: Options,
     config: Config,
     plugins: &'static [Entry],
-    names: Vec<&'static str>,
     signals: Signals,
 ) -> Result<(), String> {
     match sysctl::mptcp() {
@@ -158,14 +156,14 @@ fn serve(
         log::info!("plugin-dir {directory} is not used: plugins are compiled in");
     }
     let entries = select(&config, plugins);
-    if entries.is_empty() {
-        log::warn!("no plugins: nothing will be done");
-    }
-    let daemon = daemon::Daemon::start(options, config, &entries, names, signals)?;
+    let daemon = daemon::Daemon::start(options, config, &entries, plugins, signals)?;
     // It ends with the process, which leaves nothing behind.
     let mut daemon = ManuallyDrop::new(daemon);
     for name in daemon.engine().plugin_names() {
         log::info!("plugin {name}");
+    }
+    if daemon.engine().plugin_names().next().is_none() {
+        log::warn!("no plugins: nothing will be done");
     }
     daemon.check_path_manager();
     daemon

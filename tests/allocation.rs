@@ -207,10 +207,11 @@ fn decode(bytes: &[u8]) -> Option<Notification> {
 /// Manages connections as strategies do: announces, makes, demotes and closes.
 struct Manager;
 
-static MANAGER: Entry = Entry {
+const MANAGER: Entry = Entry {
     name: "manager",
     description: "",
     priority: 0,
+    keys: &[],
     create: || Box::new(Manager),
 };
 static SSPI: Entry = sspi::ENTRY;
@@ -374,7 +375,7 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                 }
                 engine.handle(now, Input::Looked(Ok(())));
             }
-            Command::GetLimits => engine.handle(now, Input::Limits(world.limits)),
+            Command::GetLimits => engine.handle(now, Input::Limits(Ok(world.limits))),
             Command::Request(number, request) => {
                 let result = match request {
                     _ if bad => Err(12),
@@ -457,8 +458,8 @@ fn million(manager: &str) {
         "[core]\npath-manager = {manager}\nmax-connections = 64\nresync-interval = 60\n\
          [interface ppp*]\nuse = standby\n"
     );
-    let names = ["addr_adv", "manager", "sspi"];
-    let loaded = config::parse("test", text.as_bytes(), &Options::default(), &names);
+    let plugins = [addr_adv::ENTRY, MANAGER, sspi::ENTRY];
+    let loaded = config::parse("test", text.as_bytes(), &Options::default(), &plugins);
     let mut now = Instant(1000);
     let mut engine = Engine::new(now, loaded.unwrap().config, &[&MANAGER, &ADDR_ADV, &SSPI]);
     engine.handle(now, Input::Family(true));

@@ -9,7 +9,7 @@ use mptcpd::time::{Instant, Span};
 const START: Instant = Instant(1_000_000);
 
 fn engine() -> Engine {
-    let parsed = config::parse("simulated", b"", &Options::default(), &["sspi"]);
+    let parsed = config::parse("simulated", b"", &Options::default(), &[sspi::ENTRY]);
     let mut engine = Engine::new(START, parsed.unwrap().config, &[&sspi::ENTRY]);
     engine.handle(START, Input::Family(true));
     engine
@@ -30,7 +30,7 @@ fn run(engine: &mut Engine, from: Instant, end: Instant, errors: &[i32]) -> Vec<
                 Command::Look => engine.handle(now, Input::Looked(Ok(()))),
                 Command::GetLimits => {
                     let limits = mptcpd::netlink::mptcp::Limits::default();
-                    engine.handle(now, Input::Limits(limits));
+                    engine.handle(now, Input::Limits(Ok(limits)));
                 }
                 Command::Recover => {
                     let result = match errors.get(dumps.len()) {

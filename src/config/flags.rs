@@ -6,7 +6,7 @@ use ::log::LevelFilter;
 
 use crate::config::{OnExit, Temporary, Use};
 use crate::log::Destination;
-use crate::netlink::mptcp::EndpointFlags;
+use crate::netlink::mptcp::{Endpoint, EndpointFlags};
 
 /// Which addresses a plugin hears of (`notify-flags`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -200,6 +200,16 @@ pub struct AddressFlags(pub EndpointFlags);
 impl Display for AddressFlags {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         List(self.0.0, &ADDR_FLAGS).fmt(f)
+    }
+}
+
+impl Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self {
+            address, id, flags, ..
+        } = self;
+        let flags = AddressFlags(*flags);
+        write!(f, "endpoint {address} id {id} flags {flags}")
     }
 }
 

@@ -12,6 +12,7 @@ use core::fmt::{self, Display};
 
 use crate::log::Destination;
 use crate::netlink::mptcp::EndpointFlags;
+use crate::plugin::Entry;
 
 pub use flags::NotifyFlags;
 pub use pattern::Pattern;
@@ -90,7 +91,7 @@ pub struct Policy {
 pub enum Use {
     Yes,
     No,
-    /// Only while no other interface has an endpoint.
+    /// Only while no other interface has a usable address.
     Standby,
 }
 
@@ -159,13 +160,14 @@ impl Policy {
 
 impl Config {
     /// The defaults of a program with these plugins.
-    pub fn new(plugins: &[&str]) -> Self {
+    pub fn new(plugins: &[Entry]) -> Self {
         Self {
             log: Destination::Stderr,
             log_level: ::log::LevelFilter::Info,
             plugin_dir: None,
             path_manager: plugins
-                .contains(&"addr_adv")
+                .iter()
+                .any(|entry| entry.name == "addr_adv")
                 .then(|| "addr_adv".to_string()),
             load_plugins: None,
             interfaces: None,

@@ -14,12 +14,11 @@ use crate::config::flags::{
 use crate::config::ini::{self, Item};
 use crate::config::{Config, DEFAULT_FILE, InterfaceSection, Pattern, Policy, StateFile};
 use crate::netlink::mptcp::EndpointFlags;
+use crate::plugin::Entry;
 use crate::sys;
 
 /// No honest file is larger, in bytes.
 const MAX_SIZE: usize = 64 * 1024;
-/// Keys of all plugin sections together.
-const MAX_PLUGIN_KEYS: usize = 1024;
 /// Seconds: a day.
 const MAX_SECONDS: u32 = 86_400;
 /// The rule for the main table has the priority 32766; ours must come before.
@@ -35,9 +34,9 @@ pub struct Loaded {
 
 /// Reads the file that `options` names, or the default one if there is one.
 ///
-/// `plugins` are the names of those compiled in. Errors are `FILE: cause` and `FILE:LINE: cause`,
+/// `plugins` are those compiled in. Errors are `FILE: cause` and `FILE:LINE: cause`,
 /// all that there are.
-pub fn load(options: &Options, plugins: &[&str]) -> Result<Loaded, Vec<String>> {
+pub fn load(options: &Options, plugins: &[Entry]) -> Result<Loaded, Vec<String>> {
     let name = options.config.as_deref().unwrap_or(DEFAULT_FILE);
     match read(name) {
         Ok(Some(bytes)) => parse(name, &bytes, options, plugins),
@@ -70,7 +69,7 @@ pub fn parse(
     file_name: &str,
     bytes: &[u8],
     options: &Options,
-    plugins: &[&str],
+    plugins: &[Entry],
 ) -> Result<Loaded, Vec<String>> {
     if bytes.len() > MAX_SIZE {
         return Err(vec![format!("{file_name}: larger than 64 KiB")]);
@@ -83,6 +82,7 @@ pub fn parse(
         debug: options.debug,
         section: Section::None,
         core_keys: Vec::new(),
+        path_manager_line: None,
         interfaces: Vec::new(),
         warnings: Vec::new(),
         errors: Vec::new(),
@@ -115,7 +115,7 @@ enum Section<'a> {
     Core,
     /// The last one of `Reader::interfaces`.
     Interface,
-    Plugin(&'a str),
+    Plugin(&'a Entry),
     Ignored,
 }
 
@@ -135,11 +135,13 @@ struct Interface<'a> {
 struct Reader<'a> {
     file_name: &'a str,
     line: usize,
-    plugins: &'a [&'a str],
+    plugins: &'a [Entry],
     config: Config,
     debug: bool,
     section: Section<'a>,
     core_keys: Vec<&'a str>,
+    /// 0 stands for the command line.
+    path_manager_line: Option<usize>,
     interfaces: Vec<Interface<'a>>,
     warnings: Vec<String>,
     errors: Vec<String>,
@@ -178,8 +180,8 @@ impl<'a> Reader<'a> {
                 port_line: 0,
             });
             self.section = Section::Interface;
-        } else if self.plugins.contains(&name) {
-            self.section = Section::Plugin(name);
+        } else if let Some(entry) = self.plugins.iter().find(|entry| entry.name == name) {
+            self.section = Section::Plugin(entry);
         } else {
             self.warn(&format!("unknown section [{name}]"));
         }
@@ -190,7 +192,10 @@ impl<'a> Reader<'a> {
         let (known, keys) = match self.section {
             Section::None => return Err(format!("{key} comes before any [section]")),
             Section::Ignored => return Ok(()),
-            Section::Plugin(name) => return self.plugin(name, key, value),
+            Section::Plugin(entry) => {
+                self.plugin(entry, key, value);
+                return Ok(());
+            }
             Section::Core => (self.core(key, value), &mut self.core_keys),
             Section::Interface => match self.interfaces.last_mut() {
                 Some(interface) => {
@@ -213,20 +218,24 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn plugin(&mut self, section: &str, key: &str, value: &str) -> Result<(), String> {
+    fn plugin(&mut self, entry: &Entry, key: &str, value: &str) {
+        let section = entry.name;
         let all = &mut self.config.plugin_sections;
-        if let Some((_, _, old)) = all.iter_mut().find(|(s, k, _)| s == section && k == key) {
+        if !entry.keys.contains(&key) {
+            self.warn(&format!("unknown key {key}"));
+        } else if let Some((_, _, old)) = all.iter_mut().find(|(s, k, _)| s == section && k == key)
+        {
             *old = value.to_string();
             self.warn(&format!("{key} again: the last one counts"));
-        } else if all.len() < MAX_PLUGIN_KEYS {
-            all.push((section.to_string(), key.to_string(), value.to_string()));
         } else {
-            return Err("too many keys for plugins".to_string());
+            all.push((section.to_string(), key.to_string(), value.to_string()));
         }
-        Ok(())
     }
 
     fn core(&mut self, key: &str, value: &str) -> Result<bool, String> {
+        if key == "path-manager" {
+            self.path_manager_line = Some(self.line);
+        }
         if key != "debug" {
             return set(&mut self.config, key, value, self.plugins);
         }
@@ -237,6 +246,7 @@ impl<'a> Reader<'a> {
     }
 
     fn finish(mut self, options: &Options) -> Result<Loaded, Vec<String>> {
+        self.line = 0;
         for (key, value) in &options.core {
             if let Err(cause) = self.core(key, value) {
                 self.errors.push(format!("--{key}: {cause}"));
@@ -249,18 +259,16 @@ impl<'a> Reader<'a> {
         // As in the C daemon, the best of the loaded plugins then takes its place.
         if let (Some(name), Some(loaded)) = (&config.path_manager, &config.load_plugins) {
             if !loaded.contains(name) {
-                let mut given = options.core.iter().map(|(key, _)| *key);
-                if self
-                    .core_keys
-                    .iter()
-                    .copied()
-                    .chain(&mut given)
-                    .any(|key| key == "path-manager")
-                {
-                    let warning = format!("path-manager {name} is not among load-plugins");
-                    self.warnings.push(warning);
-                }
+                let warning = format!("path-manager {name} is not among load-plugins");
                 config.path_manager = None;
+                match self.path_manager_line {
+                    Some(0) => self.warnings.push(format!("--{warning}")),
+                    Some(line) => {
+                        self.line = line;
+                        self.warn(&warning);
+                    }
+                    None => {}
+                }
             }
         }
         for interface in core::mem::take(&mut self.interfaces) {
@@ -285,7 +293,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Takes a key of `[core]`; false if there is none of that name.
-fn set(config: &mut Config, key: &str, value: &str, plugins: &[&str]) -> Result<bool, String> {
+fn set(config: &mut Config, key: &str, value: &str, plugins: &[Entry]) -> Result<bool, String> {
     let default = &mut config.default;
     let routing = &mut config.source_routing;
     match key {
@@ -293,13 +301,13 @@ fn set(config: &mut Config, key: &str, value: &str, plugins: &[&str]) -> Result<
         "log-level" => LEVELS.choose(value, &mut config.log_level)?,
         "plugin-dir" => config.plugin_dir = Some(text(value)?.into()),
         "path-manager" => {
-            position(text(value)?, plugins)?;
+            known(text(value)?, plugins)?;
             config.path_manager = Some(value.to_string());
         }
         "load-plugins" => {
             let names = names(value)?;
             for name in &names {
-                position(name, plugins)?;
+                known(name, plugins)?;
             }
             config.load_plugins = Some(names);
         }
@@ -350,8 +358,14 @@ fn set(config: &mut Config, key: &str, value: &str, plugins: &[&str]) -> Result<
     Ok(true)
 }
 
+/// Complains of a plugin that is not compiled in.
+fn known(name: &str, plugins: &[Entry]) -> Result<(), String> {
+    let names: Vec<&str> = plugins.iter().map(|entry| entry.name).collect();
+    position(name, &names).map(drop)
+}
+
 /// Says what is wrong with a value for a key of `[core]`.
-pub(crate) fn check(key: &str, value: &str, plugins: &[&str]) -> Result<(), String> {
+pub(crate) fn check(key: &str, value: &str, plugins: &[Entry]) -> Result<(), String> {
     set(&mut Config::new(plugins), key, value, plugins).map(drop)
 }
 

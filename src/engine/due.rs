@@ -35,6 +35,22 @@ impl Due {
         self.0 & other.0 != 0
     }
 
+    /// The first of them, in words.
+    pub fn name(self) -> &'static str {
+        let names = [
+            "links",
+            "addresses",
+            "IPv4 routes",
+            "IPv6 routes",
+            "IPv4 rules",
+            "IPv6 rules",
+            "endpoints",
+            "limits",
+        ];
+        let at = self.0.trailing_zeros() as usize;
+        names.get(at).unwrap_or(&"connections")
+    }
+
     pub fn routes(family: Family) -> Self {
         match family {
             Family::Ipv4 => Self::ROUTES4,

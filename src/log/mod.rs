@@ -2,7 +2,8 @@
 //!
 //! A message is formatted once into a fixed buffer, cleaned of control characters, compared with
 //! the last few, and sent. A destination that cannot be reached is replaced by stderr and tried
-//! again later. Nothing here waits: what a destination does not take at once is counted as lost.
+//! again later. What a destination does not take at once is counted as lost; only for answers to
+//! signals is there a wait, and a short one.
 //!
 //! The same message is written once in 30 s; how often it came again is told when they are over,
 //! which is what [`flush_at`] and [`flush`] are for.
@@ -30,9 +31,6 @@ pub enum Destination {
     /// Nowhere.
     Null,
 }
-
-/// The target of messages that are asked for, such as the state: written however often they come.
-pub const VERBATIM: &str = "verbatim";
 
 /// Bytes of a message; what is longer ends in dots.
 const LINE: usize = 512;
@@ -99,6 +97,11 @@ pub(crate) fn say(level: Level, text: fmt::Arguments) {
     ::log::log!(level, "{text}");
 }
 
+/// Writes what a signal asks for, whatever the level and however often.
+pub(crate) fn answer(level: Level, text: fmt::Arguments) {
+    LOGGER.state().answer(now(), level, &text);
+}
+
 static LOGGER: Logger = Logger(Mutex::new(State::new(
     "/dev/log",
     "/run/systemd/journal/socket",
@@ -118,9 +121,7 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record) {
-        let verbatim = record.target() == VERBATIM;
-        self.state()
-            .message(now(), record.level(), verbatim, record.args());
+        self.state().message(now(), record.level(), record.args());
     }
 
     fn flush(&self) {
@@ -152,13 +153,13 @@ impl State {
         }
     }
 
-    fn message(&mut self, now: Instant, level: Level, verbatim: bool, args: &fmt::Arguments) {
+    fn answer(&mut self, now: Instant, level: Level, args: &fmt::Arguments) {
+        self.sink.write_patiently(now, level, &Line::of(args).text);
+    }
+
+    fn message(&mut self, now: Instant, level: Level, args: &fmt::Arguments) {
         self.flush(now);
-        let mut line = Line::new();
-        let _ = line.write_fmt(*args);
-        if verbatim {
-            return self.sink.write(now, level, &line.text);
-        }
+        let line = Line::of(args);
         let same = |seen: &&mut Seen| seen.level == level && seen.line.text == line.text;
         if let Some(seen) = self.seen.iter_mut().find(same) {
             seen.repeats = seen.repeats.saturating_add(1);
@@ -206,12 +207,8 @@ impl State {
         }
         let seen = self.seen.remove(0);
         if seen.repeats > 0 {
-            let mut line = Line::new();
-            let _ = write!(
-                line,
-                "message repeated {} times: {}",
-                seen.repeats, seen.line.text
-            );
+            let (times, text) = (seen.repeats, &seen.line.text);
+            let line = Line::of(&format_args!("message repeated {times} times: {text}"));
             self.sink.write(now, seen.level, &line.text);
         }
         Some(seen)
@@ -228,11 +225,13 @@ struct Line {
 impl Line {
     const DOTS: &'static str = "...";
 
-    const fn new() -> Self {
-        Self {
+    fn of(args: &fmt::Arguments) -> Self {
+        let mut line = Self {
             text: heapless::String::new(),
             cut: false,
-        }
+        };
+        let _ = line.write_fmt(*args);
+        line
     }
 }
 

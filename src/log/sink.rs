@@ -2,7 +2,7 @@
 
 use core::fmt::Write;
 use std::io::{self, stderr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::process;
 
@@ -20,6 +20,8 @@ const NAME: &str = "mptcpd";
 const DAEMON: u8 = 3 << 3;
 /// Before a destination is tried again.
 const RETRY: Span = Span::seconds(10);
+/// How long an answer waits for room, in milliseconds.
+const PATIENCE: u8 = 100;
 
 pub(super) struct Sink {
     syslog: &'static str,
@@ -30,6 +32,8 @@ pub(super) struct Sink {
     retry_at: Option<Instant>,
     /// Messages that the destination did not take.
     lost: u32,
+    /// To wait for room did not help: not to be done again before.
+    patient_at: Instant,
 }
 
 impl Sink {
@@ -42,6 +46,7 @@ impl Sink {
             socket: None,
             retry_at: None,
             lost: 0,
+            patient_at: Instant(0),
         }
     }
 
@@ -55,25 +60,46 @@ impl Sink {
 
     /// Sends a message, or counts it as lost.
     pub(super) fn write(&mut self, now: Instant, level: Level, text: &str) {
-        if self.lost > 0 {
-            let mut line = Line::new();
-            let _ = write!(line, "{} log messages lost", self.lost);
-            if self.deliver(now, Level::Warn, &line.text) {
-                self.lost = 0;
-            }
-        }
-        if !self.deliver(now, level, text) {
-            self.lost = self.lost.saturating_add(1);
+        self.write_within(PollTimeout::ZERO, now, level, text);
+    }
+
+    /// The same, after waiting for room if need be. Where that does not help it is not done again
+    /// soon, so that a destination that hangs delays us once and not for every line.
+    pub(super) fn write_patiently(&mut self, now: Instant, level: Level, text: &str) {
+        let patient = self.patient_at <= now;
+        let patience = if patient { PATIENCE } else { 0 };
+        if !self.write_within(patience.into(), now, level, text) && patient {
+            self.patient_at = now + RETRY;
         }
     }
 
+    fn write_within(
+        &mut self,
+        patience: PollTimeout,
+        now: Instant,
+        level: Level,
+        text: &str,
+    ) -> bool {
+        if self.lost > 0 {
+            let line = Line::of(&format_args!("{} log messages lost", self.lost));
+            if self.deliver(patience, now, Level::Warn, &line.text) {
+                self.lost = 0;
+            }
+        }
+        let taken = self.deliver(patience, now, level, text);
+        if !taken {
+            self.lost = self.lost.saturating_add(1);
+        }
+        taken
+    }
+
     /// False if nobody took the message.
-    fn deliver(&mut self, now: Instant, level: Level, text: &str) -> bool {
+    fn deliver(&mut self, patience: PollTimeout, now: Instant, level: Level, text: &str) -> bool {
         if self.destination == Destination::Null {
             return true;
         }
-        // The second try is for a receiver that has been restarted.
-        for _ in 0..2 {
+        // The second try is for a receiver that has been restarted, or has made room.
+        for first in [true, false] {
             let error = match self.connect(now).map(|socket| send(socket, level, text)) {
                 None => break,
                 Some(Ok(())) => return true,
@@ -81,11 +107,15 @@ impl Sink {
             };
             // Busy, which is not for long.
             if let Some(libc::EAGAIN | libc::ENOBUFS) = error.raw_os_error() {
+                let room = |socket: &UnixDatagram| has_room(socket.as_fd(), patience);
+                if first && self.socket.as_ref().is_some_and(room) {
+                    continue;
+                }
                 return false;
             }
             self.socket = None;
         }
-        to_stderr(level, text)
+        to_stderr(patience, level, text)
     }
 
     /// The open socket of the destination with what makes a message of a text.
@@ -101,9 +131,8 @@ impl Sink {
                 Err(error) => {
                     // Once, however often it is tried.
                     if self.retry_at.is_none() {
-                        let mut line = Line::new();
-                        let _ = write!(line, "cannot log to {path}, using stderr: {error}");
-                        to_stderr(Level::Warn, &line.text);
+                        let cause = format_args!("cannot log to {path}, using stderr: {error}");
+                        to_stderr(PollTimeout::ZERO, Level::Warn, &Line::of(&cause).text);
                     }
                     self.retry_at = Some(now + RETRY);
                 }
@@ -157,16 +186,21 @@ fn journal(packet: &mut Packet, severity: u8, text: &str) {
     let _ = writeln!(packet, "{text}");
 }
 
-/// False if stderr would not take it at once.
-fn to_stderr(level: Level, text: &str) -> bool {
+/// Whether something can be written, now or within `patience`.
+fn has_room(fd: BorrowedFd<'_>, patience: PollTimeout) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
+    let _ = poll(&mut fds, patience);
+    let [fd] = fds;
+    fd.revents() == Some(PollFlags::POLLOUT)
+}
+
+/// False if stderr would not take it.
+fn to_stderr(patience: PollTimeout, level: Level, text: &str) -> bool {
     // simple_logger would wait for a reader that does not read, and panics when writing fails:
     // no reader, or no space.
     let stderr = stderr();
-    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    let _ = poll(&mut fds, PollTimeout::ZERO);
-    let [fd] = fds;
     let full = fstatvfs(&stderr).is_ok_and(|fs| fs.blocks() > 0 && fs.blocks_available() == 0);
-    if full || fd.revents() != Some(PollFlags::POLLOUT) {
+    if full || !has_room(stderr.as_fd(), patience) {
         return false;
     }
     SimpleLogger::new().log(

@@ -27,7 +27,12 @@ impl Receiver {
 
     fn say(&mut self, seconds: u32, text: &str) {
         self.state
-            .message(at(seconds), Level::Warn, false, &format_args!("{text}"));
+            .message(at(seconds), Level::Warn, &format_args!("{text}"));
+    }
+
+    fn answer(&mut self, text: &str) {
+        self.state
+            .answer(at(0), Level::Info, &format_args!("{text}"));
     }
 
     fn packets(&self) -> Vec<Vec<u8>> {
@@ -77,8 +82,7 @@ fn syslog_gets_priority_name_and_pid() {
         (Level::Info, "c"),
         (Level::Debug, "d"),
     ] {
-        log.state
-            .message(at(0), level, false, &format_args!("{text}"));
+        log.state.message(at(0), level, &format_args!("{text}"));
     }
     let pid = std::process::id();
     let expected = [
@@ -169,8 +173,7 @@ fn repeats_that_alternate_are_found_too() {
 fn another_level_is_another_message() {
     let mut log = Receiver::new(Destination::Syslog, "levels");
     log.say(0, "a");
-    log.state
-        .message(at(0), Level::Error, false, &format_args!("a"));
+    log.state.message(at(0), Level::Error, &format_args!("a"));
     assert_eq!(log.texts(), ["a", "a"]);
 }
 
@@ -194,12 +197,49 @@ fn no_count_is_lost_when_the_memory_is_full() {
 
 #[test]
 fn what_was_asked_for_is_always_written() {
-    let mut log = Receiver::new(Destination::Syslog, "verbatim");
+    let mut log = Receiver::new(Destination::Syslog, "asked");
     for _ in 0..2 {
-        log.state
-            .message(at(0), Level::Info, true, &format_args!("state"));
+        log.answer("state");
     }
     assert_eq!(log.texts(), ["state", "state"]);
+}
+
+/// More lines than a receiver's queue has room for, which is 10 on many a host.
+#[test]
+fn what_was_asked_for_waits_for_a_receiver_that_reads() {
+    let mut log = Receiver::new(Destination::Syslog, "slow");
+    let lines = 2000;
+    let reader = log.socket.try_clone().unwrap();
+    reader.set_nonblocking(false).unwrap();
+    let patience = std::time::Duration::from_secs(10);
+    reader.set_read_timeout(Some(patience)).unwrap();
+    let reads = std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        let mut read = |_| {
+            let length = reader.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..length]).into_owned()
+        };
+        (0..lines).map(&mut read).collect::<Vec<_>>()
+    });
+    for n in 0..lines {
+        log.answer(&n.to_string());
+    }
+    for (n, line) in reads.join().unwrap().iter().enumerate() {
+        assert!(line.ends_with(&format!(": {n}")), "{line}");
+    }
+}
+
+/// Were each line waited for, this would take a quarter of an hour.
+#[test]
+fn what_was_asked_for_waits_once_for_a_receiver_that_hangs() {
+    let mut log = Receiver::new(Destination::Syslog, "hangs");
+    for n in 0..10_000 {
+        log.answer(&n.to_string());
+    }
+    let taken = log.texts().len();
+    log.answer("after");
+    let lost = format!("{} log messages lost", 10_000 - taken);
+    assert_eq!(log.texts(), [lost, "after".into()]);
 }
 
 #[test]
@@ -266,10 +306,10 @@ fn child() {
     let mut state = State::new("/nonexistent/log", "");
     state.sink.open(at(0), destination);
     for level in [Level::Error, Level::Warn, Level::Info, Level::Debug] {
-        state.message(at(0), level, false, &format_args!("cause"));
+        state.message(at(0), level, &format_args!("cause"));
     }
     // The second attempt fails as well, which is not news.
-    state.message(at(20), Level::Info, false, &format_args!("later"));
+    state.message(at(20), Level::Info, &format_args!("later"));
 }
 
 const CHILD_ARGUMENTS: [&str; 4] = ["--exact", "log::tests::child", "--ignored", "--nocapture"];

@@ -140,6 +140,19 @@ pub struct Limits {
     pub subflows: u32,
 }
 
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            subflows,
+            add_addr_accepted,
+        } = self;
+        write!(
+            f,
+            "limits subflows {subflows} add_addr_accepted {add_addr_accepted}"
+        )
+    }
+}
+
 /// One end of a subflow as commands of the userspace path manager name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SubflowAddress {

@@ -9,6 +9,7 @@ pub const ENTRY: Entry = Entry {
     name: "addr_adv",
     description: "endpoints of the in-kernel path manager, from the host's addresses",
     priority: 0,
+    keys: &[],
     create: || Box::new(AddrAdv),
 };
 

@@ -65,7 +65,9 @@ impl<'a> Context<'a> {
         self.connections.iter()
     }
 
-    /// The value of a key in the plugin's own section of the configuration.
+    /// The value of a key in the plugin's own section of the configuration, of which
+    /// [`super::Entry::keys`] must tell. It may be another after SIGHUP, of which a plugin is not
+    /// told: what shall follow it is asked for anew each time.
     pub fn setting(&self, key: &str) -> Option<&'a str> {
         self.config.plugin_value(self.name, key)
     }
@@ -210,12 +212,12 @@ impl<'a> Context<'a> {
         self.kernel(Command::GetLimits)
     }
 
-    /// Asks for one address of a connection (Linux 6.9); it comes in [`Plugin::reply`].
+    /// Asks for one address of a connection (Linux 6.10); it comes in [`Plugin::reply`].
     pub fn get_address(&mut self, token: u32, id: u8) -> Option<CommandId> {
         self.kernel(Command::GetAddress { token, id })
     }
 
-    /// Asks for all addresses of a connection (Linux 6.9); they come in [`Plugin::reply`].
+    /// Asks for all addresses of a connection (Linux 6.10); they come in [`Plugin::reply`].
     pub fn dump_addresses(&mut self, token: u32) -> Option<CommandId> {
         self.kernel(Command::DumpAddresses { token })
     }

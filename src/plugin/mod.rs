@@ -12,6 +12,7 @@ mod queue;
 #[cfg(feature = "sspi")]
 pub mod sspi;
 
+use core::fmt;
 use core::net::SocketAddr;
 
 use crate::config::Config;
@@ -20,7 +21,7 @@ use crate::netlink::mptcp::{
     Command, ConnectionEvent, Endpoint, Limits, SubflowAddress, SubflowEvent,
 };
 use crate::network::{Interface, LocalAddress, Network};
-use crate::routing::Change;
+use crate::routing::{Action, Change};
 
 pub use context::Context;
 pub(crate) use context::Timer;
@@ -33,6 +34,8 @@ pub struct Entry {
     pub description: &'static str,
     /// The lowest number is the default plugin, unless `path-manager` names one.
     pub priority: i8,
+    /// The keys of its section, for [`Context::setting`]; any other is told the user as unknown.
+    pub keys: &'static [&'static str],
     pub create: fn() -> Box<dyn Plugin>,
 }
 
@@ -54,6 +57,16 @@ pub struct Failure<'a> {
     pub errno: i32,
     /// The kernel's own words (NLMSGERR_ATTR_MSG), empty where it gave none.
     pub message: &'a str,
+}
+
+impl fmt::Display for Failure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { errno, message } = self;
+        match *message {
+            "" => write!(f, "errno {errno}"),
+            _ => write!(f, "{message} (errno {errno})"),
+        }
+    }
 }
 
 /// What a command that asks something brings back, once for each item, before its
@@ -214,6 +227,55 @@ impl Request {
             | Self::Kernel(Command::Announce { token, address }) => Some((token, address.id)),
             Self::Kernel(Command::RemoveAddress { token, id }) => Some((token, id)),
             _ => None,
+        }
+    }
+}
+
+/// In words, and without the connection: whoever knows a token can join it.
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (words, endpoint): (_, Option<&Endpoint>) = match self {
+            Self::Kernel(Command::AddEndpoint(endpoint)) => ("add ", Some(endpoint)),
+            Self::Kernel(Command::DeleteEndpoint(endpoint)) => ("delete ", Some(endpoint)),
+            Self::Kernel(Command::SetFlags(endpoint)) => ("set flags of ", Some(endpoint)),
+            Self::Kernel(Command::FlushEndpoints) => ("flush endpoints", None),
+            Self::Kernel(Command::SetLimits(limits)) => return write!(f, "set {limits}"),
+            Self::Kernel(Command::Announce { .. }) => ("announce", None),
+            Self::Kernel(Command::RemoveAddress { .. }) => ("remove address", None),
+            Self::Kernel(Command::CreateSubflow { .. }) => ("create subflow", None),
+            Self::Kernel(Command::DestroySubflow { .. }) => ("destroy subflow", None),
+            Self::Kernel(Command::SetBackup { .. }) => ("set backup", None),
+            Self::Kernel(_) => ("get", None),
+            Self::AnnounceWithListener { .. } => ("listen and announce", None),
+            Self::Listen(_) => ("listen", None),
+            Self::Unlisten(_) => ("unlisten", None),
+            Self::Route(change) => {
+                let words = match change.action {
+                    Action::Add => "add",
+                    Action::Replace => "replace",
+                    Action::Delete => "delete",
+                };
+                return write!(f, "{words} {change}");
+            }
+        };
+        f.write_str(words)?;
+        endpoint.map_or(Ok(()), |endpoint| endpoint.fmt(f))
+    }
+}
+
+#[cfg(test)]
+impl Entry {
+    /// One that is never created.
+    pub(crate) const fn named(name: &'static str, keys: &'static [&'static str]) -> Self {
+        fn create() -> Box<dyn Plugin> {
+            unreachable!()
+        }
+        Self {
+            name,
+            description: "",
+            priority: 0,
+            keys,
+            create,
         }
     }
 }

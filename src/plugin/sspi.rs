@@ -37,6 +37,7 @@ pub const ENTRY: Entry = Entry {
     name: "sspi",
     description: "a single subflow per interface, for connections of the userspace path manager",
     priority: 0,
+    keys: &[],
     create: || Box::new(Sspi::default()),
 };
 
@@ -475,7 +476,7 @@ mod tests {
                     engine.handle(now, Input::Dumped(part, Ok(())));
                 }
                 Some(Asked::Look) => engine.handle(now, Input::Looked(Ok(()))),
-                Some(Asked::GetLimits) => engine.handle(now, Input::Limits(Limits::default())),
+                Some(Asked::GetLimits) => engine.handle(now, Input::Limits(Ok(Limits::default()))),
                 Some(Asked::Recover) => engine.handle(now, Input::Recovered(Ok(()))),
                 Some(Asked::Request(number, Request::Kernel(command))) => match command {
                     Command::CreateSubflow { local, remote, .. } => {
@@ -494,7 +495,7 @@ mod tests {
     }
 
     fn start(now: Instant) -> (Engine, ConnectionEvent) {
-        let mut config = Config::new(&["sspi"]);
+        let mut config = Config::new(&[ENTRY]);
         config.default.notify = NotifyFlags::EXISTING;
         config.resync_interval = 0;
         let mut engine = Engine::new(now, config, &[&ENTRY]);
@@ -611,7 +612,7 @@ mod tests {
     #[test]
     fn more_listeners_of_others_than_it_knows() {
         const SOME: u16 = 300;
-        let mut config = Config::new(&["sspi"]);
+        let mut config = Config::new(&[ENTRY]);
         config.default.notify = NotifyFlags::EXISTING;
         let now = Instant(1000);
         let mut engine = Engine::new(now, config, &[&ENTRY]);

@@ -218,8 +218,7 @@ impl Host {
     /// usable address. All routes are default routes.
     fn new(plugin: &str, interfaces: u32) -> Self {
         let text = format!("[core]\nload-plugins = {plugin}\n");
-        let names: Vec<&str> = BUILT_IN.iter().map(|entry| entry.name).collect();
-        let loaded = config::parse("", text.as_bytes(), &Options::default(), &names);
+        let loaded = config::parse("", text.as_bytes(), &Options::default(), BUILT_IN);
         let entries: Vec<_> = BUILT_IN.iter().filter(|e| e.name == plugin).collect();
         let now = Instant(1000);
         let up = IFF_UP | IFF_RUNNING;
@@ -294,7 +293,7 @@ impl Host {
                 }
                 self.engine.handle(now, Input::Looked(Ok(())));
             }
-            Command::GetLimits => self.engine.handle(now, Input::Limits(self.limits)),
+            Command::GetLimits => self.engine.handle(now, Input::Limits(Ok(self.limits))),
             Command::Recover => self.engine.handle(now, Input::Recovered(Ok(()))),
             Command::Learn(token) => self.engine.handle(now, Input::Learned(token, Ok(()))),
             Command::Unlisten(_) => {}

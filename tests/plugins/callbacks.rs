@@ -400,7 +400,11 @@ fn note(what: String) {
 }
 
 fn engine(entry: &'static Entry) -> Engine {
-    Engine::new(Instant(0), Config::new(&[entry.name]), &[entry])
+    Engine::new(
+        Instant(0),
+        Config::new(std::slice::from_ref(entry)),
+        &[entry],
+    )
 }
 
 /// The family cannot be made to vanish where it is built into the kernel: this is the engine's
@@ -420,6 +424,7 @@ fn the_family_comes_and_goes() {
         name: "watcher",
         description: "",
         priority: 0,
+        keys: &[],
         create: || Box::new(Watcher),
     };
     let mut engine = engine(&WATCHER);
@@ -452,6 +457,7 @@ fn late_timers_keep_their_order() {
         name: "alarm",
         description: "",
         priority: 0,
+        keys: &[],
         create: || Box::new(Alarm),
     };
     let mut engine = engine(&ALARM);

@@ -121,6 +121,13 @@ fn a_plugin_that_fails_is_not_used() {
     }
 }
 
+#[test]
+fn a_daemon_whose_plugins_all_fail_says_so() {
+    let Some(lab) = lab() else { return };
+    let probe = start(&lab, "load-plugins = broken");
+    probe.daemon.says(&["warn", "no plugins"]);
+}
+
 /// How many groups of generic netlink the daemon hears.
 fn groups(lab: &Lab, probe: &Probe<'_>) -> u32 {
     let descriptors =

@@ -33,10 +33,21 @@ use mptcpd::time::Span;
 
 const BROKEN: &str = "broken";
 
+/// `colour` is for tests to ask for.
+const KEYS: &[&str] = &[
+    "record",
+    "commands",
+    "connections",
+    "listen",
+    "order",
+    "colour",
+];
+
 pub const PROBE: Entry = Entry {
     name: "probe",
     description: "writes down and does as it is told",
     priority: 0,
+    keys: KEYS,
     create: || Box::new(Probe::new("probe")),
 };
 
@@ -46,12 +57,14 @@ const PLUGINS: &[Entry] = &[
         name: "second",
         description: "does the same",
         priority: -1,
+        keys: KEYS,
         create: || Box::new(Probe::new("second")),
     },
     Entry {
         name: BROKEN,
         description: "fails to initialise",
         priority: -20,
+        keys: KEYS,
         create: || Box::new(Probe::new(BROKEN)),
     },
 ];

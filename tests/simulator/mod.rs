@@ -152,7 +152,7 @@ pub fn configuration(number: u8) -> Config {
         "simulated",
         text.as_bytes(),
         &Options::default(),
-        &["addr_adv"],
+        &[addr_adv::ENTRY],
     );
     loaded.unwrap().config
 }
@@ -692,10 +692,10 @@ impl Simulation {
                 self.counts.looks += 1;
                 if !self.family || self.refuses_dump() {
                     let result = Err(Incomplete::Refused(11));
-                    self.engine.handle(self.now, Input::Looked(result));
+                    self.engine.handle(self.now, Input::Limits(result));
                 } else {
-                    self.engine
-                        .handle(self.now, Input::Limits(self.kernel.limits));
+                    let limits = self.kernel.limits;
+                    self.engine.handle(self.now, Input::Limits(Ok(limits)));
                 }
             }
             Command::Request(number, Request::Kernel(command)) => {

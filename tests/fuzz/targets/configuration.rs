@@ -7,8 +7,15 @@ use std::os::unix::ffi::OsStringExt;
 use libfuzzer_sys::fuzz_target;
 use mptcpd::cli::{self, Action, Options};
 use mptcpd::config;
+use mptcpd::plugin::{Entry, addr_adv, sspi};
 
-const PLUGINS: [&str; 2] = ["addr_adv", "sspi"];
+const PLUGINS: [Entry; 2] = [
+    addr_adv::ENTRY,
+    Entry {
+        keys: &["x", "key with blanks"],
+        ..sspi::ENTRY
+    },
+];
 
 fuzz_target!(|bytes: &[u8]| {
     let (line, file) = match bytes.iter().position(|byte| *byte == 0) {

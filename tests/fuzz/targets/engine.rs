@@ -28,10 +28,11 @@ const CONFIGURATIONS: [&str; 4] = [
 /// Commands in one turn: all tables full of changes, and then some.
 const TURN: usize = 5000;
 
-static EAGER: Entry = Entry {
+const EAGER: Entry = Entry {
     name: "eager",
     description: "asks for everything there is",
     priority: -1,
+    keys: &[],
     create: || Box::new(Eager),
 };
 static ADDR_ADV: Entry = addr_adv::ENTRY;
@@ -39,8 +40,8 @@ static SSPI: Entry = sspi::ENTRY;
 
 fn configuration(number: u8) -> Option<Config> {
     let text = CONFIGURATIONS[usize::from(number) % CONFIGURATIONS.len()];
-    let names = [EAGER.name, ADDR_ADV.name, SSPI.name];
-    let loaded = config::parse("fuzz", text.as_bytes(), &Options::default(), &names);
+    let plugins = [EAGER, addr_adv::ENTRY, sspi::ENTRY];
+    let loaded = config::parse("fuzz", text.as_bytes(), &Options::default(), &plugins);
     loaded.ok().map(|loaded| loaded.config)
 }
 
@@ -371,7 +372,7 @@ fn turn(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
                     subflows: (bytes.next() % 16).into(),
                     add_addr_accepted: (bytes.next() % 16).into(),
                 };
-                engine.handle(now, Input::Limits(limits));
+                engine.handle(now, Input::Limits(Ok(limits)));
             }
             Command::Recover => {
                 for _ in 0..bytes.next() % 8 {

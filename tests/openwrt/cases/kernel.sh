@@ -285,6 +285,10 @@ case_kernel_wan6() {
 
 case_kernel_state() {
 	two_uplinks
+	uci mptcpd <<-END
+		config globals 'globals'
+			option log_level 'error'
+	END
 	service start
 	endpoints "$BOTH"
 	service state >"$ROOT/tmp/state"

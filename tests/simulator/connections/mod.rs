@@ -98,7 +98,7 @@ pub struct Simulation {
 }
 
 fn engine(now: Instant) -> Engine {
-    let mut config = Config::new(&["witness"]);
+    let mut config = Config::new(&[witness::ENTRY]);
     config.default.notify = NotifyFlags::EXISTING;
     // What goes wrong is put right without it.
     config.resync_interval = 0;
@@ -356,7 +356,9 @@ impl Simulation {
                 self.engine.handle(now, Input::Dumped(part, Ok(())));
             }
             Command::Look => self.engine.handle(now, Input::Looked(Ok(()))),
-            Command::GetLimits => self.engine.handle(now, Input::Limits(Limits::default())),
+            Command::GetLimits => self
+                .engine
+                .handle(now, Input::Limits(Ok(Limits::default()))),
             Command::Recover => {
                 let result = self.dump();
                 self.engine.handle(now, Input::Recovered(result));

@@ -41,6 +41,7 @@ pub const ENTRY: Entry = Entry {
     name: "witness",
     description: "sspi, with a protocol of what it is told",
     priority: 0,
+    keys: &[],
     create: || {
         PROTOCOL.take();
         Box::new(Witness((sspi::ENTRY.create)()))

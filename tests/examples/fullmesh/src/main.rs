@@ -13,6 +13,7 @@ fn main() -> std::process::ExitCode {
         name: "fullmesh",
         description: "subflows from every local address to every address of the peer",
         priority: 0,
+        keys: &["subflows"],
         create: || Box::new(FullMesh(8)),
     }])
 }

@@ -1,0 +1,242 @@
+//! What the log says: what was asked for always, what is done when debugging, and what went wrong
+//! by its name.
+
+#[macro_use]
+mod support;
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+
+use log::{LevelFilter, Log, Metadata, Record};
+use mptcpd::capacity;
+use mptcpd::config::Config;
+use mptcpd::engine::{Command, Engine, Incomplete, Input};
+use mptcpd::netlink::mptcp::{Command as Kernel, SubflowAddress};
+use mptcpd::plugin::{Entry, Failure, Plugin, Request};
+use mptcpd::time::Instant;
+use nix::sys::signal::Signal::{SIGHUP, SIGUSR1};
+use support::until;
+
+#[test]
+fn the_state_is_written_whatever_the_level_and_however_often() {
+    let lab = lab!();
+    lab.wan(1);
+    for level in ["error", "warn"] {
+        let daemon = lab.daemon(&format!("[core]\nlog-level = {level}\n"));
+        lab.expect(&["10.0.1.1 subflow dev wan1"]);
+        for times in 1..=3 {
+            daemon.signal(SIGUSR1);
+            for line in [
+                "interface lo (1): loopback",
+                "interface wan1 (101): up",
+                "endpoint 10.0.1.1 id",
+                "subflows-and-addresses-dropped",
+            ] {
+                let written = until(|| daemon.lines(&["info", line]) == times);
+                assert!(written, "{line} not {times} times in\n{}", daemon.log());
+            }
+        }
+        assert_eq!(daemon.lines(&["watching"]), 0, "{}", daemon.log());
+        daemon.stop();
+    }
+}
+
+#[test]
+fn every_reload_is_answered() {
+    let lab = lab!();
+    let daemon = lab.daemon("[core]\n");
+    daemon.says(&["watching"]);
+    let answers = |config: &str, parts: &[&str]| {
+        lab.write("mptcpd.conf", config);
+        for times in 1..=3 {
+            daemon.signal(SIGHUP);
+            let answered = until(|| daemon.lines(parts) == times);
+            assert!(answered, "not {times} times in\n{}", daemon.log());
+        }
+    };
+    answers("[core]\nfoo bar\n", &["error", "mptcpd.conf:2: neither"]);
+    assert_eq!(daemon.lines(&["stays as it was"]), 3, "{}", daemon.log());
+    answers("[core]\n[bar]\n", &["warn", ":2: unknown section [bar]"]);
+    assert_eq!(daemon.lines(&["read again"]), 3, "{}", daemon.log());
+    // The level of the new configuration makes no difference.
+    for level in ["error", "warn"] {
+        let before = daemon.lines(&["read again"]);
+        let config = format!("[core]\nlog-level = {level}\nmax-connections = {before}\n");
+        lab.write("mptcpd.conf", config);
+        daemon.signal(SIGHUP);
+        assert!(until(|| daemon.lines(&["read again"]) > before));
+    }
+    let told = daemon.lines(&["warn", "max-connections takes effect at the next"]);
+    assert_eq!(told, 2, "{}", daemon.log());
+    assert_eq!(daemon.lines(&["repeated"]), 0, "{}", daemon.log());
+    daemon.stop();
+}
+
+#[test]
+fn debugging_shows_every_command() {
+    let lab = lab!();
+    lab.wan(1);
+    let on = "[core]\nsource-routing = yes\nlog-level = debug\n";
+    let daemon = lab.daemon(on);
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    let id = lab.host.id("10.0.1.1").expect("an endpoint");
+    let says = |what: &str| daemon.says(&["debug", &format!("command: {what}")]);
+    says(&format!("add endpoint 10.0.1.1 id {id} flags subflow"));
+    says("set limits subflows ");
+    says("add route default via 10.0.1.2 table ");
+    says("add rule ");
+    lab.reload(&daemon, &format!("{on}addr-flags = subflow,backup\n"));
+    lab.expect(&["10.0.1.1 backup subflow dev wan1"]);
+    says("set flags of endpoint 10.0.1.1 ");
+    lab.host.ip("addr del 10.0.1.1/24 dev wan1");
+    lab.expect(&[""; 0]);
+    says("delete endpoint 10.0.1.1 ");
+    says("delete rule ");
+    daemon.stop();
+}
+
+#[test]
+fn no_command_shows_a_token() {
+    const TOKEN: u32 = 0x1234_5678;
+    let address: IpAddr = [10, 0, 1, 1].into();
+    let local = SubflowAddress::at(address, 5000).with_id(7);
+    let remote = SubflowAddress::at(address, 80);
+    let (token, backup) = (TOKEN, true);
+    let commands = [
+        Kernel::Announce {
+            token,
+            address: local,
+        },
+        Kernel::RemoveAddress { token, id: 7 },
+        Kernel::CreateSubflow {
+            token,
+            local,
+            remote,
+        },
+        Kernel::DestroySubflow {
+            token,
+            local,
+            remote,
+        },
+        Kernel::SetBackup {
+            token,
+            local,
+            remote,
+            backup,
+        },
+        Kernel::GetAddress { token, id: 7 },
+        Kernel::DumpAddresses { token },
+    ];
+    let listening = Request::AnnounceWithListener {
+        token,
+        address: local,
+    };
+    let requests = commands.map(Request::Kernel).into_iter().chain([listening]);
+    let texts: Vec<String> = requests.map(|request| request.to_string()).collect();
+    for text in &texts {
+        for token in [TOKEN.to_string(), format!("{TOKEN:x}")] {
+            assert!(!text.contains(&token), "{text}");
+        }
+    }
+    assert!(texts.contains(&"create subflow".into()), "{texts:?}");
+}
+
+#[test]
+fn a_failure_without_words_leaves_no_gap() {
+    let failure = |message| Failure { errno: 1, message }.to_string();
+    assert_eq!(failure(""), "errno 1");
+    assert_eq!(failure("no room"), "no room (errno 1)");
+}
+
+thread_local!(static SAID: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) });
+
+/// Keeps what an engine without a daemon says for the test that runs it.
+struct Keeper;
+
+impl Log for Keeper {
+    fn enabled(&self, _: &Metadata) -> bool {
+        true
+    }
+    fn log(&self, record: &Record) {
+        SAID.with_borrow_mut(|said| said.push(record.args().to_string()));
+    }
+    fn flush(&self) {}
+}
+
+fn keep() {
+    let _ = log::set_logger(&Keeper);
+    log::set_max_level(LevelFilter::Debug);
+}
+
+struct Idle;
+impl Plugin for Idle {}
+
+static IDLE: Entry = Entry {
+    name: "idle",
+    description: "",
+    priority: 0,
+    keys: &[],
+    create: || Box::new(Idle),
+};
+
+fn engine(plugins: usize) -> Engine {
+    keep();
+    Engine::new(Instant(0), Config::new(&[]), &vec![&IDLE; plugins])
+}
+
+#[test]
+fn a_plugin_for_which_there_is_no_room_is_told() {
+    engine(capacity::PLUGINS);
+    assert_eq!(SAID.take(), [""; 0]);
+    let engine = engine(capacity::PLUGINS + 1);
+    assert_eq!(engine.plugin_names().count(), capacity::PLUGINS);
+    let said = SAID.take();
+    assert_eq!(said, ["plugin idle: there are 8 before it; it is not used"]);
+}
+
+/// Each part of the kernel's state that cannot be read is called by its name.
+#[test]
+fn what_cannot_be_read_is_named() {
+    let mut engine = engine(0);
+    engine.handle(Instant(0), Input::Family(true));
+    let (mut now, mut refused) = (Instant(0), vec![]);
+    for _ in 0..100 {
+        engine.settle(now);
+        let Some(command) = engine.poll_command(now) else {
+            now = engine.deadline().expect("something is due").max(now);
+            continue;
+        };
+        // Each at first, and none again.
+        let result = if refused.contains(&command) {
+            Ok(())
+        } else {
+            refused.push(command);
+            Err(Incomplete::Refused(1))
+        };
+        engine.handle(
+            now,
+            match command {
+                Command::Dump(part) => Input::Dumped(part, result),
+                Command::Look => Input::Looked(result),
+                Command::GetLimits => Input::Limits(result.map(|()| Default::default())),
+                Command::Request(number, _) => Input::Done(number),
+                other => panic!("{other:?}"),
+            },
+        );
+    }
+    let said = SAID.take();
+    let named = |line: &String| line.starts_with("cannot read");
+    let named: Vec<_> = said.into_iter().filter(named).collect();
+    let names = [
+        "links",
+        "addresses",
+        "IPv4 routes",
+        "IPv6 routes",
+        "IPv4 rules",
+        "IPv6 rules",
+        "endpoints",
+        "limits",
+    ];
+    let expected = names.map(|name| format!("cannot read the {name}: errno 1; trying again"));
+    assert_eq!(named, expected);
+}
