@@ -21,7 +21,7 @@ use crate::config::SourceRouting;
 pub use crate::netlink::route::Change as Action;
 use crate::netlink::route::{Family, PROTOCOL, Rule};
 use crate::network::route::{Path, Routes, TABLE_MAIN, TO_TABLE, family_of, prefix};
-use crate::network::{Interface, LocalAddress, Network};
+use crate::network::{LocalAddress, Network};
 use crate::plugin::CommandId;
 use crate::policy::{Gateway, gateway};
 use crate::table::Table;
@@ -217,7 +217,7 @@ impl SourceRouter {
             let Some(interface) = network.interface(address.index) else {
                 continue;
             };
-            if !interface.is_source_routed() || is_elsewhere(address, interface, network) {
+            if !interface.is_source_routed() || is_elsewhere(address, network) {
                 continue;
             }
             let Some(gateway) = gateway(&address.address, interface, network) else {
@@ -397,15 +397,15 @@ fn is_free(slot: u32, network: &Network, config: &SourceRouting) -> bool {
 }
 
 /// Whether the address has its endpoint on another interface that carries it too.
-fn is_elsewhere(address: &LocalAddress, interface: &Interface, network: &Network) -> bool {
-    network.usable().any(|other| {
-        other.address == address.address
-            && network.interface(other.index).is_some_and(|carrier| {
-                (carrier.policy.priority, other.sequence)
-                    < (interface.policy.priority, address.sequence)
-            })
-            && other.index != address.index
-    })
+fn is_elsewhere(address: &LocalAddress, network: &Network) -> bool {
+    let carriers = network
+        .usable()
+        .filter(|other| other.address == address.address);
+    let first = carriers.min_by_key(|other| {
+        let carrier = network.interface(other.index);
+        (carrier.map(|c| c.policy.priority), other.sequence)
+    });
+    first.is_some_and(|first| first.index != address.index)
 }
 
 /// Bits of the address.

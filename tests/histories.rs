@@ -154,6 +154,20 @@ fn a_refused_look_does_not_make_the_daemon_spin() {
     ends_well(1, 8, ALL_FLAGS, &steps);
 }
 
+/// The first link has the address twice, with the second link's between them.
+#[test]
+fn an_address_twice_on_its_link_has_both_prefixes() {
+    let steps = [
+        Step::Change(Link(3, 1)),
+        Step::Change(Address(3, 1, 7)),
+        Step::Change(Rename(3, 0)),
+        Step::Change(Link(3, 1)),
+        Step::Change(Address(3, 0, 0)),
+        Step::Change(Address(0, 0, 0)),
+    ];
+    ends_well(7, 255, ALL_FLAGS, &steps);
+}
+
 #[test]
 fn source_routing_ends_with_its_configuration() {
     let steps = [
