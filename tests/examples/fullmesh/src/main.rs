@@ -35,13 +35,12 @@ impl FullMesh {
             for local in cx.network().usable() {
                 let ends = (local.address, remote.address.ip());
                 let there = c.subflows().any(|s| (s.local.ip(), s.remote.ip()) == ends);
-                if there || room == 0 || ends.0.is_ipv4() != ends.1.is_ipv4() {
-                    continue;
+                if !there && room > 0 && ends.0.is_ipv4() == ends.1.is_ipv4() {
+                    let id = cx.address_id(ends.0).unwrap_or(0); // 0: the kernel finds one
+                    let from = SubflowAddress::at(ends.0, 0).with_id(id).on(local.index);
+                    let to = SubflowAddress::from(remote.address).with_id(remote.id);
+                    room -= usize::from(cx.create_subflow(token, from, to).is_some());
                 }
-                let id = cx.address_id(ends.0).unwrap_or(0); // 0: the kernel finds one
-                let from = SubflowAddress::at(ends.0, 0).with_id(id).on(local.index);
-                let to = SubflowAddress::from(remote.address).with_id(remote.id);
-                room -= usize::from(cx.create_subflow(token, from, to).is_some());
             }
         }
     }
