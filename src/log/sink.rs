@@ -131,8 +131,9 @@ impl Sink {
                 Err(error) => {
                     // Once, however often it is tried.
                     if self.retry_at.is_none() {
-                        let cause = format_args!("cannot log to {path}, using stderr: {error}");
-                        to_stderr(PollTimeout::ZERO, Level::Warn, &Line::of(&cause).text);
+                        let line =
+                            Line::of(&format_args!("cannot log to {path}, using stderr: {error}"));
+                        to_stderr(PollTimeout::ZERO, Level::Warn, &line.text);
                     }
                     self.retry_at = Some(now + RETRY);
                 }
