@@ -366,7 +366,7 @@ impl Daemon {
 
     /// Lets the engine act and sends what it says, until it has no more to say, a command has
     /// been sent that blocks, or there are too many: the news come first then. Answers whether
-    /// there may be more.
+    /// there is more.
     fn settle(&mut self) -> bool {
         let mut sent = 0;
         loop {
@@ -378,7 +378,7 @@ impl Daemon {
             while let Some(command) = self.engine.poll_command(now) {
                 sent += 1;
                 if self.carry_out(now, command) || sent >= TURN {
-                    return true;
+                    return self.engine.has_commands(now);
                 }
             }
             if sent == before {

@@ -409,6 +409,10 @@ impl Engine {
         if !self.known {
             return Instant::NEVER;
         }
+        if self.stale {
+            // The queue had no room for all.
+            return Instant::default();
+        }
         let routing = self.network.deadline().min(self.router.deadline());
         if self.ready && !self.due.any(Due::KERNEL) {
             // When what the kernel refused may be tried again.
@@ -1004,8 +1008,8 @@ impl Engine {
     }
 
     /// Whether [`Self::poll_command`] has something to give.
-    pub fn has_commands(&self) -> bool {
-        self.queue.len() > 0
+    pub fn has_commands(&self, now: Instant) -> bool {
+        self.queue.len() > 0 || self.read_at() <= now || self.is_listening_in_vain()
     }
 
     /// Ends the plugins and, if the configuration says so, takes away what is ours. What is left

@@ -19,9 +19,9 @@ use support::until;
 
 #[test]
 fn the_state_is_written_whatever_the_level_and_however_often() {
-    let lab = lab!();
-    lab.wan(1);
     for level in ["error", "warn"] {
+        let lab = lab!();
+        lab.wan(1);
         let daemon = lab.daemon(&format!("[core]\nlog-level = {level}\n"));
         lab.expect(&["10.0.1.1 subflow dev wan1"]);
         for times in 1..=3 {

@@ -27,6 +27,12 @@ pub(super) struct Held {
     state: Listener,
 }
 
+impl Held {
+    fn is_unneeded(&self) -> bool {
+        matches!(self.state, Listener::Unneeded(_))
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Listener {
     AskedFor,
@@ -169,10 +175,13 @@ impl Engine {
         }
     }
 
+    pub(super) fn is_listening_in_vain(&self) -> bool {
+        self.held.iter().any(Held::is_unneeded)
+    }
+
     /// Gives out the next request that waits.
     pub(super) fn next_request(&mut self, now: Instant) -> Option<Command> {
-        let unneeded = |held: &Held| matches!(held.state, Listener::Unneeded(_));
-        if let Some(at) = self.held.iter().position(unneeded) {
+        if let Some(at) = self.held.iter().position(Held::is_unneeded) {
             let held = self.held.remove(at)?;
             if let Listener::Unneeded(local) = held.state {
                 return Some(Command::Unlisten(local));

@@ -567,7 +567,7 @@ impl Simulation {
     }
 
     fn is_awake(&self) -> bool {
-        self.engine.has_commands()
+        self.engine.has_commands(self.now)
             || !self.failures.is_empty()
             || !self.kernel.events.is_empty()
             || self.kernel.lost

@@ -267,7 +267,7 @@ impl Simulation {
 
     fn is_awake(&self) -> bool {
         let world = &self.world;
-        self.engine.has_commands()
+        self.engine.has_commands(self.now)
             || !world.events.is_empty()
             || !world.network.is_empty()
             || world.lost
