@@ -373,6 +373,13 @@ fn a_peer_address_is_not_ours() {
     lab.host.ip("addr add 10.0.0.5 peer 10.0.0.6 dev ppp0");
     lab.host.ip("addr del 10.0.0.1 peer 10.0.0.2 dev ppp0");
     lab.expect_still(&["10.0.0.5 subflow dev ppp0", "2001:db8::1 subflow dev ppp0"]);
+    // With IPv6 the peer of an address changes in place.
+    lab.host
+        .ip("addr change 2001:db8::1 peer 2001:db8::3 dev ppp0");
+    lab.expect_still(&["10.0.0.5 subflow dev ppp0", "2001:db8::1 subflow dev ppp0"]);
+    lab.host
+        .ip("addr del 2001:db8::1 peer 2001:db8::3 dev ppp0");
+    lab.expect_still(&["10.0.0.5 subflow dev ppp0"]);
 }
 
 #[test]

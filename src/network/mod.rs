@@ -84,8 +84,12 @@ pub struct LocalAddress {
 }
 
 impl LocalAddress {
-    fn key(&self) -> (u32, IpAddr, Option<IpAddr>, u8) {
-        (self.index, self.address, self.peer, self.prefix_len)
+    /// Whether the kernel takes one for the other, if both are on the same interface. That has an
+    /// IPv6 address once, and another peer does not make it another one.
+    fn is(&self, other: &Address) -> bool {
+        self.address == other.local
+            && (self.address.is_ipv6()
+                || (self.peer, self.prefix_len) == (other.peer, other.prefix_len))
     }
 
     pub fn is_gone(&self) -> bool {
@@ -323,6 +327,8 @@ impl Network {
         let at = match self.position(address) {
             Ok(at) => {
                 if let Some(old) = self.addresses.get_mut(at) {
+                    old.peer = new.peer;
+                    old.prefix_len = new.prefix_len;
                     old.flags = new.flags;
                     old.scope = new.scope;
                     old.seen = true;
@@ -352,19 +358,13 @@ impl Network {
 
     /// Where the address stands, or where it belongs.
     fn position(&self, address: &Address) -> Result<usize, usize> {
-        let key = (
-            address.index,
-            address.local,
-            address.peer,
-            address.prefix_len,
-        );
         let start = self.addresses.partition_point(|a| a.index < address.index);
         let mut end = start;
         for known in self.addresses.get(start..).unwrap_or_default() {
             if known.index != address.index {
                 break;
             }
-            if known.key() == key {
+            if known.is(address) {
                 return Ok(end);
             }
             end += 1;
