@@ -394,6 +394,8 @@ impl Daemon {
             Command::Look => {
                 let result = self.ask(now, None, &mptcp::Command::DumpEndpoints);
                 self.engine.handle(now, Input::Looked(result));
+                // What could not be written before, if no command has come since.
+                self.save();
             }
             Command::GetLimits => {
                 if let Err(incomplete) = self.ask(now, None, &mptcp::Command::GetLimits) {
@@ -882,7 +884,8 @@ impl Daemon {
             .iter()
             .map(|slot| slot.endpoint);
         if let Err(error) = file.save(&mut self.io.out, &state, &mut endpoints) {
-            log::warn!("cannot write the state file: {error}");
+            log::warn!("cannot write the state file: {error}; trying again");
+            self.engine.touch();
         }
     }
 

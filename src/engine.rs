@@ -686,8 +686,8 @@ impl Engine {
         }
     }
 
-    /// The run state changed.
-    fn touch(&mut self) {
+    /// The run state changed, or could not be written.
+    pub fn touch(&mut self) {
         self.changes = self.changes.wrapping_add(1);
     }
 

@@ -296,6 +296,35 @@ fn the_state_of_another_namespace_is_not_used() {
 }
 
 #[test]
+fn a_state_file_on_a_full_disk_is_written_later() {
+    let lab = lab!();
+    lab.wan(1);
+    let shell = |script: &str| {
+        let status = lab.host.command("sh").args(["-c", script]).status();
+        status.expect("nsenter").success()
+    };
+    // Something else has taken all the room.
+    shell("mkdir /run/small && mount -t tmpfs -o size=64k tmpfs /run/small");
+    assert!(!shell("cat /dev/zero >/run/small/other"));
+    let config = "[core]\nstate-file=/run/small/state\nresync-interval=1\non-exit=remove\n";
+    let daemon = lab.daemon(config);
+    lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
+    daemon.says(&["cannot write the state file"]);
+    assert!(shell("! test -s /run/small/state && rm /run/small/other"));
+    // Nothing happens, and yet the endpoint is known for ours after a crash.
+    assert!(
+        until(|| shell("test -s /run/small/state")),
+        "{}",
+        daemon.log()
+    );
+    daemon.murder();
+    let daemon = lab.daemon(config);
+    daemon.says(&["watching"]);
+    daemon.stop();
+    lab.expect(&[""; 0]);
+}
+
+#[test]
 fn no_place_for_the_state_file() {
     let lab = lab!();
     lab.wan(1);

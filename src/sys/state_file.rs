@@ -90,23 +90,25 @@ impl StateFile {
         state::decode(read, &self.identity, found)
     }
 
-    /// Writes the state into the older half.
+    /// Writes the state into the older half, which it stays if that fails.
     pub fn save(
         &mut self,
         buffer: &mut [u8],
         state: &State,
         endpoints: &mut dyn Iterator<Item = Endpoint>,
     ) -> io::Result<()> {
-        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation.wrapping_add(1);
         let state = State {
-            generation: self.generation,
+            generation,
             ..*state
         };
         let buffer = buffer.first_chunk_mut().ok_or(io::ErrorKind::OutOfMemory)?;
         let length = state::encode(buffer, &self.identity, &state, endpoints);
-        let offset = u64::from(self.generation % 2) * HALF as u64;
+        let offset = u64::from(generation % 2) * HALF as u64;
         self.file
-            .write_all_at(buffer.get(..length).unwrap_or_default(), offset)
+            .write_all_at(buffer.get(..length).unwrap_or_default(), offset)?;
+        self.generation = generation;
+        Ok(())
     }
 }
 
