@@ -75,8 +75,6 @@ pub enum Input<'a> {
     Family(bool),
     /// Events were lost.
     Lost(Source),
-    /// Look at everything anew.
-    Resync,
     Reload(Box<Config>),
 }
 
@@ -291,16 +289,8 @@ impl Engine {
         &self.endpoints
     }
 
-    pub fn wanted(&self) -> &Wanted {
-        &self.wanted
-    }
-
     pub fn connections(&self) -> &Connections {
         &self.connections
-    }
-
-    pub fn limits(&self) -> &LimitKeeper {
-        &self.limits
     }
 
     pub fn counters(&self) -> &Counters {
@@ -361,17 +351,12 @@ impl Engine {
             return None;
         }
         self.saved = self.changes;
-        Some(self.state())
-    }
-
-    /// What the run state should say.
-    pub fn state(&self) -> State {
-        State {
+        Some(State {
             generation: 0,
             last_id: self.endpoints.last_id(),
             baseline: self.limits.baseline(),
             set: self.limits.set(),
-        }
+        })
     }
 
     /// When to call [`Self::settle`] even if nothing happens.
@@ -463,7 +448,6 @@ impl Engine {
             }
             Input::Family(present) => self.family(now, present),
             Input::Lost(source) => self.lost(now, source),
-            Input::Resync => self.resync(now),
             Input::Reload(config) => self.reload(now, *config),
         }
     }

@@ -244,7 +244,6 @@ impl SourceRouter {
             protocol: PROTOCOL,
             suppress: None,
             selective: false,
-            l3mdev: false,
         };
         let particular = Rule {
             suppress: Some(0),
@@ -439,7 +438,6 @@ mod tests {
             index: 7,
             flags: IFF_UP | IFF_RUNNING,
             name: Name::try_from("wan").unwrap(),
-            master: 0,
             vrf_table: 0,
         };
         let address = Address {

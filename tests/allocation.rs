@@ -293,7 +293,6 @@ fn event(world: &mut World, engine: &mut Engine, now: Instant) {
         }
         20 if world.random(50) == 0 => engine.handle(now, Input::Lost(Source::Network)),
         20 if world.random(50) == 0 => engine.handle(now, Input::Lost(Source::Connections)),
-        20 => engine.handle(now, Input::Resync),
         21 if world.random(20) == 0 => {
             engine.handle(now, Input::Family(false));
             engine.handle(now, Input::Family(true));
@@ -455,7 +454,7 @@ fn the_same_with_sspi() {
 /// A million events with this plugin for the connections.
 fn million(manager: &str) {
     let text = format!(
-        "[core]\npath-manager = {manager}\nmax-connections = 64\nresync-interval = 60\n\
+        "[core]\npath-manager = {manager}\nmax-connections = 64\nresync-interval = 1\n\
          [interface ppp*]\nuse = standby\n"
     );
     let plugins = [addr_adv::ENTRY, MANAGER, sspi::ENTRY];

@@ -13,7 +13,7 @@
 //! Numbers are in host byte order, except IP addresses and what its definition says is not.
 //! Source: `include/uapi/linux/netlink.h`, `rtnetlink.h`.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 
 const NLA_F_NESTED: u16 = 1 << 15;
 const NLA_F_NET_BYTEORDER: u16 = 1 << 14;
@@ -48,18 +48,6 @@ impl<'a> Attribute<'a> {
 
     pub fn be16(&self) -> Option<u16> {
         self.array().map(u16::from_be_bytes)
-    }
-
-    pub fn be32(&self) -> Option<u32> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    pub fn ipv4(&self) -> Option<Ipv4Addr> {
-        self.array::<4>().map(Ipv4Addr::from)
-    }
-
-    pub fn ipv6(&self) -> Option<Ipv6Addr> {
-        self.array::<16>().map(Ipv6Addr::from)
     }
 
     /// An address whose family is told by its length.
@@ -190,13 +178,6 @@ impl<'a> Builder<'a> {
         self.buffer.get(..self.start).unwrap_or_default()
     }
 
-    /// Forgets every message.
-    pub fn clear(&mut self) {
-        self.length = 0;
-        self.start = 0;
-        self.full = false;
-    }
-
     /// Begins a message. One left open without [`Builder::end`] is discarded.
     pub fn message(&mut self, kind: u16, flags: u16, seq: u32) {
         self.length = self.start;
@@ -316,6 +297,7 @@ impl<'a> Builder<'a> {
 mod tests {
     use super::*;
     use crate::netlink::message::Messages;
+    use core::net::{Ipv4Addr, Ipv6Addr};
     use proptest::prelude::*;
 
     fn payload(write: impl FnOnce(&mut Builder<'_>)) -> Vec<u8> {
@@ -350,11 +332,8 @@ mod tests {
         assert_eq!(read[1].u16(), Some(0x1234));
         assert_eq!(read[1].u8(), None);
         assert_eq!(read[2].u32(), Some(0x1234_5678));
-        assert_eq!(read[3].ipv4(), Some(Ipv4Addr::LOCALHOST));
-        assert_eq!(read[3].be32(), Some(0x7f00_0001));
-        assert_eq!(read[3].ipv6(), None);
+        assert_eq!(read[3].ip(), Some(Ipv4Addr::LOCALHOST.into()));
         assert_eq!(read[4].ip(), Some(v6.into()));
-        assert_eq!(read[4].ipv4(), None);
         assert_eq!(read[5].str(), Some("eth0"));
         assert_eq!(read[6].be16(), Some(0x1234));
         assert_eq!(read[6].ip(), None);
@@ -401,8 +380,6 @@ mod tests {
             .map(|m| m.unwrap().kind)
             .collect();
         assert_eq!(kinds, [1, 3]);
-        builder.clear();
-        assert_eq!(builder.bytes(), []);
         assert_eq!(builder.end(), Err(Full), "no message was begun");
     }
 
@@ -419,7 +396,7 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>) {
             for attribute in Attributes::new(&bytes) {
-                let _ = (attribute.u8(), attribute.u16(), attribute.u32(), attribute.be32());
+                let _ = (attribute.u8(), attribute.u16(), attribute.u32(), attribute.be16());
                 let _ = (attribute.str(), attribute.ip(), attribute.nested().count());
             }
         }

@@ -25,8 +25,6 @@ const CTRL_CMD_GETFAMILY: u8 = 3;
 
 const CTRL_ATTR_FAMILY_ID: u16 = 1;
 const CTRL_ATTR_FAMILY_NAME: u16 = 2;
-const CTRL_ATTR_VERSION: u16 = 3;
-const CTRL_ATTR_MAXATTR: u16 = 5;
 const CTRL_ATTR_MCAST_GROUPS: u16 = 7;
 
 const CTRL_ATTR_MCAST_GRP_NAME: u16 = 1;
@@ -60,9 +58,6 @@ pub struct Family<'a> {
     /// The kind of its messages.
     pub id: u16,
     pub name: &'a str,
-    pub version: u32,
-    /// The highest attribute it knows; 0 where each command has attributes of its own.
-    pub max_attribute: u32,
     groups: Attributes<'a>,
 }
 
@@ -97,16 +92,12 @@ pub fn decode(payload: &[u8]) -> Option<Controller<'_>> {
     let mut family = Family {
         id: 0,
         name: "",
-        version: 0,
-        max_attribute: 0,
         groups: Attributes::new(&[]),
     };
     for attribute in attributes {
         match attribute.kind {
             CTRL_ATTR_FAMILY_ID => family.id = attribute.u16()?,
             CTRL_ATTR_FAMILY_NAME => family.name = attribute.str()?,
-            CTRL_ATTR_VERSION => family.version = attribute.u32()?,
-            CTRL_ATTR_MAXATTR => family.max_attribute = attribute.u32()?,
             CTRL_ATTR_MCAST_GROUPS => family.groups = attribute.nested(),
             _ => {}
         }
@@ -132,9 +123,10 @@ mod tests {
         out.raw(&[command, 2, 0, 0]);
         out.str(CTRL_ATTR_FAMILY_NAME, "mptcp_pm");
         out.u16(CTRL_ATTR_FAMILY_ID, 0x1e);
-        out.u32(CTRL_ATTR_VERSION, 1);
-        out.u32(4, 0);
-        out.u32(CTRL_ATTR_MAXATTR, 6);
+        // Version, length of the header, highest attribute.
+        for (kind, value) in [(3, 1), (4, 0), (5, 6)] {
+            out.u32(kind, value);
+        }
         let groups = out.nest(CTRL_ATTR_MCAST_GROUPS);
         for (index, (id, name)) in [(3, "mptcp_pm_cmds"), (4, "mptcp_pm_events")]
             .into_iter()
@@ -175,7 +167,6 @@ mod tests {
             panic!("not a new family");
         };
         assert_eq!((family.id, family.name), (0x1e, "mptcp_pm"));
-        assert_eq!((family.version, family.max_attribute), (1, 6));
         assert_eq!(family.group("mptcp_pm_cmds"), Some(3));
         assert_eq!(family.group("mptcp_pm_events"), Some(4));
         assert_eq!(family.group("mptcp_pm"), None);

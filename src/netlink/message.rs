@@ -24,10 +24,8 @@ use super::attribute::Attributes;
 pub const HEADER_LENGTH: usize = 16;
 
 /// Message kinds every netlink family shares.
-pub const NLMSG_NOOP: u16 = 1;
 pub const NLMSG_ERROR: u16 = 2;
 pub const NLMSG_DONE: u16 = 3;
-pub const NLMSG_OVERRUN: u16 = 4;
 
 /// Flags of every message.
 pub const NLM_F_REQUEST: u16 = 0x1;
@@ -53,15 +51,12 @@ pub struct Message<'a> {
     pub kind: u16,
     pub flags: u16,
     pub seq: u32,
-    pub port: u32,
     pub payload: &'a [u8],
 }
 
-/// The last `left` bytes of a datagram are not a netlink message, or not a whole one.
+/// The rest of a datagram is not a netlink message, or not a whole one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Malformed {
-    pub left: usize,
-}
+pub struct Malformed;
 
 /// The result of a request or the end of a dump.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,42 +132,19 @@ impl<'a> Iterator for Messages<'a> {
             return None;
         }
         let parsed = split(self.rest);
-        let malformed = Malformed {
-            left: self.rest.len(),
-        };
         self.rest = parsed.map(|(_, rest)| rest).unwrap_or_default();
-        Some(parsed.map(|(message, _)| message).ok_or(malformed))
+        Some(parsed.map(|(message, _)| message).ok_or(Malformed))
     }
 }
 
 fn split(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
-    let (
-        &[
-            l0,
-            l1,
-            l2,
-            l3,
-            k0,
-            k1,
-            f0,
-            f1,
-            s0,
-            s1,
-            s2,
-            s3,
-            p0,
-            p1,
-            p2,
-            p3,
-        ],
-        _,
-    ) = bytes.split_first_chunk::<HEADER_LENGTH>()?;
+    let (&[l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, ..], _) =
+        bytes.split_first_chunk::<HEADER_LENGTH>()?;
     let length = u32::from_ne_bytes([l0, l1, l2, l3]);
     let message = Message {
         kind: u16::from_ne_bytes([k0, k1]),
         flags: u16::from_ne_bytes([f0, f1]),
         seq: u32::from_ne_bytes([s0, s1, s2, s3]),
-        port: u32::from_ne_bytes([p0, p1, p2, p3]),
         payload: bytes.get(HEADER_LENGTH..length as usize)?,
     };
     // The last message need not be padded.
@@ -232,13 +204,10 @@ mod tests {
         bytes.extend([1, 2, 3, 4, 5]);
         let mut messages = Messages::new(&bytes);
         let first = messages.next().unwrap().unwrap();
-        assert_eq!(
-            (first.kind, first.flags, first.seq, first.port),
-            (16, 2, 7, 99)
-        );
+        assert_eq!((first.kind, first.flags, first.seq), (16, 2, 7));
         assert_eq!(first.payload, [1, 2, 3]);
         assert_eq!(messages.next().unwrap().unwrap().kind, NLMSG_DONE);
-        assert_eq!(messages.next(), Some(Err(Malformed { left: 5 })));
+        assert_eq!(messages.next(), Some(Err(Malformed)));
         assert_eq!(messages.next(), None);
     }
 
@@ -248,7 +217,7 @@ mod tests {
             let mut bytes = message(16, 0, &[0; 4]);
             bytes[..4].copy_from_slice(&length.to_ne_bytes());
             let mut messages = Messages::new(&bytes);
-            assert_eq!(messages.next(), Some(Err(Malformed { left: 20 })));
+            assert_eq!(messages.next(), Some(Err(Malformed)));
             assert_eq!(messages.next(), None);
         }
     }
@@ -308,7 +277,7 @@ mod tests {
         fn no_bytes_panic(bytes in any::<Vec<u8>>(), kind in 0u16..5, flags: u16) {
             let before = bytes.len();
             prop_assert!(Messages::new(&bytes).count() <= before);
-            let message = Message { kind, flags, seq: 0, port: 0, payload: &bytes };
+            let message = Message { kind, flags, seq: 0, payload: &bytes };
             let _ = message.ack();
         }
 

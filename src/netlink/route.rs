@@ -43,7 +43,7 @@ pub const GROUP_IPV6_RULE: u32 = 19;
 pub const GROUP_NEXTHOP: u32 = 32;
 
 /// No request is longer, with its netlink header.
-pub const REQUEST_LENGTH: usize = 132;
+pub const REQUEST_LENGTH: usize = 92;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -61,7 +61,6 @@ const RTM_NEWNEXTHOP: u16 = 104;
 const RTM_DELNEXTHOP: u16 = 105;
 
 const IFLA_IFNAME: u16 = 3;
-const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_EXT_MASK: u16 = 29;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
@@ -98,7 +97,6 @@ const FRA_SUPPRESS_IFGROUP: u16 = 13;
 const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
 const FRA_TABLE: u16 = 15;
 const FRA_OIFNAME: u16 = 17;
-const FRA_L3MDEV: u16 = 19;
 const FRA_UID_RANGE: u16 = 20;
 const FRA_PROTOCOL: u16 = 21;
 const FRA_IP_PROTO: u16 = 22;
@@ -149,8 +147,6 @@ pub struct Link {
     pub flags: u32,
     /// Empty where the kernel sent no IFLA_IFNAME.
     pub name: Name,
-    /// IFLA_MASTER: the bridge, bond or VRF this interface belongs to; 0 is none.
-    pub master: u32,
     /// The routing table of the VRF this interface is enslaved to
     /// (IFLA_LINKINFO, IFLA_INFO_SLAVE_KIND "vrf", IFLA_VRF_PORT_TABLE); 0 is none.
     pub vrf_table: u32,
@@ -227,8 +223,6 @@ pub struct Rule {
     /// TOS, ports, user, IP protocol, tunnel or inversion; or it disregards default routes. It does
     /// not select plain local traffic.
     pub selective: bool,
-    /// FRA_L3MDEV: the table is that of the VRF.
-    pub l3mdev: bool,
 }
 
 /// What `ip rule` shows of it.
@@ -357,9 +351,6 @@ pub fn change_rule(
     if let Some(len) = rule.suppress {
         out.u32(FRA_SUPPRESS_PREFIXLEN, len);
     }
-    if rule.l3mdev {
-        out.u8(FRA_L3MDEV, 1);
-    }
     out.end()
 }
 
@@ -372,22 +363,11 @@ pub fn change_route(
 ) -> Result<(), Full> {
     let hop = route.hops.first();
     out.message(change.kind(RTM_NEWROUTE), change.flags(), seq);
-    out.raw(&[
-        route.family.number(),
-        route.destination_len,
-        route.source_len,
-        0,
-    ]);
+    out.raw(&[route.family.number(), route.destination_len, 0, 0]);
     out.raw(&[0, route.protocol, route.scope, route.kind]);
     out.raw(&hop.map_or(0, |hop| hop.flags & RTNH_F_ONLINK).to_ne_bytes());
     if let Some(destination) = route.destination {
         out.ip(RTA_DST, destination);
-    }
-    if let Some(source) = route.source {
-        out.ip(RTA_SRC, source);
-    }
-    if let Some(source) = route.preferred_source {
-        out.ip(RTA_PREFSRC, source);
     }
     out.u32(RTA_TABLE, route.table);
     if route.metric != 0 {
@@ -445,13 +425,11 @@ fn link(payload: &[u8]) -> Option<Link> {
         index: u32::from_ne_bytes([i0, i1, i2, i3]),
         flags: u32::from_ne_bytes([f0, f1, f2, f3]),
         name: Name::new(),
-        master: 0,
         vrf_table: 0,
     };
     for attribute in Attributes::new(rest) {
         match attribute.kind {
             IFLA_IFNAME => link.name = name(attribute.text()),
-            IFLA_MASTER => link.master = attribute.u32()?,
             IFLA_LINKINFO => link.vrf_table = vrf_table(attribute).unwrap_or(0),
             _ => {}
         }
@@ -627,7 +605,6 @@ fn rule(payload: &[u8]) -> Option<Rule> {
         protocol: 0,
         suppress: None,
         selective: tos != 0,
-        l3mdev: false,
     };
     let mut is_marked = false;
     for attribute in Attributes::new(rest) {
@@ -636,7 +613,6 @@ fn rule(payload: &[u8]) -> Option<Rule> {
             FRA_PRIORITY => rule.priority = attribute.u32()?,
             FRA_TABLE => rule.table = attribute.u32()?,
             FRA_PROTOCOL => rule.protocol = attribute.u8()?,
-            FRA_L3MDEV => rule.l3mdev = attribute.u8()? != 0,
             // Traffic of this host comes in by the loopback interface.
             FRA_IIFNAME => rule.selective |= attribute.text() != b"lo",
             // Plain traffic has mark 0, which only a rule for mark 0 selects.

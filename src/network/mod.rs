@@ -91,10 +91,6 @@ impl LocalAddress {
             && (self.address.is_ipv6()
                 || (self.peer, self.prefix_len) == (other.peer, other.prefix_len))
     }
-
-    pub fn is_gone(&self) -> bool {
-        self.gone
-    }
 }
 
 /// Which part of the network a dump shows.

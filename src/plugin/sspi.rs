@@ -458,7 +458,6 @@ mod tests {
                                 index,
                                 flags: 0x41,
                                 name: Name::try_from(["wan1", "wan2"][index as usize - 1]).unwrap(),
-                                master: 0,
                                 vrf_table: 0,
                             }),
                             Part::Addresses => Notification::Address(Address {

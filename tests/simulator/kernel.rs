@@ -110,7 +110,6 @@ impl Kernel {
                 index: self.next_index,
                 flags,
                 name: Name::try_from(name).unwrap(),
-                master: 0,
                 vrf_table,
             };
             self.next_index += 1;
@@ -305,7 +304,6 @@ impl Kernel {
             protocol: 4,
             suppress: None,
             selective: false,
-            l3mdev: false,
         };
         let _ = if there {
             self.add_rule(rule)

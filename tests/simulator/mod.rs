@@ -306,7 +306,8 @@ impl Simulation {
             }
             Step::Resync => {
                 if self.alive {
-                    self.engine.handle(self.now, Input::Resync);
+                    let config = Box::new(configuration(self.number));
+                    self.engine.handle(self.now, Input::Reload(config));
                 }
             }
             Step::Family(there) => {

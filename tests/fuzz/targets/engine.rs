@@ -149,7 +149,6 @@ impl Bytes<'_> {
                 flags: [0x41, 0x41, 0x1, 0x51, 0x49, 0][usize::from(self.next() % 6)],
                 name: Name::try_from(["a", "b", "wan0", "lo"][usize::from(self.next() % 4)])
                     .ok()?,
-                master: 0,
                 vrf_table: (self.next() / 200).into(),
             }),
             1 => Notification::LinkGone {
@@ -327,9 +326,8 @@ fn input(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
             }
         }
         10 => engine.handle(now, Input::Family(bytes.next() > 20)),
-        11 => engine.handle(now, Input::Lost(Source::Network)),
+        11 | 13 => engine.handle(now, Input::Lost(Source::Network)),
         12 => engine.handle(now, Input::Lost(Source::Connections)),
-        13 => engine.handle(now, Input::Resync),
         14 => {
             if let Some(config) = configuration(bytes.next()) {
                 engine.handle(now, Input::Reload(Box::new(config)));

@@ -38,7 +38,7 @@ fn decode(kind: u16, payload: &[u8]) {
 fn walk(attributes: Attributes<'_>, depth: u8) {
     for attribute in attributes {
         let _ = (attribute.u8(), attribute.u16(), attribute.u32());
-        let _ = (attribute.be16(), attribute.be32(), attribute.ip());
+        let _ = (attribute.be16(), attribute.ip());
         let _ = (attribute.str(), attribute.text());
         if depth < 4 {
             walk(attribute.nested(), depth + 1);

@@ -141,7 +141,6 @@ impl World {
             index: index(interface),
             flags: if self.is_up(interface) { 0x41 } else { 0 },
             name: Name::try_from(INTERFACES[usize::from(interface)]).unwrap(),
-            master: 0,
             vrf_table: 0,
         })
     }

@@ -65,6 +65,7 @@ pub enum Step {
     /// SIGKILL before the next command but so many.
     Kill(u8),
     Start,
+    /// SIGHUP without a change.
     Resync,
 }
 
@@ -97,13 +98,17 @@ pub struct Simulation {
     turns: u32,
 }
 
-fn engine(now: Instant) -> Engine {
+fn config() -> Config {
     let mut config = Config::new(&[witness::ENTRY]);
     config.default.notify = NotifyFlags::EXISTING;
     // What goes wrong is put right without it.
     config.resync_interval = 0;
     config.max_connections = 256;
-    let mut engine = Engine::new(now, config, &[&witness::ENTRY]);
+    config
+}
+
+fn engine(now: Instant) -> Engine {
+    let mut engine = Engine::new(now, config(), &[&witness::ENTRY]);
     engine.handle(now, Input::Family(true));
     engine
 }
@@ -162,7 +167,10 @@ impl Simulation {
             Step::Unreachable(times) => self.world.unreachable = times,
             Step::Kill(after) => self.faults.kill = Some(after),
             Step::Start => self.start(),
-            Step::Resync if self.alive => self.engine.handle(self.now, Input::Resync),
+            Step::Resync if self.alive => {
+                let reload = Input::Reload(Box::new(config()));
+                self.engine.handle(self.now, reload);
+            }
             Step::Glance(_) | Step::Resync => {}
         }
     }
