@@ -299,6 +299,81 @@ fn a_backup_interface_gets_a_backup_subflow() {
     far.sees(&["SF_ESTABLISHED", "=10.0.2.1 ", "backup=1"], 1);
 }
 
+/// The subflows that `ss` shows to have backup priority on our demand, as [`subflows`] has them.
+fn asked_for(at: &Namespace) -> Vec<String> {
+    let text = at.out("ss -tniOH state established");
+    let is_backup = |line: &&str| {
+        let mut words = line.split_whitespace();
+        words.any(|word| word.strip_prefix("flags:").is_some_and(|f| f.contains('b')))
+    };
+    let ends = text.lines().filter(is_backup).filter_map(|line| {
+        let mut words = line.split_whitespace().skip(2);
+        Some(format!(
+            "{}-{}",
+            address(words.next()?),
+            address(words.next()?)
+        ))
+    });
+    let mut all: Vec<String> = ends.collect();
+    all.sort_unstable();
+    all
+}
+
+/// Of the subflows that the peer has made, too, and of the initial one.
+#[test]
+fn backup_priority_follows_the_configuration() {
+    let Some(lab) = lab(2) else { return };
+    let [near, far] = Monitor::both(&lab);
+    let (client, server) = both(&lab);
+    let _peers = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 1);
+    let here = ["10.0.1.1-10.0.1.2", "10.0.2.1-10.0.1.2"];
+    let there = ["10.0.1.2-10.0.1.1", "10.0.1.2-10.0.2.1"];
+    expect(&lab.host, &here, &[&client, &server]);
+    let backups = |at: &Namespace, wanted: &[&str]| {
+        let mut seen = vec![];
+        let holds = until(|| {
+            seen = asked_for(at);
+            seen == wanted
+        });
+        assert!(
+            holds,
+            "{seen:?}, not {wanted:?}\n{}{}",
+            client.log(),
+            server.log()
+        );
+    };
+    let set =
+        |daemon: &Daemon<'_>, sections: &str| lab.reload(daemon, &format!("{SSPI}{sections}"));
+    set(&client, "[interface wan2]\naddr-flags = subflow,backup\n");
+    backups(&lab.host, &here[1..]);
+    far.sees(&["SF_PRIO", "=10.0.2.1 ", "backup=1"], 1);
+    set(&client, "[interface wan1]\naddr-flags = subflow,backup\n");
+    backups(&lab.host, &here[..1]);
+    far.sees(&["SF_PRIO", "=10.0.2.1 ", "backup=0"], 1);
+    far.sees(&["SF_PRIO", "=10.0.1.1 ", "backup=1"], 1);
+    // The other side has its own opinion, and neither answers to that of the other.
+    lab.write(
+        "mptcpd.conf",
+        format!("{SSPI}[interface *]\naddr-flags = backup\n"),
+    );
+    server.signal(Signal::SIGHUP);
+    backups(&lab.outside, &there);
+    near.sees(&["SF_PRIO", "backup=1"], 2);
+    client.catch_up();
+    server.catch_up();
+    backups(&lab.host, &here[..1]);
+    backups(&lab.outside, &there);
+    far.sees(&["SF_PRIO"], 3);
+
+    // What changes while nobody is there is found at the next start.
+    client.stop();
+    let client = lab.daemon_in(&lab.host, SSPI, &[]);
+    client.says(&["watching"]);
+    far.sees(&["SF_PRIO", "=10.0.1.1 ", "backup=0"], 1);
+    assert_eq!(asked_for(&lab.host), [""; 0]);
+    drop(server);
+}
+
 /// What the policy rules out is neither announced nor used.
 #[test]
 fn an_interface_that_is_not_used_is_not_used() {

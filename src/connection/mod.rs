@@ -33,7 +33,9 @@ pub struct Subflow {
     /// Address ids of RFC 8684; 0 is the initial subflow's.
     pub local_id: u8,
     pub remote_id: u8,
-    pub backup: bool,
+    /// This host has asked for backup priority (RFC 8684, 3.3.8), and the peer.
+    pub backup_here: bool,
+    pub backup_there: bool,
     /// The interface the subflow is bound to; 0 if it is not.
     pub ifindex: u32,
     /// The kernel has said so. What is not has been asked for.
@@ -55,7 +57,8 @@ impl Subflow {
             remote: event.remote,
             local_id: event.local_id,
             remote_id: event.remote_id,
-            backup: event.backup,
+            backup_here: false,
+            backup_there: event.backup,
             ifindex: event.ifindex,
             established: true,
             closing: false,
@@ -72,7 +75,7 @@ impl Subflow {
             remote: self.remote,
             local_id: self.local_id,
             remote_id: self.remote_id,
-            backup: self.backup,
+            backup: self.backup_there,
             ifindex: self.ifindex,
             error: 0,
             reset_reason: None,
@@ -352,8 +355,7 @@ impl Connections {
         match self.subflow_mut(event.token, event.local, event.remote) {
             Some(known) if known.established => told && !core::mem::replace(&mut known.told, told),
             Some(known) => {
-                // The event tells of the peer's wish alone.
-                new.backup |= known.backup;
+                new.backup_here = known.backup_here;
                 *known = new;
                 told
             }
@@ -369,10 +371,12 @@ impl Connections {
         self.remove_subflow(event.token, event.local, event.remote)
     }
 
-    /// Notes a subflow's priority. Answers whether the subflow is known.
+    /// Notes the priority that the peer gives a subflow. Answers whether the subflow is known.
     pub(crate) fn subflow_priority(&mut self, event: &SubflowEvent) -> bool {
         let found = self.subflow_mut(event.token, event.local, event.remote);
-        found.map(|known| known.backup = event.backup).is_some()
+        found
+            .map(|known| known.backup_there = event.backup)
+            .is_some()
     }
 
     /// Notes an address that the peer announces, which replaces an earlier one of the same id.
@@ -426,7 +430,8 @@ impl Connections {
                     remote: remote.socket(),
                     local_id: local.id,
                     remote_id: remote.id,
-                    backup: local.flags.contains(EndpointFlags::BACKUP),
+                    backup_here: local.flags.contains(EndpointFlags::BACKUP),
+                    backup_there: false,
                     ifindex: local.ifindex,
                     established: false,
                     closing: false,
@@ -477,7 +482,7 @@ impl Connections {
             if let Some(subflow) = self.subflow_mut(token, local.socket(), remote.socket()) {
                 match request {
                     Request::Kernel(Command::SetBackup { backup, .. }) => {
-                        subflow.backup = *backup == done;
+                        subflow.backup_here = *backup == done;
                     }
                     _ => subflow.closing = done,
                 }

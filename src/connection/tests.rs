@@ -61,7 +61,7 @@ fn subflows(table: &Connections) -> Vec<(String, bool, bool, bool)> {
     let connection = table.get(TOKEN).unwrap();
     connection
         .subflows()
-        .map(|s| (s.local.to_string(), s.established, s.backup, s.closing))
+        .map(|s| (s.local.to_string(), s.established, s.backup_here, s.closing))
         .collect()
 }
 
@@ -173,7 +173,8 @@ fn shown_subflow(token: u32, local: &str) -> diag::Subflow {
         local_id: 3,
         remote_id: 0,
         ifindex: 7,
-        backup: false,
+        backup_here: false,
+        backup_there: false,
         opened_here: true,
         established: true,
         fully_established: true,

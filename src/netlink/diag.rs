@@ -43,10 +43,10 @@ const SUBFLOW_FLAGS: u16 = 8;
 const SUBFLOW_ID_REM: u16 = 9;
 const SUBFLOW_ID_LOC: u16 = 10;
 
-/// `MPTCP_SUBFLOW_FLAG_*`: MCAP_LOC or JOIN_LOC, BKUP_REM or BKUP_LOC, FULLY_ESTABLISHED,
-/// CONNECTED.
+/// `MPTCP_SUBFLOW_FLAG_*`: MCAP_LOC or JOIN_LOC, BKUP_REM, BKUP_LOC, FULLY_ESTABLISHED, CONNECTED.
 const OPENED_HERE: u32 = 1 << 1 | 1 << 3;
-const BACKUP: u32 = 1 << 4 | 1 << 5;
+const BACKUP_THERE: u32 = 1 << 4;
+const BACKUP_HERE: u32 = 1 << 5;
 const FULLY_ESTABLISHED: u32 = 1 << 6;
 const CONNECTED: u32 = 1 << 7;
 
@@ -95,8 +95,9 @@ pub struct Subflow {
     pub remote_id: u8,
     /// 0 unless the subflow is bound to a device.
     pub ifindex: u32,
-    /// Either side asked for backup priority.
-    pub backup: bool,
+    /// This host asked for backup priority, and the peer.
+    pub backup_here: bool,
+    pub backup_there: bool,
     /// This host made it.
     pub opened_here: bool,
     pub established: bool,
@@ -197,7 +198,8 @@ pub fn decode_subflow(payload: &[u8]) -> Option<Subflow> {
         local_id,
         remote_id,
         ifindex,
-        backup: flags & BACKUP != 0,
+        backup_here: flags & BACKUP_HERE != 0,
+        backup_there: flags & BACKUP_THERE != 0,
         opened_here: flags & OPENED_HERE != 0,
         established: state == ESTABLISHED && flags & CONNECTED != 0,
         fully_established: flags & FULLY_ESTABLISHED != 0,
@@ -289,7 +291,8 @@ mod tests {
             local_id: 4,
             remote_id: 3,
             ifindex: 7,
-            backup: true,
+            backup_here: false,
+            backup_there: true,
             opened_here: false,
             established: true,
             fully_established: true,

@@ -403,7 +403,9 @@ impl Network {
     /// Applies a new configuration to every interface.
     pub fn configure(&mut self, config: &Config) {
         for interface in self.interfaces.iter_mut() {
-            interface.policy = *config.policy(&interface.name);
+            let policy = *config.policy(&interface.name);
+            interface.changed |= interface.policy != policy;
+            interface.policy = policy;
             interface.one_way = false;
         }
     }

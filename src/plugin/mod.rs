@@ -154,7 +154,7 @@ pub trait Plugin {
     /// An interface is up. Told of those there at the start, too.
     fn new_interface(&mut self, cx: &mut Context<'_>, interface: &Interface) {}
 
-    /// The flags or the name of an interface changed.
+    /// The flags or the name of an interface changed, or what the configuration says of it.
     fn update_interface(&mut self, cx: &mut Context<'_>, interface: &Interface) {}
 
     /// An interface is down or gone. Its addresses have been told gone before.

@@ -20,6 +20,8 @@
 //!   chosen, and of those from the same address closes the earlier one: where the peer came back
 //!   over a path that was broken, that is the one it has given up.
 //! - A subflow whose address is no longer usable is closed, if another is left.
+//! - *Backups.* The subflows of an interface have backup priority if its endpoints are to have it,
+//!   whoever made them.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -29,7 +31,7 @@ use crate::connection::{Connection, RemoteAddress, Subflow};
 use crate::netlink::mptcp::{
     Command, ConnectionEvent, EndpointFlags, SubflowAddress, SubflowEvent,
 };
-use crate::network::{LocalAddress, Network};
+use crate::network::{Interface, LocalAddress, Network};
 use crate::table::Table;
 use crate::time::{Backoff, Instant, Span};
 
@@ -112,6 +114,10 @@ impl Plugin for Sspi {
         self.served.retain(|served| served.port() != local.port());
     }
 
+    fn update_interface(&mut self, cx: &mut Context<'_>, _: &Interface) {
+        cx.set_timer(ALL, Span(0));
+    }
+
     fn new_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
         self.failed.retain(|f| f.ifindex != address.index);
         self.lost.retain(|lost| *lost != address.address);
@@ -188,6 +194,7 @@ impl Sspi {
         // Withdrawals first: they free ids.
         let whole = self.withdraw(cx, &connection)
             && self.announce(cx, &connection)
+            && self.prioritize(cx, &connection)
             && self.close(cx, &connection)
             && (connection.server_side || self.create(cx, &connection));
         if !whole {
@@ -237,6 +244,26 @@ impl Sspi {
         self.served.contains(&local)
     }
 
+    /// Makes backups of the subflows of interfaces that are to be backups, and of no others.
+    fn prioritize(&self, cx: &mut Context<'_>, connection: &Connection<'_>) -> bool {
+        let network = cx.network();
+        // On most hosts there are none.
+        let mut interfaces = network.interfaces();
+        let some = interfaces.any(|i| i.policy.flags.contains(EndpointFlags::BACKUP));
+        connection.subflows().all(|subflow| {
+            if !subflow.established || subflow.closing || !(some || subflow.backup_here) {
+                return true;
+            }
+            let index = interface_of(network, subflow).unwrap_or(0);
+            let backup = backup(network, index).0 != 0;
+            let (token, local, remote) = (connection.token, subflow.local, subflow.remote);
+            subflow.backup_here == backup
+                || cx
+                    .set_backup(token, local.into(), remote.into(), backup)
+                    .is_some()
+        })
+    }
+
     /// Closes subflows of lost addresses, and second ones of an interface.
     fn close(&self, cx: &mut Context<'_>, connection: &Connection<'_>) -> bool {
         let network = cx.network();
@@ -264,10 +291,10 @@ impl Sspi {
                 let mut earlier = connection.subflows().take(at).filter(lives);
                 choice && earlier.any(|other| same_interface(&other))
             };
-            let end = |end: SocketAddr| SubflowAddress::at(end.ip(), end.port());
+            let (token, local, remote) = (connection.token, subflow.local, subflow.remote);
             !unwanted
                 || cx
-                    .destroy_subflow(connection.token, end(subflow.local), end(subflow.remote))
+                    .destroy_subflow(token, local.into(), remote.into())
                     .is_some()
         })
     }
@@ -296,15 +323,9 @@ impl Sspi {
             let Some(id) = cx.address_id(local.address) else {
                 return true;
             };
-            let policy = network.interface(local.index).map(|i| i.policy.flags);
-            let backup = policy.is_some_and(|flags| flags.contains(EndpointFlags::BACKUP));
             let local = SubflowAddress {
                 id,
-                flags: if backup {
-                    EndpointFlags::BACKUP
-                } else {
-                    EndpointFlags::default()
-                },
+                flags: backup(network, local.index),
                 ifindex: local.index,
                 ..SubflowAddress::at(local.address, 0)
             };
@@ -410,6 +431,12 @@ fn has_choice(network: &Network, ipv6: bool) -> bool {
     let mut fit = network.usable().filter(|a| a.address.is_ipv6() == ipv6);
     let first = fit.next().map(|a| a.index);
     fit.any(|a| Some(a.index) != first)
+}
+
+/// BACKUP if the interface is to be one.
+fn backup(network: &Network, index: u32) -> EndpointFlags {
+    let flags = network.interface(index).map_or(0, |i| i.policy.flags.0);
+    EndpointFlags(flags & EndpointFlags::BACKUP.0)
 }
 
 fn is_usable(network: &Network, address: IpAddr) -> bool {

@@ -250,7 +250,11 @@ fn describe(connection: &Connection<'_>) -> String {
     }
     for s in connection.subflows() {
         let asked = if s.established { "" } else { " asked for" };
-        let backup = if s.backup { " backup" } else { "" };
+        let backup = if s.backup_here || s.backup_there {
+            " backup"
+        } else {
+            ""
+        };
         let (ids, dev) = ((s.local_id, s.remote_id), s.ifindex);
         all.push(format!(
             "{}-{} {ids:?} dev {dev}{backup}{asked}",

@@ -85,7 +85,7 @@ impl Plugin for Eager {
 
     fn new_subflow(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {
         let (local, remote) = (near(subflow.local, 1), near(subflow.remote, 1));
-        cx.set_backup(subflow.token, local, remote, !subflow.backup);
+        cx.set_backup(subflow.token, local, remote, !subflow.backup_here);
         cx.destroy_subflow(subflow.token, local, remote);
     }
 
@@ -202,7 +202,8 @@ impl Bytes<'_> {
             local_id: self.next() % 4,
             remote_id: self.next() % 4,
             ifindex: (self.next() % 8).into(),
-            backup: flags & 16 != 0,
+            backup_here: flags & 16 != 0,
+            backup_there: flags & 64 != 0,
             opened_here: flags & 32 != 0,
             established: flags & 4 != 0,
             fully_established: flags & 8 != 0,
