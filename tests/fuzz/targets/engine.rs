@@ -85,7 +85,7 @@ impl Plugin for Eager {
 
     fn new_subflow(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {
         let (local, remote) = (near(subflow.local, 1), near(subflow.remote, 1));
-        cx.set_backup(subflow.token, local, remote, !subflow.backup_here);
+        cx.set_backup(subflow.token, local, remote, !subflow.backup);
         cx.destroy_subflow(subflow.token, local, remote);
     }
 
