@@ -8,8 +8,8 @@ use mptcpd::capacity::{ADDRESSES, INTERFACES, ROUTES};
 use mptcpd::netlink::route::{Address, Family};
 use mptcpd::network::route::TABLE_MAIN;
 use mptcpd::time::Span;
-use simulator::kernel::link_flags;
-use simulator::{Simulation, specification};
+use simulator::network::kernel::link_flags;
+use simulator::network::{Simulation, specification};
 
 /// Every address counts, whatever its route.
 const ANY_ROUTE: u8 = 1;

@@ -12,8 +12,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use mptcpd::netlink::mptcp::{Command, Endpoint, EndpointFlags, Limits};
 use mptcpd::netlink::route::{Address, Family};
 use mptcpd::network::{IFF_RUNNING, IFF_UP, Part};
-use simulator::kernel::{Kernel, Maker};
-use simulator::words;
+use simulator::network::kernel::{Kernel, Maker};
+use simulator::network::words;
 use support::peer::program;
 use support::{Lab, until};
 

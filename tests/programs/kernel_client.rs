@@ -8,7 +8,7 @@
 //! dump links|addresses|routes|rules                 the same for what there is
 //! ```
 
-#[path = "../simulator/words.rs"]
+#[path = "../simulator/network/words.rs"]
 mod words;
 
 use std::io::{self, BufRead, Write};

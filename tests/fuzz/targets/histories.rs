@@ -1,40 +1,21 @@
-//! The histories of `tests/histories.rs`, led by what they reach instead of by chance.
+//! The histories of `tests/histories/network.rs`, led by what they reach instead of by chance.
 #![no_main]
 
 #[path = "../../simulator/mod.rs"]
 mod simulator;
 
 use libfuzzer_sys::fuzz_target;
-use mptcpd::time::Span;
-use simulator::{Change, Meddle, Simulation, Step, specification};
+use simulator::network::{Change, Meddle, Step, judge};
 
 fuzz_target!(|bytes: &[u8]| {
     let [how, rest @ ..] = bytes else { return };
     let room = [8, 3, 255, 8][usize::from(how >> 3) % 4];
     let known = if how >> 5 == 0 { 0x7 } else { 0xff };
-    let mut simulation = Simulation::new(how % 8, room, known);
     let steps: Vec<_> = rest.chunks_exact(4).take(80).map(step).collect();
-    simulation.play(&steps);
-    let spent = simulation.counts.changes;
-    assert!(spent <= Simulation::enough(&steps), "{spent} commands");
-    simulation.recover();
-    check(&simulation, &steps);
-    let before = simulation.counts;
-    simulation.run(Span::seconds(150));
-    let full = simulation.kernel.endpoints.len() >= room;
-    let changes = simulation.counts.changes - before.changes;
-    assert!(
-        changes <= if full { 4 } else { 0 },
-        "not at rest: {steps:?}"
-    );
-    check(&simulation, &steps);
-});
-
-fn check(simulation: &Simulation, steps: &[Step]) {
-    if let Err(cause) = specification::check(simulation) {
+    if let Err(cause) = judge(how % 8, room, known, &steps) {
         panic!("{cause}: {steps:?}");
     }
-}
+});
 
 fn step(bytes: &[u8]) -> Step {
     let (kind, a, b, c) = (bytes[0] % 40, bytes[1], bytes[2], bytes[3]);

@@ -11,6 +11,7 @@ use mptcpd::netlink::route::{Link, Name, Notification};
 use mptcpd::plugin::Request;
 use mptcpd::time::{Instant, Span};
 
+use super::super::events::Events;
 use super::Change;
 
 const INTERFACES: [&str; 3] = ["wan0", "wan1", "lte0"];
@@ -106,27 +107,17 @@ impl Connection {
 }
 
 #[derive(Default)]
-pub struct World {
+pub struct Kernel {
     pub up: [bool; 3],
     pub connections: BTreeMap<u32, Connection>,
-    pub events: VecDeque<Event>,
+    pub events: Events<Event>,
     pub network: VecDeque<Notification>,
-    pub full: bool,
-    pub lost: bool,
     pub next_port: u16,
     pub unreachable: u8,
     pub listeners: Vec<SocketAddr>,
 }
 
-impl World {
-    fn tell(&mut self, event: Event) {
-        if self.full {
-            self.lost = true;
-        } else {
-            self.events.push_back(event);
-        }
-    }
-
+impl Kernel {
     fn port(&mut self) -> u16 {
         self.next_port += 1;
         30_000 + self.next_port
@@ -154,7 +145,8 @@ impl World {
         connection.subflows = stay;
         for path in gone {
             let event = path.event;
-            self.tell(Event::SubflowClosed(SubflowEvent { error, ..event }));
+            self.events
+                .tell(Event::SubflowClosed(SubflowEvent { error, ..event }));
         }
     }
 
@@ -191,7 +183,7 @@ impl World {
             announced: BTreeMap::new(),
         };
         self.connections.insert(token, connection);
-        self.tell(Event::Created(event));
+        self.events.tell(Event::Created(event));
     }
 
     pub fn change(&mut self, change: Change) {
@@ -271,7 +263,7 @@ impl World {
             }
             _ => return,
         };
-        self.tell(event);
+        self.events.tell(event);
     }
 
     pub fn pending(&self) -> Option<Instant> {
@@ -280,7 +272,7 @@ impl World {
     }
 
     /// Peers answer to what was asked for.
-    pub fn advance(&mut self, now: Instant) {
+    pub fn answer_peers(&mut self, now: Instant) {
         let due = |path: &Path| path.pending.is_some_and(|at| at <= now);
         for token in self.connections.keys().copied().collect::<Vec<_>>() {
             while let Some(connection) = self.connections.get_mut(&token) {
@@ -297,7 +289,7 @@ impl World {
                 } else {
                     path.pending = None;
                     let event = path.event;
-                    self.tell(Event::SubflowEstablished(event));
+                    self.events.tell(Event::SubflowEstablished(event));
                 }
             }
         }

@@ -16,7 +16,7 @@ pub fn check_table(simulation: &Simulation) -> Result<(), String> {
         let ends = format!("{local} {remote} {} {established}", event.server_side);
         (event.token, (ends, subflows))
     };
-    let real = simulation.world.connections.values().map(|c| {
+    let real = simulation.kernel.connections.values().map(|c| {
         let subflows = c.subflows.iter().map(|path| {
             let (up, s) = (path.pending.is_none(), path.event);
             format!("{} {} {} {} {up}", s.local, s.remote, s.ifindex, s.local_id)
@@ -40,7 +40,7 @@ pub fn check_table(simulation: &Simulation) -> Result<(), String> {
         (c.token, announced.collect())
     });
     let addresses: BTreeMap<u32, BTreeSet<u8>> = addresses.collect();
-    let real = simulation.world.connections.iter().map(|(token, c)| {
+    let real = simulation.kernel.connections.iter().map(|(token, c)| {
         let told = witness::Told {
             established: c.established,
             subflows: c.subflows.iter().map(Path::ends).collect(),
@@ -57,8 +57,8 @@ pub fn check_table(simulation: &Simulation) -> Result<(), String> {
 
 /// One subflow for each usable interface, and the announcements that belong to it.
 pub fn check_strategy(simulation: &Simulation) -> Result<(), String> {
-    let usable: Vec<u8> = (0..3).filter(|n| simulation.world.is_up(*n)).collect();
-    for (token, connection) in &simulation.world.connections {
+    let usable: Vec<u8> = (0..3).filter(|n| simulation.kernel.is_up(*n)).collect();
+    for (token, connection) in &simulation.kernel.connections {
         let Connection {
             event, announced, ..
         } = connection;
@@ -93,9 +93,9 @@ pub fn check_strategy(simulation: &Simulation) -> Result<(), String> {
             ));
         }
         let port = event.local.port();
-        let heard = |a: &IpAddr| simulation.world.listeners.contains(&(*a, port).into());
+        let heard = |a: &IpAddr| simulation.kernel.listeners.contains(&(*a, port).into());
         if port == UNSERVED && !wanted.iter().all(heard) {
-            let listeners = &simulation.world.listeners;
+            let listeners = &simulation.kernel.listeners;
             return Err(format!("{wanted:?} of {token}, listens at {listeners:?}"));
         }
     }
@@ -104,7 +104,7 @@ pub fn check_strategy(simulation: &Simulation) -> Result<(), String> {
 
 /// Without connections nobody listens.
 pub fn check_listeners(simulation: &Simulation) -> Result<(), String> {
-    match &simulation.world.listeners[..] {
+    match &simulation.kernel.listeners[..] {
         [] => Ok(()),
         left => Err(format!("listens for nobody: {left:?}")),
     }

@@ -85,7 +85,7 @@ fn limits(simulation: &Simulation, endpoints: usize) -> Result<(), String> {
     let enough = u32::try_from(endpoints + 2).unwrap().min(kernel.most);
     let right = match simulation.config().limit_subflows {
         Some(fixed) => subflows == fixed,
-        None if simulation.limits_meddled => subflows >= enough,
+        None if simulation.kernel.limits_meddled => subflows >= enough,
         None => subflows == enough,
     };
     if right {

@@ -1,20 +1,15 @@
-//! Random histories of connections. Whatever happened, and whatever of it the daemon missed: once
-//! it is over the table shows what the kernel has, the plugin has been told a history that makes
-//! sense, `sspi` has brought about what it promises, and the daemon rests.
-//!
-//! Without `MPTCPD_HISTORIES` there are 1000 of them, always the same; it makes that many others.
+//! Histories of connections: once it is over the table shows what the kernel has, the plugin has
+//! been told a history that makes sense, `sspi` has brought about what it promises, and the
+//! daemon rests.
 
-#[path = "simulator/connections/mod.rs"]
-mod connections;
-
-use mptcpd::time::Span;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 
-use connections::Change::{Announce, Close, Die, Establish, Join, Link, Open};
-use connections::Step::{Full, Glance, Interrupt, Kill, Refuse, RefuseDumps, Resync, Run, Start};
-use connections::specification::{check_listeners, check_strategy, check_table};
-use connections::{Change, Counts, Simulation, Step};
+use super::all_end_well;
+use super::simulator::connections::Change::{Announce, Close, Die, Establish, Join, Link, Open};
+use super::simulator::connections::Step::{
+    Full, Glance, Interrupt, Kill, Refuse, RefuseDumps, Resync, Run, Start,
+};
+use super::simulator::connections::{Change, Step, judge};
 
 fn change() -> impl Strategy<Value = Change> {
     let (of, n) = (1..5u8, 0..4u8);
@@ -50,55 +45,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Plays a history and says what is wrong in the end.
-fn judge(steps: &[Step]) -> Result<(), String> {
-    let mut simulation = Simulation::new();
-    for step in steps {
-        simulation.step(*step);
-    }
-    simulation.recover();
-    check_table(&simulation)?;
-    simulation.stir();
-    check_table(&simulation)?;
-    check_strategy(&simulation)?;
-    let Counts { commands, dumps } = simulation.counts;
-    let enough = 200 + 60 * u32::try_from(steps.len()).unwrap();
-    if commands + dumps > enough {
-        return Err(format!("{commands} commands and {dumps} dumps"));
-    }
-    let before = simulation.counts;
-    simulation.run(Span::seconds(3600));
-    if before != simulation.counts {
-        return Err(format!("not at rest: {before:?}, {:?}", simulation.counts));
-    }
-    simulation.close_all();
-    check_table(&simulation)?;
-    check_listeners(&simulation)
-}
-
 #[test]
 fn every_history_ends_well() {
-    let cases = std::env::var("MPTCPD_HISTORIES").ok();
-    let seed = if cases.is_some() {
-        RngSeed::Random
-    } else {
-        RngSeed::Fixed(8)
-    };
-    let cases = cases.map_or(1000, |text| text.parse().expect("a number"));
-    let mut runner = TestRunner::new(Config {
-        cases,
-        rng_seed: seed,
-        failure_persistence: None,
-        max_shrink_iters: 20_000,
-        ..Config::default()
-    });
     let history = prop::collection::vec(step(), 0..60);
-    let result = runner.run(&history, |steps| judge(&steps).map_err(TestCaseError::fail));
-    match result {
-        Ok(()) => {}
-        Err(TestError::Fail(reason, steps)) => panic!("{reason}: {steps:?}"),
-        Err(failure) => panic!("{failure}"),
-    }
+    all_end_well(history, 1000, |steps| judge(steps));
 }
 
 /// A history that once ended wrong.

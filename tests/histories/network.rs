@@ -1,18 +1,15 @@
-//! Random histories of a simulated router. Whatever happened, once it is over the kernel has what
-//! the specification says, nothing that belongs to others has been touched, and the daemon rests.
-//!
-//! Without `MPTCPD_HISTORIES` there are 3000 of them, always the same; it makes that many others. A failure prints its shortest history,
-//! ready to go among the regressions below.
-
-mod simulator;
+//! Histories of a router: once it is over the kernel has what the specification says, nothing
+//! that belongs to others has been touched, and the daemon rests.
 
 use mptcpd::time::Span;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngSeed, TestRunner};
 
-use simulator::Change::{Address, Link, Rename, Route, Unaddress, Unroute};
-use simulator::Step::{Family, Glance, Kill, Refuse, RefuseDumps, Reload, Run, Start};
-use simulator::{Change, Meddle, Simulation, Step, specification};
+use super::all_end_well;
+use super::simulator::network::Change::{Address, Link, Rename, Route, Unaddress, Unroute};
+use super::simulator::network::Step::{
+    Family, Glance, Kill, Refuse, RefuseDumps, Reload, Run, Start,
+};
+use super::simulator::network::{Change, Meddle, Simulation, Step, judge, specification};
 
 fn change() -> impl Strategy<Value = Change> {
     let (link, number) = (0..6u8, 0..20u8);
@@ -67,7 +64,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Configuration, the kernel's endpoints and the flags it knows, and what happens.
+/// Configuration, the kernel's room for endpoints, the flags it knows, and what happens.
 type History = (u8, usize, u32, Vec<Step>);
 
 fn history() -> impl Strategy<Value = History> {
@@ -76,63 +73,17 @@ fn history() -> impl Strategy<Value = History> {
     (0..8u8, room, known, prop::collection::vec(step(), 0..60))
 }
 
-/// Plays a history and says what is wrong in the end.
-fn judge((configuration, room, known, steps): &History) -> Result<(), String> {
-    let mut simulation = Simulation::new(*configuration, *room, *known);
-    simulation.play(steps);
-    let (spent, enough) = (simulation.counts.changes, Simulation::enough(steps));
-    if spent > enough {
-        return Err(format!("{spent} commands, more than {enough}"));
-    }
-    let before = simulation.counts;
-    simulation.recover();
-    specification::check(&simulation)?;
-    let spent = simulation.counts.changes - before.changes;
-    if spent > 200 {
-        return Err(format!("{spent} commands to recover"));
-    }
-    // Nothing happens: nothing is done, but for the slow look, with which a full kernel may be
-    // asked once more.
-    let before = simulation.counts;
-    simulation.run(Span::seconds(150));
-    let looks = simulation.counts.looks - before.looks;
-    let changes = simulation.counts.changes - before.changes;
-    let full = simulation.kernel.endpoints.len() >= *room;
-    if looks > 24 || changes > u32::from(full) {
-        return Err(format!("not at rest: {before:?}, {:?}", simulation.counts));
-    }
-    specification::check(&simulation)
-}
-
 #[test]
 fn every_history_ends_well() {
-    let cases = std::env::var("MPTCPD_HISTORIES").ok();
-    let seed = if cases.is_some() {
-        RngSeed::Random
-    } else {
-        RngSeed::Fixed(8)
-    };
-    let cases = cases.map_or(3000, |text| text.parse().expect("a number"));
-    let mut runner = TestRunner::new(Config {
-        cases,
-        rng_seed: seed,
-        failure_persistence: None,
-        max_shrink_iters: 20_000,
-        ..Config::default()
+    all_end_well(history(), 3000, |(configuration, room, known, steps)| {
+        judge(*configuration, *room, *known, steps)
     });
-    let result = runner.run(&history(), |history| {
-        judge(&history).map_err(TestCaseError::fail)
-    });
-    if let Err(failure) = result {
-        panic!("{failure}");
-    }
 }
 
 /// A history that once ended wrong.
 #[track_caller]
 fn ends_well(configuration: u8, room: usize, known: u32, steps: &[Step]) {
-    let result = judge(&(configuration, room, known, steps.to_vec()));
-    assert_eq!(result, Ok(()));
+    assert_eq!(judge(configuration, room, known, steps), Ok(()));
 }
 
 const ALL_FLAGS: u32 = 0xff;
@@ -403,11 +354,11 @@ fn refusals_without_end_cost_little() {
     for errno in 0..7 {
         for what in [&add[..], &delete, &[Reload(4)]] {
             let mut simulation = Simulation::new(1, 8, ALL_FLAGS);
-            simulation.play(&up);
+            up.iter().for_each(|step| simulation.step(*step));
             simulation.run(Span::seconds(20));
             let before = simulation.counts;
             simulation.step(Refuse(errno, 7));
-            simulation.play(what);
+            what.iter().for_each(|step| simulation.step(*step));
             simulation.run(Span::seconds(60));
             let tries = simulation.counts.changes - before.changes;
             let looks = simulation.counts.looks - before.looks;

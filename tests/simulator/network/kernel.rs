@@ -2,8 +2,8 @@
 //! Linux 6.18 gives. `tests/simulated_kernel.rs` compares it with the real one.
 
 use core::net::IpAddr;
-use std::collections::VecDeque;
 
+use libc::{EBUSY, EEXIST, EINVAL, ENETDOWN, ENODEV, ENOENT, ERANGE, ESRCH};
 use mptcpd::netlink::mptcp::{Command, Endpoint, EndpointFlags, Limits};
 use mptcpd::netlink::route::{
     Address, Family, Hop, Link, Name, Notification, PROTOCOL, Route, Rule,
@@ -12,14 +12,7 @@ use mptcpd::network::route::{Path, TABLE_MAIN, UNICAST};
 use mptcpd::network::{IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_UP, Part};
 use mptcpd::routing::{Action, Change as Routing, Item};
 
-pub const ENOENT: i32 = 2;
-pub const ESRCH: i32 = 3;
-pub const EBUSY: i32 = 16;
-pub const EEXIST: i32 = 17;
-pub const ENODEV: i32 = 19;
-pub const EINVAL: i32 = 22;
-pub const ERANGE: i32 = 34;
-pub const ENETDOWN: i32 = 100;
+use super::super::events::Events;
 
 /// Who made an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,12 +38,11 @@ pub struct Kernel {
     pub known: u32,
     next_id: u8,
     next_index: u32,
-    /// Events nobody has read yet.
-    pub events: VecDeque<Notification>,
-    /// The event socket is full: what comes is lost.
-    pub full: bool,
-    /// Events were lost, and nobody has been told.
-    pub lost: bool,
+    pub events: Events<Notification>,
+    /// Something changed that no event tells of: only a look finds it.
+    pub silent: bool,
+    /// Other programs changed the limits.
+    pub limits_meddled: bool,
 }
 
 pub const LOOPBACK: u32 = 1;
@@ -72,9 +64,9 @@ impl Kernel {
             known,
             next_id: 1,
             next_index: LOOPBACK,
-            events: VecDeque::new(),
-            full: false,
-            lost: false,
+            events: Events::default(),
+            silent: false,
+            limits_meddled: false,
         };
         kernel.set_link("lo", IFF_UP | IFF_RUNNING | IFF_LOOPBACK, 0);
         kernel.add_address(Address {
@@ -86,14 +78,6 @@ impl Kernel {
             scope: 254,
         });
         kernel
-    }
-
-    fn tell(&mut self, event: Notification) {
-        if self.full {
-            self.lost = true;
-        } else {
-            self.events.push_back(event);
-        }
     }
 
     // Links.
@@ -114,12 +98,12 @@ impl Kernel {
             };
             self.next_index += 1;
             self.links.push(link.clone());
-            return self.tell(Notification::Link(link));
+            return self.events.tell(Notification::Link(link));
         };
         let was = self.links[at].flags;
         self.links[at].flags = flags;
         self.links[at].vrf_table = vrf_table;
-        self.tell(Notification::Link(self.links[at].clone()));
+        self.events.tell(Notification::Link(self.links[at].clone()));
         if was & IFF_UP != 0 && flags & IFF_UP == 0 {
             let index = self.links[at].index;
             self.remove_addresses(|a| a.index == index && a.local.is_ipv6());
@@ -138,7 +122,7 @@ impl Kernel {
         }
         if let Some(at) = self.links.iter().position(|link| link.name == name) {
             self.links[at].name = Name::try_from(new).unwrap();
-            self.tell(Notification::Link(self.links[at].clone()));
+            self.events.tell(Notification::Link(self.links[at].clone()));
         }
     }
 
@@ -151,11 +135,11 @@ impl Kernel {
         link.flags &= !(IFF_UP | IFF_RUNNING);
         self.links[at].flags = link.flags;
         let index = link.index;
-        self.tell(Notification::Link(link));
+        self.events.tell(Notification::Link(link));
         self.remove_addresses(|a| a.index == index);
         self.remove_routes_of(index, None);
         self.links.remove(at);
-        self.tell(Notification::LinkGone { index });
+        self.events.tell(Notification::LinkGone { index });
     }
 
     fn is_up(&self, index: u32) -> bool {
@@ -178,11 +162,11 @@ impl Kernel {
             Some(old) => {
                 old.flags = new.flags;
                 let changed = *old;
-                self.tell(Notification::Address(changed));
+                self.events.tell(Notification::Address(changed));
             }
             None => {
                 self.addresses.push(new);
-                self.tell(Notification::Address(new));
+                self.events.tell(Notification::Address(new));
             }
         }
     }
@@ -191,7 +175,7 @@ impl Kernel {
         let (gone, stay): (Vec<_>, Vec<_>) = self.addresses.iter().partition(|a| goes(a));
         self.addresses = stay;
         for address in gone {
-            self.tell(Notification::AddressGone(address));
+            self.events.tell(Notification::AddressGone(address));
             let last = |a: &Address| a.index == address.index && a.local.is_ipv4();
             if address.local.is_ipv4() && !self.addresses.iter().any(last) {
                 self.remove_routes_of(address.index, Some(Family::Ipv4));
@@ -209,7 +193,7 @@ impl Kernel {
         let (gone, stay): (Vec<_>, Vec<_>) = self.routes.drain(..).partition(goes);
         self.routes = stay;
         for route in gone.into_iter().filter(|r| r.family == Family::Ipv6) {
-            self.tell(Notification::RouteGone(route));
+            self.events.tell(Notification::RouteGone(route));
         }
     }
 
@@ -240,14 +224,14 @@ impl Kernel {
             Some(at) => self.routes[at] = route.clone(),
             None => self.routes.push(route.clone()),
         }
-        self.tell(Notification::Route(route));
+        self.events.tell(Notification::Route(route));
         Ok(())
     }
 
     fn remove_route(&mut self, route: &Route) -> Result<(), i32> {
         let at = self.route_at(route).ok_or(ESRCH)?;
         let gone = self.routes.remove(at);
-        self.tell(Notification::RouteGone(gone));
+        self.events.tell(Notification::RouteGone(gone));
         Ok(())
     }
 
@@ -256,14 +240,14 @@ impl Kernel {
             return Err(EEXIST);
         }
         self.rules.push(rule);
-        self.tell(Notification::Rule(rule));
+        self.events.tell(Notification::Rule(rule));
         Ok(())
     }
 
     fn remove_rule(&mut self, rule: &Rule) -> Result<(), i32> {
         let at = self.rules.iter().position(|r| r == rule).ok_or(ENOENT)?;
         self.rules.remove(at);
-        self.tell(Notification::RuleGone(*rule));
+        self.events.tell(Notification::RuleGone(*rule));
         Ok(())
     }
 

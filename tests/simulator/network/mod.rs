@@ -1,0 +1,490 @@
+//! A simulated router: links, addresses, routes and rules come and go, and others meddle with the
+//! endpoints. [`specification::check`] says whether the kernel has what it should.
+
+pub mod kernel;
+pub mod specification;
+pub mod words;
+
+use core::net::IpAddr;
+
+use mptcpd::cli::Options;
+use mptcpd::config::{self, Config};
+use mptcpd::engine::{Command, Incomplete, Input, Source};
+use mptcpd::netlink::mptcp::{Command as PathManager, Endpoint, EndpointFlags, Limits};
+use mptcpd::netlink::route::{Address, Family, Notification};
+use mptcpd::plugin::{Entry, Request, addr_adv};
+use mptcpd::time::{Instant, Span};
+
+use super::Simulated;
+use kernel::{Kernel, Maker, TABLES, link_flags};
+
+/// A change of the network. Numbers stand for names, addresses and so on, whatever their size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Makes a link, or takes it up, down, or its carrier away.
+    Link(u8, u8),
+    Unlink(u8),
+    Rename(u8, u8),
+    /// Puts a link into a VRF.
+    Enslave(u8),
+    Release(u8),
+    /// Link, address, flags.
+    Address(u8, u8, u8),
+    Unaddress(u8, u8),
+    /// Link, family and table, metric and gateway.
+    Route(u8, u8, u8),
+    Unroute(u8, u8, u8),
+    /// Address, table.
+    Rule(u8, u8),
+    Unrule(u8, u8),
+    /// One of our own rules and routes goes.
+    Pilfer(u8),
+    /// An event about nothing that matters.
+    Noise,
+}
+
+/// What another program does to endpoints and limits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Meddle {
+    /// Address, id (0: the kernel picks one), flags.
+    Add(u8, u8, u8),
+    /// One of all there are.
+    Delete(u8),
+    SetFlags(u8, u8),
+    Flush,
+    Limits(u8, u8),
+    Implicit(u8),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    Change(Change),
+    Meddle(Meddle),
+    /// The daemon runs for so many 10 milliseconds.
+    Run(u8),
+    /// The daemon reads so many events and acts upon them.
+    Glance(u8),
+    /// The event socket is full until the daemon reads.
+    Full,
+    /// An event gets lost.
+    Drop(u8),
+    Duplicate(u8),
+    /// An event overtakes the one before.
+    Swap(u8),
+    /// The next dump is interrupted, after so many items.
+    Interrupt(u8),
+    /// Something changes in the midst of the next dump.
+    Meanwhile(Change),
+    /// The kernel refuses the next commands; seven is all of them.
+    Refuse(u8, u8),
+    /// The next dumps are refused.
+    RefuseDumps(u8),
+    /// SIGKILL before the next command but so many; the state file's last write may be torn.
+    Kill(u8, bool),
+    /// Starts the daemon again if it is dead.
+    Start,
+    Reload(u8),
+    /// SIGHUP without a change.
+    Resync,
+    /// The path manager's family comes and goes.
+    Family(bool),
+}
+
+const NAMES: [&str; 6] = ["wan0", "wan1", "lte0", "ppp0", "lan0", "wan-fifteen-abc"];
+const REFUSALS: [i32; 7] = [1, 12, 16, 17, 22, 34, 105];
+
+/// Addresses and their prefix lengths.
+const ADDRESSES: [(&str, u8); 20] = [
+    ("192.0.2.1", 24),
+    ("192.0.2.1", 32),
+    ("192.0.2.2", 24),
+    ("198.51.100.1", 24),
+    ("198.51.100.2", 24),
+    ("198.51.100.3", 25),
+    ("198.51.100.4", 25),
+    ("203.0.113.1", 30),
+    ("203.0.113.5", 30),
+    ("203.0.113.9", 30),
+    ("10.0.0.1", 8),
+    ("10.64.64.64", 32),
+    ("169.254.7.7", 16),
+    ("2001:db8:1::1", 64),
+    ("2001:db8:1::abcd", 64),
+    ("2001:db8:2::1", 64),
+    ("2001:db8:2::abcd", 64),
+    ("2001:db8:3::1", 128),
+    ("fd00::1", 48),
+    ("fe80::1", 64),
+];
+
+/// `IFA_F_*`: permanent, tentative, dadfailed (and tentative), deprecated, temporary or secondary.
+const ADDRESS_FLAGS: [u32; 8] = [0x80, 0x80, 0x80, 0xc0, 0xc8, 0xa0, 0x01, 0x80];
+
+/// `[core] log = null` keeps the histories quiet.
+pub const CONFIGURATIONS: [&str; 8] = [
+    "",
+    "[core]\nnotify-flags = existing,skip_link_local,skip_loopback\n",
+    "[core]\naddr-flags = subflow,fullmesh\ntemporary-addresses = no\nresync-interval = 200\n",
+    "[core]\nsource-routing = yes\n[interface ppp*]\nuse = standby\n",
+    "[core]\nnotify-flags = existing\n[interface wan*]\npriority = -5\naddr-flags = subflow,backup\n\
+     [interface lan*]\nuse = no\n[interface lte*]\nuse = standby\nhold-down = 3\nfamilies = ipv4\n",
+    "[core]\naddr-flags = signal\n[interface wan?]\nport = 4433\n[interface ppp0]\npriority = 5\n",
+    "[core]\nnotify-flags = existing,skip_loopback\nlimit-subflows = 6\ntemporary-addresses = yes\n\
+     hold-down = 1\n[interface lte0]\nsource-routing = yes\nfamilies = ipv6\n",
+    "[core]\ninterfaces = wan*,ppp0\nsource-routing = yes\nsource-routing-tables = 5204-5207\n",
+];
+
+pub fn address(number: u8) -> (IpAddr, u8) {
+    let (text, len) = ADDRESSES[usize::from(number) % ADDRESSES.len()];
+    (text.parse().unwrap(), len)
+}
+
+fn name(number: u8) -> &'static str {
+    NAMES[usize::from(number) % NAMES.len()]
+}
+
+pub type Simulation = super::Simulation<Kernel>;
+
+impl Simulated for Kernel {
+    type Change = Change;
+    const PLUGIN: &'static Entry = &addr_adv::ENTRY;
+
+    fn config(number: u8) -> Config {
+        let text = CONFIGURATIONS[usize::from(number) % CONFIGURATIONS.len()];
+        let options = Options::default();
+        let loaded = config::parse("simulated", text.as_bytes(), &options, &[addr_adv::ENTRY]);
+        loaded.unwrap().config
+    }
+
+    fn read(&mut self, most: usize, each: &mut dyn FnMut(Input<'_>)) {
+        let mut event = |event: &_| each(Input::Network(event));
+        if self.events.read(most, &mut event) {
+            each(Input::Lost(Source::Network));
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        self.events.has_news()
+    }
+
+    fn close(&mut self) {
+        self.events.forget();
+    }
+
+    fn obey(&mut self, _: Instant, command: &PathManager) -> Result<(), i32> {
+        self.command(command, Maker::Daemon)
+    }
+
+    fn answer(simulation: &mut Simulation, command: Command) {
+        match command {
+            Command::Dump(part) => {
+                let (most, mut result) = simulation.next_dump();
+                let items = simulation.kernel.dump(part);
+                let shown = most.min(items.len());
+                let meanwhile = simulation.meanwhile.take_if(|_| shown > 0);
+                for (at, item) in items.iter().take(shown).enumerate() {
+                    if let Some(change) = meanwhile.filter(|_| at == shown / 2) {
+                        simulation.change(change);
+                        result = Err(Incomplete::Interrupted);
+                    }
+                    simulation.engine.handle(simulation.now, Input::Item(item));
+                }
+                simulation
+                    .engine
+                    .handle(simulation.now, Input::Dumped(part, result));
+            }
+            Command::Look => {
+                let (most, result) = match simulation.family {
+                    true => simulation.next_dump(),
+                    false => (0, Err(Incomplete::Refused(libc::EAGAIN))),
+                };
+                for endpoint in simulation.kernel.dump_endpoints().into_iter().take(most) {
+                    simulation
+                        .engine
+                        .handle(simulation.now, Input::Endpoint(endpoint));
+                }
+                simulation
+                    .engine
+                    .handle(simulation.now, Input::Looked(result));
+            }
+            Command::GetLimits => {
+                let result = match !simulation.family || simulation.refuses_dump() {
+                    true => Err(Incomplete::Refused(libc::EAGAIN)),
+                    false => Ok(simulation.kernel.limits),
+                };
+                simulation
+                    .engine
+                    .handle(simulation.now, Input::Limits(result));
+            }
+            Command::Request(number, Request::Route(change)) => {
+                simulation.counts.changes += 1;
+                let refused = simulation.refusal().map_or(Ok(()), Err);
+                match refused.and_then(|()| simulation.kernel.change_routing(&change)) {
+                    Ok(()) => simulation
+                        .engine
+                        .handle(simulation.now, Input::Done(number)),
+                    Err(errno) => simulation.fail(number, errno),
+                }
+            }
+            _ => panic!("nobody asks for this: {command:?}"),
+        }
+    }
+}
+
+/// Plays a history and says what is wrong in the end. The kernel has `room` for so many
+/// endpoints, and knows these flags of theirs.
+pub fn judge(configuration: u8, room: usize, known: u32, steps: &[Step]) -> Result<(), String> {
+    let mut simulation = Simulation::new(configuration, room, known);
+    for step in steps {
+        simulation.step(*step);
+    }
+    // Each address may be tried again and again, but ever more slowly.
+    let enough = (u32::try_from(steps.len()).unwrap() + 5) * 20;
+    let spent = simulation.counts.changes;
+    if spent > enough {
+        return Err(format!("{spent} commands, more than {enough}"));
+    }
+    let before = simulation.counts;
+    simulation.recover();
+    specification::check(&simulation)?;
+    let spent = simulation.counts.changes - before.changes;
+    if spent > 200 {
+        return Err(format!("{spent} commands to recover"));
+    }
+    // Nothing happens: nothing is done, but for the slow look, with which a full kernel may be
+    // asked once more.
+    let before = simulation.counts;
+    simulation.run(Span::seconds(150));
+    let looks = simulation.counts.looks - before.looks;
+    let changes = simulation.counts.changes - before.changes;
+    let full = simulation.kernel.endpoints.len() >= room;
+    if looks > 24 || changes > u32::from(full) {
+        return Err(format!("not at rest: {before:?}, {:?}", simulation.counts));
+    }
+    specification::check(&simulation)
+}
+
+impl Simulation {
+    pub fn new(configuration: u8, room: usize, known: u32) -> Self {
+        Self::on(Kernel::new(room, known), configuration)
+    }
+
+    pub fn step(&mut self, step: Step) {
+        self.turns = 0;
+        let events = &mut self.kernel.events;
+        let at = |at: u8| usize::from(at) % events.len().max(1);
+        match step {
+            Step::Change(change) => self.change(change),
+            Step::Meddle(meddle) => self.meddle(meddle),
+            Step::Run(time) => self.run(Span(u64::from(time) * 10)),
+            Step::Glance(events) => self.glance(events),
+            Step::Full => events.full = true,
+            Step::Drop(n) => {
+                let at = at(n);
+                events.lost |= events.remove(at).is_some();
+            }
+            Step::Duplicate(n) => {
+                let at = at(n);
+                if let Some(event) = events.get(at).cloned() {
+                    events.insert(at, event);
+                }
+            }
+            Step::Swap(n) => {
+                let at = at(n);
+                if at > 0 {
+                    events.swap(at - 1, at);
+                    // The end of the story may be told before its beginning.
+                    self.kernel.silent = true;
+                }
+            }
+            Step::Interrupt(items) => self.faults.interrupt = Some(items),
+            Step::Meanwhile(change) => self.meanwhile = Some(change),
+            Step::Refuse(errno, times) => {
+                let errno = REFUSALS[usize::from(errno) % REFUSALS.len()];
+                let times = if times % 8 == 7 {
+                    u32::MAX
+                } else {
+                    (times % 8).into()
+                };
+                self.faults.refuse = (errno, 0, times);
+                // Lies about how much the kernel takes are believed until the next resync.
+                self.kernel.silent |= errno == libc::ERANGE || errno == libc::EINVAL;
+            }
+            Step::RefuseDumps(times) => self.faults.refuse_dumps = times % 4,
+            Step::Kill(after, torn) => self.faults.kill = Some((after % 8, torn)),
+            Step::Start => self.start(),
+            Step::Reload(number) => self.reload(number),
+            Step::Resync => self.reload(self.configuration),
+            Step::Family(there) => {
+                self.family = there;
+                if self.alive {
+                    self.engine.handle(self.now, Input::Family(there));
+                }
+            }
+        }
+    }
+
+    /// Ends all faults and gives the daemon time: long enough for every back-off and hold-down,
+    /// and for the slow look where only that can find out.
+    pub fn recover(&mut self) {
+        self.end_faults();
+        self.kernel.events.full = false;
+        self.step(Step::Start);
+        self.step(Step::Family(true));
+        self.run(Span::seconds(100));
+        if core::mem::take(&mut self.kernel.silent) {
+            self.run(Span::seconds(310));
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        let kernel = &mut self.kernel;
+        let index = |kernel: &Kernel, link| kernel.link(name(link)).map(|link| link.index);
+        let vrf = |kernel: &Kernel, link| kernel.link(name(link)).map_or(0, |l| l.vrf_table);
+        let family = |number| {
+            if number % 2 == 0 {
+                Family::Ipv4
+            } else {
+                Family::Ipv6
+            }
+        };
+        let table = |number: u8| TABLES[usize::from(number / 2) % TABLES.len()];
+        match change {
+            Change::Link(link, state) => {
+                let vrf = vrf(kernel, link);
+                kernel.set_link(name(link), link_flags(name(link), state), vrf);
+            }
+            Change::Unlink(link) => kernel.remove_link(name(link)),
+            Change::Rename(link, new) => kernel.rename_link(name(link), name(new)),
+            Change::Enslave(link) | Change::Release(link) => {
+                let table = if matches!(change, Change::Enslave(_)) {
+                    100
+                } else {
+                    0
+                };
+                if let Some(flags) = kernel.link(name(link)).map(|l| l.flags) {
+                    kernel.set_link(name(link), flags, table);
+                }
+            }
+            Change::Address(link, number, flags) => {
+                let Some(index) = index(kernel, link) else {
+                    return;
+                };
+                let (local, prefix_len) = address(number);
+                let flags = ADDRESS_FLAGS[usize::from(flags) % ADDRESS_FLAGS.len()];
+                let text = ADDRESSES[usize::from(number) % ADDRESSES.len()].0;
+                let peer = (local.is_ipv4() && prefix_len == 32 && name(link).starts_with("ppp"))
+                    .then(|| [10, 64, 64, 65].into());
+                let link_local = text.starts_with("fe80") || text.starts_with("169.254");
+                kernel.add_address(Address {
+                    index,
+                    local,
+                    peer,
+                    prefix_len,
+                    flags,
+                    scope: if link_local { 253 } else { 0 },
+                });
+            }
+            Change::Unaddress(link, number) => {
+                let (local, len) = address(number);
+                let index = index(kernel, link);
+                kernel.remove_addresses(|a| {
+                    Some(a.index) == index && a.local == local && a.prefix_len == len
+                });
+            }
+            Change::Route(link, which, how) => {
+                let Some(index) = index(kernel, link) else {
+                    return;
+                };
+                let family = family(which);
+                let gateway = match (how % 3, family) {
+                    (0, _) => None,
+                    (n, Family::Ipv4) => Some([192, 0, 2, 250 + n].into()),
+                    (n, Family::Ipv6) => Some([0xfe80, 0, 0, 0, 0, 0, 0, n.into()].into()),
+                };
+                let metric = u32::from(how / 3) + u32::from(family == Family::Ipv6);
+                kernel.set_default_route(index, gateway, family, table(which), metric);
+            }
+            Change::Unroute(link, which, how) => {
+                if let Some(index) = index(kernel, link) {
+                    let family = family(which);
+                    let metric = u32::from(how / 3) + u32::from(family == Family::Ipv6);
+                    kernel.remove_default_route(index, family, table(which), metric);
+                }
+            }
+            Change::Rule(number, which) | Change::Unrule(number, which) => {
+                let there = matches!(change, Change::Rule(..));
+                kernel.set_source_rule(address(number).0, table(which), there);
+            }
+            Change::Pilfer(at) => kernel.pilfer(at.into()),
+            Change::Noise => {
+                if let Some(link) = kernel.links.first().cloned() {
+                    kernel.events.push_back(Notification::Link(link));
+                }
+            }
+        }
+    }
+
+    fn meddle(&mut self, meddle: Meddle) {
+        // Nothing tells the daemon.
+        self.kernel.silent = true;
+        let one_of = |kernel: &Kernel, at: u8| {
+            let all = &kernel.endpoints;
+            all.get(usize::from(at) % all.len().max(1)).copied()
+        };
+        // An id or an address that the daemon holds, so far as it knows, is not reused behind its
+        // back: the kernel goes by one of them when it is asked to change or delete an endpoint.
+        let ours = self.engine.endpoints().ours();
+        let is_vacant = |id: u8, ip: IpAddr, kernel: &Kernel| {
+            let gone = |mine: &Endpoint| kernel.endpoints.iter().all(|(e, _)| e != mine);
+            let mut mine = ours.iter().map(|slot| slot.endpoint);
+            mine.any(|e| (e.id == id || e.address == ip) && gone(&e))
+        };
+        let kernel = &mut self.kernel;
+        match meddle {
+            Meddle::Add(number, id, flags) => {
+                let id = if id == 0 { 100 + number } else { id };
+                if is_vacant(id, address(number).0, kernel) {
+                    return;
+                }
+                let flags = [2, 1, 6, 10, 3, 0][usize::from(flags) % 6];
+                let endpoint = Endpoint {
+                    address: address(number).0,
+                    port: 0,
+                    id,
+                    flags: EndpointFlags(flags),
+                    ifindex: 0,
+                };
+                let _ = kernel.add_endpoint(endpoint, Maker::Other);
+            }
+            Meddle::Delete(at) => {
+                if let Some((endpoint, _)) = one_of(kernel, at) {
+                    let _ = kernel.command(&PathManager::DeleteEndpoint(endpoint), Maker::Other);
+                }
+            }
+            Meddle::SetFlags(at, flags) => {
+                if let Some((mut endpoint, _)) = one_of(kernel, at) {
+                    endpoint.flags.0 = u32::from(flags) & 0xc;
+                    let _ = kernel.command(&PathManager::SetFlags(endpoint), Maker::Other);
+                }
+            }
+            Meddle::Flush => {
+                let _ = kernel.command(&PathManager::FlushEndpoints, Maker::Other);
+            }
+            Meddle::Limits(subflows, add_addr_accepted) => {
+                kernel.limits_meddled = true;
+                let limits = Limits {
+                    subflows: u32::from(subflows % 9),
+                    add_addr_accepted: u32::from(add_addr_accepted % 9),
+                };
+                let _ = kernel.command(&PathManager::SetLimits(limits), Maker::Other);
+            }
+            Meddle::Implicit(number) => {
+                let id = 150 + number % 100;
+                if !is_vacant(id, address(number).0, kernel) {
+                    kernel.make_implicit(address(number).0, id);
+                }
+            }
+        }
+    }
+}
