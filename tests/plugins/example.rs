@@ -99,6 +99,27 @@ fn meshes(listen: &str, remote: &str, here: [&str; 2], there: [&str; 2], prefix:
     ));
     all(&[&a, &b, &c, &d]);
 
+    // One that is there twice lives on the other interface.
+    let joins = || lab.host.counter("MPTcpExtMPJoinSynAckRx");
+    let before = joins();
+    let width = if prefix == 24 { 32 } else { 128 };
+    let change = |how: &str| {
+        lab.host
+            .ip(&format!("addr {how} {}/{width} dev wan1", here[1]));
+        daemon.catch_up();
+    };
+    let known = || {
+        lab.host
+            .out("ss -tnH state established")
+            .matches("%wan2")
+            .count()
+    };
+    assert_eq!(known(), 2);
+    change("add");
+    change("del");
+    all(&[&a, &b, &c, &d]);
+    assert_eq!((known(), joins()), (2, before));
+
     holding.release();
     accepting.release();
     assert_eq!(

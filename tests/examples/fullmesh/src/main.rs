@@ -18,8 +18,7 @@ fn main() -> std::process::ExitCode {
     }])
 }
 
-/// How many subflows a connection may have.
-struct FullMesh(usize);
+struct FullMesh(usize); // how many subflows a connection may have
 
 impl FullMesh {
     /// Asks for the subflows that a connection lacks.
@@ -70,7 +69,8 @@ impl Plugin for FullMesh {
     }
 
     fn delete_local_address(&mut self, cx: &mut Context<'_>, gone: &LocalAddress) {
-        for c in cx.connections() {
+        let elsewhere = cx.network().usable().any(|a| a.address == gone.address);
+        for c in cx.connections().filter(|_| !elsewhere) {
             for s in c.subflows().filter(|s| s.local.ip() == gone.address) {
                 cx.destroy_subflow(c.token, s.local.into(), s.remote.into());
             }
