@@ -14,6 +14,29 @@ use core::fmt::Debug;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
 
+use simulator::{ALWAYS, Step};
+
+/// Steps of a kernel to which such things happen; what happens meanwhile the daemon does not see.
+fn step<C: Copy + Debug + 'static>(
+    change: impl Strategy<Value = C> + 'static,
+    meanwhile: impl Strategy<Value = C> + 'static,
+) -> impl Strategy<Value = Step<C>> {
+    let times = prop_oneof![15 => 1..16u8, 1 => Just(ALWAYS)];
+    prop_oneof![
+        28 => change.prop_map(Step::Change),
+        8 => (0..80u8).prop_map(Step::Run),
+        4 => (0..6u8).prop_map(Step::Glance),
+        1 => (0..12u8).prop_map(Step::Interrupt),
+        1 => meanwhile.prop_map(Step::Meanwhile),
+        1 => (1..16u8).prop_map(Step::RefuseDumps),
+        2 => (0..8u8, 0..6u8, times).prop_map(|(e, a, n)| Step::Refuse(e, a, n)),
+        1 => (0..8u8, any::<bool>()).prop_map(|(n, torn)| Step::Kill(n, torn)),
+        2 => Just(Step::Start),
+        1 => (0..8u8).prop_map(Step::Reload),
+        1 => Just(Step::Resync),
+    ]
+}
+
 /// Goes through so many histories, always the same.
 fn all_end_well<T: Debug>(
     histories: impl Strategy<Value = T>,

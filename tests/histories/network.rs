@@ -4,12 +4,13 @@
 use mptcpd::time::Span;
 use proptest::prelude::*;
 
-use super::all_end_well;
-use super::simulator::network::Change::{Address, Link, Rename, Route, Unaddress, Unroute};
-use super::simulator::network::Step::{
-    Family, Glance, Kill, Refuse, RefuseDumps, Reload, Run, Start,
+use super::simulator::ALWAYS;
+use super::simulator::Step::{Glance, Kill, Refuse, RefuseDumps, Reload, Run, Start};
+use super::simulator::network::Change::{
+    Address, Link, Meddle as Meddled, Rename, Route, Unaddress, Unroute,
 };
 use super::simulator::network::{Change, Meddle, Simulation, Step, judge, specification};
+use super::{all_end_well, step};
 
 fn change() -> impl Strategy<Value = Change> {
     let (link, number) = (0..6u8, 0..20u8);
@@ -42,25 +43,15 @@ fn meddle() -> impl Strategy<Value = Meddle> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn happening() -> impl Strategy<Value = Change> {
     prop_oneof![
-        24 => change().prop_map(Step::Change),
-        3 => meddle().prop_map(Step::Meddle),
-        8 => (0..80u8).prop_map(Step::Run),
-        3 => (0..6u8).prop_map(Step::Glance),
-        1 => Just(Step::Full),
-        1 => any::<u8>().prop_map(Step::Drop),
-        1 => any::<u8>().prop_map(Step::Duplicate),
-        1 => any::<u8>().prop_map(Step::Swap),
-        1 => (0..6u8).prop_map(Step::Interrupt),
-        1 => change().prop_map(Step::Meanwhile),
-        2 => (0..7u8, 1..8u8).prop_map(|(e, n)| Step::Refuse(e, n)),
-        1 => (1..4u8).prop_map(Step::RefuseDumps),
-        1 => (0..8u8, any::<bool>()).prop_map(|(n, t)| Step::Kill(n, t)),
-        2 => Just(Step::Start),
-        1 => (0..8u8).prop_map(Step::Reload),
-        1 => Just(Step::Resync),
-        1 => prop::bool::weighted(0.7).prop_map(Family),
+        24 => change(),
+        3 => meddle().prop_map(Change::Meddle),
+        1 => Just(Change::Full),
+        1 => any::<u8>().prop_map(Change::Drop),
+        1 => any::<u8>().prop_map(Change::Duplicate),
+        1 => any::<u8>().prop_map(Change::Swap),
+        1 => prop::bool::weighted(0.7).prop_map(Change::Family),
     ]
 }
 
@@ -70,7 +61,8 @@ type History = (u8, usize, u32, Vec<Step>);
 fn history() -> impl Strategy<Value = History> {
     let room = prop_oneof![4 => Just(8usize), 1 => Just(3usize), 1 => Just(255usize)];
     let known = prop_oneof![3 => Just(0xffu32), 1 => Just(0x7u32)];
-    (0..8u8, room, known, prop::collection::vec(step(), 0..60))
+    let steps = prop::collection::vec(step(happening(), change()), 0..60);
+    (0..8u8, room, known, steps)
 }
 
 #[test]
@@ -94,11 +86,11 @@ const OLD_FLAGS: u32 = 0x7;
 fn a_refused_look_does_not_make_the_daemon_spin() {
     let steps = [
         Step::Change(Link(1, 1)),
-        Refuse(0, 4),
+        Refuse(0, 0, 4),
         Step::Change(Address(1, 0, 6)),
         Run(5),
         Step::Change(Link(0, 0)),
-        Refuse(2, 1),
+        Refuse(2, 0, 1),
         RefuseDumps(1),
         Run(0),
     ];
@@ -151,7 +143,7 @@ fn an_endpoint_that_the_kernel_will_not_delete_stays_ours() {
         Step::Change(Route(0, 1, 3)),
         Step::Change(Address(0, 13, 0)),
         Run(0),
-        Refuse(4, 2),
+        Refuse(4, 0, 2),
         Step::Change(Unroute(0, 1, 3)),
         Run(0),
     ];
@@ -165,7 +157,7 @@ fn limits_whose_change_is_refused_stay_ours_after_a_crash() {
         Step::Change(Address(0, 11, 6)),
         Run(0),
         Kill(3, false),
-        Refuse(0, 2),
+        Refuse(0, 0, 2),
         Step::Change(Address(0, 11, 3)),
         Run(4),
     ];
@@ -200,12 +192,12 @@ fn flags_that_the_kernel_drops_are_not_set_for_ever() {
 #[test]
 fn an_endpoint_of_the_kernels_own_making_is_not_ours() {
     let steps = [
-        Step::Meddle(Meddle::Implicit(15)),
+        Step::Change(Meddled(Meddle::Implicit(15))),
         Reload(4),
         Step::Change(Link(1, 1)),
         Run(0),
         Kill(1, true),
-        Refuse(0, 2),
+        Refuse(0, 0, 2),
         Step::Change(Address(1, 15, 6)),
         Run(0),
     ];
@@ -216,11 +208,11 @@ fn an_endpoint_of_the_kernels_own_making_is_not_ours() {
 fn an_endpoint_in_place_of_a_vanished_implicit_one_is_ours() {
     let steps = [
         Step::Change(Link(4, 1)),
-        Step::Meddle(Meddle::Implicit(11)),
+        Step::Change(Meddled(Meddle::Implicit(11))),
         Run(0),
         Step::Change(Address(4, 11, 0)),
         Step::Change(Route(4, 0, 0)),
-        Step::Meddle(Meddle::Flush),
+        Step::Change(Meddled(Meddle::Flush)),
         Run(0),
         Reload(0),
     ];
@@ -233,14 +225,14 @@ fn an_endpoint_much_like_ours_is_not_ours() {
         Step::Change(Link(0, 1)),
         Kill(0, false),
         Step::Change(Address(0, 18, 0)),
-        Refuse(0, 2),
+        Refuse(0, 0, 2),
         Run(0),
         Start,
         Glance(0),
         Kill(0, true),
         Start,
         Run(0),
-        Step::Meddle(Meddle::Add(18, 1, 0)),
+        Step::Change(Meddled(Meddle::Add(18, 1, 0))),
     ];
     ends_well(6, 8, ALL_FLAGS, &steps);
 }
@@ -252,7 +244,7 @@ fn flags_whose_change_is_refused_once_change_all_the_same() {
         Step::Change(Address(5, 0, 6)),
         Run(0),
         Step::Change(Rename(5, 2)),
-        Refuse(0, 1),
+        Refuse(0, 0, 1),
         Run(0),
     ];
     ends_well(4, 8, ALL_FLAGS, &steps);
@@ -265,7 +257,7 @@ fn a_flag_that_somebody_takes_away_at_once_is_not_unknown_to_the_kernel() {
         Step::Change(Address(3, 0, 0)),
         Step::Change(Route(3, 0, 0)),
         Run(0),
-        Step::Meddle(Meddle::SetFlags(0, 48)),
+        Step::Change(Meddled(Meddle::SetFlags(0, 48))),
     ];
     ends_well(2, 8, ALL_FLAGS, &steps);
 }
@@ -273,11 +265,11 @@ fn a_flag_that_somebody_takes_away_at_once_is_not_unknown_to_the_kernel() {
 #[test]
 fn an_endpoint_in_place_of_a_vanished_implicit_one_can_go() {
     let steps = [
-        Step::Meddle(Meddle::Implicit(17)),
+        Step::Change(Meddled(Meddle::Implicit(17))),
         Step::Change(Link(0, 1)),
         Run(0),
         Step::Change(Address(0, 17, 6)),
-        Step::Meddle(Meddle::Flush),
+        Step::Change(Meddled(Meddle::Flush)),
         Run(0),
         Step::Change(Unaddress(0, 17)),
     ];
@@ -316,7 +308,7 @@ fn a_full_kernel_is_asked_for_no_more_than_one() {
 #[test]
 fn what_the_kernel_had_no_room_for_gets_its_limits_with_its_slot() {
     let steps = [
-        Refuse(5, 2),
+        Refuse(5, 0, 2),
         Step::Change(Link(1, 1)),
         Step::Change(Address(1, 0, 0)),
         Reload(4),
@@ -328,11 +320,11 @@ fn what_the_kernel_had_no_room_for_gets_its_limits_with_its_slot() {
 #[test]
 fn two_endpoints_cannot_have_been_seen_by_one_id() {
     let steps = [
-        Step::Meddle(Meddle::Implicit(18)),
+        Step::Change(Meddled(Meddle::Implicit(18))),
         Step::Change(Link(0, 1)),
         Step::Change(Address(0, 0, 6)),
         Run(0),
-        Step::Meddle(Meddle::Flush),
+        Step::Change(Meddled(Meddle::Flush)),
         Step::Change(Address(0, 18, 0)),
     ];
     ends_well(1, 8, ALL_FLAGS, &steps);
@@ -354,11 +346,11 @@ fn refusals_without_end_cost_little() {
     for errno in 0..7 {
         for what in [&add[..], &delete, &[Reload(4)]] {
             let mut simulation = Simulation::new(1, 8, ALL_FLAGS);
-            up.iter().for_each(|step| simulation.step(*step));
+            simulation.play(&up);
             simulation.run(Span::seconds(20));
             let before = simulation.counts;
-            simulation.step(Refuse(errno, 7));
-            what.iter().for_each(|step| simulation.step(*step));
+            simulation.step(Refuse(errno, 0, ALWAYS));
+            simulation.play(what);
             simulation.run(Span::seconds(60));
             let tries = simulation.counts.changes - before.changes;
             let looks = simulation.counts.looks - before.looks;

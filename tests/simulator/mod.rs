@@ -11,6 +11,7 @@ mod events;
 pub mod network;
 
 use core::fmt;
+use std::collections::BTreeSet;
 
 use mptcpd::config::Config;
 use mptcpd::engine::{Command, Engine, Incomplete, Input};
@@ -19,15 +20,47 @@ use mptcpd::plugin::{CommandId, Entry, Failure, Request};
 use mptcpd::state::{self, HALF, Identity};
 use mptcpd::time::{Instant, Span};
 
+/// A step of a history. Numbers stand for whatever it is, whatever their size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step<C> {
+    Change(C),
+    /// The daemon runs for so many 10 milliseconds.
+    Run(u8),
+    /// The daemon reads so many events and acts upon them.
+    Glance(u8),
+    /// The next dump is interrupted, after so many items.
+    Interrupt(u8),
+    /// Something changes in the midst of the next dump.
+    Meanwhile(C),
+    /// The next dumps are refused.
+    RefuseDumps(u8),
+    /// The kernel refuses commands, with an errno: after so many, so many; [`ALWAYS`] is all.
+    Refuse(u8, u8, u8),
+    /// SIGKILL before the next command but so many; the state file's last write may be torn.
+    Kill(u8, bool),
+    /// Starts the daemon again if it is dead.
+    Start,
+    /// SIGHUP, with a configuration.
+    Reload(u8),
+    /// SIGHUP without a change.
+    Resync,
+}
+
+pub const ALWAYS: u8 = u8::MAX;
+
 /// A kernel, as the daemon's loop knows it.
 pub trait Simulated: Sized {
     /// Something that happens to it.
     type Change: Copy;
     /// The plugin that suits it.
     const PLUGIN: &'static Entry;
+    /// With which it refuses commands.
+    const REFUSALS: &'static [i32];
 
     /// The configuration of a number.
     fn config(number: u8) -> Config;
+
+    fn happen(simulation: &mut Simulation<Self>, change: Self::Change);
 
     /// Hands over what it tells, but no more events than `most`.
     fn read(&mut self, most: usize, each: &mut dyn FnMut(Input<'_>));
@@ -59,7 +92,7 @@ struct Faults {
     interrupt: Option<u8>,
     refuse_dumps: u8,
     /// errno, after how many, and how often.
-    refuse: (i32, u8, u32),
+    refuse: (i32, u8, u8),
     /// Commands until SIGKILL; the state file's last write may be torn.
     kill: Option<(u8, bool)>,
 }
@@ -83,6 +116,8 @@ pub struct Simulation<K: Simulated> {
     /// The path manager's family is there.
     family: bool,
     faults: Faults,
+    /// The errnos that commands have been refused with.
+    refused: BTreeSet<i32>,
     /// Happens in the midst of the next dump.
     meanwhile: Option<K::Change>,
     /// The last command whose failure could still be reported, and the failures.
@@ -115,6 +150,7 @@ impl<K: Simulated> Simulation<K> {
             alive: false,
             family: true,
             faults: Faults::default(),
+            refused: BTreeSet::new(),
             meanwhile: None,
             unanswered: None,
             failures: Vec::new(),
@@ -130,7 +166,34 @@ impl<K: Simulated> Simulation<K> {
         self.engine.config()
     }
 
-    /// Starts the daemon again if it is dead.
+    pub fn play(&mut self, steps: &[Step<K::Change>]) {
+        steps.iter().for_each(|step| self.step(*step));
+    }
+
+    pub fn step(&mut self, step: Step<K::Change>) {
+        self.turns = 0;
+        match step {
+            Step::Change(change) => K::happen(self, change),
+            Step::Run(time) => self.run(Span(u64::from(time) * 10)),
+            Step::Glance(events) if self.alive => {
+                self.read(events.into());
+                self.settle();
+            }
+            Step::Glance(_) => {}
+            Step::Interrupt(items) => self.faults.interrupt = Some(items),
+            Step::Meanwhile(change) => self.meanwhile = Some(change),
+            Step::RefuseDumps(times) => self.faults.refuse_dumps = times,
+            Step::Refuse(errno, after, times) => {
+                let errno = K::REFUSALS[usize::from(errno) % K::REFUSALS.len()];
+                self.faults.refuse = (errno, after, times);
+            }
+            Step::Kill(after, torn) => self.faults.kill = Some((after, torn)),
+            Step::Start => self.start(),
+            Step::Reload(configuration) => self.reload(configuration),
+            Step::Resync => self.reload(self.configuration),
+        }
+    }
+
     fn start(&mut self) {
         if self.alive {
             return;
@@ -143,23 +206,23 @@ impl<K: Simulated> Simulation<K> {
         self.engine = engine::<K>(self.now, self.configuration);
         self.load();
         if self.family {
-            self.engine.handle(self.now, Input::Family(true));
+            self.tell(Input::Family(true));
         }
     }
 
-    /// SIGHUP.
     fn reload(&mut self, configuration: u8) {
         self.configuration = configuration;
         if self.alive {
             let config = Box::new(K::config(configuration));
-            self.engine.handle(self.now, Input::Reload(config));
+            self.tell(Input::Reload(config));
         }
     }
 
+    /// Ends all faults, with the daemon alive.
     fn end_faults(&mut self) {
         self.faults = Faults::default();
         self.meanwhile = None;
-        self.turns = 0;
+        self.step(Step::Start);
     }
 
     fn load(&mut self) {
@@ -228,14 +291,6 @@ impl<K: Simulated> Simulation<K> {
         self.now = self.now.max(end);
     }
 
-    /// The daemon reads so many events and acts upon them.
-    fn glance(&mut self, events: u8) {
-        if self.alive {
-            self.read(events.into());
-            self.settle();
-        }
-    }
-
     fn turn(&mut self, doing: fmt::Arguments<'_>) {
         self.turns += 1;
         assert!(self.turns < 2000, "busy loop: {doing}, {:?}", self.counts);
@@ -260,13 +315,17 @@ impl<K: Simulated> Simulation<K> {
             for (number, errno) in self.failures.split_off(0) {
                 self.fail(number, errno);
             }
-            self.engine.handle(self.now, Input::Done(last));
+            self.tell(Input::Done(last));
         }
+    }
+
+    fn tell(&mut self, input: Input<'_>) {
+        self.engine.handle(self.now, input);
     }
 
     fn fail(&mut self, number: CommandId, errno: i32) {
         let failure = Failure { errno, message: "" };
-        self.engine.handle(self.now, Input::Failed(number, failure));
+        self.tell(Input::Failed(number, failure));
     }
 
     /// Lets the engine act, until it waits or has sent a command that blocks. Answers whether
@@ -363,7 +422,11 @@ impl<K: Simulated> Simulation<K> {
             *after = rest;
             return None;
         }
-        *times = times.checked_sub(1)?;
+        *times = match *times {
+            ALWAYS => ALWAYS,
+            times => times.checked_sub(1)?,
+        };
+        self.refused.insert(*errno);
         Some(*errno)
     }
 

@@ -5,6 +5,7 @@
 mod simulator;
 
 use libfuzzer_sys::fuzz_target;
+use simulator::ALWAYS;
 use simulator::network::{Change, Meddle, Step, judge};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -22,20 +23,20 @@ fn step(bytes: &[u8]) -> Step {
     match kind {
         22 | 23 => Step::Run(a % 80),
         24 => Step::Glance(a % 6),
-        25 => Step::Full,
-        26 => Step::Drop(a),
-        27 => Step::Duplicate(a),
-        28 => Step::Swap(a),
+        25 => Step::Change(Change::Full),
+        26 => Step::Change(Change::Drop(a)),
+        27 => Step::Change(Change::Duplicate(a)),
+        28 => Step::Change(Change::Swap(a)),
         29 => Step::Interrupt(a % 6),
         30 => Step::Meanwhile(change(a % 22, b, c, b ^ c)),
-        31 => Step::Refuse(a % 7, b % 8),
+        31 => Step::Refuse(a % 7, 0, if b % 8 == 7 { ALWAYS } else { b % 8 }),
         32 => Step::RefuseDumps(a % 4),
         33 => Step::Kill(a % 8, b % 2 == 0),
         34 => Step::Start,
         35 => Step::Reload(a % 8),
         36 => Step::Resync,
-        37 => Step::Family(a % 4 != 0),
-        38 | 39 => Step::Meddle(meddle(a, b, c)),
+        37 => Step::Change(Change::Family(a % 4 != 0)),
+        38 | 39 => Step::Change(Change::Meddle(meddle(a, b, c))),
         kind => Step::Change(change(kind, a, b, c)),
     }
 }

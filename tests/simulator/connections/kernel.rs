@@ -195,6 +195,28 @@ impl Kernel {
                 self.up[usize::from(interface % 3)] = up;
                 return self.network.push_back(self.link(interface % 3));
             }
+            Change::Unreachable(times) => return self.unreachable = times,
+            Change::Full => return self.events.full = true,
+            Change::Repeat(n) => {
+                let at = usize::from(n) % self.events.len().max(1);
+                if let Some(closed @ Event::SubflowClosed(_)) = self.events.get(at).copied() {
+                    self.events.insert(at, closed);
+                }
+                return;
+            }
+            Change::Swap(n) => {
+                let at = usize::from(n) % self.events.len().max(1);
+                let others = |two: (&Event, &Event)| token_of(two.0) != token_of(two.1);
+                if self
+                    .events
+                    .get(at)
+                    .zip(self.events.get(at + 1))
+                    .is_some_and(others)
+                {
+                    self.events.swap(at, at + 1);
+                }
+                return;
+            }
             Change::Establish(token)
             | Change::Fin(token)
             | Change::Close(token)

@@ -10,17 +10,17 @@ mod witness;
 
 use mptcpd::config::{Config, NotifyFlags};
 use mptcpd::engine::{Command, Incomplete, Input, Source};
-use mptcpd::netlink::mptcp::{Command as PathManager, Event, Limits, SubflowAddress};
+use mptcpd::netlink::mptcp::{Command as PathManager, Limits, SubflowAddress};
 use mptcpd::netlink::route::{Address, Notification};
 use mptcpd::network::Part;
 use mptcpd::plugin::{Entry, Request};
 use mptcpd::time::{Instant, Span};
 
 use super::{Counts, Simulated};
-use kernel::{Kernel, Path, UNSERVED, here, index, token_of};
+use kernel::{Kernel, Path, UNSERVED, here, index};
 use specification::{check_listeners, check_strategy, check_table};
 
-/// Something that happens to connections. Numbers stand for tokens, interfaces and so on.
+/// Something that happens to connections, or to what is told of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
     /// Token, interface, whether this side accepts.
@@ -39,45 +39,23 @@ pub enum Change {
     Die(u8, u8, bool),
     /// An interface goes up or down.
     Link(u8, bool),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
-    Change(Change),
-    /// The daemon runs for so many 10 milliseconds.
-    Run(u8),
-    /// The daemon reads so many events and acts upon them.
-    Glance(u8),
+    /// The next subflows asked for come to nothing.
+    Unreachable(u8),
     /// The event socket is full until the daemon reads.
     Full,
     /// The kernel repeats that a subflow closed.
     Repeat(u8),
     /// An event overtakes the one before, which is another connection's.
     Swap(u8),
-    /// The next dump is interrupted, after so many items.
-    Interrupt(u8),
-    /// Something changes between the connections and the subflows of the next dump.
-    Meanwhile(Change),
-    /// The next dumps of connections are refused.
-    RefuseDumps(u8),
-    /// The kernel refuses commands, and to show addresses: after so many, so many.
-    Refuse(u8, u8, u8),
-    /// The next subflows asked for come to nothing.
-    Unreachable(u8),
-    /// SIGKILL before the next command but so many.
-    Kill(u8),
-    Start,
-    /// SIGHUP without a change.
-    Resync,
 }
 
-const REFUSALS: [i32; 3] = [libc::ENOMEM, libc::EPERM, libc::ENOBUFS];
-
 pub type Simulation = super::Simulation<Kernel>;
+pub type Step = super::Step<Change>;
 
 impl Simulated for Kernel {
     type Change = Change;
     const PLUGIN: &'static Entry = &witness::ENTRY;
+    const REFUSALS: &'static [i32] = &[libc::ENOMEM, libc::EPERM, libc::ENOBUFS];
 
     fn config(_: u8) -> Config {
         let mut config = Config::new(&[witness::ENTRY]);
@@ -86,6 +64,16 @@ impl Simulated for Kernel {
         config.resync_interval = 0;
         config.max_connections = 256;
         config
+    }
+
+    /// Tokens are random: one is not given again while the daemon takes it for the old connection,
+    /// nor before it has read of that one's end. Commands have no other name for a connection.
+    fn happen(simulation: &mut Simulation, change: Change) {
+        let known = simulation.engine.connections();
+        let known = |token: u8| known.get(token.into()).is_some();
+        if !matches!(change, Change::Open(token, ..) if simulation.alive && known(token)) {
+            simulation.kernel.change(change);
+        }
     }
 
     fn read(&mut self, most: usize, each: &mut dyn FnMut(Input<'_>)) {
@@ -113,7 +101,6 @@ impl Simulated for Kernel {
     }
 
     fn answer(simulation: &mut Simulation, command: Command) {
-        let now = simulation.now;
         match command {
             Command::Dump(part) => {
                 for interface in 0..3 {
@@ -129,22 +116,22 @@ impl Simulated for Kernel {
                         }),
                         Part::Routes(_) | Part::Rules(_) => break,
                     };
-                    simulation.engine.handle(now, Input::Item(&item));
+                    simulation.tell(Input::Item(&item));
                 }
-                simulation.engine.handle(now, Input::Dumped(part, Ok(())));
+                simulation.tell(Input::Dumped(part, Ok(())));
             }
-            Command::Look => simulation.engine.handle(now, Input::Looked(Ok(()))),
+            Command::Look => simulation.tell(Input::Looked(Ok(()))),
             Command::GetLimits => {
                 let limits = Ok(Limits::default());
-                simulation.engine.handle(now, Input::Limits(limits));
+                simulation.tell(Input::Limits(limits));
             }
             Command::Recover => {
                 let result = simulation.dump();
-                simulation.engine.handle(now, Input::Recovered(result));
+                simulation.tell(Input::Recovered(result));
             }
             Command::Learn(token) => {
                 let result = simulation.learn(token);
-                simulation.engine.handle(now, Input::Learned(token, result));
+                simulation.tell(Input::Learned(token, result));
             }
             Command::Request(number, Request::AnnounceWithListener { token, address }) => {
                 simulation.listen(number, token, address);
@@ -174,9 +161,7 @@ pub fn judge(steps: &[Step]) -> Result<(), String> {
         ..Kernel::default()
     };
     let mut simulation = Simulation::on(kernel, 0);
-    for step in steps {
-        simulation.step(*step);
-    }
+    simulation.play(steps);
     simulation.recover();
     check_table(&simulation)?;
     simulation.stir();
@@ -198,56 +183,10 @@ pub fn judge(steps: &[Step]) -> Result<(), String> {
 }
 
 impl Simulation {
-    pub fn step(&mut self, step: Step) {
-        self.turns = 0;
-        let events = &mut self.kernel.events;
-        let at = |n: u8| usize::from(n) % events.len().max(1);
-        match step {
-            Step::Change(change) => self.change(change),
-            Step::Run(n) => self.run(Span(u64::from(n) * 10)),
-            Step::Glance(n) => self.glance(n),
-            Step::Full => events.full = true,
-            Step::Repeat(n) => {
-                let at = at(n);
-                if let Some(closed @ Event::SubflowClosed(_)) = events.get(at).copied() {
-                    events.insert(at, closed);
-                }
-            }
-            Step::Swap(n) => {
-                let at = at(n);
-                let other = |a, b| token_of(a) != token_of(b);
-                if events.get(at + 1).is_some_and(|b| other(&events[at], b)) {
-                    events.swap(at, at + 1);
-                }
-            }
-            Step::Interrupt(most) => self.faults.interrupt = Some(most),
-            Step::Meanwhile(change) => self.meanwhile = Some(change),
-            Step::RefuseDumps(times) => self.faults.refuse_dumps = times,
-            Step::Refuse(errno, after, times) => {
-                let errno = REFUSALS[usize::from(errno) % REFUSALS.len()];
-                self.faults.refuse = (errno, after, times.into());
-            }
-            Step::Unreachable(times) => self.kernel.unreachable = times,
-            Step::Kill(after) => self.faults.kill = Some((after, false)),
-            Step::Start => self.start(),
-            Step::Resync => self.reload(0),
-        }
-    }
-
-    /// Tokens are random: one is not given again while the daemon takes it for the old connection,
-    /// nor before it has read of that one's end. Commands have no other name for a connection.
-    fn change(&mut self, change: Change) {
-        let known = |token: u8| self.engine.connections().get(token.into()).is_some();
-        if !matches!(change, Change::Open(token, ..) if self.alive && known(token)) {
-            self.kernel.change(change);
-        }
-    }
-
     /// The faults end, and the dust settles.
     pub fn recover(&mut self) {
         self.end_faults();
         self.kernel.unreachable = 0;
-        self.start();
         self.run(Span::seconds(40));
         for token in self.tokens() {
             let connection = &self.kernel.connections[&token.into()];
@@ -293,13 +232,13 @@ impl Simulation {
         let (most, result) = self.next_dump();
         let connections = self.kernel.connections();
         if let Some(change) = self.meanwhile.take_if(|_| most > 0) {
-            self.change(change);
+            Kernel::happen(self, change);
         }
         let first = connections.len().min(most);
         let found = connections.into_iter().map(Input::Found);
         let subflows = self.kernel.subflows().into_iter().map(Input::FoundSubflow);
         for input in found.take(first).chain(subflows.take(most - first)) {
-            self.engine.handle(self.now, input);
+            self.tell(input);
         }
         result
     }
@@ -321,8 +260,7 @@ impl Simulation {
             return self.fail(number, libc::EADDRINUSE);
         }
         self.kernel.listeners.push(local);
-        self.engine
-            .handle(self.now, Input::Listening(number, local));
+        self.tell(Input::Listening(number, local));
         self.path_manager(number, PathManager::Announce { token, address });
     }
 }

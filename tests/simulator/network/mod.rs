@@ -7,6 +7,7 @@ pub mod words;
 
 use core::net::IpAddr;
 
+use libc::{EBUSY, EEXIST, EINVAL, ENOBUFS, ENOMEM, EPERM, ERANGE};
 use mptcpd::cli::Options;
 use mptcpd::config::{self, Config};
 use mptcpd::engine::{Command, Incomplete, Input, Source};
@@ -18,7 +19,7 @@ use mptcpd::time::{Instant, Span};
 use super::Simulated;
 use kernel::{Kernel, Maker, TABLES, link_flags};
 
-/// A change of the network. Numbers stand for names, addresses and so on, whatever their size.
+/// Something that happens to the network, or to what is told of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change {
     /// Makes a link, or takes it up, down, or its carrier away.
@@ -41,6 +42,16 @@ pub enum Change {
     Pilfer(u8),
     /// An event about nothing that matters.
     Noise,
+    Meddle(Meddle),
+    /// The event socket is full until the daemon reads.
+    Full,
+    /// An event gets lost.
+    Drop(u8),
+    Duplicate(u8),
+    /// An event overtakes the one before.
+    Swap(u8),
+    /// The path manager's family comes and goes.
+    Family(bool),
 }
 
 /// What another program does to endpoints and limits.
@@ -56,43 +67,7 @@ pub enum Meddle {
     Implicit(u8),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Step {
-    Change(Change),
-    Meddle(Meddle),
-    /// The daemon runs for so many 10 milliseconds.
-    Run(u8),
-    /// The daemon reads so many events and acts upon them.
-    Glance(u8),
-    /// The event socket is full until the daemon reads.
-    Full,
-    /// An event gets lost.
-    Drop(u8),
-    Duplicate(u8),
-    /// An event overtakes the one before.
-    Swap(u8),
-    /// The next dump is interrupted, after so many items.
-    Interrupt(u8),
-    /// Something changes in the midst of the next dump.
-    Meanwhile(Change),
-    /// The kernel refuses the next commands; seven is all of them.
-    Refuse(u8, u8),
-    /// The next dumps are refused.
-    RefuseDumps(u8),
-    /// SIGKILL before the next command but so many; the state file's last write may be torn.
-    Kill(u8, bool),
-    /// Starts the daemon again if it is dead.
-    Start,
-    Reload(u8),
-    /// SIGHUP without a change.
-    Resync,
-    /// The path manager's family comes and goes.
-    Family(bool),
-}
-
 const NAMES: [&str; 6] = ["wan0", "wan1", "lte0", "ppp0", "lan0", "wan-fifteen-abc"];
-const REFUSALS: [i32; 7] = [1, 12, 16, 17, 22, 34, 105];
-
 /// Addresses and their prefix lengths.
 const ADDRESSES: [(&str, u8); 20] = [
     ("192.0.2.1", 24),
@@ -144,16 +119,54 @@ fn name(number: u8) -> &'static str {
 }
 
 pub type Simulation = super::Simulation<Kernel>;
+pub type Step = super::Step<Change>;
 
 impl Simulated for Kernel {
     type Change = Change;
     const PLUGIN: &'static Entry = &addr_adv::ENTRY;
+    const REFUSALS: &'static [i32] = &[EPERM, ENOMEM, EBUSY, EEXIST, EINVAL, ERANGE, ENOBUFS];
 
     fn config(number: u8) -> Config {
         let text = CONFIGURATIONS[usize::from(number) % CONFIGURATIONS.len()];
         let options = Options::default();
         let loaded = config::parse("simulated", text.as_bytes(), &options, &[addr_adv::ENTRY]);
         loaded.unwrap().config
+    }
+
+    fn happen(simulation: &mut Simulation, change: Change) {
+        let kernel = &mut simulation.kernel;
+        let events = &mut kernel.events;
+        let at = |at: u8| usize::from(at) % events.len().max(1);
+        match change {
+            Change::Meddle(meddle) => simulation.meddle(meddle),
+            Change::Full => events.full = true,
+            Change::Drop(n) => {
+                let at = at(n);
+                events.lost |= events.remove(at).is_some();
+            }
+            Change::Duplicate(n) => {
+                let at = at(n);
+                if let Some(event) = events.get(at).cloned() {
+                    events.insert(at, event);
+                }
+            }
+            Change::Swap(n) => {
+                let at = at(n);
+                if at > 0 {
+                    events.swap(at - 1, at);
+                    // The end of the story may be told before its beginning.
+                    kernel.silent = true;
+                }
+            }
+            Change::Family(there) => {
+                simulation.family = there;
+                if simulation.alive {
+                    let family = Input::Family(there);
+                    simulation.tell(family);
+                }
+            }
+            _ => kernel.change(change),
+        }
     }
 
     fn read(&mut self, most: usize, each: &mut dyn FnMut(Input<'_>)) {
@@ -184,14 +197,12 @@ impl Simulated for Kernel {
                 let meanwhile = simulation.meanwhile.take_if(|_| shown > 0);
                 for (at, item) in items.iter().take(shown).enumerate() {
                     if let Some(change) = meanwhile.filter(|_| at == shown / 2) {
-                        simulation.change(change);
+                        Self::happen(simulation, change);
                         result = Err(Incomplete::Interrupted);
                     }
-                    simulation.engine.handle(simulation.now, Input::Item(item));
+                    simulation.tell(Input::Item(item));
                 }
-                simulation
-                    .engine
-                    .handle(simulation.now, Input::Dumped(part, result));
+                simulation.tell(Input::Dumped(part, result));
             }
             Command::Look => {
                 let (most, result) = match simulation.family {
@@ -199,30 +210,22 @@ impl Simulated for Kernel {
                     false => (0, Err(Incomplete::Refused(libc::EAGAIN))),
                 };
                 for endpoint in simulation.kernel.dump_endpoints().into_iter().take(most) {
-                    simulation
-                        .engine
-                        .handle(simulation.now, Input::Endpoint(endpoint));
+                    simulation.tell(Input::Endpoint(endpoint));
                 }
-                simulation
-                    .engine
-                    .handle(simulation.now, Input::Looked(result));
+                simulation.tell(Input::Looked(result));
             }
             Command::GetLimits => {
                 let result = match !simulation.family || simulation.refuses_dump() {
                     true => Err(Incomplete::Refused(libc::EAGAIN)),
                     false => Ok(simulation.kernel.limits),
                 };
-                simulation
-                    .engine
-                    .handle(simulation.now, Input::Limits(result));
+                simulation.tell(Input::Limits(result));
             }
             Command::Request(number, Request::Route(change)) => {
                 simulation.counts.changes += 1;
                 let refused = simulation.refusal().map_or(Ok(()), Err);
                 match refused.and_then(|()| simulation.kernel.change_routing(&change)) {
-                    Ok(()) => simulation
-                        .engine
-                        .handle(simulation.now, Input::Done(number)),
+                    Ok(()) => simulation.tell(Input::Done(number)),
                     Err(errno) => simulation.fail(number, errno),
                 }
             }
@@ -235,9 +238,7 @@ impl Simulated for Kernel {
 /// endpoints, and knows these flags of theirs.
 pub fn judge(configuration: u8, room: usize, known: u32, steps: &[Step]) -> Result<(), String> {
     let mut simulation = Simulation::new(configuration, room, known);
-    for step in steps {
-        simulation.step(*step);
-    }
+    simulation.play(steps);
     // Each address may be tried again and again, but ever more slowly.
     let enough = (u32::try_from(steps.len()).unwrap() + 5) * 20;
     let spent = simulation.counts.changes;
@@ -269,76 +270,87 @@ impl Simulation {
         Self::on(Kernel::new(room, known), configuration)
     }
 
-    pub fn step(&mut self, step: Step) {
-        self.turns = 0;
-        let events = &mut self.kernel.events;
-        let at = |at: u8| usize::from(at) % events.len().max(1);
-        match step {
-            Step::Change(change) => self.change(change),
-            Step::Meddle(meddle) => self.meddle(meddle),
-            Step::Run(time) => self.run(Span(u64::from(time) * 10)),
-            Step::Glance(events) => self.glance(events),
-            Step::Full => events.full = true,
-            Step::Drop(n) => {
-                let at = at(n);
-                events.lost |= events.remove(at).is_some();
-            }
-            Step::Duplicate(n) => {
-                let at = at(n);
-                if let Some(event) = events.get(at).cloned() {
-                    events.insert(at, event);
-                }
-            }
-            Step::Swap(n) => {
-                let at = at(n);
-                if at > 0 {
-                    events.swap(at - 1, at);
-                    // The end of the story may be told before its beginning.
-                    self.kernel.silent = true;
-                }
-            }
-            Step::Interrupt(items) => self.faults.interrupt = Some(items),
-            Step::Meanwhile(change) => self.meanwhile = Some(change),
-            Step::Refuse(errno, times) => {
-                let errno = REFUSALS[usize::from(errno) % REFUSALS.len()];
-                let times = if times % 8 == 7 {
-                    u32::MAX
-                } else {
-                    (times % 8).into()
-                };
-                self.faults.refuse = (errno, 0, times);
-                // Lies about how much the kernel takes are believed until the next resync.
-                self.kernel.silent |= errno == libc::ERANGE || errno == libc::EINVAL;
-            }
-            Step::RefuseDumps(times) => self.faults.refuse_dumps = times % 4,
-            Step::Kill(after, torn) => self.faults.kill = Some((after % 8, torn)),
-            Step::Start => self.start(),
-            Step::Reload(number) => self.reload(number),
-            Step::Resync => self.reload(self.configuration),
-            Step::Family(there) => {
-                self.family = there;
-                if self.alive {
-                    self.engine.handle(self.now, Input::Family(there));
-                }
-            }
-        }
-    }
-
     /// Ends all faults and gives the daemon time: long enough for every back-off and hold-down,
     /// and for the slow look where only that can find out.
     pub fn recover(&mut self) {
         self.end_faults();
-        self.kernel.events.full = false;
-        self.step(Step::Start);
-        self.step(Step::Family(true));
+        self.step(Step::Change(Change::Family(true)));
         self.run(Span::seconds(100));
-        if core::mem::take(&mut self.kernel.silent) {
+        // Lies about how much the kernel takes are believed until the next resync.
+        let lie = |errno: &i32| [EINVAL, ERANGE].contains(errno);
+        let lied = core::mem::take(&mut self.refused).iter().any(lie);
+        if core::mem::take(&mut self.kernel.silent) | lied {
             self.run(Span::seconds(310));
         }
     }
 
-    fn change(&mut self, change: Change) {
+    fn meddle(&mut self, meddle: Meddle) {
+        // Nothing tells the daemon.
+        self.kernel.silent = true;
+        let one_of = |kernel: &Kernel, at: u8| {
+            let all = &kernel.endpoints;
+            all.get(usize::from(at) % all.len().max(1)).copied()
+        };
+        // An id or an address that the daemon holds, so far as it knows, is not reused behind its
+        // back: the kernel goes by one of them when it is asked to change or delete an endpoint.
+        let ours = self.engine.endpoints().ours();
+        let is_vacant = |id: u8, ip: IpAddr, kernel: &Kernel| {
+            let gone = |mine: &Endpoint| kernel.endpoints.iter().all(|(e, _)| e != mine);
+            let mut mine = ours.iter().map(|slot| slot.endpoint);
+            mine.any(|e| (e.id == id || e.address == ip) && gone(&e))
+        };
         let kernel = &mut self.kernel;
+        match meddle {
+            Meddle::Add(number, id, flags) => {
+                let id = if id == 0 { 100 + number } else { id };
+                if is_vacant(id, address(number).0, kernel) {
+                    return;
+                }
+                let flags = [2, 1, 6, 10, 3, 0][usize::from(flags) % 6];
+                let endpoint = Endpoint {
+                    address: address(number).0,
+                    port: 0,
+                    id,
+                    flags: EndpointFlags(flags),
+                    ifindex: 0,
+                };
+                let _ = kernel.add_endpoint(endpoint, Maker::Other);
+            }
+            Meddle::Delete(at) => {
+                if let Some((endpoint, _)) = one_of(kernel, at) {
+                    let _ = kernel.command(&PathManager::DeleteEndpoint(endpoint), Maker::Other);
+                }
+            }
+            Meddle::SetFlags(at, flags) => {
+                if let Some((mut endpoint, _)) = one_of(kernel, at) {
+                    endpoint.flags.0 = u32::from(flags) & 0xc;
+                    let _ = kernel.command(&PathManager::SetFlags(endpoint), Maker::Other);
+                }
+            }
+            Meddle::Flush => {
+                let _ = kernel.command(&PathManager::FlushEndpoints, Maker::Other);
+            }
+            Meddle::Limits(subflows, add_addr_accepted) => {
+                kernel.limits_meddled = true;
+                let limits = Limits {
+                    subflows: u32::from(subflows % 9),
+                    add_addr_accepted: u32::from(add_addr_accepted % 9),
+                };
+                let _ = kernel.command(&PathManager::SetLimits(limits), Maker::Other);
+            }
+            Meddle::Implicit(number) => {
+                let id = 150 + number % 100;
+                if !is_vacant(id, address(number).0, kernel) {
+                    kernel.make_implicit(address(number).0, id);
+                }
+            }
+        }
+    }
+}
+
+impl Kernel {
+    fn change(&mut self, change: Change) {
+        let kernel = self;
         let index = |kernel: &Kernel, link| kernel.link(name(link)).map(|link| link.index);
         let vrf = |kernel: &Kernel, link| kernel.link(name(link)).map_or(0, |l| l.vrf_table);
         let family = |number| {
@@ -419,72 +431,10 @@ impl Simulation {
             Change::Pilfer(at) => kernel.pilfer(at.into()),
             Change::Noise => {
                 if let Some(link) = kernel.links.first().cloned() {
-                    kernel.events.push_back(Notification::Link(link));
+                    kernel.events.tell(Notification::Link(link));
                 }
             }
-        }
-    }
-
-    fn meddle(&mut self, meddle: Meddle) {
-        // Nothing tells the daemon.
-        self.kernel.silent = true;
-        let one_of = |kernel: &Kernel, at: u8| {
-            let all = &kernel.endpoints;
-            all.get(usize::from(at) % all.len().max(1)).copied()
-        };
-        // An id or an address that the daemon holds, so far as it knows, is not reused behind its
-        // back: the kernel goes by one of them when it is asked to change or delete an endpoint.
-        let ours = self.engine.endpoints().ours();
-        let is_vacant = |id: u8, ip: IpAddr, kernel: &Kernel| {
-            let gone = |mine: &Endpoint| kernel.endpoints.iter().all(|(e, _)| e != mine);
-            let mut mine = ours.iter().map(|slot| slot.endpoint);
-            mine.any(|e| (e.id == id || e.address == ip) && gone(&e))
-        };
-        let kernel = &mut self.kernel;
-        match meddle {
-            Meddle::Add(number, id, flags) => {
-                let id = if id == 0 { 100 + number } else { id };
-                if is_vacant(id, address(number).0, kernel) {
-                    return;
-                }
-                let flags = [2, 1, 6, 10, 3, 0][usize::from(flags) % 6];
-                let endpoint = Endpoint {
-                    address: address(number).0,
-                    port: 0,
-                    id,
-                    flags: EndpointFlags(flags),
-                    ifindex: 0,
-                };
-                let _ = kernel.add_endpoint(endpoint, Maker::Other);
-            }
-            Meddle::Delete(at) => {
-                if let Some((endpoint, _)) = one_of(kernel, at) {
-                    let _ = kernel.command(&PathManager::DeleteEndpoint(endpoint), Maker::Other);
-                }
-            }
-            Meddle::SetFlags(at, flags) => {
-                if let Some((mut endpoint, _)) = one_of(kernel, at) {
-                    endpoint.flags.0 = u32::from(flags) & 0xc;
-                    let _ = kernel.command(&PathManager::SetFlags(endpoint), Maker::Other);
-                }
-            }
-            Meddle::Flush => {
-                let _ = kernel.command(&PathManager::FlushEndpoints, Maker::Other);
-            }
-            Meddle::Limits(subflows, add_addr_accepted) => {
-                kernel.limits_meddled = true;
-                let limits = Limits {
-                    subflows: u32::from(subflows % 9),
-                    add_addr_accepted: u32::from(add_addr_accepted % 9),
-                };
-                let _ = kernel.command(&PathManager::SetLimits(limits), Maker::Other);
-            }
-            Meddle::Implicit(number) => {
-                let id = 150 + number % 100;
-                if !is_vacant(id, address(number).0, kernel) {
-                    kernel.make_implicit(address(number).0, id);
-                }
-            }
+            _ => panic!("no change of the network: {change:?}"),
         }
     }
 }
