@@ -1,7 +1,7 @@
 //! The destinations.
 
 use core::fmt::Write;
-use std::io::{self, stderr};
+use std::io::{self, Write as _, stderr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::process;
@@ -199,9 +199,10 @@ fn has_room(fd: BorrowedFd<'_>, patience: PollTimeout) -> bool {
 fn to_stderr(patience: PollTimeout, level: Level, text: &str) -> bool {
     // simple_logger would wait for a reader that does not read, and panics when writing fails:
     // no reader, or no space.
-    let stderr = stderr();
+    let mut stderr = stderr();
     let full = fstatvfs(&stderr).is_ok_and(|fs| fs.blocks() > 0 && fs.blocks_available() == 0);
-    if full || !has_room(stderr.as_fd(), patience) {
+    // Some devices refuse to write nothing as they refuse to write something.
+    if full || !has_room(stderr.as_fd(), patience) || stderr.write(&[]).is_err() {
         return false;
     }
     SimpleLogger::new().log(

@@ -366,6 +366,13 @@ fn a_closed_stderr_is_survived() {
 }
 
 #[test]
+fn a_stderr_that_takes_nothing_is_survived() {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let status = run_child("stderr", full.unwrap().into()).wait().unwrap();
+    assert!(status.success());
+}
+
+#[test]
 fn a_full_disk_behind_stderr_is_survived() {
     let script = "mount -t tmpfs -o size=8k none /mnt || exit 77
                   head -c 8192 /dev/zero > /mnt/filler
