@@ -24,15 +24,15 @@ pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// What a line says, if anything, or why it cannot be read.
 pub(crate) fn read(line: &[u8]) -> Result<Option<Item<'_>>, &'static str> {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let line = core::str::from_utf8(line).map_err(|_| "not UTF-8")?;
-    if line.contains(|c: char| c.is_control() && c != '\t') {
-        return Err("control character");
-    }
     let line = line.trim_ascii();
-    if line.is_empty() || line.starts_with(['#', ';']) {
+    // What a comment holds is nobody's business, be it text or not.
+    if matches!(line.first(), None | Some(b'#' | b';')) {
         return Ok(None);
     }
+    if line.iter().any(|&c| c.is_ascii_control() && c != b'\t') {
+        return Err("control character");
+    }
+    let line = core::str::from_utf8(line).map_err(|_| "not UTF-8")?;
     if let Some(rest) = line.strip_prefix('[') {
         // The last bracket closes the section: patterns have brackets of their own.
         let name = rest.strip_suffix(']').ok_or(UNCLOSED)?;
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn blanks_comments_and_line_ends_do_not_count() {
-        let text = b"# a\r\n ; b = c\n\n[ core ]\r\n\tkey\t=  a b # c \t\r\nx=";
+        let text = b"# a\xff\0\r\n ; b = c\n\n[ core ]\r\n\tkey\t=  a b # c \t\r\nx=";
         assert_eq!(
             all(text),
             [
