@@ -91,6 +91,12 @@ impl LocalAddress {
             && (self.address.is_ipv6()
                 || (self.peer, self.prefix_len) == (other.peer, other.prefix_len))
     }
+
+    /// Its place in the table: the kernel shows all of one family first, and an address that comes
+    /// last moves no other.
+    fn place(&self) -> (bool, u32) {
+        (self.address.is_ipv6(), self.index)
+    }
 }
 
 /// Which part of the network a dump shows.
@@ -144,12 +150,12 @@ impl Network {
         self.interfaces.get(at).filter(|interface| !interface.gone)
     }
 
-    /// All addresses, by interface.
+    /// All addresses, by family and then by interface.
     pub fn addresses(&self) -> impl Iterator<Item = &LocalAddress> {
         self.addresses.iter().filter(|address| !address.gone)
     }
 
-    /// The addresses that may be used, by interface.
+    /// The addresses that may be used, by family and then by interface.
     pub fn usable(&self) -> impl Iterator<Item = &LocalAddress> {
         self.addresses()
             .filter(|address| address.verdict == Verdict::Usable)
@@ -354,10 +360,11 @@ impl Network {
 
     /// Where the address stands, or where it belongs.
     fn position(&self, address: &Address) -> Result<usize, usize> {
-        let start = self.addresses.partition_point(|a| a.index < address.index);
+        let place = (address.local.is_ipv6(), address.index);
+        let start = self.addresses.partition_point(|a| a.place() < place);
         let mut end = start;
         for known in self.addresses.get(start..).unwrap_or_default() {
-            if known.index != address.index {
+            if known.place() != place {
                 break;
             }
             if known.is(address) {
@@ -434,12 +441,17 @@ impl Network {
         self.deadline = Instant::NEVER;
         let mut uplink = false;
         let mut standby = false;
-        // Both tables are by index.
+        // Both tables are by index, of addresses once for each family.
         let mut behind = 0;
+        let mut before = 0;
         for at in 0..self.addresses.len() {
             let Some(address) = self.addresses.get(at) else {
                 break;
             };
+            if address.index < before {
+                behind = 0;
+            }
+            before = address.index;
             while self
                 .interfaces
                 .get(behind)
