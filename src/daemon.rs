@@ -184,9 +184,11 @@ impl Sockets {
         if let Err(error) = events.join(generic::CONTROLLER_GROUP) {
             log::debug!("cannot watch for the path manager to appear: {error}");
         }
+        let requests = open(libc::NETLINK_ROUTE)?;
+        requests.check_strictly();
         Ok(Self {
             network,
-            requests: open(libc::NETLINK_ROUTE)?,
+            requests,
             commands: open(libc::NETLINK_GENERIC)?,
             events,
         })
@@ -585,7 +587,15 @@ impl Daemon {
         let encoded = match part {
             Part::Links => route::dump_links(&mut out, number),
             Part::Addresses => route::dump_addresses(&mut out, number),
-            Part::Routes(family) => route::dump_routes(&mut out, number, family),
+            Part::Routes(family) => {
+                // Leftovers of ours are all there is to look for.
+                let protocol = if engine.wants_routes() {
+                    0
+                } else {
+                    route::PROTOCOL
+                };
+                route::dump_routes(&mut out, number, family, protocol)
+            }
             Part::Rules(family) => route::dump_rules(&mut out, number, family),
         };
         let request = encoded.map(|()| out.bytes());

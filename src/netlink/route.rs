@@ -305,10 +305,17 @@ pub fn dump_addresses(out: &mut Builder<'_>, seq: u32) -> Result<(), Full> {
     out.end()
 }
 
-/// Asks for the routes of a family, in all tables.
-pub fn dump_routes(out: &mut Builder<'_>, seq: u32, family: Family) -> Result<(), Full> {
+/// Asks for the routes of a family, in all tables: those of one protocol (`RTPROT_*` of
+/// linux/rtnetlink.h), or all for 0. A kernel before 4.20, or a socket that is not checked
+/// strictly, shows all in any case.
+pub fn dump_routes(
+    out: &mut Builder<'_>,
+    seq: u32,
+    family: Family,
+    protocol: u8,
+) -> Result<(), Full> {
     out.message(RTM_GETROUTE, DUMP, seq);
-    out.raw(&[family.number(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    out.raw(&[family.number(), 0, 0, 0, 0, protocol, 0, 0, 0, 0, 0, 0]);
     out.end()
 }
 

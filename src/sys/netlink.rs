@@ -10,6 +10,7 @@ const SOL_NETLINK: i32 = 270;
 const NETLINK_ADD_MEMBERSHIP: i32 = 1;
 const NETLINK_DROP_MEMBERSHIP: i32 = 2;
 const NETLINK_EXT_ACK: i32 = 11;
+const NETLINK_GET_STRICT_CHK: i32 = 12;
 
 /// Messages read with one system call.
 const BATCH: usize = 4;
@@ -44,6 +45,12 @@ impl Socket {
 
     pub fn fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+
+    /// Has the kernel read the headers of requests for dumps, and show only what they ask for.
+    /// Before Linux 4.20 it shows all.
+    pub fn check_strictly(&self) {
+        let _ = set_option(&self.0, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &1i32);
     }
 
     /// Makes room for bursts of events: beyond the system's limit with CAP_NET_ADMIN, up to it

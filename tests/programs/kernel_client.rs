@@ -161,7 +161,7 @@ impl Client {
             let asked = match (what, family) {
                 ("links", Family::Ipv4) => route::dump_links(&mut request, 1),
                 ("addresses", Family::Ipv4) => route::dump_addresses(&mut request, 1),
-                ("routes", _) => route::dump_routes(&mut request, 1, family),
+                ("routes", _) => route::dump_routes(&mut request, 1, family, 0),
                 ("rules", _) => route::dump_rules(&mut request, 1, family),
                 _ => continue,
             };

@@ -354,8 +354,13 @@ fn dumps() {
     );
     let v6 = bytes("0a 00 00 00 00 00 00 00 00000000");
     assert_eq!(
-        message(|out| dump_routes(out, 7, Family::Ipv6)),
+        message(|out| dump_routes(out, 7, Family::Ipv6, 0)),
         (26, 0x301, v6)
+    );
+    let ours = bytes("02 00 00 00 00 1e 00 00 00000000");
+    assert_eq!(
+        message(|out| dump_routes(out, 7, Family::Ipv4, PROTOCOL)),
+        (26, 0x301, ours)
     );
     let v4 = bytes("02 00 00 00 00 00 00 00 00000000");
     assert_eq!(
