@@ -10,6 +10,7 @@
 mod lab;
 mod measure;
 mod process;
+mod relay;
 mod report;
 mod size;
 mod traffic;
@@ -57,6 +58,7 @@ fn run() -> Result<Report, Box<dyn std::error::Error>> {
             Long("repeats") => bench.repeats = arguments.value()?.string()?.parse()?,
             Long("only") => bench.only = Some(arguments.value()?.string()?),
             Long("quick") => bench.quick = true,
+            Long("relay") => relay::run(arguments.value()?.string()?.parse()?)?,
             other => return Err(other.unexpected().into()),
         }
     }

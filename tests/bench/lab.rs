@@ -46,7 +46,8 @@ pub struct Lab {
     route: Requests,
     route_outside: Requests,
     manager: Requests,
-    family: u16,
+    /// Of the path manager.
+    pub family: u16,
     /// The interfaces.
     links: u32,
 }

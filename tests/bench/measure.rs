@@ -30,6 +30,17 @@ const KERNEL_DELETE: What = (
     0,
     "",
 );
+const RELAY_ADD: What = (
+    "… by a program that only passes the event on, added, µs",
+    0,
+    "",
+);
+const RELAY_DELETE: What = (
+    "… by a program that only passes the event on, deleted, µs",
+    0,
+    "",
+);
+const RELAY_CPU: What = ("… CPU of that program per event, µs", 0, "");
 const KERNEL_CPU: What = ("… of which the kernel needs for the one command, µs", 0, "");
 const EVENT_CPU: What = ("CPU per address event, 50 ms apart, µs", 0, "≤ 0.5");
 const EVENT_CALLS: What = (
@@ -136,22 +147,16 @@ impl Bench {
         for _ in 0..self.times(self.repeats) {
             for which in BOTH {
                 let (mut lab, daemon) = self.started(which)?;
-                let before = daemon.settle(100 * MS);
                 let address = spare_address(0);
-                for _ in 0..count {
-                    for (what, there) in [(ADD, true), (DELETE, false)] {
-                        let start = Instant::now();
-                        lab.address(there, address)?;
-                        let seen = lab.await_endpoint(there, address, start, PATIENCE)?;
-                        self.report.add(what, which, microseconds(must(seen)?));
-                        sleep(50 * MS);
-                    }
-                }
-                let cpu = daemon.settle(100 * MS) - before;
-                let each = microseconds(cpu) / f64::from(2 * count);
-                self.report.add(EVENT_CPU, which, each);
+                let cpu = self.single_events(&mut lab, &daemon, [ADD, DELETE], which, count)?;
+                self.report.add(EVENT_CPU, which, cpu);
                 expect(&BTreeSet::from([home_address(0), home_address(1)]))?;
                 daemon.stop()?;
+                let relay = self.programs.relay(lab.family)?;
+                let whats = [RELAY_ADD, RELAY_DELETE];
+                let cpu = self.single_events(&mut lab, &relay, whats, which, count)?;
+                self.report.add(RELAY_CPU, which, cpu);
+                drop(relay);
                 // The same commands without a daemon.
                 for _ in 0..count {
                     let mut cpu = 0.0;
@@ -166,6 +171,31 @@ impl Bench {
             }
         }
         Ok(())
+    }
+
+    /// Measures how long it takes until the endpoints follow. Answers the CPU for each event in
+    /// microseconds.
+    fn single_events(
+        &mut self,
+        lab: &mut Lab,
+        process: &Process,
+        [add, delete]: [What; 2],
+        which: Which,
+        count: u32,
+    ) -> io::Result<f64> {
+        let address = spare_address(0);
+        let before = process.settle(100 * MS);
+        for _ in 0..count {
+            for (what, there) in [(add, true), (delete, false)] {
+                let start = Instant::now();
+                lab.address(there, address)?;
+                let seen = lab.await_endpoint(there, address, start, PATIENCE)?;
+                self.report.add(what, which, microseconds(must(seen)?));
+                sleep(50 * MS);
+            }
+        }
+        let cpu = process.settle(100 * MS) - before;
+        Ok(microseconds(cpu) / f64::from(2 * count))
     }
 
     fn carrier(&mut self) -> io::Result<()> {

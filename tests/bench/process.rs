@@ -76,6 +76,13 @@ impl Programs {
         Process::spawn(self.command(which, plugin, &[]))
     }
 
+    /// Starts the program that only passes events on, [`crate::relay`].
+    pub fn relay(&self, family: u16) -> io::Result<Process> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--relay", &family.to_string()]);
+        Process::spawn(command)
+    }
+
     /// Starts the daemon under `strace`, which writes its system calls to `file`.
     pub fn trace(
         &self,
