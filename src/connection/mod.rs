@@ -465,46 +465,24 @@ impl Connections {
 
     /// Notes what a command does to a subflow, or that it has not done it.
     fn adjust(&mut self, request: &Request, done: bool) {
-        if let Request::Kernel(
-            Command::DestroySubflow {
-                token,
-                local,
-                remote,
-            }
-            | Command::SetBackup {
-                token,
-                local,
-                remote,
-                ..
-            },
-        ) = *request
-        {
-            if let Some(subflow) = self.subflow_mut(token, local.socket(), remote.socket()) {
-                match request {
-                    Request::Kernel(Command::SetBackup { backup, .. }) => {
-                        subflow.backup_here = *backup == done;
-                    }
-                    _ => subflow.closing = done,
-                }
+        let Request::Kernel(mut command) = *request else {
+            return;
+        };
+        let Some((token, [local, remote])) = command.subflow() else {
+            return;
+        };
+        if let Some(subflow) = self.subflow_mut(token, local.socket(), remote.socket()) {
+            match command {
+                Command::SetBackup { backup, .. } => subflow.backup_here = backup == done,
+                _ => subflow.closing = done,
             }
         }
     }
 
     /// The command in the words by which the kernel knows the subflow it is about.
     pub(crate) fn translate(&self, mut command: Command) -> Command {
-        if let Command::DestroySubflow {
-            token,
-            local,
-            remote,
-        }
-        | Command::SetBackup {
-            token,
-            local,
-            remote,
-            ..
-        } = &mut command
-        {
-            let at = self.find_subflow(*token, local.socket(), remote.socket());
+        if let Some((token, [local, remote])) = command.subflow() {
+            let at = self.find_subflow(token, local.socket(), remote.socket());
             if at
                 .and_then(|at| self.subflows.get(at))
                 .is_some_and(|s| s.mapped)

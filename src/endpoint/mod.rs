@@ -461,11 +461,11 @@ impl Endpoints {
             let of = (r.address, r.port);
             have.any(|place| place == of) || want.any(|place| place == of)
         });
-        self.set_flags(now, wanted, send);
+        self.amend(now, wanted, Asked::SetFlags, send);
         // A new path first, so that a connection has it when the old one goes; but if the
         // kernel has no room, the old one must go first.
         self.add(now, wanted, self.ours.len(), send);
-        self.delete(now, wanted, send);
+        self.amend(now, wanted, Asked::Delete, send);
         self.add(
             now,
             wanted,
@@ -483,14 +483,16 @@ impl Endpoints {
         }
     }
 
-    /// Changes in place what can be changed in place.
-    fn set_flags(
+    /// Asks for what ours need, if that is `how`: other flags, where those can be changed in place,
+    /// or to be deleted, because nobody wants them or they have to be made anew.
+    fn amend(
         &mut self,
         now: Instant,
         wanted: &Wanted,
+        how: Asked,
         send: &mut dyn FnMut(Command) -> Option<u32>,
     ) {
-        let (can, unsupported) = (self.can_set_flags, self.unsupported);
+        let (can_set_flags, unsupported) = (self.can_set_flags, self.unsupported);
         let Self {
             ours,
             refusals,
@@ -499,61 +501,30 @@ impl Endpoints {
             ..
         } = self;
         for slot in ours.iter_mut().filter(|slot| !slot.is_deleting()) {
-            let Some(want) = want_of(wanted, slot) else {
-                continue;
+            let mut endpoint = slot.endpoint;
+            let change = |want: &Want| (endpoint.flags.0 ^ want.flags.0) & !unsupported.0;
+            let may_stay = |want: &&Want| {
+                let changeable = if can_set_flags { CHANGEABLE } else { 0 };
+                endpoint.ifindex == want.ifindex && change(want) & !changeable == 0
             };
-            let change = (slot.endpoint.flags.0 ^ want.flags.0) & !unsupported.0;
-            if change == 0
-                || !is_changeable(slot, want, change, can)
-                || slot.must_wait(waits)
-                || must_wait(refusals, deadline, now, want.address, want.port)
-            {
-                continue;
-            }
-            let endpoint = Endpoint {
-                flags: want.flags,
-                ..slot.endpoint
-            };
-            let Some(number) = send(Command::SetFlags(endpoint)) else {
-                return;
-            };
-            slot.endpoint = endpoint;
-            slot.flagged = true;
-            slot.ask(Asked::SetFlags, number);
-        }
-    }
-
-    /// Deletes what nobody wants, and what has to be made anew.
-    fn delete(
-        &mut self,
-        now: Instant,
-        wanted: &Wanted,
-        send: &mut dyn FnMut(Command) -> Option<u32>,
-    ) {
-        let (can, unsupported) = (self.can_set_flags, self.unsupported);
-        let Self {
-            ours,
-            refusals,
-            deadline,
-            waits,
-            ..
-        } = self;
-        for slot in ours.iter_mut().filter(|slot| !slot.is_deleting()) {
-            if let Some(want) = want_of(wanted, slot) {
-                let change = (slot.endpoint.flags.0 ^ want.flags.0) & !unsupported.0;
-                let same_device = slot.endpoint.ifindex == want.ifindex;
-                if same_device && (change == 0 || is_changeable(slot, want, change, can)) {
-                    continue;
+            let command = match want_of(wanted, slot).filter(may_stay) {
+                None if how == Asked::Delete => Command::DeleteEndpoint(endpoint),
+                Some(want) if how == Asked::SetFlags && change(want) != 0 => {
+                    endpoint.flags = want.flags;
+                    Command::SetFlags(endpoint)
                 }
-            }
-            let Endpoint { address, port, .. } = slot.endpoint;
+                _ => continue,
+            };
+            let Endpoint { address, port, .. } = endpoint;
             if slot.must_wait(waits) || must_wait(refusals, deadline, now, address, port) {
                 continue;
             }
-            let Some(number) = send(Command::DeleteEndpoint(slot.endpoint)) else {
+            let Some(number) = send(command) else {
                 return;
             };
-            slot.ask(Asked::Delete, number);
+            slot.endpoint = endpoint;
+            slot.flagged |= how == Asked::SetFlags;
+            slot.ask(how, number);
         }
     }
 
@@ -746,10 +717,6 @@ fn want_of<'a>(wanted: &'a Wanted, slot: &Slot) -> Option<&'a Want> {
     wanted
         .chosen()
         .find(|w| is_at(&slot.endpoint, w.address, w.port))
-}
-
-fn is_changeable(slot: &Slot, want: &Want, change: u32, can_set_flags: bool) -> bool {
-    can_set_flags && change & !CHANGEABLE == 0 && slot.endpoint.ifindex == want.ifindex
 }
 
 /// Whether one of ours is what the kernel shows. Nobody can change in place what is compared: an

@@ -308,6 +308,24 @@ impl Command {
         )
     }
 
+    /// The token of the connection and both ends, of a command for a subflow that is there.
+    pub(crate) fn subflow(&mut self) -> Option<(u32, [&mut SubflowAddress; 2])> {
+        match self {
+            Self::DestroySubflow {
+                token,
+                local,
+                remote,
+            }
+            | Self::SetBackup {
+                token,
+                local,
+                remote,
+                ..
+            } => Some((*token, [local, remote])),
+            _ => None,
+        }
+    }
+
     /// Writes the command. `family` is the number of `mptcp_pm`.
     ///
     /// # Errors
