@@ -5,10 +5,9 @@
 mod support;
 
 use support::peer::Peer;
-use support::{Daemon, Lab, until};
+use support::{Daemon, Lab, SERVER, until};
 
 const NONE: [&str; 0] = [];
-const SERVER: &str = "192.0.2.80:5000";
 /// Bytes a second, and bytes altogether.
 const RATE: &str = "2000000";
 const BYTES: &str = "16000000";
@@ -16,21 +15,6 @@ const BYTES: &str = "16000000";
 const DATA: u64 = 1_000_000;
 /// ... and those that handshakes, acknowledgements, ARP and neighbour discovery need at most.
 const OVERHEAD: u64 = 20_000;
-
-/// Uplinks 1 to `count` here, the server at the far end of all.
-fn uplinks(count: u8) -> Option<Lab> {
-    let lab = Lab::new()?;
-    for n in 1..=count {
-        lab.wan(n);
-        lab.outside
-            .ip(&format!("addr add 10.0.{n}.2/24 dev wan{n}"));
-    }
-    lab.outside.ip("addr add 192.0.2.80/32 dev lo");
-    for at in [&lab.host, &lab.outside] {
-        at.ip("mptcp limits set add_addr_accepted 8 subflows 8");
-    }
-    Some(lab)
-}
 
 fn server(lab: &Lab) -> Peer {
     Peer::listening(&lab.outside, &["server", SERVER, BYTES])
@@ -45,10 +29,6 @@ fn finish(client: Peer, server: Peer) {
     let (sent, received) = (client.result(), server.result());
     assert_eq!(sent, received);
     assert!(sent.starts_with(&format!("{BYTES} checksum ")), "{sent}");
-}
-
-fn joins(lab: &Lab) -> u64 {
-    lab.host.counter("MPTcpExtMPJoinSynAckRx")
 }
 
 fn sent(lab: &Lab, device: &str) -> u64 {
@@ -71,7 +51,9 @@ fn meanwhile(lab: &Lab, busy: &str, bytes: u64, idle: &str, daemon: &Daemon) -> 
 /// The interface that costs money: nothing until the other one dies, nothing once it is back.
 #[test]
 fn a_backup_link_carries_data_only_while_the_other_is_dead() {
-    let Some(lab) = uplinks(2) else { return };
+    let Some(lab) = Lab::with_uplinks(2) else {
+        return;
+    };
     let daemon = lab.daemon("[interface wan2]\naddr-flags = subflow,backup\n");
     let [one, two] = [
         "10.0.1.1 subflow dev wan1",
@@ -80,14 +62,17 @@ fn a_backup_link_carries_data_only_while_the_other_is_dead() {
     lab.expect(&[one, two]);
     let server = server(&lab);
     let client = client(&lab);
-    assert!(until(|| joins(&lab) == 1), "no backup subflow");
+    assert!(until(|| lab.host.joins() == 1), "no backup subflow");
     let idle = meanwhile(&lab, "wan1", 2 * DATA, "wan2", &daemon);
     assert!(idle < OVERHEAD, "the backup link carried {idle} bytes");
     lab.unplug("wan1");
     meanwhile(&lab, "wan2", 2 * DATA, "wan1", &daemon);
     lab.plug("wan1");
     lab.expect(&[one, two]);
-    assert!(until(|| joins(&lab) == 2), "the first path is not joined");
+    assert!(
+        until(|| lab.host.joins() == 2),
+        "the first path is not joined"
+    );
     // The data have moved back; what was on its way may still have gone over the backup link.
     meanwhile(&lab, "wan1", DATA / 2, "wan2", &daemon);
     let idle = meanwhile(&lab, "wan1", 2 * DATA, "wan2", &daemon);
@@ -98,13 +83,15 @@ fn a_backup_link_carries_data_only_while_the_other_is_dead() {
 /// The interface that must not even be connected.
 #[test]
 fn a_standby_link_has_no_endpoint_while_another_works() {
-    let Some(lab) = uplinks(3) else { return };
+    let Some(lab) = Lab::with_uplinks(3) else {
+        return;
+    };
     let daemon = lab.daemon("[interface wan3]\nuse = standby\n");
     let [one, two, three] = [1, 2, 3].map(|n| format!("10.0.{n}.1 subflow dev wan{n}"));
     lab.expect_still(&[&one, &two]);
     let server = server(&lab);
     let client = client(&lab);
-    assert!(until(|| joins(&lab) == 1), "no second subflow");
+    assert!(until(|| lab.host.joins() == 1), "no second subflow");
     lab.unplug("wan2");
     lab.expect_still(&[&one]);
     let idle = meanwhile(&lab, "wan1", DATA, "wan3", &daemon);
@@ -404,7 +391,9 @@ fn families_ports_and_links_without_a_default_route() {
 /// else takes another endpoint.
 #[test]
 fn flags_change_in_place_where_the_kernel_can() {
-    let Some(lab) = uplinks(2) else { return };
+    let Some(lab) = Lab::with_uplinks(2) else {
+        return;
+    };
     let flags = |flags: &str| format!("[interface wan2]\naddr-flags = {flags}\n");
     let daemon = lab.daemon(&flags("subflow"));
     let expect = |shown: &str| {

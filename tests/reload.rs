@@ -6,10 +6,9 @@ mod support;
 
 use nix::sys::signal::Signal::SIGHUP;
 use support::peer::Peer;
-use support::{Namespace, until};
+use support::{Namespace, SERVER, until};
 
 const NONE: [&str; 0] = [];
-const SERVER: &str = "192.0.2.80:5000";
 const BYTES: &str = "12000000";
 const RATE: &str = "1500000";
 

@@ -2,12 +2,9 @@
 
 mod support;
 
-use std::collections::BTreeSet;
-use std::fs::File;
-use std::process::{Child, Stdio};
-
 use nix::sys::signal::Signal;
-use support::peer::Peer;
+use support::monitor::Monitor;
+use support::peer::{Held, Peer};
 use support::{Daemon, Lab, Namespace, until};
 
 const SSPI: &str = "[core]\nload-plugins = sspi\nlog-level = debug\nstate-file =\n\
@@ -78,63 +75,23 @@ fn expect(at: &Namespace, wanted: &[&str], daemons: &[&Daemon<'_>]) {
     assert!(holds, "{seen:#?}, not {wanted:#?}\n{logs}");
 }
 
+/// Connections from the host to the outside.
 #[track_caller]
-fn connect(lab: &Lab, listen: &str, to: &str, count: u32) -> (Peer, Peer) {
-    let count = count.to_string();
-    let mut server = Peer::listening(&lab.outside, &["accept", listen, &count]);
-    let mut client = Peer::start(&lab.host, &["hold", to, &count]);
-    client.says(&format!("holding {count}"));
-    server.says(&format!("holding {count}"));
-    (client, server)
+fn connect(lab: &Lab, listen: &str, to: &str, count: usize) -> Held {
+    Held::open(&lab.host, to, &lab.outside, listen, count)
 }
 
-/// `ip mptcp monitor`, from the start.
-struct Monitor<'a>(Child, &'a Lab, String);
-
-impl<'a> Monitor<'a> {
-    fn start(lab: &'a Lab, at: &Namespace, name: &str) -> Self {
-        let output = File::create(lab.path(name)).expect("a file of our own");
-        let mut command = at.command("stdbuf");
-        command.args(["-oL", "ip", "mptcp", "monitor"]);
-        command.stdout(output).stderr(Stdio::null());
-        let child = command.spawn().expect("nsenter");
-        Self(child, lab, name.to_owned())
-    }
-
-    /// One on each side.
-    #[track_caller]
-    fn both(lab: &'a Lab) -> [Self; 2] {
-        let near = Self::start(lab, &lab.host, "near");
-        let far = Self::start(lab, &lab.outside, "far");
-        // They say nothing when they begin.
-        let begun = || {
-            drop(connect(lab, "0.0.0.0:6000", "10.0.1.2:6000", 1));
-            near.count(&[" CREATED"]) > 0 && far.count(&[" CREATED"]) > 0
-        };
-        assert!(until(begun));
-        [near, far]
-    }
-
-    /// How many events have all of these words. What is told again counts once: the kernel sends
-    /// announcements again that it sees no answer to.
-    fn count(&self, words: &[&str]) -> usize {
-        let text = std::fs::read_to_string(self.1.path(&self.2)).expect("our own file");
-        let holds = |line: &&str| words.iter().all(|word| line.contains(word));
-        text.lines().filter(holds).collect::<BTreeSet<_>>().len()
-    }
-
-    #[track_caller]
-    fn sees(&self, words: &[&str], times: usize) {
-        let holds = until(|| self.count(words) == times);
-        assert!(holds, "{words:?}: {} times", self.count(words));
-    }
-}
-
-impl Drop for Monitor<'_> {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// `ip mptcp monitor` on each side, from the start.
+#[track_caller]
+fn monitors(lab: &Lab) -> [Monitor; 2] {
+    let near = Monitor::start(lab, &lab.host, "near");
+    let far = Monitor::start(lab, &lab.outside, "far");
+    let begun = || {
+        drop(connect(lab, "0.0.0.0:6000", "10.0.1.2:6000", 1));
+        near.count(&[" CREATED"]) > 0 && far.count(&[" CREATED"]) > 0
+    };
+    assert!(until(begun));
+    [near, far]
 }
 
 /// Whether a line of the monitor has the address, which may be mapped from IPv4.
@@ -148,7 +105,7 @@ fn names(line: &str, address: &str) -> bool {
 /// Three cables: the client makes a subflow over each, and both sides announce the other two.
 fn one_for_each_interface(listen: &str, to: &str, client: [&str; 3], server: [&str; 3]) {
     let Some(lab) = lab(3) else { return };
-    let [near, far] = Monitor::both(&lab);
+    let [near, far] = monitors(&lab);
     let daemons = both(&lab);
     let _peers = connect(&lab, listen, to, 1);
     let wanted: Vec<String> = client
@@ -164,7 +121,7 @@ fn one_for_each_interface(listen: &str, to: &str, client: [&str; 3], server: [&s
         monitor.sees(&["ANNOUNCED"], 2);
     }
     // Each of the client's addresses has one id, in its join and its announcement.
-    let text = std::fs::read_to_string(lab.path("far")).expect("our own file");
+    let text = far.lines().join("\n");
     let id = |event: &str, address: &str| {
         let line = text
             .lines()
@@ -286,7 +243,7 @@ fn a_peer_that_denies_joins_is_joined_where_it_announces() {
 #[test]
 fn a_backup_interface_gets_a_backup_subflow() {
     let Some(lab) = lab(2) else { return };
-    let [_, far] = Monitor::both(&lab);
+    let [_, far] = monitors(&lab);
     let config = format!("{SSPI}[interface wan2]\naddr-flags = subflow,backup\n");
     let client = lab.daemon_in(&lab.host, &config, &[]);
     client.says(&["watching"]);
@@ -323,7 +280,7 @@ fn asked_for(at: &Namespace) -> Vec<String> {
 #[test]
 fn backup_priority_follows_the_configuration() {
     let Some(lab) = lab(2) else { return };
-    let [near, far] = Monitor::both(&lab);
+    let [near, far] = monitors(&lab);
     let (client, server) = both(&lab);
     let _peers = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 1);
     let here = ["10.0.1.1-10.0.1.2", "10.0.2.1-10.0.1.2"];
@@ -378,7 +335,7 @@ fn backup_priority_follows_the_configuration() {
 #[test]
 fn an_interface_that_is_not_used_is_not_used() {
     let Some(lab) = lab(3) else { return };
-    let [_, far] = Monitor::both(&lab);
+    let [_, far] = monitors(&lab);
     let config = format!("{SSPI}[interface wan2]\nuse = no\n");
     let client = lab.daemon_in(&lab.host, &config, &[]);
     client.says(&["watching"]);
@@ -417,8 +374,7 @@ fn listeners_go_with_their_announcements() {
     lab.outside.ip("addr add 10.0.2.2/24 dev wan2");
     expect(&lab.host, &wanted, &[&daemons.0, &daemons.1]);
     assert_eq!(listening(), 1);
-    two.0.release();
-    two.1.release();
+    two.release();
     assert!(until(|| listening() == 0), "{}", daemons.1.log());
 
     // Where a program listens on all addresses there is no need for one.
@@ -450,8 +406,7 @@ fn hundreds_of_connections() {
     expect(&lab.host, &all[..300], &[&daemons.0, &daemons.1]);
     lab.plug("wan2");
     expect(&lab.host, &all, &[&daemons.0, &daemons.1]);
-    peers.0.release();
-    peers.1.release();
+    peers.release();
     expect(&lab.host, &[], &[&daemons.0, &daemons.1]);
     for daemon in [&daemons.0, &daemons.1] {
         assert!(until(|| {
@@ -543,7 +498,7 @@ fn wire(at: &Namespace) -> [u64; 2] {
 #[test]
 fn a_restart_in_mid_connection() {
     let Some(lab) = lab(2) else { return };
-    let [near, far] = Monitor::both(&lab);
+    let [near, far] = monitors(&lab);
     let daemons = both(&lab);
     let _peers = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 10);
     let all = [["10.0.1.1-10.0.1.2"; 10], ["10.0.2.1-10.0.1.2"; 10]].concat();
@@ -595,8 +550,7 @@ fn lost_events() {
     let mut client = Peer::start(&lab.host, &["churn", "10.0.1.1:5002", "5000"]);
     client.says("churned 5000");
     flood.says("served 5000");
-    ended.0.release();
-    ended.1.release();
+    ended.release();
     lab.host
         .ip("addr del 10.0.2.1/24 dev wan2; addr add 10.0.2.9/24 dev wan2");
     lab.route(2);
@@ -650,6 +604,5 @@ fn connections_of_the_kernel_are_left_alone() {
         client.log()
     );
     assert!(client.lines(&["refused 0"]) > 0, "{}", client.log());
-    peers.0.release();
-    peers.1.release();
+    peers.release();
 }

@@ -4,28 +4,11 @@ mod support;
 
 use nix::sys::signal::Signal::SIGUSR1;
 use support::peer::Peer;
-use support::{Lab, Namespace, until};
+use support::{Lab, Namespace, SERVER, until};
 
 const BYTES: &str = "6000000";
 /// Bytes a second: the transfer lasts long enough for a link to die in it.
 const RATE: &str = "1500000";
-/// The server, whichever way leads there.
-const SERVER: &str = "192.0.2.80:5000";
-
-/// Two uplinks here, the server at the far end of both.
-fn two_ways() -> Option<Lab> {
-    let lab = Lab::new()?;
-    for n in [1, 2] {
-        lab.wan(n);
-        lab.outside
-            .ip(&format!("addr add 10.0.{n}.2/24 dev wan{n}"));
-    }
-    lab.outside.ip("addr add 192.0.2.80/32 dev lo");
-    for at in [&lab.host, &lab.outside] {
-        at.ip("mptcp limits set add_addr_accepted 8 subflows 8");
-    }
-    Some(lab)
-}
 
 fn server(lab: &Lab, address: &str) -> Peer {
     Peer::listening(&lab.outside, &["server", address, BYTES])
@@ -40,10 +23,6 @@ fn subflows(at: &Namespace) -> usize {
     count.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
-fn joins(at: &Namespace) -> u64 {
-    at.counter("MPTcpExtMPJoinSynAckRx")
-}
-
 /// Both sides tell the same story, and it is the whole of it.
 #[track_caller]
 fn finish(client: Peer, server: Peer) {
@@ -55,24 +34,28 @@ fn finish(client: Peer, server: Peer) {
 /// The control: it is the daemon that makes the second subflow.
 #[test]
 fn without_the_daemon_there_is_one_path() {
-    let Some(lab) = two_ways() else { return };
+    let Some(lab) = Lab::with_uplinks(2) else {
+        return;
+    };
     let server = server(&lab, SERVER);
     finish(Peer::start(&lab.host, &["client", SERVER, BYTES]), server);
-    assert_eq!(joins(&lab.host), 0);
+    assert_eq!(lab.host.joins(), 0);
 }
 
 /// The ways a path may die, seen from home. The first subflow is the one that dies.
 #[test]
 fn a_link_dies_and_the_transfer_completes() {
     for death in ["carrier", "link", "address", "device"] {
-        let Some(lab) = two_ways() else { return };
+        let Some(lab) = Lab::with_uplinks(2) else {
+            return;
+        };
         let _daemon = lab.daemon("");
         let [one, two] = ["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"];
         lab.expect(&[one, two]);
         let server = server(&lab, SERVER);
         let client = Peer::start(&lab.host, &["client", SERVER, BYTES, RATE]);
         assert!(
-            until(|| joins(&lab.host) == 1),
+            until(|| lab.host.joins() == 1),
             "no second subflow\n{}",
             _daemon.log()
         );
@@ -95,13 +78,15 @@ fn a_link_dies_and_the_transfer_completes() {
 /// The joined subflow's path dies, comes back, and is joined again.
 #[test]
 fn a_path_returns_in_the_middle() {
-    let Some(lab) = two_ways() else { return };
+    let Some(lab) = Lab::with_uplinks(2) else {
+        return;
+    };
     let _daemon = lab.daemon("");
     let [one, two] = ["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"];
     lab.expect(&[one, two]);
     let server = server(&lab, SERVER);
     let client = Peer::start(&lab.host, &["client", SERVER, BYTES, RATE]);
-    assert!(until(|| joins(&lab.host) == 1), "no second subflow");
+    assert!(until(|| lab.host.joins() == 1), "no second subflow");
     lab.unplug("wan2");
     lab.expect(&[one]);
     assert!(
@@ -112,7 +97,7 @@ fn a_path_returns_in_the_middle() {
     lab.plug("wan2");
     lab.expect(&[one, two]);
     assert!(
-        until(|| joins(&lab.host) == 2),
+        until(|| lab.host.joins() == 2),
         "not joined again: {}",
         lab.host.out("ss -Mni")
     );
@@ -122,7 +107,9 @@ fn a_path_returns_in_the_middle() {
 /// A server announces its second address, and the client joins to it.
 #[test]
 fn a_server_signals_its_address() {
-    let Some(lab) = two_ways() else { return };
+    let Some(lab) = Lab::with_uplinks(2) else {
+        return;
+    };
     for n in [1, 2] {
         lab.outside.ip(&format!(
             "route add default via 10.0.{n}.1 dev wan{n} metric {n}"
@@ -136,7 +123,7 @@ fn a_server_signals_its_address() {
     let server = server(&lab, "0.0.0.0:5000");
     let client = Peer::start(&lab.host, &["client", "10.0.1.2:5000", BYTES, RATE]);
     assert!(
-        until(|| joins(&lab.host) == 1),
+        until(|| lab.host.joins() == 1),
         "no second subflow\n{}",
         _daemon.log()
     );
@@ -148,7 +135,9 @@ fn a_server_signals_its_address() {
 /// A restart costs a connection nothing.
 #[test]
 fn a_restart_keeps_the_subflows() {
-    let Some(lab) = two_ways() else { return };
+    let Some(lab) = Lab::with_uplinks(2) else {
+        return;
+    };
     let daemon = lab.daemon("");
     lab.expect(&["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"]);
     let server = server(&lab, SERVER);
@@ -173,7 +162,9 @@ fn a_restart_keeps_the_subflows() {
 /// While the kernel manages connections the daemon sleeps through a thousand of them.
 #[test]
 fn connections_do_not_wake_the_daemon() {
-    let Some(lab) = two_ways() else { return };
+    let Some(lab) = Lab::with_uplinks(2) else {
+        return;
+    };
     let daemon = lab.daemon("");
     lab.expect(&["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"]);
     let wakeups = || {
@@ -195,7 +186,7 @@ fn connections_do_not_wake_the_daemon() {
     let mut client = Peer::start(&lab.host, &["churn", "192.0.2.80:5000", "1000"]);
     client.says("churned 1000");
     server.says("served 1000");
-    assert!(joins(&lab.host) > 0);
+    assert!(lab.host.joins() > 0);
     assert_eq!(wakeups(), before);
     // It would have shown.
     lab.host.ip("addr add 10.0.1.7/24 dev wan1");

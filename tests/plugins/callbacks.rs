@@ -8,16 +8,16 @@ use mptcpd::engine::{Engine, Input};
 use mptcpd::plugin::{Context, Entry, Plugin};
 use mptcpd::time::{Instant, Span};
 
-use crate::pair::{Pair, Probe, field, lab};
+use crate::pair::{DUAL_STACK, IPV4, IPV6, Pair, Probe, Way, field, lab, port_of};
 use crate::support::peer::Peer;
 use crate::support::until;
 
-/// A connection over `listen` and `remote` with a second subflow between `from` and `to`: all
-/// that can be told of it is told.
+/// A connection with a second subflow: all that can be told of it is told.
 #[track_caller]
-fn a_life(listen: &str, remote: &str, from: &str, to: &str) {
+fn a_life(way: &Way) {
     let Some(lab) = lab() else { return };
-    let pair = Pair::connect(&lab, listen, remote);
+    let Way { from, to, .. } = way;
+    let pair = Pair::connect(&lab, way);
     let Pair {
         client,
         server,
@@ -68,7 +68,7 @@ fn a_life(listen: &str, remote: &str, from: &str, to: &str) {
     assert!(client.has(near, far), "{}", client.at.out("ss -tn"));
     assert!(server.has(far, near), "{}", server.at.out("ss -tn"));
 
-    let port = near.rsplit_once(':').expect("a port").1;
+    let port = port_of(near);
     let here = format!("{client_token} {from},port={port} {to},port=5000");
     let there = format!("{server_token} {to},port=5000 {from},port={port}");
     for (word, backup) in [("yes", true), ("no", false)] {
@@ -103,7 +103,7 @@ fn a_life(listen: &str, remote: &str, from: &str, to: &str) {
     server.hears(&format!(
         "new_subflow local={far} remote={near} remote_id=6"
     ));
-    let port = near.rsplit_once(':').expect("a port").1;
+    let port = port_of(near);
     server.probe.ok(&format!(
         "destroy {server_token} {to},port=5000 {from},port={port}"
     ));
@@ -118,19 +118,17 @@ fn a_life(listen: &str, remote: &str, from: &str, to: &str) {
 
 #[test]
 fn the_life_of_a_connection_over_ipv4() {
-    a_life("0.0.0.0:5000", "10.0.1.2:5000", "10.0.2.1", "10.0.2.2");
+    a_life(&IPV4);
 }
 
 #[test]
 fn the_life_of_a_connection_over_ipv6() {
-    let there = "[2001:db8:1::2]:5000";
-    a_life("[::]:5000", there, "2001:db8:2::1", "2001:db8:2::2");
+    a_life(&IPV6);
 }
 
-/// The server's socket is one of IPv6 and knows the client by a mapped address.
 #[test]
 fn the_life_of_a_connection_to_a_dual_stack_server() {
-    a_life("[::]:5000", "10.0.1.2:5000", "10.0.2.1", "10.0.2.2");
+    a_life(&DUAL_STACK);
 }
 
 /// The two sides' C flags are their own (RFC 8684, 3.1).
@@ -216,7 +214,7 @@ fn a_reset_is_told_with_its_reason() {
         let mut reset = Peer::other(server.at, "reset_subflow", &[far, near, flags, reason]);
         reset.says("listening");
         // MP_PRIO makes the client send something.
-        let port = near.rsplit_once(':').expect("a port").1;
+        let port = port_of(near);
         client.probe.ok(&format!(
             "backup {token} 10.0.2.1,port={port} {to},port=5000 yes"
         ));
@@ -238,7 +236,7 @@ fn the_first_and_the_last() {
         client_token,
         server_token,
         local,
-        peers,
+        held,
         ..
     } = Pair::ipv4(&lab);
     client
@@ -260,7 +258,7 @@ fn the_first_and_the_last() {
         local.port()
     ));
     server.hears(&format!("new_subflow token={server_token} remote_id=9"));
-    drop(peers);
+    drop(held);
 }
 
 /// Interfaces and addresses that are there, come, change and go, as `ip` has them.
@@ -301,21 +299,11 @@ fn the_network_is_told() {
     lab.host.ip("link set dmz down");
     is("delete_interface", 103, "dmz");
     lab.host.ip("link set dmz up");
-    let up = |lines: Vec<String>| {
-        lines
-            .iter()
-            .filter(|l| l.starts_with("new_interface index=103"))
-            .count()
-    };
-    assert!(until(|| up(probe.lines()) == 2), "{:#?}", probe.lines());
+    let up = || probe.count("new_interface index=103", "");
+    assert!(until(|| up() == 2), "{:#?}", probe.lines());
     lab.host.ip("link del dmz");
-    let down = |lines: &[String]| {
-        lines
-            .iter()
-            .filter(|l| l.starts_with("delete_interface index=103"))
-            .count()
-    };
-    assert!(until(|| down(&probe.lines()) == 2), "{:#?}", probe.lines());
+    let down = || probe.count("delete_interface index=103", "");
+    assert!(until(|| down() == 2), "{:#?}", probe.lines());
     // Addresses come after their interface and go before it.
     let lines = probe.lines();
     let at = |line: &str| lines.iter().position(|l| l.starts_with(line)).expect(line);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::pair::{Pair, Probe, Side, field, lab};
+use crate::pair::{DUAL_STACK, IPV4, IPV6, Pair, Probe, Side, Way, field, lab, port_of};
 use crate::support::peer::Peer;
 use crate::support::{Lab, until};
 
@@ -16,12 +16,13 @@ fn counts(side: &Side<'_>, name: &str, count: u64) {
 
 /// An announcement arrives with its id and port, is echoed, and goes with its subflows.
 #[track_caller]
-fn announced(listen: &str, remote: &str, from: &str, to: &str) {
+fn announced(way: &Way) {
     let Some(lab) = lab() else { return };
+    let Way { from, to, .. } = way;
     if from.contains(':') {
         make_room_for_ports(&lab);
     }
-    let pair = Pair::connect(&lab, listen, remote);
+    let pair = Pair::connect(&lab, way);
     let Pair {
         client,
         server,
@@ -102,22 +103,17 @@ fn at(address: &str, port: u16) -> String {
 
 #[test]
 fn announce_and_remove_over_ipv4() {
-    announced("0.0.0.0:5000", "10.0.1.2:5000", "10.0.2.1", "10.0.2.2");
+    announced(&IPV4);
 }
 
 #[test]
 fn announce_and_remove_over_ipv6() {
-    announced(
-        "[::]:5000",
-        "[2001:db8:1::2]:5000",
-        "2001:db8:2::1",
-        "2001:db8:2::2",
-    );
+    announced(&IPV6);
 }
 
 #[test]
 fn announce_and_remove_over_mapped_addresses() {
-    announced("[::]:5000", "10.0.1.2:5000", "10.0.2.1", "10.0.2.2");
+    announced(&DUAL_STACK);
 }
 
 /// Id 0 is the initial subflow's address.
@@ -153,9 +149,10 @@ fn remove_the_initial_address() {
 
 /// A subflow has the ids, ports, device and priority that it was asked to have.
 #[track_caller]
-fn created(listen: &str, remote: &str, from: &str, to: &str) {
+fn created(way: &Way) {
     let Some(lab) = lab() else { return };
-    let pair = Pair::connect(&lab, listen, remote);
+    let Way { from, to, .. } = way;
+    let pair = Pair::connect(&lab, way);
     let Pair {
         client,
         server,
@@ -195,29 +192,25 @@ fn created(listen: &str, remote: &str, from: &str, to: &str) {
 
 #[test]
 fn create_over_ipv4() {
-    created("0.0.0.0:5000", "10.0.1.2:5000", "10.0.2.1", "10.0.2.2");
+    created(&IPV4);
 }
 
 #[test]
 fn create_over_ipv6() {
-    created(
-        "[::]:5000",
-        "[2001:db8:1::2]:5000",
-        "2001:db8:2::1",
-        "2001:db8:2::2",
-    );
+    created(&IPV6);
 }
 
 #[test]
 fn create_to_a_dual_stack_server() {
-    created("[::]:5000", "10.0.1.2:5000", "10.0.2.1", "10.0.2.2");
+    created(&DUAL_STACK);
 }
 
 /// The server joins the client, which listens behind what it announces, and closes what it made.
 #[track_caller]
-fn created_by_the_server(listen: &str, remote: &str, from: &str, to: &str) {
+fn created_by_the_server(way: &Way) {
     let Some(lab) = lab() else { return };
-    let pair = Pair::connect(&lab, listen, remote);
+    let Way { from, to, .. } = way;
+    let pair = Pair::connect(&lab, way);
     let Pair {
         client,
         server,
@@ -252,7 +245,7 @@ fn created_by_the_server(listen: &str, remote: &str, from: &str, to: &str) {
     assert!(client.has(&near, far) && server.has(far, &near));
     counts(client, "MPTcpExtMPJoinAckRx", 1);
 
-    let far_port = far.rsplit_once(':').expect("a port").1;
+    let far_port = port_of(far);
     server.probe.ok(&format!(
         "destroy {server_token} {to},port={far_port} {from},port={port}"
     ));
@@ -269,22 +262,17 @@ fn created_by_the_server(listen: &str, remote: &str, from: &str, to: &str) {
 
 #[test]
 fn create_by_an_ipv4_server() {
-    created_by_the_server("0.0.0.0:5000", "10.0.1.2:5000", "10.0.2.1", "10.0.2.2");
+    created_by_the_server(&IPV4);
 }
 
 #[test]
 fn create_by_an_ipv6_server() {
-    created_by_the_server(
-        "[::]:5000",
-        "[2001:db8:1::2]:5000",
-        "2001:db8:2::1",
-        "2001:db8:2::2",
-    );
+    created_by_the_server(&IPV6);
 }
 
 #[test]
 fn create_by_a_dual_stack_server() {
-    created_by_the_server("[::]:5000", "10.0.1.2:5000", "10.0.2.1", "10.0.2.2");
+    created_by_the_server(&DUAL_STACK);
 }
 
 /// A port other than the connection's is announced, and joined at.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::pair::{Probe, field, has, lab};
-use crate::support::peer::Peer;
+use crate::support::peer::{Held, Peer};
 use crate::support::{Lab, until};
 
 /// Builds it, which takes a moment if nothing has changed.
@@ -49,10 +49,7 @@ fn meshes(listen: &str, remote: &str, here: [&str; 2], there: [&str; 2], prefix:
     daemon.says(&["plugin fullmesh"]);
     daemon.says(&["watching the network", "2 of "]);
     let server = Probe::start(&lab, &lab.outside, "server");
-    let mut accepting = Peer::listening(&lab.outside, &["accept", listen, "1"]);
-    let mut holding = Peer::start(&lab.host, &["hold", remote, "1"]);
-    accepting.says("holding 1");
-    holding.says("holding 1");
+    let held = Held::open(&lab.host, remote, &lab.outside, listen, 1);
 
     // The initial remote address from everywhere, then the announced one.
     let all = |expected: &[&str]| {
@@ -120,8 +117,7 @@ fn meshes(listen: &str, remote: &str, here: [&str; 2], there: [&str; 2], prefix:
     all(&[&a, &b, &c, &d]);
     assert_eq!((known(), joins()), (2, before));
 
-    holding.release();
-    accepting.release();
+    held.release();
     assert_eq!(
         daemon.lines(&["warn"]) + daemon.lines(&["error"]),
         0,

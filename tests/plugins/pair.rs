@@ -2,14 +2,14 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 
-use crate::support::peer::{Peer, program};
-use crate::support::{Daemon, Lab, Namespace, until};
+use crate::support::monitor::Monitor;
+use crate::support::peer::{Held, program};
+use crate::support::{Daemon, Lab, Namespace, lines, until};
 
 /// A laboratory whose two sides leave their connections to user space. Cable `wanN` carries
 /// 10.0.N.0/24 and 2001:db8:N::/64; the host has .1, the outside .2.
@@ -42,8 +42,7 @@ impl<'a> Probe<'a> {
     /// Loads the plugin `probe` alone. `name` is for its files.
     pub fn start(lab: &'a Lab, at: &'a Namespace, name: &str) -> Self {
         let probe = Self::with(lab, at, name, "load-plugins = probe", "");
-        let ready = || probe.lines().contains(&"ready".to_owned());
-        assert!(until(ready), "{}", probe.daemon.log());
+        probe.told("ready");
         probe
     }
 
@@ -91,6 +90,12 @@ impl<'a> Probe<'a> {
     /// What it has been told, without the answers to commands.
     pub fn lines(&self) -> Vec<String> {
         callbacks(&self.record)
+    }
+
+    /// How many callbacks it has been told with this in their arguments.
+    pub fn count(&self, callback: &str, with: &str) -> usize {
+        let is_it = |line: &&String| line.starts_with(callback) && line.contains(with);
+        self.lines().iter().filter(is_it).count()
     }
 
     /// Waits for the callback with exactly these arguments.
@@ -185,45 +190,10 @@ fn callbacks(record: &Path) -> Vec<String> {
     lines
 }
 
-fn lines(path: &Path) -> Vec<String> {
-    let text = fs::read_to_string(path).expect("our own file");
-    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    whole.lines().map(str::to_owned).collect()
-}
-
-/// A running `ip mptcp monitor`.
-struct Monitor {
-    child: Child,
-    output: PathBuf,
-}
-
-impl Monitor {
-    fn start(lab: &Lab, at: &Namespace, name: &str) -> Self {
-        let output = lab.path(&format!("monitor-{name}"));
-        let file = File::create(&output).expect("a file of our own");
-        let mut command = at.command("stdbuf");
-        command
-            .args(["-oL", "ip", "mptcp", "monitor"])
-            .stdout(file)
-            .stderr(Stdio::null());
-        let child = command.spawn().expect("nsenter");
-        Self { child, output }
-    }
-
-    /// The events of connections, in the probe's words.
-    fn lines(&self) -> Vec<String> {
-        lines(&self.output)
-            .iter()
-            .filter_map(|line| translate(line))
-            .collect()
-    }
-}
-
-impl Drop for Monitor {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The events of connections that the monitor tells, in the probe's words.
+fn events(monitor: &Monitor) -> Vec<String> {
+    let lines = monitor.lines();
+    lines.iter().filter_map(|line| translate(line)).collect()
 }
 
 /// Says what iproute2 prints the way the probe does. None for listeners, of which older versions
@@ -330,7 +300,7 @@ impl<'a> Side<'a> {
         let begun = || {
             side.probe.ok("listen 127.0.0.1:1");
             side.probe.ok("unlisten 127.0.0.1:1");
-            !lines(&side.monitor.output).is_empty()
+            !side.monitor.lines().is_empty()
         };
         assert!(until(begun), "`ip mptcp monitor` sees nothing");
         side
@@ -346,7 +316,7 @@ impl<'a> Side<'a> {
         };
         let mut found = None;
         let holds = until(|| {
-            found = self.monitor.lines().into_iter().rfind(has);
+            found = events(&self.monitor).into_iter().rfind(has);
             found
                 .as_ref()
                 .is_some_and(|found| self.probe.lines().contains(found))
@@ -354,7 +324,7 @@ impl<'a> Side<'a> {
         assert!(
             holds,
             "no {event}\n--- monitor\n{:#?}\n--- told\n{:#?}\n--- log\n{}",
-            self.monitor.lines(),
+            events(&self.monitor),
             self.probe.lines(),
             self.probe.daemon.log()
         );
@@ -368,7 +338,7 @@ impl<'a> Side<'a> {
         let holds = until(|| {
             let mut told = self.probe.lines();
             told.retain(|line| is_connection_event(line));
-            sides = (told, self.monitor.lines());
+            sides = (told, events(&self.monitor));
             sides.0 == sides.1
         });
         assert!(holds, "told\n{:#?}\nmonitor\n{:#?}", sides.0, sides.1);
@@ -426,6 +396,37 @@ fn canonical(word: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(address.to_canonical(), port.parse().ok()?))
 }
 
+/// The port of an address.
+pub fn port_of(end: &str) -> &str {
+    end.rsplit_once(':').expect("a port").1
+}
+
+/// Where a server listens, what the client connects to, and both ends of a second subflow.
+pub struct Way {
+    pub listen: &'static str,
+    pub remote: &'static str,
+    pub from: &'static str,
+    pub to: &'static str,
+}
+
+pub const IPV4: Way = Way {
+    listen: "0.0.0.0:5000",
+    remote: "10.0.1.2:5000",
+    from: "10.0.2.1",
+    to: "10.0.2.2",
+};
+pub const IPV6: Way = Way {
+    listen: "[::]:5000",
+    remote: "[2001:db8:1::2]:5000",
+    from: "2001:db8:2::1",
+    to: "2001:db8:2::2",
+};
+/// The server's socket is one of IPv6 and knows the client by a mapped address.
+pub const DUAL_STACK: Way = Way {
+    listen: IPV6.listen,
+    ..IPV4
+};
+
 /// A connection between two sides.
 pub struct Pair<'a> {
     pub client: Side<'a>,
@@ -436,19 +437,17 @@ pub struct Pair<'a> {
     /// The client's end of the first subflow.
     pub local: SocketAddr,
     pub remote: SocketAddr,
-    pub peers: (Peer, Peer),
+    pub held: Held,
 }
 
 impl<'a> Pair<'a> {
-    /// Connects the host to `remote`, where `listen` listens.
+    /// Connects the host to the outside.
     #[track_caller]
-    pub fn connect(lab: &'a Lab, listen: &str, remote: &str) -> Self {
+    pub fn connect(lab: &'a Lab, way: &Way) -> Self {
+        let Way { listen, remote, .. } = way;
         let client = Side::start(lab, &lab.host, "client");
         let server = Side::start(lab, &lab.outside, "server");
-        let mut accepting = Peer::listening(server.at, &["accept", listen, "1"]);
-        let mut holding = Peer::start(client.at, &["hold", remote, "1"]);
-        accepting.says("holding 1");
-        holding.says("holding 1");
+        let held = Held::open(client.at, remote, server.at, listen, 1);
         let established = client.hears(&format!("connection_established remote={remote}"));
         let local = field(&established, "local");
         let accepted = server.hears(&format!("connection_established remote={local}"));
@@ -457,16 +456,15 @@ impl<'a> Pair<'a> {
             server_token: field(&accepted, "token").to_owned(),
             local: local.parse().expect("an address"),
             remote: remote.parse().expect("an address"),
-            peers: (holding, accepting),
+            held,
             client,
             server,
         }
     }
 
-    /// Over IPv4.
     #[track_caller]
     pub fn ipv4(lab: &'a Lab) -> Self {
-        Self::connect(lab, "0.0.0.0:5000", "10.0.1.2:5000")
+        Self::connect(lab, &IPV4)
     }
 
     /// Closes the connection, and waits until both sides know.
@@ -475,11 +473,10 @@ impl<'a> Pair<'a> {
         let Self {
             client,
             server,
-            peers,
+            held,
             ..
         } = self;
-        peers.0.release();
-        peers.1.release();
+        held.release();
         client.hears(&format!("connection_closed token={}", self.client_token));
         server.hears(&format!("connection_closed token={}", self.server_token));
         (client, server)

@@ -1,22 +1,26 @@
 //! Connections that are found: those of before the start, and those whose events were lost.
 
+use std::net::SocketAddr;
+
 use nix::sys::signal::Signal::{SIGCONT, SIGSTOP, SIGUSR1};
 
-use crate::pair::{Pair, Probe, Side, field, lab};
-use crate::support::peer::Peer;
+use crate::pair::{DUAL_STACK, IPV4, IPV6, Pair, Probe, Side, Way, field, lab};
+use crate::support::peer::{Held, Peer};
 use crate::support::until;
 
 /// Both daemons start again in the middle of a connection with two subflows, and know it as if
 /// they had never been away: they are told what the kernel told before, in the same words.
-fn both_start_again(listen: &str, remote: &str, from: &str, to: &str) {
+#[track_caller]
+fn both_start_again(way: &Way) {
     let Some(lab) = lab() else { return };
-    let pair = Pair::connect(&lab, listen, remote);
+    let Way { from, to, .. } = way;
+    let pair = Pair::connect(&lab, way);
     let Pair {
         client,
         server,
         client_token,
         server_token,
-        peers,
+        held,
         ..
     } = pair;
     server
@@ -57,8 +61,8 @@ fn both_start_again(listen: &str, remote: &str, from: &str, to: &str) {
     let [(client, token, at), (server, ..)] = again;
     let (near, far) = (field(&made, "local"), field(&made, "remote"));
     let ends = |end: &str| {
-        let (address, port) = end.rsplit_once(':').expect("a port");
-        format!("{},port={port}", address.trim_matches(['[', ']']))
+        let end: SocketAddr = end.parse().expect("an address");
+        format!("{},port={}", end.ip(), end.port())
     };
     client.ok(&format!("destroy {token} {} {}", ends(near), ends(far)));
     let closed = |line: &String| line.starts_with("subflow_closed ") && line.contains(near);
@@ -66,27 +70,25 @@ fn both_start_again(listen: &str, remote: &str, from: &str, to: &str) {
         assert!(until(|| probe.lines().iter().any(closed)));
     }
     assert!(!crate::pair::has(at, near, far));
-    peers.0.release();
-    peers.1.release();
+    held.release();
     client.told(&format!("connection_closed token={client_token}"));
     server.told(&format!("connection_closed token={server_token}"));
 }
 
 #[test]
 fn a_restart_in_mid_connection_over_ipv4() {
-    both_start_again("0.0.0.0:5000", "10.0.1.2:5000", "10.0.2.1", "10.0.2.2");
+    both_start_again(&IPV4);
 }
 
 #[test]
 fn a_restart_in_mid_connection_over_ipv6() {
-    let there = "[2001:db8:1::2]:5000";
-    both_start_again("[::]:5000", there, "2001:db8:2::1", "2001:db8:2::2");
+    both_start_again(&IPV6);
 }
 
 /// The server's daemon says no word of mapped addresses, nor need it be told one.
 #[test]
 fn a_restart_in_mid_connection_to_a_dual_stack_server() {
-    both_start_again("[::]:5000", "10.0.1.2:5000", "10.0.2.1", "10.0.2.2");
+    both_start_again(&DUAL_STACK);
 }
 
 /// How many connections the daemon manages, by its own word.
@@ -104,16 +106,12 @@ fn five_thousand_connections_while_stopped() {
     let Some(lab) = lab() else { return };
     let probe = Probe::start(&lab, &lab.host, "host");
     // Both ends are here: twice as many connections, and events.
-    let hold = |port: u16, count: &str| {
+    let hold = |port: u16, count| {
         let at = format!("10.0.1.1:{port}");
-        let mut server = Peer::listening(&lab.host, &["accept", &at, count]);
-        let mut client = Peer::start(&lab.host, &["hold", &at, count]);
-        client.says(&format!("holding {count}"));
-        server.says(&format!("holding {count}"));
-        (client, server)
+        Held::open(&lab.host, &at, &lab.host, &at, count)
     };
-    let ending = hold(5000, "30");
-    let staying = hold(5001, "20");
+    let ending = hold(5000, 30);
+    let staying = hold(5001, 20);
     // Its program will close it while the peer cannot be reached.
     let mut outside = Peer::listening(&lab.outside, &["accept", "10.0.2.2:5004", "1"]);
     let mut lingering = Peer::start(&lab.host, &["hold", "10.0.2.2:5004", "1"]);
@@ -132,11 +130,10 @@ fn five_thousand_connections_while_stopped() {
     let mut client = Peer::start(&lab.host, &["churn", "10.0.1.1:5002", "5000"]);
     client.says("churned 5000");
     server.says("served 5000");
-    ending.0.release();
-    ending.1.release();
+    ending.release();
     lab.unplug("wan2");
     lingering.release();
-    let new = hold(5003, "40");
+    let new = hold(5003, 40);
     probe.daemon.signal(SIGCONT);
 
     probe.daemon.says(&["connection events were lost"]);
@@ -172,10 +169,8 @@ fn five_thousand_connections_while_stopped() {
     }
     // The subflows of those that stayed are as they were.
     assert!(!later.iter().any(|line| line.starts_with("subflow_closed ")));
-    for peers in [staying, new] {
-        peers.0.release();
-        peers.1.release();
-    }
+    staying.release();
+    new.release();
     assert!(until(|| managed(&probe) == Some(0)));
     probe.stop();
 }
@@ -187,38 +182,25 @@ fn more_connections_than_fit() {
     let Some(lab) = lab() else { return };
     let core = "load-plugins = probe\nmax-connections = 10\nresync-interval = 1";
     let probe = Probe::with(&lab, &lab.host, "host", core, "");
-    assert!(until(|| probe.lines().contains(&"ready".to_owned())));
+    probe.told("ready");
     let hold = |port: u16| {
         let (listen, to) = (format!("0.0.0.0:{port}"), format!("10.0.1.2:{port}"));
-        let mut server = Peer::listening(&lab.outside, &["accept", &listen, "8"]);
-        let mut client = Peer::start(&lab.host, &["hold", &to, "8"]);
-        client.says("holding 8");
-        server.says("holding 8");
-        (client, server)
+        Held::open(&lab.host, &to, &lab.outside, &listen, 8)
     };
     let first = hold(5000);
     let second = hold(5001);
-    let established = |port: u16| {
-        let lines = probe.lines();
-        let on = format!(":{port} ");
-        let about = lines
-            .iter()
-            .filter(|l| l.starts_with("connection_established ") && l.contains(&on));
-        about.count()
-    };
+    let established = |port: u16| probe.count("connection_established ", &format!(":{port} "));
     assert!(until(|| established(5000) == 8 && established(5001) == 2));
     assert!(until(|| managed(&probe) == Some(10)));
     // The events of those that do not fit may come later.
     let said = || probe.daemon.lines(&["more than 10 connections"]);
     assert!(until(|| said() == 1));
-    first.0.release();
-    first.1.release();
+    first.release();
     assert!(until(
         || established(5001) == 8 && managed(&probe) == Some(8)
     ));
     assert_eq!(said(), 1);
-    second.0.release();
-    second.1.release();
+    second.release();
     assert!(until(|| managed(&probe) == Some(0)));
     probe.stop();
 }
@@ -229,18 +211,14 @@ fn connections_that_end_before_they_are_accepted() {
     let Some(lab) = lab() else { return };
     let core = "load-plugins = probe\nresync-interval = 0";
     let probe = Probe::with(&lab, &lab.host, "host", core, "");
-    assert!(until(|| probe.lines().contains(&"ready".to_owned())));
+    probe.told("ready");
     let server = Peer::listening(&lab.host, &["ignore", "0.0.0.0:5000", "0"]);
     let mut client = Peer::start(&lab.outside, &["wait", "10.0.1.1:5000", "5"]);
     client.says("holding 5");
-    let told = |callback: &str| {
-        let lines = probe.lines();
-        lines.iter().filter(|l| l.starts_with(callback)).count()
-    };
-    assert!(until(|| told("connection_established ") == 5));
+    assert!(until(|| probe.count("connection_established ", "") == 5));
     assert!(until(|| managed(&probe) == Some(5)));
     server.release();
-    assert!(until(|| told("connection_closed ") == 5));
+    assert!(until(|| probe.count("connection_closed ", "") == 5));
     assert!(until(|| managed(&probe) == Some(0)));
     assert_eq!(lab.host.out("ss -MnH"), "");
     probe.stop();
@@ -253,7 +231,7 @@ fn connections_that_are_broken_off_make_room() {
     let Some(lab) = lab() else { return };
     let core = "load-plugins = probe\nmax-connections = 10\nresync-interval = 0";
     let probe = Probe::with(&lab, &lab.host, "host", core, "");
-    assert!(until(|| probe.lines().contains(&"ready".to_owned())));
+    probe.told("ready");
     let mut server = Peer::listening(&lab.host, &["accept", "0.0.0.0:5000", "10"]);
     let mut client = Peer::start(&lab.outside, &["slam", "10.0.1.1:5000", "10"]);
     client.says("slammed 10");
@@ -261,18 +239,10 @@ fn connections_that_are_broken_off_make_room() {
     assert!(until(|| managed(&probe) == Some(10)));
     assert_eq!(lab.host.out("ss -MnH"), "");
 
-    let mut second = Peer::listening(&lab.host, &["accept", "0.0.0.0:5001", "10"]);
-    let mut holding = Peer::start(&lab.outside, &["hold", "10.0.1.1:5001", "10"]);
-    holding.says("holding 10");
-    second.says("holding 10");
-    let told = |callback: &str, port: &str| {
-        let lines = probe.lines();
-        let about = |l: &&String| l.starts_with(callback) && l.contains(port);
-        lines.iter().filter(about).count()
-    };
-    let holds = until(|| told("connection_established ", ":5001 ") == 10);
+    let _held = Held::open(&lab.outside, "10.0.1.1:5001", &lab.host, "0.0.0.0:5001", 10);
+    let holds = until(|| probe.count("connection_established ", ":5001 ") == 10);
     assert!(holds, "{:#?}\n{}", probe.lines(), probe.daemon.log());
-    assert_eq!(told("connection_closed ", ""), 10);
+    assert_eq!(probe.count("connection_closed ", ""), 10);
     assert_eq!(managed(&probe), Some(10));
     probe.stop();
 }

@@ -1,7 +1,7 @@
 //! `sspi` on the side that accepts, against a peer that does as it is told.
 
 use crate::pair::{Side, field, has, lab};
-use crate::support::peer::Peer;
+use crate::support::peer::Held;
 
 const SSPI: &str = "[core]\nload-plugins = sspi\nstate-file =\nlog-level = debug\n\
                     notify-flags = existing,skip_link_local,skip_loopback\n";
@@ -18,10 +18,7 @@ fn the_same_path_again(several: bool) {
     let server = lab.daemon_in(&lab.host, SSPI, &[]);
     server.says(&["watching"]);
     let client = Side::start(&lab, &lab.outside, "client");
-    let mut accepting = Peer::listening(&lab.host, &["accept", "0.0.0.0:5000", "1"]);
-    let mut holding = Peer::start(client.at, &["hold", "10.0.1.1:5000", "1"]);
-    accepting.says("holding 1");
-    holding.says("holding 1");
+    let _held = Held::open(client.at, "10.0.1.1:5000", &lab.host, "0.0.0.0:5000", 1);
     let established = client.hears("connection_established remote=10.0.1.1:5000");
     let (token, first) = (field(&established, "token"), field(&established, "local"));
     let create = |from: &str| {

@@ -1,7 +1,7 @@
 //! The table of connections, as a plugin sees it.
 
-use crate::pair::{Pair, Side, field, lab};
-use crate::support::peer::Peer;
+use crate::pair::{DUAL_STACK, IPV4, IPV6, Pair, Side, Way, field, lab, port_of};
+use crate::support::peer::Held;
 use crate::support::until;
 
 /// Waits until the table has exactly this of a connection.
@@ -16,9 +16,10 @@ fn shows(side: &Side<'_>, token: &str, wanted: &[&str]) {
 }
 
 #[track_caller]
-fn follows(listen: &str, remote: &str, from: &str, to: &str) {
+fn follows(way: &Way) {
     let Some(lab) = lab() else { return };
-    let pair = Pair::connect(&lab, listen, remote);
+    let Way { from, to, .. } = way;
+    let pair = Pair::connect(&lab, way);
     let Pair {
         client,
         server,
@@ -64,7 +65,7 @@ fn follows(listen: &str, remote: &str, from: &str, to: &str) {
     );
 
     // Either side changes its mind.
-    let port = near.rsplit_once(':').expect("a port").1;
+    let port = port_of(near);
     client.probe.ok(&format!(
         "backup {here} {from},port={port} {to},port=5000 no"
     ));
@@ -96,16 +97,12 @@ fn follows(listen: &str, remote: &str, from: &str, to: &str) {
     shows(server, there, &["established", &first_there]);
 
     // Another connection is another one, and each goes with its own end.
-    let [listen, to] = [listen.to_owned(), remote.to_string()].map(|at| at.replace("5000", "5001"));
-    let mut accepting = Peer::listening(server.at, &["accept", &listen, "1"]);
-    let mut holding = Peer::start(client.at, &["hold", &to, "1"]);
-    accepting.says("holding 1");
-    holding.says("holding 1");
+    let [listen, to] = [way.listen, way.remote].map(|at| at.replace("5000", "5001"));
+    let held = Held::open(client.at, &to, server.at, &listen, 1);
     client.hears(&format!("connection_established remote={to}"));
     assert_eq!(client.probe.ask("connections"), "2");
     shows(client, here, &["established", &first]);
-    holding.release();
-    accepting.release();
+    held.release();
     assert!(until(|| client.probe.ask("connections") == "1"));
     shows(client, here, &["established", &first]);
     let (here, there) = (here.clone(), there.clone());
@@ -118,22 +115,17 @@ fn follows(listen: &str, remote: &str, from: &str, to: &str) {
 
 #[test]
 fn a_connection_over_ipv4() {
-    follows("0.0.0.0:5000", "10.0.1.2:5000", "10.0.2.1", "10.0.2.2");
+    follows(&IPV4);
 }
 
 #[test]
 fn a_connection_over_ipv6() {
-    follows(
-        "[::]:5000",
-        "[2001:db8:1::2]:5000",
-        "2001:db8:2::1",
-        "2001:db8:2::2",
-    );
+    follows(&IPV6);
 }
 
 #[test]
 fn a_connection_to_a_dual_stack_server() {
-    follows("[::]:5000", "10.0.1.2:5000", "10.0.2.1", "10.0.2.2");
+    follows(&DUAL_STACK);
 }
 
 #[test]

@@ -10,6 +10,7 @@
 
 #![allow(dead_code)] // Each test file uses its own part.
 
+pub mod monitor;
 pub mod peer;
 
 use std::cell::Cell;
@@ -39,6 +40,9 @@ macro_rules! lab {
 /// busy machine does not matter.
 const PATIENCE: Duration = Duration::from_secs(15);
 const GLANCE: Duration = Duration::from_millis(10);
+
+/// A server outside, whichever way leads there.
+pub const SERVER: &str = "192.0.2.80:5000";
 
 /// Waits for `holds`; false when patience ran out.
 pub fn until(mut holds: impl FnMut() -> bool) -> bool {
@@ -242,6 +246,11 @@ impl Namespace {
         (next("add_addr_accepted"), next("subflows"))
     }
 
+    /// Subflows that a peer has joined to connections of ours.
+    pub fn joins(&self) -> u64 {
+        self.counter("MPTcpExtMPJoinSynAckRx")
+    }
+
     /// A counter of `nstat`, 0 when it is not there.
     pub fn counter(&self, name: &str) -> u64 {
         let text = self.out(&format!("nstat -asz {name}"));
@@ -388,6 +397,21 @@ impl Lab {
         self.link(&format!("wan{n}"));
         self.host.ip(&format!("addr add 10.0.{n}.1/24 dev wan{n}"));
         self.route(n);
+    }
+
+    /// Uplinks 1 to `count`, and [`SERVER`] at the far end of all.
+    pub fn with_uplinks(count: u8) -> Option<Self> {
+        let lab = Self::new()?;
+        for n in 1..=count {
+            lab.wan(n);
+            lab.outside
+                .ip(&format!("addr add 10.0.{n}.2/24 dev wan{n}"));
+        }
+        lab.outside.ip("addr add 192.0.2.80/32 dev lo");
+        for at in [&lab.host, &lab.outside] {
+            at.ip("mptcp limits set add_addr_accepted 8 subflows 8");
+        }
+        Some(lab)
     }
 
     /// The default route of `wanN`, as a DHCP client would set it.
@@ -669,4 +693,11 @@ impl Drop for Daemon<'_> {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The whole lines of a file that somebody writes.
+pub fn lines(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).expect("our own file");
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().map(str::to_owned).collect()
 }

@@ -94,3 +94,32 @@ impl Drop for Peer {
         let _ = self.0.wait();
     }
 }
+
+/// Connections that stay open, as the programs at both ends have them.
+pub struct Held(Peer, Peer);
+
+impl Held {
+    /// So many connections of `client` to the address `to`, of `server`'s that listens at `listen`.
+    #[track_caller]
+    pub fn open(
+        client: &Namespace,
+        to: &str,
+        server: &Namespace,
+        listen: &str,
+        count: usize,
+    ) -> Self {
+        let count = count.to_string();
+        let mut accepting = Peer::listening(server, &["accept", listen, &count]);
+        let mut holding = Peer::start(client, &["hold", to, &count]);
+        holding.says(&format!("holding {count}"));
+        accepting.says(&format!("holding {count}"));
+        Self(holding, accepting)
+    }
+
+    /// Has the client close them, and then the server.
+    #[track_caller]
+    pub fn release(self) {
+        self.0.release();
+        self.1.release();
+    }
+}
