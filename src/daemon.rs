@@ -166,10 +166,6 @@ impl Sockets {
         };
         let network = open(libc::NETLINK_ROUTE)?;
         network.set_receive_buffer(EVENT_BUFFER);
-        let filter = network.attach_filter(&route::ROUTE_FILTER);
-        if let Err(error) = filter {
-            log::debug!("cannot filter route events: {error}");
-        }
         for group in [
             route::GROUP_LINK,
             route::GROUP_IPV4_ADDRESS,
@@ -274,7 +270,7 @@ impl Daemon {
     }
 
     /// Says if the namespace's path manager does not suit the plugin in charge.
-    pub fn check_path_manager(&self) {
+    fn check_path_manager(&self) {
         let Some(name) = self.engine.plugin_names().next() else {
             return;
         };
@@ -309,6 +305,9 @@ impl Daemon {
 
     /// Runs until a signal asks to stop.
     pub fn run(&mut self) -> io::Result<()> {
+        // The endpoints first.
+        self.settle();
+        self.check_path_manager();
         loop {
             let more = self.settle() || self.io.network_lost || self.io.events_lost;
             self.check_reverse_paths();
@@ -820,6 +819,13 @@ impl Daemon {
         let wanted = self.engine.wants_routes();
         if wanted != self.hears_routes {
             self.hears_routes = wanted;
+            if wanted {
+                // Not earlier: the kernel compiles it, a twentieth of a start that does without.
+                let filter = self.network.attach_filter(&route::ROUTE_FILTER);
+                if let Err(error) = filter {
+                    log::debug!("cannot filter route events: {error}");
+                }
+            }
             for group in ROUTING_GROUPS {
                 // A kernel without IPv6, policy routing or nexthop objects lacks some of them.
                 let _ = if wanted {

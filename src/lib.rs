@@ -165,7 +165,6 @@ fn serve(
     if daemon.engine().plugin_names().next().is_none() {
         log::warn!("no plugins: nothing will be done");
     }
-    daemon.check_path_manager();
     daemon
         .run()
         .map_err(|error| format!("cannot wait for events: {error}"))
