@@ -12,7 +12,7 @@ mod storm;
 use core::fmt;
 use core::net::SocketAddr;
 
-use libc::{EAFNOSUPPORT, EOPNOTSUPP};
+use libc::{EAFNOSUPPORT, ENETDOWN, ENODEV, EOPNOTSUPP};
 
 use crate::capacity;
 use crate::config::flags::AddressFlags as Flags;
@@ -651,6 +651,10 @@ impl Engine {
             let news = refused.news && !refused.gone;
             if news && core::mem::replace(&mut self.told.routing, errno) != errno {
                 say(format_args!("the {}", refused.change));
+            }
+            if matches!(errno, ENODEV | ENETDOWN) {
+                // The interface is not what it was thought to be.
+                self.due.add(Due::LINKS);
             }
             self.stale = true;
         } else {

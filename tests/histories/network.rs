@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::simulator::ALWAYS;
 use super::simulator::Step::{Glance, Kill, Refuse, RefuseDumps, Reload, Run, Start};
 use super::simulator::network::Change::{
-    Address, Link, Meddle as Meddled, Rename, Route, Unaddress, Unroute,
+    Address, Link, Meddle as Meddled, Rename, Route, Swap, Unaddress, Unroute,
 };
 use super::simulator::network::{Change, Meddle, Simulation, Step, judge, specification};
 use super::{all_end_well, step};
@@ -331,6 +331,27 @@ fn two_endpoints_cannot_have_been_seen_by_one_id() {
 }
 
 /// What the kernel goes on refusing is tried ever more slowly, whatever it is and why.
+/// Otherwise the daemon goes on asking until the next resync.
+#[test]
+fn a_route_refused_because_the_link_is_down_has_the_links_read() {
+    let down_up_down = [0, 1, 0].map(|state| Step::Change(Link(3, state)));
+    let up = [
+        Step::Change(Link(3, 1)),
+        Step::Change(Address(3, 0, 0)),
+        Step::Change(Address(3, 9, 0)),
+        Step::Change(Address(3, 11, 0)),
+        Run(5),
+    ];
+    let mut simulation = Simulation::new(7, 8, ALL_FLAGS);
+    simulation.play(&up);
+    assert_eq!(specification::check(&simulation), Ok(()));
+    // The end of the story is told before its beginning.
+    simulation.play(&down_up_down);
+    simulation.step(Step::Change(Swap(2)));
+    simulation.run(Span::seconds(1));
+    assert_eq!(specification::check(&simulation), Ok(()));
+}
+
 #[test]
 fn refusals_without_end_cost_little() {
     let up = [
