@@ -17,8 +17,7 @@ use mptcpd::netlink::attribute::Builder;
 use mptcpd::netlink::diag;
 use mptcpd::netlink::message::Messages;
 use mptcpd::netlink::mptcp::{
-    Command as Kernel, ConnectionEvent, Endpoint, EndpointFlags, Event, Limits, SubflowAddress,
-    SubflowEvent,
+    Command as Kernel, ConnectionEvent, Endpoint, Event, Limits, SubflowAddress, SubflowEvent,
 };
 use mptcpd::netlink::route::{self, Family, Hop, Notification, Route};
 use mptcpd::network::Part;
@@ -221,13 +220,7 @@ static ADDR_ADV: Entry = Entry {
 };
 
 fn end(socket: SocketAddr, id: u8) -> SubflowAddress {
-    SubflowAddress {
-        address: socket.ip(),
-        port: socket.port(),
-        id,
-        flags: EndpointFlags(0),
-        ifindex: 0,
-    }
+    SubflowAddress::from(socket).with_id(id)
 }
 
 impl Plugin for Manager {

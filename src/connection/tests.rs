@@ -37,7 +37,7 @@ fn subflow(local: &str, mapped: bool) -> SubflowEvent {
 }
 
 fn bare(text: &str) -> SubflowAddress {
-    SubflowAddress::at(end(text).ip(), end(text).port())
+    end(text).into()
 }
 
 fn create(local: &str) -> Request {
@@ -90,10 +90,7 @@ fn a_reused_token_is_another_connection() {
     );
     table.given(&Request::Kernel(Command::Announce {
         token: TOKEN,
-        address: SubflowAddress {
-            id: 200,
-            ..bare("10.0.2.1:0")
-        },
+        address: bare("10.0.2.1:0").with_id(200),
     }));
     assert!(table.get(TOKEN).unwrap().announced().eq([200]));
     table.remove(TOKEN);

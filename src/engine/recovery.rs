@@ -121,10 +121,7 @@ impl Engine {
         let connection = self.connections.get(token).filter(|c| c.server_side);
         for id in connection.iter().flat_map(Connection::announced) {
             if let Some(address) = self.ids.address(id) {
-                let address = SubflowAddress {
-                    id,
-                    ..SubflowAddress::at(address, 0)
-                };
+                let address = SubflowAddress::at(address, 0).with_id(id);
                 let request = Request::AnnounceWithListener { token, address };
                 self.queue.push(Queue::ENGINE, request);
             }

@@ -227,10 +227,7 @@ impl Sspi {
                 return true;
             }
             let (token, port) = (connection.token, connection.local.port());
-            let bare = SubflowAddress {
-                id,
-                ..SubflowAddress::at(address, 0)
-            };
+            let bare = SubflowAddress::at(address, 0).with_id(id);
             if !connection.server_side || self.is_served((address, port).into()) {
                 cx.announce(token, bare).is_some()
             } else {
@@ -323,11 +320,10 @@ impl Sspi {
             let Some(id) = cx.address_id(local.address) else {
                 return true;
             };
+            let bare = SubflowAddress::at(local.address, 0).with_id(id);
             let local = SubflowAddress {
-                id,
                 flags: backup(network, local.index),
-                ifindex: local.index,
-                ..SubflowAddress::at(local.address, 0)
+                ..bare.on(local.index)
             };
             cx.create_subflow(connection.token, local, remote).is_some()
         })
@@ -394,24 +390,20 @@ fn to_announce(network: &Network, connection: &Connection<'_>, address: IpAddr) 
 
 /// Where to make a subflow to: each of the peer's addresses in turn, from one try to the next.
 fn target(connection: &Connection<'_>, tries: u8) -> Option<SubflowAddress> {
-    let (peer, port) = (connection.remote.ip(), connection.remote.port());
-    let initial = SubflowAddress::at(peer, port);
-    let announced = |known: &RemoteAddress| SubflowAddress {
-        id: known.id,
-        ..SubflowAddress::at(
-            known.address.ip(),
-            match known.address.port() {
-                0 => port,
-                own => own,
-            },
-        )
+    let peer = SubflowAddress::from(connection.remote);
+    let announced = |known: &RemoteAddress| {
+        let mut end = SubflowAddress::from(known.address).with_id(known.id);
+        if end.port == 0 {
+            end.port = peer.port;
+        }
+        end
     };
     let all = || {
-        let initial = (!connection.deny_join_id0).then_some(initial).into_iter();
+        let initial = (!connection.deny_join_id0).then_some(peer).into_iter();
         let announced = connection.remote_addresses().map(announced);
         initial
             .chain(announced)
-            .filter(|to| to.address.is_ipv6() == peer.is_ipv6())
+            .filter(|to| to.address.is_ipv6() == peer.address.is_ipv6())
     };
     let turn = usize::from(tries).checked_rem(all().count())?;
     all().nth(turn)

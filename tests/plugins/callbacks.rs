@@ -18,15 +18,8 @@ fn a_life(way: &Way) {
     let Some(lab) = lab() else { return };
     let Way { from, to, .. } = way;
     let pair = Pair::connect(&lab, way);
-    let Pair {
-        client,
-        server,
-        client_token,
-        server_token,
-        local,
-        remote,
-        ..
-    } = &pair;
+    let (client, server, client_token, server_token) = pair.sides();
+    let (local, remote) = (pair.local, pair.remote);
     for (side, token, ends, flags) in [
         (
             client,
@@ -150,11 +143,7 @@ fn a_peer_denies_joins_to_its_initial_address() {
 fn a_refused_join_is_told_with_its_error() {
     let Some(lab) = lab() else { return };
     let pair = Pair::ipv4(&lab);
-    let Pair {
-        client,
-        client_token: token,
-        ..
-    } = &pair;
+    let (client, token) = (&pair.client, &pair.client_token);
     client
         .probe
         .ok(&format!("create {token} 10.0.2.1,id=5 10.0.2.2,port=6000"));
@@ -170,12 +159,7 @@ fn a_refused_join_is_told_with_its_error() {
 fn a_killed_subflow_is_told_with_its_error() {
     let Some(lab) = lab() else { return };
     let pair = Pair::ipv4(&lab);
-    let Pair {
-        client,
-        server,
-        client_token: token,
-        ..
-    } = &pair;
+    let (client, server, token, _) = pair.sides();
     client.probe.ok(&format!(
         "create {token} 10.0.2.1,id=5,dev=102 10.0.1.2,port=5000"
     ));
@@ -197,12 +181,7 @@ fn a_killed_subflow_is_told_with_its_error() {
 fn a_reset_is_told_with_its_reason() {
     let Some(lab) = lab() else { return };
     let pair = Pair::ipv4(&lab);
-    let Pair {
-        client,
-        server,
-        client_token: token,
-        ..
-    } = &pair;
+    let (client, server, token, _) = pair.sides();
     for (to, flags, reason) in [("10.0.2.2", "1", "2"), ("10.0.1.2", "0", "6")] {
         client
             .probe

@@ -23,13 +23,7 @@ fn announced(way: &Way) {
         make_room_for_ports(&lab);
     }
     let pair = Pair::connect(&lab, way);
-    let Pair {
-        client,
-        server,
-        client_token,
-        server_token,
-        ..
-    } = &pair;
+    let (client, server, client_token, server_token) = pair.sides();
 
     client.probe.ok(&format!(
         "announce {client_token} {from},id=3,port=8080,dev=102"
@@ -121,15 +115,8 @@ fn announce_and_remove_over_mapped_addresses() {
 fn remove_the_initial_address() {
     let Some(lab) = lab() else { return };
     let pair = Pair::ipv4(&lab);
-    let Pair {
-        client,
-        server,
-        client_token,
-        server_token,
-        local,
-        remote,
-        ..
-    } = &pair;
+    let (client, server, client_token, server_token) = pair.sides();
+    let (local, remote) = (pair.local, pair.remote);
     client.probe.ok(&format!(
         "create {client_token} 10.0.2.1,id=5 10.0.1.2,port=5000"
     ));
@@ -153,13 +140,7 @@ fn created(way: &Way) {
     let Some(lab) = lab() else { return };
     let Way { from, to, .. } = way;
     let pair = Pair::connect(&lab, way);
-    let Pair {
-        client,
-        server,
-        client_token,
-        server_token,
-        ..
-    } = &pair;
+    let (client, server, client_token, server_token) = pair.sides();
     let rest = "error=0 reset_reason=none reset_flags=0";
 
     // A backup, from a port of choice, bound to its device. The kernel says of a subflow whether
@@ -211,14 +192,8 @@ fn created_by_the_server(way: &Way) {
     let Some(lab) = lab() else { return };
     let Way { from, to, .. } = way;
     let pair = Pair::connect(&lab, way);
-    let Pair {
-        client,
-        server,
-        client_token,
-        server_token,
-        local,
-        ..
-    } = &pair;
+    let (client, server, client_token, server_token) = pair.sides();
+    let local = pair.local;
     let (port, near) = (local.port(), at(from, local.port()));
     assert_eq!(
         client
@@ -280,13 +255,7 @@ fn create_by_a_dual_stack_server() {
 fn create_at_an_announced_port() {
     let Some(lab) = lab() else { return };
     let pair = Pair::ipv4(&lab);
-    let Pair {
-        client,
-        server,
-        client_token,
-        server_token,
-        ..
-    } = &pair;
+    let (client, server, client_token, server_token) = pair.sides();
     let near = "10.0.2.1:6001";
     client.probe.ok(&format!(
         "announce-and-listen {client_token} 10.0.2.1,port=6001,id=3"
@@ -312,14 +281,8 @@ fn create_at_an_announced_port() {
 fn set_backup() {
     let Some(lab) = lab() else { return };
     let pair = Pair::ipv4(&lab);
-    let Pair {
-        client,
-        server,
-        client_token,
-        server_token,
-        local,
-        ..
-    } = &pair;
+    let (client, server, client_token, server_token) = pair.sides();
+    let local = pair.local;
     let port = local.port();
     client.probe.ok(&format!(
         "backup {client_token} 10.0.1.1,port={port} 10.0.1.2,port=5000 yes"
@@ -350,11 +313,7 @@ fn set_backup() {
 fn addresses_of_a_connection() {
     let Some(lab) = lab() else { return };
     let pair = Pair::ipv4(&lab);
-    let Pair {
-        client,
-        client_token: token,
-        ..
-    } = &pair;
+    let (client, token) = (&pair.client, &pair.client_token);
     assert!(
         client
             .probe

@@ -33,12 +33,8 @@ fn of_connections() {
     let Some(lab) = lab() else { return };
     lab.host.ip("addr add 10.0.2.3/24 dev wan2");
     let pair = Pair::ipv4(&lab);
-    let Pair {
-        client,
-        client_token: token,
-        local,
-        ..
-    } = &pair;
+    let (client, token) = (&pair.client, &pair.client_token);
+    let local = pair.local;
     client.probe.ok(&format!("announce {token} 10.0.2.1,id=5"));
     client.probe.ok(&format!(
         "create {token} 10.0.2.3,id=7,port=4444 10.0.2.2,port=5000"
@@ -130,12 +126,8 @@ fn of_connections_that_are_the_kernels() {
     let Some(lab) = lab() else { return };
     lab.host.sysctl("mptcp/pm_type", 0);
     let pair = Pair::ipv4(&lab);
-    let Pair {
-        client,
-        client_token,
-        local,
-        ..
-    } = &pair;
+    let (client, client_token) = (&pair.client, &pair.client_token);
+    let local = pair.local;
     refused(
         &client.probe,
         client_token,

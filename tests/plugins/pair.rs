@@ -467,6 +467,12 @@ impl<'a> Pair<'a> {
         Self::connect(lab, &IPV4)
     }
 
+    /// The client and the server, and the connection's token on each.
+    pub fn sides(&self) -> (&Side<'a>, &Side<'a>, &str, &str) {
+        let (near, far) = (&self.client_token, &self.server_token);
+        (&self.client, &self.server, near, far)
+    }
+
     /// Closes the connection, and waits until both sides know.
     #[track_caller]
     pub fn close(self) -> (Side<'a>, Side<'a>) {

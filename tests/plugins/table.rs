@@ -20,15 +20,8 @@ fn follows(way: &Way) {
     let Some(lab) = lab() else { return };
     let Way { from, to, .. } = way;
     let pair = Pair::connect(&lab, way);
-    let Pair {
-        client,
-        server,
-        client_token: here,
-        server_token: there,
-        local,
-        remote,
-        ..
-    } = &pair;
+    let (client, server, here, there) = pair.sides();
+    let (local, remote) = (pair.local, pair.remote);
     let first = format!("{local}-{remote} (0, 0) dev 0");
     let first_there = format!("{remote}-{local} (0, 0) dev 0");
     shows(client, here, &["established", &first]);
@@ -105,7 +98,7 @@ fn follows(way: &Way) {
     held.release();
     assert!(until(|| client.probe.ask("connections") == "1"));
     shows(client, here, &["established", &first]);
-    let (here, there) = (here.clone(), there.clone());
+    let (here, there) = (here.to_owned(), there.to_owned());
     let (client, server) = pair.close();
     shows(&client, &here, &["unknown"]);
     shows(&server, &there, &["unknown"]);
@@ -133,13 +126,8 @@ fn a_connection_that_is_the_kernels() {
     let Some(lab) = lab() else { return };
     lab.host.sysctl("mptcp/pm_type", 0);
     let pair = Pair::ipv4(&lab);
-    let Pair {
-        client,
-        client_token: token,
-        local,
-        remote,
-        ..
-    } = &pair;
+    let (client, token) = (&pair.client, &pair.client_token);
+    let (local, remote) = (pair.local, pair.remote);
     let first = format!("{local}-{remote} (0, 0) dev 0");
     assert!(
         client

@@ -48,13 +48,7 @@ fn configuration(number: u8) -> Option<Config> {
 struct Eager;
 
 fn near(local: SocketAddr, id: u8) -> SubflowAddress {
-    SubflowAddress {
-        address: local.ip(),
-        port: local.port(),
-        id,
-        flags: EndpointFlags(0),
-        ifindex: 0,
-    }
+    SubflowAddress::from(local).with_id(id)
 }
 
 impl Plugin for Eager {
