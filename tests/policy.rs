@@ -4,8 +4,8 @@
 #[macro_use]
 mod support;
 
-use support::peer::Peer;
-use support::{Daemon, Lab, SERVER, until};
+use support::peer::Transfer;
+use support::{Daemon, Lab, until};
 
 const NONE: [&str; 0] = [];
 /// Bytes a second, and bytes altogether.
@@ -15,21 +15,6 @@ const BYTES: &str = "16000000";
 const DATA: u64 = 1_000_000;
 /// ... and those that handshakes, acknowledgements, ARP and neighbour discovery need at most.
 const OVERHEAD: u64 = 20_000;
-
-fn server(lab: &Lab) -> Peer {
-    Peer::listening(&lab.outside, &["server", SERVER, BYTES])
-}
-
-fn client(lab: &Lab) -> Peer {
-    Peer::start(&lab.host, &["client", SERVER, BYTES, RATE])
-}
-
-#[track_caller]
-fn finish(client: Peer, server: Peer) {
-    let (sent, received) = (client.result(), server.result());
-    assert_eq!(sent, received);
-    assert!(sent.starts_with(&format!("{BYTES} checksum ")), "{sent}");
-}
 
 fn sent(lab: &Lab, device: &str) -> u64 {
     lab.host.traffic(device).0
@@ -60,8 +45,7 @@ fn a_backup_link_carries_data_only_while_the_other_is_dead() {
         "10.0.2.1 backup subflow dev wan2",
     ];
     lab.expect(&[one, two]);
-    let server = server(&lab);
-    let client = client(&lab);
+    let transfer = Transfer::start(&lab, BYTES, RATE);
     assert!(until(|| lab.host.joins() == 1), "no backup subflow");
     let idle = meanwhile(&lab, "wan1", 2 * DATA, "wan2", &daemon);
     assert!(idle < OVERHEAD, "the backup link carried {idle} bytes");
@@ -77,7 +61,7 @@ fn a_backup_link_carries_data_only_while_the_other_is_dead() {
     meanwhile(&lab, "wan1", DATA / 2, "wan2", &daemon);
     let idle = meanwhile(&lab, "wan1", 2 * DATA, "wan2", &daemon);
     assert!(idle < OVERHEAD, "the backup link went on: {idle} bytes");
-    finish(client, server);
+    transfer.finish();
 }
 
 /// The interface that must not even be connected.
@@ -89,8 +73,7 @@ fn a_standby_link_has_no_endpoint_while_another_works() {
     let daemon = lab.daemon("[interface wan3]\nuse = standby\n");
     let [one, two, three] = [1, 2, 3].map(|n| format!("10.0.{n}.1 subflow dev wan{n}"));
     lab.expect_still(&[&one, &two]);
-    let server = server(&lab);
-    let client = client(&lab);
+    let transfer = Transfer::start(&lab, BYTES, RATE);
     assert!(until(|| lab.host.joins() == 1), "no second subflow");
     lab.unplug("wan2");
     lab.expect_still(&[&one]);
@@ -109,7 +92,7 @@ fn a_standby_link_has_no_endpoint_while_another_works() {
     assert!(idle < OVERHEAD, "the standby link went on: {idle} bytes");
     lab.plug("wan2");
     lab.expect_still(&[&one, &two]);
-    finish(client, server);
+    transfer.finish();
 }
 
 #[test]
@@ -404,8 +387,7 @@ fn flags_change_in_place_where_the_kernel_can() {
         lab.host.id("10.0.2.1").expect("an endpoint")
     };
     let id = expect("subflow");
-    let server = server(&lab);
-    let client = client(&lab);
+    let transfer = Transfer::start(&lab, BYTES, RATE);
     let second = || {
         let text = lab.host.out("ss -tnH state established");
         let line = text.lines().find(|line| line.contains("10.0.2.1"))?;
@@ -439,5 +421,5 @@ fn flags_change_in_place_where_the_kernel_can() {
         assert_ne!(id, last, "{name}");
         last = id;
     }
-    finish(client, server);
+    transfer.finish();
 }

@@ -979,7 +979,7 @@ fn point_to_point_links() {
         &lab.host,
         &["client", &format!("{FAR}:5000"), bytes, "1500000"],
     );
-    let joined = || lab.host.counter("MPTcpExtMPJoinSynAckRx") == 1;
+    let joined = || lab.host.joins() == 1;
     assert!(until(joined), "no second subflow\n{}", daemon.log());
     lab.unplug("wan1");
     assert_eq!(client.result(), server.result());
@@ -1039,11 +1039,7 @@ fn subflows_take_their_own_gateway() {
         let server = format!("{FAR}:5000");
         let listening = Peer::listening(&lab.outside, &["server", &server, "4000000"]);
         let client = Peer::start(&lab.host, &["client", &server, "4000000", "1500000"]);
-        assert!(
-            until(|| lab.host.counter("MPTcpExtMPJoinSynAckRx") == 1),
-            "{}",
-            daemon.log()
-        );
+        assert!(until(|| lab.host.joins() == 1), "{}", daemon.log());
         lab.unplug("wan1");
         assert_eq!(client.result(), listening.result());
         let arrived = lab.outside.traffic("wan2").1;

@@ -3,16 +3,12 @@
 mod support;
 
 use nix::sys::signal::Signal::SIGUSR1;
-use support::peer::Peer;
+use support::peer::{Peer, Transfer};
 use support::{Lab, Namespace, SERVER, until};
 
 const BYTES: &str = "6000000";
 /// Bytes a second: the transfer lasts long enough for a link to die in it.
 const RATE: &str = "1500000";
-
-fn server(lab: &Lab, address: &str) -> Peer {
-    Peer::listening(&lab.outside, &["server", address, BYTES])
-}
 
 /// How many subflows `ss` shows besides the first.
 fn subflows(at: &Namespace) -> usize {
@@ -23,22 +19,13 @@ fn subflows(at: &Namespace) -> usize {
     count.and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
-/// Both sides tell the same story, and it is the whole of it.
-#[track_caller]
-fn finish(client: Peer, server: Peer) {
-    let (sent, received) = (client.result(), server.result());
-    assert_eq!(sent, received);
-    assert!(sent.starts_with(&format!("{BYTES} checksum ")), "{sent}");
-}
-
 /// The control: it is the daemon that makes the second subflow.
 #[test]
 fn without_the_daemon_there_is_one_path() {
     let Some(lab) = Lab::with_uplinks(2) else {
         return;
     };
-    let server = server(&lab, SERVER);
-    finish(Peer::start(&lab.host, &["client", SERVER, BYTES]), server);
+    Transfer::start(&lab, BYTES, "0").finish();
     assert_eq!(lab.host.joins(), 0);
 }
 
@@ -52,8 +39,7 @@ fn a_link_dies_and_the_transfer_completes() {
         let _daemon = lab.daemon("");
         let [one, two] = ["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"];
         lab.expect(&[one, two]);
-        let server = server(&lab, SERVER);
-        let client = Peer::start(&lab.host, &["client", SERVER, BYTES, RATE]);
+        let transfer = Transfer::start(&lab, BYTES, RATE);
         assert!(
             until(|| lab.host.joins() == 1),
             "no second subflow\n{}",
@@ -71,7 +57,7 @@ fn a_link_dies_and_the_transfer_completes() {
             _ => lab.host.ip("link del wan1"),
         }
         lab.expect(&[two]);
-        finish(client, server);
+        transfer.finish();
     }
 }
 
@@ -84,8 +70,7 @@ fn a_path_returns_in_the_middle() {
     let _daemon = lab.daemon("");
     let [one, two] = ["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"];
     lab.expect(&[one, two]);
-    let server = server(&lab, SERVER);
-    let client = Peer::start(&lab.host, &["client", SERVER, BYTES, RATE]);
+    let transfer = Transfer::start(&lab, BYTES, RATE);
     assert!(until(|| lab.host.joins() == 1), "no second subflow");
     lab.unplug("wan2");
     lab.expect(&[one]);
@@ -101,7 +86,7 @@ fn a_path_returns_in_the_middle() {
         "not joined again: {}",
         lab.host.out("ss -Mni")
     );
-    finish(client, server);
+    transfer.finish();
 }
 
 /// A server announces its second address, and the client joins to it.
@@ -120,8 +105,7 @@ fn a_server_signals_its_address() {
         &lab.outside,
         &["10.0.1.2 signal dev wan1", "10.0.2.2 signal dev wan2"],
     );
-    let server = server(&lab, "0.0.0.0:5000");
-    let client = Peer::start(&lab.host, &["client", "10.0.1.2:5000", BYTES, RATE]);
+    let transfer = Transfer::to(&lab, "0.0.0.0:5000", "10.0.1.2:5000", BYTES, RATE);
     assert!(
         until(|| lab.host.joins() == 1),
         "no second subflow\n{}",
@@ -129,7 +113,7 @@ fn a_server_signals_its_address() {
     );
     let second = || lab.host.out("ss -tnH dst 10.0.2.2").contains("10.0.2.1");
     assert!(until(second), "{}", lab.host.out("ss -tni"));
-    finish(client, server);
+    transfer.finish();
 }
 
 /// A restart costs a connection nothing.
@@ -140,8 +124,7 @@ fn a_restart_keeps_the_subflows() {
     };
     let daemon = lab.daemon("");
     lab.expect(&["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"]);
-    let server = server(&lab, SERVER);
-    let client = Peer::start(&lab.host, &["client", SERVER, BYTES, RATE]);
+    let transfer = Transfer::start(&lab, BYTES, RATE);
     assert!(until(|| subflows(&lab.host) == 1), "no second subflow");
     daemon.stop();
     let begun = |daemon: &support::Daemon| {
@@ -156,7 +139,7 @@ fn a_restart_keeps_the_subflows() {
     begun(&_daemon);
     assert_eq!(subflows(&lab.host), 1);
     assert_eq!(lab.host.counter("MPTcpExtRmSubflow"), 0);
-    finish(client, server);
+    transfer.finish();
 }
 
 /// While the kernel manages connections the daemon sleeps through a thousand of them.
@@ -182,8 +165,8 @@ fn connections_do_not_wake_the_daemon() {
     }));
     let before = wakeups();
     assert_ne!(before, 0);
-    let mut server = Peer::listening(&lab.outside, &["serve", "192.0.2.80:5000", "1000"]);
-    let mut client = Peer::start(&lab.host, &["churn", "192.0.2.80:5000", "1000"]);
+    let mut server = Peer::listening(&lab.outside, &["serve", SERVER, "1000"]);
+    let mut client = Peer::start(&lab.host, &["churn", SERVER, "1000"]);
     client.says("churned 1000");
     server.says("served 1000");
     assert!(lab.host.joins() > 0);

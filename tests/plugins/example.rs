@@ -80,7 +80,7 @@ fn meshes(listen: &str, remote: &str, here: [&str; 2], there: [&str; 2], prefix:
         "{}",
         lab.host.out("ss -Mi")
     );
-    assert_eq!(lab.host.counter("MPTcpExtMPJoinSynAckRx"), 3);
+    assert_eq!(lab.host.joins(), 3);
     assert_eq!(lab.outside.counter("MPTcpExtMPJoinAckRx"), 3);
 
     // An address goes, and comes back.
@@ -97,7 +97,7 @@ fn meshes(listen: &str, remote: &str, here: [&str; 2], there: [&str; 2], prefix:
     all(&[&a, &b, &c, &d]);
 
     // One that is there twice lives on the other interface.
-    let joins = || lab.host.counter("MPTcpExtMPJoinSynAckRx");
+    let joins = || lab.host.joins();
     let before = joins();
     let width = if prefix == 24 { 32 } else { 128 };
     let change = |how: &str| {
@@ -159,10 +159,10 @@ fn a_full_mesh_has_its_limit() {
         let daemon = lab.program_in(&lab.host, &fullmesh(), &config, &[]);
         daemon.says(&["watching the network"]);
         let server = Peer::listening(&lab.outside, &["server", "0.0.0.0:5000", "300000"]);
-        let before = lab.host.counter("MPTcpExtMPJoinSynAckRx");
+        let before = lab.host.joins();
         let client = Peer::start(&lab.host, &["client", "10.0.1.2:5000", "300000", "600000"]);
         assert_eq!(client.result(), server.result());
-        assert_eq!(lab.host.counter("MPTcpExtMPJoinSynAckRx") - before, joins);
+        assert_eq!(lab.host.joins() - before, joins);
         daemon.stop();
     }
     let config = lab.write(

@@ -246,7 +246,7 @@ impl Namespace {
         (next("add_addr_accepted"), next("subflows"))
     }
 
-    /// Subflows that a peer has joined to connections of ours.
+    /// Subflows made from here: MP_JOINs that were answered.
     pub fn joins(&self) -> u64 {
         self.counter("MPTcpExtMPJoinSynAckRx")
     }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use super::Namespace;
+use super::{Lab, Namespace, SERVER};
 
 /// A program of `tests/programs`. Cargo builds them with all tests, but not with one file's alone.
 pub fn program(name: &str) -> PathBuf {
@@ -121,5 +121,41 @@ impl Held {
     pub fn release(self) {
         self.0.release();
         self.1.release();
+    }
+}
+
+/// Data on its way from the host to a server outside.
+pub struct Transfer {
+    client: Peer,
+    server: Peer,
+    bytes: &'static str,
+}
+
+impl Transfer {
+    /// So many bytes to [`SERVER`], at so many a second; 0 is as fast as it goes.
+    #[track_caller]
+    pub fn start(lab: &Lab, bytes: &'static str, rate: &str) -> Self {
+        Self::to(lab, SERVER, SERVER, bytes, rate)
+    }
+
+    /// To the address `to` of a server that listens at `listen`.
+    #[track_caller]
+    pub fn to(lab: &Lab, listen: &str, to: &str, bytes: &'static str, rate: &str) -> Self {
+        let server = Peer::listening(&lab.outside, &["server", listen, bytes]);
+        let client = Peer::start(&lab.host, &["client", to, bytes, rate]);
+        Self {
+            client,
+            server,
+            bytes,
+        }
+    }
+
+    /// Waits for its end. Both sides tell the same story, and it is the whole of it.
+    #[track_caller]
+    pub fn finish(self) {
+        let (sent, received) = (self.client.result(), self.server.result());
+        assert_eq!(sent, received);
+        let whole = format!("{} checksum ", self.bytes);
+        assert!(sent.starts_with(&whole), "{sent}");
     }
 }
