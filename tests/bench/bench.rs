@@ -42,6 +42,7 @@ fn run() -> Result<Report, Box<dyn std::error::Error>> {
         programs: Programs {
             peer: PathBuf::new(),
             ours: PathBuf::new(),
+            relay: std::env::current_exe()?,
         },
         work: PathBuf::new(),
         repeats: 7,

@@ -30,17 +30,6 @@ const KERNEL_DELETE: What = (
     0,
     "",
 );
-const RELAY_ADD: What = (
-    "… by a program that only passes the event on, added, µs",
-    0,
-    "",
-);
-const RELAY_DELETE: What = (
-    "… by a program that only passes the event on, deleted, µs",
-    0,
-    "",
-);
-const RELAY_CPU: What = ("… CPU of that program per event, µs", 0, "");
 const KERNEL_CPU: What = ("… of which the kernel needs for the one command, µs", 0, "");
 const EVENT_CPU: What = ("CPU per address event, 50 ms apart, µs", 0, "≤ 0.5");
 const EVENT_CALLS: What = (
@@ -147,22 +136,18 @@ impl Bench {
         for _ in 0..self.times(self.repeats) {
             for which in BOTH {
                 let (mut lab, daemon) = self.started(which)?;
-                let address = spare_address(0);
-                let cpu = self.single_events(&mut lab, &daemon, [ADD, DELETE], which, count)?;
-                self.report.add(EVENT_CPU, which, cpu);
+                self.single_events(&mut lab, &daemon, which, count)?;
                 expect(&BTreeSet::from([home_address(0), home_address(1)]))?;
                 daemon.stop()?;
-                let relay = self.programs.relay(lab.family)?;
-                let whats = [RELAY_ADD, RELAY_DELETE];
-                let cpu = self.single_events(&mut lab, &relay, whats, which, count)?;
-                self.report.add(RELAY_CPU, which, cpu);
+                let relay = self.programs.start_relay(lab.family)?;
+                self.single_events(&mut lab, &relay, Which::Relay, count)?;
                 drop(relay);
                 // The same commands without a daemon.
                 for _ in 0..count {
                     let mut cpu = 0.0;
                     for (what, there) in [(KERNEL_ADD, true), (KERNEL_DELETE, false)] {
                         sleep(50 * MS);
-                        let took = lab.change_endpoint(there, address)?;
+                        let took = lab.change_endpoint(there, spare_address(0))?;
                         self.report.add(what, which, microseconds(took.passed));
                         cpu += microseconds(took.cpu) / 2.0;
                     }
@@ -173,20 +158,18 @@ impl Bench {
         Ok(())
     }
 
-    /// Measures how long it takes until the endpoints follow. Answers the CPU for each event in
-    /// microseconds.
+    /// Addresses that come and go: how long until the endpoint follows, and the CPU for each.
     fn single_events(
         &mut self,
         lab: &mut Lab,
         process: &Process,
-        [add, delete]: [What; 2],
         which: Which,
         count: u32,
-    ) -> io::Result<f64> {
+    ) -> io::Result<()> {
         let address = spare_address(0);
         let before = process.settle(100 * MS);
         for _ in 0..count {
-            for (what, there) in [(add, true), (delete, false)] {
+            for (what, there) in [(ADD, true), (DELETE, false)] {
                 let start = Instant::now();
                 lab.address(there, address)?;
                 let seen = lab.await_endpoint(there, address, start, PATIENCE)?;
@@ -195,7 +178,9 @@ impl Bench {
             }
         }
         let cpu = process.settle(100 * MS) - before;
-        Ok(microseconds(cpu) / f64::from(2 * count))
+        let each = microseconds(cpu) / f64::from(2 * count);
+        self.report.add(EVENT_CPU, which, each);
+        Ok(())
     }
 
     fn carrier(&mut self) -> io::Result<()> {
@@ -370,15 +355,11 @@ impl Bench {
     /// How cost grows with interfaces and connections.
     fn growth(&mut self) -> io::Result<()> {
         let quick = self.quick;
-        let name = |which| match which {
-            Which::Peer => "C daemon",
-            Which::Ours => "this one",
-        };
         let interfaces: &[u32] = if quick { &[10, 100] } else { &[10, 100, 1000] };
         for size in interfaces {
             for which in BOTH {
                 let (start, event) = self.with_interfaces(which, *size)?;
-                let name = name(which);
+                let name = which.name();
                 let what = format!("interfaces: CPU of start, {name}, ms");
                 self.report.point(&what, 2, *size, start);
                 let what = format!("interfaces: CPU per address event, {name}, µs");
@@ -392,7 +373,7 @@ impl Bench {
         for size in connections {
             for which in self.programs.having("sspi") {
                 let cpu = self.with_connections(which, *size, 1)?;
-                let what = format!("connections one by one: CPU, {}, ms", name(which));
+                let what = format!("connections one by one: CPU, {}, ms", which.name());
                 self.report.point(&what, 1, *size, cpu);
             }
         }
@@ -404,7 +385,7 @@ impl Bench {
         for size in connections {
             for which in self.programs.having("sspi") {
                 let cpu = self.with_connections(which, *size, *size)?;
-                let what = format!("connections at once: CPU, {}, ms", name(which));
+                let what = format!("connections at once: CPU, {}, ms", which.name());
                 self.report.point(&what, 1, *size, cpu);
             }
         }

@@ -9,11 +9,23 @@ use std::time::{Duration, Instant};
 
 use crate::lab::PATIENCE;
 
-/// Which of the two.
+/// What is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Which {
     Peer,
     Ours,
+    /// The least that a daemon can be, [`crate::relay`].
+    Relay,
+}
+
+impl Which {
+    pub fn name(self) -> &'static str {
+        match self {
+            Which::Peer => "C daemon",
+            Which::Ours => "this one",
+            Which::Relay => "least",
+        }
+    }
 }
 
 pub const BOTH: [Which; 2] = [Which::Peer, Which::Ours];
@@ -31,6 +43,8 @@ pub const CONFIG: &str = "/etc/mptcpd/mptcpd.conf";
 pub struct Programs {
     pub peer: PathBuf,
     pub ours: PathBuf,
+    /// The measuring program itself, which can be [`crate::relay`].
+    pub relay: PathBuf,
 }
 
 impl Programs {
@@ -38,6 +52,7 @@ impl Programs {
         match which {
             Which::Peer => &self.peer,
             Which::Ours => &self.ours,
+            Which::Relay => &self.relay,
         }
     }
 
@@ -76,9 +91,9 @@ impl Programs {
         Process::spawn(self.command(which, plugin, &[]))
     }
 
-    /// Starts the program that only passes events on, [`crate::relay`].
-    pub fn relay(&self, family: u16) -> io::Result<Process> {
-        let mut command = Command::new(std::env::current_exe()?);
+    /// Starts the relay, for the path manager with this number of a family.
+    pub fn start_relay(&self, family: u16) -> io::Result<Process> {
+        let mut command = Command::new(self.path(Which::Relay));
         command.args(["--relay", &family.to_string()]);
         Process::spawn(command)
     }

@@ -4,13 +4,13 @@ use std::fmt::{self, Write};
 
 use crate::process::Which;
 
-/// One line of the table: what is measured, of both.
+/// One line of the table: what is measured, of each.
 struct Row {
     what: String,
     /// Decimals shown.
     digits: usize,
     target: &'static str,
-    samples: [Vec<f64>; 2],
+    samples: [Vec<f64>; 3],
 }
 
 /// A line of a table of growth: the median for each size.
@@ -40,7 +40,7 @@ impl Report {
                 what: what.to_owned(),
                 digits,
                 target,
-                samples: [vec![], vec![]],
+                samples: [vec![], vec![], vec![]],
             });
             self.rows.len() - 1
         });
@@ -64,21 +64,25 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| | C daemon | this one | ratio | target |")?;
-        writeln!(f, "|---|---:|---:|---:|---|")?;
+        writeln!(f, "| | C daemon | this one | ratio | target | least |")?;
+        writeln!(f, "|---|---:|---:|---:|---|---:|")?;
         for row in &self.rows {
-            let [peer, ours] = row
+            let [peer, ours, relay] = row
                 .samples
                 .each_ref()
                 .map(|samples| cell(samples, row.digits));
-            let [p, o] = row.samples.each_ref().map(|samples| median(samples));
+            let [p, o, r] = row.samples.each_ref().map(|samples| median(samples));
             let ratio = match o / p {
                 ratio if ratio.is_finite() => format!("**{ratio:.2}**"),
                 _ => "–".to_owned(),
             };
+            let least = match r / p {
+                ratio if ratio.is_finite() => format!("{relay} ({ratio:.2})"),
+                _ => String::new(),
+            };
             writeln!(
                 f,
-                "| {} | {peer} | {ours} | {ratio} | {} |",
+                "| {} | {peer} | {ours} | {ratio} | {} | {least} |",
                 row.what, row.target
             )?;
         }
