@@ -282,7 +282,7 @@ fn backup_priority_follows_the_configuration() {
     let Some(lab) = lab(2) else { return };
     let [near, far] = monitors(&lab);
     let (client, server) = both(&lab);
-    let _peers = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 1);
+    let _peers = connect(&lab, "[::]:5000", "10.0.1.2:5000", 1);
     let here = ["10.0.1.1-10.0.1.2", "10.0.2.1-10.0.1.2"];
     let there = ["10.0.1.2-10.0.1.1", "10.0.1.2-10.0.2.1"];
     expect(&lab.host, &here, &[&client, &server]);
@@ -303,11 +303,11 @@ fn backup_priority_follows_the_configuration() {
         |daemon: &Daemon<'_>, sections: &str| lab.reload(daemon, &format!("{SSPI}{sections}"));
     set(&client, "[interface wan2]\naddr-flags = subflow,backup\n");
     backups(&lab.host, &here[1..]);
-    far.sees(&["SF_PRIO", "=10.0.2.1 ", "backup=1"], 1);
+    far.sees(&["SF_PRIO", "10.0.2.1 ", "backup=1"], 1);
     set(&client, "[interface wan1]\naddr-flags = subflow,backup\n");
     backups(&lab.host, &here[..1]);
-    far.sees(&["SF_PRIO", "=10.0.2.1 ", "backup=0"], 1);
-    far.sees(&["SF_PRIO", "=10.0.1.1 ", "backup=1"], 1);
+    far.sees(&["SF_PRIO", "10.0.2.1 ", "backup=0"], 1);
+    far.sees(&["SF_PRIO", "10.0.1.1 ", "backup=1"], 1);
     // The other side has its own opinion, and neither answers to that of the other.
     lab.write(
         "mptcpd.conf",
@@ -326,7 +326,7 @@ fn backup_priority_follows_the_configuration() {
     client.stop();
     let client = lab.daemon_in(&lab.host, SSPI, &[]);
     client.says(&["watching"]);
-    far.sees(&["SF_PRIO", "=10.0.1.1 ", "backup=0"], 1);
+    far.sees(&["SF_PRIO", "10.0.1.1 ", "backup=0"], 1);
     assert_eq!(asked_for(&lab.host), [""; 0]);
     drop(server);
 }
