@@ -350,6 +350,38 @@ fn an_interface_that_is_not_used_is_not_used() {
 
 /// A server that listens on one address alone: the daemon listens on the other as long as it is
 /// announced, and no longer.
+/// Of what the configuration takes out of use while no daemon runs, and of an address that is left
+/// on the other interface.
+#[test]
+fn a_subflow_ends_with_the_use_of_its_interface() {
+    let Some(lab) = lab(2) else { return };
+    let client = lab.daemon_in(&lab.host, SSPI, &[]);
+    client.says(&["watching"]);
+    let _peers = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 1);
+    let all = ["10.0.1.1-10.0.1.2", "10.0.2.1-10.0.1.2"];
+    expect(&lab.host, &all, &[&client]);
+    client.stop();
+    let client = lab.daemon_in(
+        &lab.host,
+        &format!("{SSPI}[interface wan2]\nuse = no\n"),
+        &[],
+    );
+    expect(&lab.host, &all[..1], &[&client]);
+    lab.reload(&client, SSPI);
+    expect(&lab.host, &all, &[&client]);
+
+    lab.wan(3);
+    lab.outside.ip("addr add 10.0.3.2/24 dev wan3");
+    lab.host.ip("addr add 10.0.2.1/32 dev wan3");
+    expect(
+        &lab.host,
+        &[all[0], all[1], "10.0.3.1-10.0.1.2"],
+        &[&client],
+    );
+    lab.unplug("wan2");
+    expect(&lab.host, &[all[0], "10.0.3.1-10.0.1.2"], &[&client]);
+}
+
 #[test]
 fn listeners_go_with_their_announcements() {
     let Some(lab) = lab(2) else { return };

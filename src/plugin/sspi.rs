@@ -19,7 +19,8 @@
 //!   those from different addresses of the peer, which are different paths that the peer has
 //!   chosen, and of those from the same address closes the earlier one: where the peer came back
 //!   over a path that was broken, that is the one it has given up.
-//! - A subflow whose address is no longer usable is closed, if another is left.
+//! - A subflow whose address is no longer usable, or not where it is bound, is closed, if another is
+//!   left.
 //! - *Backups.* The subflows of an interface have backup priority if its endpoints are to have it,
 //!   whoever made them.
 
@@ -102,7 +103,7 @@ impl Plugin for Sspi {
     fn subflow_closed(&mut self, cx: &mut Context<'_>, event: &SubflowEvent) {
         let ours = cx.connection(event.token).is_some_and(|c| !c.server_side);
         // Where its own address has gone, that says nothing of the path.
-        let failed = ours && is_usable(cx.network(), event.local.ip());
+        let failed = ours && is_usable(cx.network(), event.ifindex, event.local.ip());
         let ifindex = interface(cx.network(), event.ifindex, event.local.ip());
         if let Some(ifindex) = ifindex.filter(|_| failed) {
             self.fail(cx, event.token, ifindex);
@@ -125,7 +126,7 @@ impl Plugin for Sspi {
     }
 
     fn delete_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
-        if !is_usable(cx.network(), address.address) {
+        if !is_usable(cx.network(), 0, address.address) {
             if self.lost.is_full() {
                 self.lost.remove(0);
             }
@@ -265,7 +266,10 @@ impl Sspi {
     fn close(&self, cx: &mut Context<'_>, connection: &Connection<'_>) -> bool {
         let network = cx.network();
         let choice = has_choice(network, connection.remote.is_ipv6());
-        let is_lost = |subflow: &Subflow| self.lost.contains(&subflow.local.ip());
+        let is_lost = |subflow: &Subflow| {
+            let (bound, ip) = (subflow.ifindex, subflow.local.ip());
+            self.lost.contains(&ip) || (bound != 0 && !is_usable(network, bound, ip))
+        };
         let lives = |subflow: &&Subflow| !subflow.closing && !is_lost(subflow);
         let mut subflows = connection.subflows().enumerate();
         subflows.all(|(at, subflow)| {
@@ -431,8 +435,10 @@ fn backup(network: &Network, index: u32) -> EndpointFlags {
     EndpointFlags(flags & EndpointFlags::BACKUP.0)
 }
 
-fn is_usable(network: &Network, address: IpAddr) -> bool {
-    network.usable().any(|usable| usable.address == address)
+/// Whether the address is usable on the interface, or on any if that is 0.
+fn is_usable(network: &Network, index: u32, address: IpAddr) -> bool {
+    let mut usable = network.usable();
+    usable.any(|a| a.address == address && (index == 0 || a.index == index))
 }
 
 fn interface_of(network: &Network, subflow: &Subflow) -> Option<u32> {
