@@ -13,6 +13,7 @@ use ::log::Level;
 use crate::capacity;
 use crate::cli::Options;
 use crate::config::{self, Config, StateFile as StatePath};
+use crate::endpoint::Slot;
 use crate::engine::{Command, Engine, Incomplete, Input, Source};
 use crate::log;
 use crate::netlink::attribute::{Builder, Full};
@@ -893,12 +894,7 @@ impl Daemon {
             return;
         };
         let Some(file) = &mut self.state else { return };
-        let mut endpoints = self
-            .engine
-            .endpoints()
-            .ours()
-            .iter()
-            .map(|slot| slot.endpoint);
+        let mut endpoints = self.engine.endpoints().ours().iter().map(Slot::remembered);
         if let Err(error) = file.save(&mut self.io.out, &state, &mut endpoints) {
             log::warn!("cannot write the state file: {error}; trying again");
             self.engine.touch();

@@ -165,6 +165,15 @@ enum Asked {
 }
 
 impl Slot {
+    /// As a later run should know it: with id 0 where the kernel has chosen one unseen.
+    pub fn remembered(&self) -> Endpoint {
+        let id = if self.unsure { 0 } else { self.endpoint.id };
+        Endpoint {
+            id,
+            ..self.endpoint
+        }
+    }
+
     /// The kernel has been asked to delete it.
     pub fn is_deleting(&self) -> bool {
         self.asked == Some(Asked::Delete)
@@ -312,7 +321,7 @@ impl Endpoints {
             command: 0,
             fresh: false,
             flagged: false,
-            unsure: false,
+            unsure: endpoint.id == 0,
             seen: false,
         });
     }

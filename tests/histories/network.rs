@@ -331,6 +331,24 @@ fn two_endpoints_cannot_have_been_seen_by_one_id() {
 }
 
 /// What the kernel goes on refusing is tried ever more slowly, whatever it is and why.
+#[test]
+fn an_endpoint_in_place_of_a_vanished_implicit_one_is_ours_after_a_crash() {
+    let steps = [
+        Step::Change(Link(3, 1)),
+        Step::Change(Address(3, 4, 0)),
+        Step::Change(Link(3, 0)),
+        Step::Change(Meddled(Meddle::Implicit(4))),
+        Run(23),
+        Step::Change(Meddled(Meddle::Flush)),
+        Step::Change(Link(3, 1)),
+        Run(0),
+        Kill(4, true),
+        Step::Change(Link(3, 0)),
+        Run(23),
+    ];
+    ends_well(3, 8, ALL_FLAGS, &steps);
+}
+
 /// Otherwise the daemon goes on asking until the next resync.
 #[test]
 fn a_route_refused_because_the_link_is_down_has_the_links_read() {

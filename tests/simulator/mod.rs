@@ -14,6 +14,7 @@ use core::fmt;
 use std::collections::BTreeSet;
 
 use mptcpd::config::Config;
+use mptcpd::endpoint::Slot;
 use mptcpd::engine::{Command, Engine, Incomplete, Input};
 use mptcpd::netlink::mptcp::Command as PathManager;
 use mptcpd::plugin::{CommandId, Entry, Failure, Request};
@@ -257,7 +258,7 @@ impl<K: Simulated> Simulation<K> {
             &mut half,
             &IDENTITY,
             &state,
-            &mut ours.map(|slot| slot.endpoint),
+            &mut ours.map(Slot::remembered),
         );
         let at = usize::try_from(self.generation % 2).unwrap();
         let old = self.file[at].get_or_insert_with(|| Box::new([0; HALF]));
