@@ -15,7 +15,7 @@ use crate::cli::Options;
 use crate::config::{self, Config, StateFile as StatePath};
 use crate::endpoint::Slot;
 use crate::engine::{Command, Engine, Incomplete, Input, Source};
-use crate::log;
+use crate::logging;
 use crate::netlink::attribute::{Builder, Full};
 use crate::netlink::generic::{self, Controller};
 use crate::netlink::message::{Message, Messages};
@@ -23,13 +23,13 @@ use crate::netlink::{diag, mptcp, route};
 use crate::network::Part;
 use crate::plugin::{CommandId, Entry, Failure, Reply, Request};
 use crate::routing::{Change, Item};
+use crate::state::file::{self, StateFile};
 use crate::state::{HALF, Identity, Unusable};
-use crate::sys;
 use crate::sys::listener::Listeners;
 use crate::sys::netlink::{Inbox, Received, Socket};
 use crate::sys::signal::{Signals, Wish};
-use crate::sys::state_file::{self, StateFile};
 use crate::sys::sysctl::{self, PathManager};
+use crate::sys::{self, clock};
 use crate::time::{Backoff, Instant, Span};
 
 /// What the loop waits for, as bits of [`sys::wait`]'s answer.
@@ -179,7 +179,7 @@ impl Sockets {
         let events = open(libc::NETLINK_GENERIC)?;
         events.set_receive_buffer(EVENT_BUFFER);
         if let Err(error) = events.join(generic::CONTROLLER_GROUP) {
-            log::debug!("cannot watch for the path manager to appear: {error}");
+            logging::debug!("cannot watch for the path manager to appear: {error}");
         }
         let requests = open(libc::NETLINK_ROUTE)?;
         requests.check_strictly();
@@ -213,7 +213,7 @@ impl Daemon {
             namespace: cookie.unwrap_or(0),
         };
         let state = open_state(&config, identity);
-        let now = log::now();
+        let now = clock::now();
         let mut daemon = Self {
             engine: Engine::new(now, config, entries),
             options,
@@ -259,9 +259,9 @@ impl Daemon {
         match file.load(&mut io.out, &mut |endpoint| engine.remember(endpoint)) {
             Ok(state) => engine.restore(&state),
             Err(Unusable::Empty) => {}
-            Err(Unusable::Damaged) => log::warn!("the state file is damaged and is not used"),
+            Err(Unusable::Damaged) => logging::warn!("the state file is damaged and is not used"),
             Err(Unusable::Foreign) => {
-                log::info!("the state file is of another boot or network namespace: not used");
+                logging::info!("the state file is of another boot or network namespace: not used");
             }
         }
     }
@@ -276,16 +276,16 @@ impl Daemon {
             return;
         };
         match (sysctl::path_manager(), self.engine.wants_connections()) {
-            (Some(PathManager::Userspace), false) => log::warn!(
+            (Some(PathManager::Userspace), false) => logging::warn!(
                 "net.mptcp.pm_type is 1, so that new connections take no notice of the endpoints \
                  of plugin {name}: set it to 0"
             ),
-            (Some(PathManager::Kernel), true) => log::warn!(
+            (Some(PathManager::Kernel), true) => logging::warn!(
                 "net.mptcp.pm_type is 0, so that the kernel manages new connections and plugin \
                  {name} does not: set it to 1"
             ),
             (None, true) => {
-                log::warn!("this kernel cannot leave connections to plugin {name}");
+                logging::warn!("this kernel cannot leave connections to plugin {name}");
             }
             _ => {}
         }
@@ -295,7 +295,7 @@ impl Daemon {
     fn check_reverse_paths(&mut self) {
         while let Some(name) = self.engine.next_one_way() {
             if sysctl::has_strict_reverse_path(&name) {
-                log::warn!(
+                logging::warn!(
                     "{name}: strict rp_filter drops what comes in, since another interface is \
                      preferred: use source-routing, or write 2 to \
                      /proc/sys/net/ipv4/conf/{name}/rp_filter"
@@ -312,7 +312,7 @@ impl Daemon {
         loop {
             let more = self.settle() || self.io.network_lost || self.io.events_lost;
             self.check_reverse_paths();
-            let now = log::now();
+            let now = clock::now();
             let rest = self.crowd.rest(now);
             let fds = [
                 self.network.fd(),
@@ -335,7 +335,7 @@ impl Daemon {
             if ready & LISTENERS != 0 {
                 self.listeners.turn_away();
             }
-            let now = log::now();
+            let now = clock::now();
             self.answers(now, ready & COMMANDS != 0);
             if ready & NETWORK != 0 || self.io.network_lost {
                 self.read_network(now);
@@ -348,7 +348,7 @@ impl Daemon {
                 self.stop();
                 return Ok(());
             }
-            log::flush(now);
+            logging::flush(now);
         }
     }
 
@@ -359,10 +359,10 @@ impl Daemon {
         }
         if self.patience <= now {
             self.patience = Instant::NEVER;
-            log::warn!("the kernel's MPTCP path manager is not there; waiting for it");
+            logging::warn!("the kernel's MPTCP path manager is not there; waiting for it");
         }
         let deadline = self.engine.deadline().unwrap_or(Instant::NEVER);
-        let flush_at = log::flush_at().unwrap_or(Instant::NEVER);
+        let flush_at = logging::flush_at().unwrap_or(Instant::NEVER);
         deadline.min(flush_at).min(self.patience).min(self.find_at)
     }
 
@@ -372,7 +372,7 @@ impl Daemon {
     fn settle(&mut self) -> bool {
         let mut sent = 0;
         loop {
-            let (now, before) = (log::now(), sent);
+            let (now, before) = (clock::now(), sent);
             if self.find_at <= now {
                 self.find_family(now);
             }
@@ -463,7 +463,7 @@ impl Daemon {
             last = number;
         }
         if let Err(error) = self.commands.send(out.bytes()) {
-            log::warn!("cannot send commands to the kernel: {error}");
+            logging::warn!("cannot send commands to the kernel: {error}");
             let errno = error.raw_os_error().unwrap_or(0);
             for number in number..=last {
                 self.fail(now, number, errno, "");
@@ -502,7 +502,7 @@ impl Daemon {
                     Ok(None) => break,
                     // The kernel tells that some were lost before it gives out the others.
                     Err(error) if !lost => {
-                        log::warn!("cannot read the kernel's answers: {error}");
+                        logging::warn!("cannot read the kernel's answers: {error}");
                         lost = true;
                     }
                     Err(_) => break,
@@ -756,7 +756,9 @@ impl Daemon {
                 };
                 match mptcp::decode_event(kind, attributes) {
                     Ok(event) => engine.handle(now, Input::Connection(&event)),
-                    Err(error) => log::debug!("a connection event that makes no sense: {error}"),
+                    Err(error) => {
+                        logging::debug!("a connection event that makes no sense: {error}")
+                    }
                 }
             }
         });
@@ -778,7 +780,7 @@ impl Daemon {
                 Wish::Stop => return true,
                 Wish::Reload => self.reload(now),
                 Wish::Describe => self.engine.describe(&mut |line| {
-                    log::answer(Level::Info, line);
+                    logging::answer(Level::Info, line);
                 }),
             }
         }
@@ -790,13 +792,13 @@ impl Daemon {
             Ok(loaded) => loaded,
             Err(problems) => {
                 for problem in problems {
-                    log::answer(Level::Error, format_args!("{problem}"));
+                    logging::answer(Level::Error, format_args!("{problem}"));
                 }
                 let kept = format_args!("the configuration stays as it was");
-                return log::answer(Level::Error, kept);
+                return logging::answer(Level::Error, kept);
             }
         };
-        let warn = |text: &str| log::answer(Level::Warn, format_args!("{text}"));
+        let warn = |text: &str| logging::answer(Level::Warn, format_args!("{text}"));
         loaded.warnings.iter().for_each(|warning| warn(warning));
         let old = self.engine.config();
         let new = &loaded.config;
@@ -807,12 +809,12 @@ impl Daemon {
             warn("another state-file or max-connections takes effect at the next start");
         }
         if (old.log, old.log_level) != (new.log, new.log_level) {
-            log::reconfigure(new.log, new.log_level);
+            logging::reconfigure(new.log, new.log_level);
         }
         self.engine
             .handle(now, Input::Reload(Box::new(loaded.config)));
         self.join_groups();
-        log::answer(Level::Info, format_args!("configuration read again"));
+        logging::answer(Level::Info, format_args!("configuration read again"));
     }
 
     /// Joins the groups that are of use, and leaves those that are not.
@@ -824,7 +826,7 @@ impl Daemon {
                 // Not earlier: the kernel compiles it, a twentieth of a start that does without.
                 let filter = self.network.attach_filter(&route::ROUTE_FILTER);
                 if let Err(error) = filter {
-                    log::debug!("cannot filter route events: {error}");
+                    logging::debug!("cannot filter route events: {error}");
                 }
             }
             for group in ROUTING_GROUPS {
@@ -848,7 +850,7 @@ impl Daemon {
         };
         match result {
             Ok(()) => self.hears_connections = wanted,
-            Err(error) => log::error!("cannot hear of connections: {error}"),
+            Err(error) => logging::error!("cannot hear of connections: {error}"),
         }
     }
 
@@ -865,7 +867,7 @@ impl Daemon {
         let request = encoded.map(|()| out.bytes());
         let mut each = |message: &Message<'_>| found = controller(message).or(found);
         let answer = exchange(commands, request, io.inbox.whole(), number, &mut each);
-        log::debug!(
+        logging::debug!(
             "path manager {}",
             if answer.is_ok() { "found" } else { "not found" }
         );
@@ -882,7 +884,7 @@ impl Daemon {
         if family.is_none() {
             self.patience = now + PATIENCE;
             self.find_at = self.finding.next(now);
-            log::warn!("the kernel's MPTCP path manager has gone; waiting for it");
+            logging::warn!("the kernel's MPTCP path manager has gone; waiting for it");
         }
         self.join_groups();
         self.engine.handle(now, Input::Family(family.is_some()));
@@ -896,14 +898,14 @@ impl Daemon {
         let Some(file) = &mut self.state else { return };
         let mut endpoints = self.engine.endpoints().ours().iter().map(Slot::remembered);
         if let Err(error) = file.save(&mut self.io.out, &state, &mut endpoints) {
-            log::warn!("cannot write the state file: {error}; trying again");
+            logging::warn!("cannot write the state file: {error}; trying again");
             self.engine.touch();
         }
     }
 
     fn stop(&mut self) {
-        let now = log::now();
-        log::info!("stopping");
+        let now = clock::now();
+        logging::info!("stopping");
         self.engine.stop(now);
         while let Some(command) = self.engine.poll_command(now) {
             self.carry_out(now, command);
@@ -916,13 +918,13 @@ impl Daemon {
 fn open_state(config: &Config, identity: Identity) -> Option<StateFile> {
     let path = match &config.state_file {
         StatePath::None => return None,
-        StatePath::Default => state_file::default_path(&identity),
+        StatePath::Default => file::default_path(&identity),
         StatePath::Path(path) => path.clone(),
     };
     match StateFile::open(&path, identity) {
         Ok(file) => Some(file),
         Err(error) => {
-            log::warn!("{path}: {error}; running without a state file");
+            logging::warn!("{path}: {error}; running without a state file");
             None
         }
     }
@@ -1026,7 +1028,7 @@ fn read_all(
             Ok(more) => more,
             Err(error) => {
                 if error.raw_os_error() != Some(libc::ENOBUFS) {
-                    log::warn!("cannot read events: {error}");
+                    logging::warn!("cannot read events: {error}");
                 }
                 *lost = true;
                 true

@@ -21,7 +21,7 @@ use crate::connection::Connections;
 use crate::connection::address_id::AddressIds;
 use crate::endpoint::limits::{Fixed, LimitKeeper};
 use crate::endpoint::{Endpoints, Wanted};
-use crate::log;
+use crate::logging;
 use crate::netlink::diag;
 use crate::netlink::mptcp::{Command as Kernel, Endpoint, Event, Limits};
 use crate::netlink::route::{Family, Name, Notification, PROTOCOL};
@@ -236,7 +236,7 @@ impl Engine {
         for entry in entries {
             let (name, most) = (entry.name, capacity::PLUGINS);
             if engine.plugins.len() >= most {
-                log::error!("plugin {name}: there are {most} before it; it is not used");
+                logging::error!("plugin {name}: there are {most} before it; it is not used");
                 continue;
             }
             engine.plugins.push(Loaded {
@@ -260,7 +260,7 @@ impl Engine {
             self.call(now, at, |plugin, cx| result = plugin.init(cx));
             match (result, self.plugins.get(at)) {
                 (Err(cause), Some(loaded)) => {
-                    log::error!("plugin {}: {cause}; it is not used", loaded.name);
+                    logging::error!("plugin {}: {cause}; it is not used", loaded.name);
                     self.plugins.remove(at);
                     // What it asked for would be the next one's.
                     let owner = owner(at);
@@ -522,12 +522,12 @@ impl Engine {
             Err(Incomplete::Refused(errno @ (EOPNOTSUPP | EAFNOSUPPORT)))
                 if what.any(Due::ROUTING) =>
             {
-                log::debug!("cannot read the {}: errno {errno}", what.name());
+                logging::debug!("cannot read the {}: errno {errno}", what.name());
                 self.due.remove(what);
             }
             Err(Incomplete::Refused(errno)) => {
                 let what = what.name();
-                log::warn!("cannot read the {what}: errno {errno}; trying again");
+                logging::warn!("cannot read the {what}: errno {errno}; trying again");
                 self.dump_at = self.dumping.next(now);
             }
             // What it showed is true all the same; only what is gone stays unknown.
@@ -565,12 +565,12 @@ impl Engine {
         self.counters.overflows += 1;
         match source {
             Source::Network => {
-                log::warn!("network events were lost; reading the whole network again");
+                logging::warn!("network events were lost; reading the whole network again");
                 self.due.add(self.network_parts());
                 self.storm.event(now);
             }
             Source::Connections => {
-                log::warn!("connection events were lost; looking at all connections");
+                logging::warn!("connection events were lost; looking at all connections");
                 self.due.add(Due::CONNECTIONS);
             }
         }
@@ -628,7 +628,7 @@ impl Engine {
 
     fn failed(&mut self, now: Instant, number: CommandId, failure: Failure<'_>) {
         self.counters.refusals += 1;
-        let say = |what: fmt::Arguments<'_>| log::warn!("the kernel refuses {what}: {failure}");
+        let say = |what: fmt::Arguments<'_>| logging::warn!("the kernel refuses {what}: {failure}");
         if let Some(refused) = self.endpoints.failed(now, number, failure.errno) {
             if refused.look {
                 self.due.add(Due::ENDPOINTS);
@@ -725,7 +725,7 @@ impl Engine {
     fn say_crowded(&mut self) {
         if self.queue.refused() > 0 && !core::mem::replace(&mut self.told.crowded, true) {
             let most = capacity::COMMANDS;
-            log::warn!("more than {most} commands are waiting: some are put off");
+            logging::warn!("more than {most} commands are waiting: some are put off");
         }
     }
 
@@ -766,7 +766,7 @@ impl Engine {
                 self.network.usable().count(),
                 self.network.addresses().count(),
             );
-            log::info!("watching the network: {usable} of {all} addresses are usable");
+            logging::info!("watching the network: {usable} of {all} addresses are usable");
         }
     }
 
@@ -795,7 +795,7 @@ impl Engine {
         self.network.take_room(&mut |part| due.add(Due::part(part)));
         let short = self.network.is_short();
         if short && !self.told.short {
-            log::warn!("the network has more than fits the tables: some of it is not seen");
+            logging::warn!("the network has more than fits the tables: some of it is not seen");
         }
         // While it is being read again nobody knows.
         let reading = self.due.any(self.network_parts());
@@ -937,7 +937,7 @@ impl Engine {
         });
         let starved = router.starved();
         if starved > 0 && self.told.starved == 0 {
-            log::warn!("source routing has no table or priority left for {starved} addresses");
+            logging::warn!("source routing has no table or priority left for {starved} addresses");
         }
         self.told.starved = starved;
         if router.is_at_rest() && !self.due.any(Due::ROUTING) {
@@ -1120,14 +1120,14 @@ impl Engine {
         if let Some(taken) = self.endpoints.capacity() {
             let waiting = self.wanted.waiting();
             if waiting > 0 && !self.told.waiting {
-                log::warn!("the kernel takes {taken} endpoints; {waiting} more addresses wait");
+                logging::warn!("the kernel takes {taken} endpoints; {waiting} more addresses wait");
             }
             self.told.waiting = waiting > 0;
         }
         let unsupported = self.endpoints.unsupported().0;
         if unsupported & !self.told.unsupported != 0 {
             let flags = Flags(self.endpoints.unsupported());
-            log::warn!("this kernel knows no endpoints with the flag {flags}");
+            logging::warn!("this kernel knows no endpoints with the flag {flags}");
         }
         self.told.unsupported |= unsupported;
     }

@@ -5,7 +5,7 @@ use core::fmt::{self, Display, Write};
 use ::log::LevelFilter;
 
 use crate::config::{OnExit, Temporary, Use};
-use crate::log::Destination;
+use crate::logging::Destination;
 use crate::netlink::mptcp::{Endpoint, EndpointFlags};
 
 /// Which addresses a plugin hears of (`notify-flags`).

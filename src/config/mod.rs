@@ -10,7 +10,7 @@ mod read;
 
 use core::fmt::{self, Display};
 
-use crate::log::Destination;
+use crate::logging::Destination;
 use crate::netlink::mptcp::EndpointFlags;
 use crate::plugin::Entry;
 

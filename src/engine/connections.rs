@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use super::{Command, Engine, owner};
 use crate::connection::{Known, RemoteAddress};
-use crate::log;
+use crate::logging;
 use crate::netlink::mptcp::{Command as Kernel, ConnectionEvent, Event};
 use crate::plugin::{CommandId, Context, Failure, Plugin, Queued, Reply, Request, is_done};
 use crate::time::{Instant, Span};
@@ -138,7 +138,7 @@ impl Engine {
     pub(super) fn say_unmanaged(&mut self) {
         if self.wants_connections() && !core::mem::replace(&mut self.told.unmanaged, true) {
             let most = self.config.max_connections;
-            log::warn!("there are more than {most} connections: some are not managed");
+            logging::warn!("there are more than {most} connections: some are not managed");
         }
     }
 

@@ -9,7 +9,7 @@ use libc::{EACCES, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT};
 use super::due::Due;
 use super::{Engine, Incomplete, owner};
 use crate::connection::{Connection, Known, News};
-use crate::log;
+use crate::logging;
 use crate::netlink::diag;
 use crate::netlink::mptcp::{Endpoint, SubflowAddress};
 use crate::plugin::{Queue, Request};
@@ -44,7 +44,7 @@ impl Engine {
             self.connections.forget_found();
             self.connections.finish();
             if !core::mem::replace(&mut self.blind, true) {
-                log::warn!(
+                logging::warn!(
                     "the kernel does not show connections (errno {errno}; no mptcp_diag?): those \
                      of before the start, and those whose events are lost, are not managed"
                 );

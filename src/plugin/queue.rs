@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{CommandId, Request};
 use crate::capacity;
-use crate::log;
+use crate::logging;
 
 /// Whether `command` is done when all are up to and including `last`. Numbers wrap: what is less
 /// than half their range behind is done.
@@ -94,7 +94,7 @@ impl Queue {
         let queued = *self.all.get(self.sent)?;
         self.sent += 1;
         self.sweep();
-        log::debug!("command: {}", queued.request);
+        logging::debug!("command: {}", queued.request);
         Some(queued)
     }
 

@@ -1,11 +1,11 @@
 //! System calls, and with them every `unsafe` of the crate.
 
+pub mod clock;
 pub mod listener;
 pub mod memory;
 pub mod netlink;
+pub mod process;
 pub mod signal;
-pub mod start;
-pub mod state_file;
 pub mod sysctl;
 
 use core::mem::{ManuallyDrop, size_of};

@@ -8,8 +8,8 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::mkdir;
 
+use super::{HALF, Identity, State, Unusable, decode, encode};
 use crate::netlink::mptcp::Endpoint;
-use crate::state::{self, HALF, Identity, State, Unusable};
 use crate::sys;
 
 const DIRECTORY: &str = "/run/mptcpd";
@@ -87,7 +87,7 @@ impl StateFile {
             }
         }
         let read = buffer.get(..at).unwrap_or_default();
-        state::decode(read, &self.identity, found)
+        decode(read, &self.identity, found)
     }
 
     /// Writes the state into the older half, which it stays if that fails.
@@ -103,7 +103,7 @@ impl StateFile {
             ..*state
         };
         let buffer = buffer.first_chunk_mut().ok_or(io::ErrorKind::OutOfMemory)?;
-        let length = state::encode(buffer, &self.identity, &state, endpoints);
+        let length = encode(buffer, &self.identity, &state, endpoints);
         let offset = u64::from(generation % 2) * HALF as u64;
         self.file
             .write_all_at(buffer.get(..length).unwrap_or_default(), offset)?;

@@ -15,8 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ::log::{Level, LevelFilter, Log, Metadata, Record};
 
-use nix::sys::time::TimeSpec;
-
+use crate::sys::clock::now;
 use crate::time::{Instant, Span};
 use sink::Sink;
 
@@ -37,14 +36,6 @@ const LINE: usize = 512;
 /// Messages remembered, about 550 bytes each: together less than a page.
 const REMEMBERED: usize = 7;
 const WINDOW: Span = Span::seconds(30);
-
-/// The current time, of CLOCK_MONOTONIC, which this module goes by.
-pub fn now() -> Instant {
-    let clock = nix::time::ClockId::CLOCK_MONOTONIC;
-    let milliseconds =
-        |now: TimeSpec| now.tv_sec() as u64 * 1000 + u64::from(now.tv_nsec() as u32 / 1_000_000);
-    Instant(nix::time::clock_gettime(clock).map_or(0, milliseconds))
-}
 
 /// Makes this the program's logger. Whatever cannot be opened is reported on stderr.
 pub fn init(destination: Destination, level: LevelFilter) {
@@ -77,16 +68,16 @@ pub fn flush(now: Instant) {
 
 // Macros of the log crate, with what they do at every place done in one: 3 KiB on MIPS.
 macro_rules! error {
-    ($($text:tt)+) => { $crate::log::say(::log::Level::Error, ::core::format_args!($($text)+)) };
+    ($($text:tt)+) => { $crate::logging::say(::log::Level::Error, ::core::format_args!($($text)+)) };
 }
 macro_rules! warning {
-    ($($text:tt)+) => { $crate::log::say(::log::Level::Warn, ::core::format_args!($($text)+)) };
+    ($($text:tt)+) => { $crate::logging::say(::log::Level::Warn, ::core::format_args!($($text)+)) };
 }
 macro_rules! info {
-    ($($text:tt)+) => { $crate::log::say(::log::Level::Info, ::core::format_args!($($text)+)) };
+    ($($text:tt)+) => { $crate::logging::say(::log::Level::Info, ::core::format_args!($($text)+)) };
 }
 macro_rules! debug {
-    ($($text:tt)+) => { $crate::log::say(::log::Level::Debug, ::core::format_args!($($text)+)) };
+    ($($text:tt)+) => { $crate::logging::say(::log::Level::Debug, ::core::format_args!($($text)+)) };
 }
 // An attribute has the name `warn` too.
 pub(crate) use {debug, error, info, warning as warn};

@@ -10,6 +10,8 @@
 //!
 //! In host byte order: the file never leaves the machine it was written on.
 
+pub mod file;
+
 use core::net::{IpAddr, Ipv6Addr};
 
 use crate::capacity;
