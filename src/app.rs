@@ -110,7 +110,7 @@ fn serve(
         }
         Mptcp::Missing => return Err("the kernel has no MPTCP: no net.mptcp.enabled".into()),
     }
-    if !sys::may_administer_network() {
+    if !sys::has_cap_net_admin() {
         return Err("the capability CAP_NET_ADMIN is missing".into());
     }
     let _instance = sys::claim_namespace().map_err(|error| match error.raw_os_error() {

@@ -21,18 +21,19 @@ use crate::netlink::generic::{self, Controller};
 use crate::netlink::message::{Message, Messages};
 use crate::netlink::{diag, mptcp, route};
 use crate::network::Part;
-use crate::plugin::{CommandId, Entry, Failure, Reply, Request};
-use crate::routing::{Change, Item};
+use crate::network::route::{Change, Item};
+use crate::plugin::Entry;
+use crate::request::{CommandId, Failure, Reply, Request};
 use crate::state::file::{self, StateFile};
 use crate::state::{HALF, Identity, Unusable};
 use crate::sys::listener::Listeners;
 use crate::sys::netlink::{Inbox, Received, Socket};
-use crate::sys::signal::{Signals, Wish};
+use crate::sys::signal::{SignalRequest, Signals};
 use crate::sys::sysctl::{self, PathManager};
 use crate::sys::{self, clock};
 use crate::time::{Backoff, Instant, Span};
 
-/// What the loop waits for, as bits of [`sys::wait`]'s answer.
+/// What the loop waits for, as bits of [`sys::poll`]'s answer.
 const NETWORK: u32 = 1;
 const COMMANDS: u32 = 1 << 1;
 const EVENTS: u32 = 1 << 2;
@@ -182,7 +183,7 @@ impl Sockets {
             logging::debug!("cannot watch for the path manager to appear: {error}");
         }
         let requests = open(libc::NETLINK_ROUTE)?;
-        requests.check_strictly();
+        requests.set_strict_check();
         Ok(Self {
             network,
             requests,
@@ -293,7 +294,7 @@ impl Daemon {
 
     /// Says which uplinks a strict reverse-path filter makes useless.
     fn check_reverse_paths(&mut self) {
-        while let Some(name) = self.engine.next_one_way() {
+        while let Some(name) = self.engine.next_asymmetric_route() {
             if sysctl::has_strict_reverse_path(&name) {
                 logging::warn!(
                     "{name}: strict rp_filter drops what comes in, since another interface is \
@@ -331,9 +332,9 @@ impl Daemon {
                 self.deadline(now).min(rest.unwrap_or(Instant::NEVER))
             };
             let timeout = (deadline != Instant::NEVER).then(|| deadline.0.saturating_sub(now.0));
-            let ready = sys::wait(fds, timeout)?;
+            let ready = sys::poll(fds, timeout)?;
             if ready & LISTENERS != 0 {
-                self.listeners.turn_away();
+                self.listeners.reject_pending();
             }
             let now = clock::now();
             self.answers(now, ready & COMMANDS != 0);
@@ -392,10 +393,10 @@ impl Daemon {
     /// Answers whether the command was one that blocks.
     fn carry_out(&mut self, now: Instant, command: Command) -> bool {
         match command {
-            Command::Dump(part) => self.dump(now, part),
-            Command::Look => {
+            Command::DumpNetwork(part) => self.dump(now, part),
+            Command::DumpEndpoints => {
                 let result = self.ask(now, None, &mptcp::Command::DumpEndpoints);
-                self.engine.handle(now, Input::Looked(result));
+                self.engine.handle(now, Input::EndpointsEnd(result));
                 // What could not be written before, if no command has come since.
                 self.save();
             }
@@ -404,22 +405,23 @@ impl Daemon {
                     self.engine.handle(now, Input::Limits(Err(incomplete)));
                 }
             }
-            Command::Recover => {
+            Command::DumpConnections => {
                 let result = self.recover(now);
-                self.engine.handle(now, Input::Recovered(result));
+                self.engine.handle(now, Input::DiagEnd(result));
             }
-            Command::Learn(token) => {
+            Command::DumpAddresses(token) => {
                 let result = self.ask(now, None, &mptcp::Command::DumpAddresses { token });
-                self.engine.handle(now, Input::Learned(token, result));
+                self.engine
+                    .handle(now, Input::ConnectionAddressesEnd(token, result));
             }
             Command::Request(number, Request::Kernel(command)) => {
                 return self.kernel(now, number, command);
             }
-            Command::Request(number, Request::Route(change)) => self.route(now, number, &change),
+            Command::Route(number, change) => self.route(now, number, &change),
             Command::Request(number, request) => {
                 return self.listener(now, number, request);
             }
-            Command::Unlisten(local) => {
+            Command::CloseListener(local) => {
                 self.listeners.close(local);
             }
         }
@@ -428,7 +430,7 @@ impl Daemon {
 
     /// Sends a command, and those that may go with it, to the path manager.
     fn kernel(&mut self, now: Instant, number: CommandId, command: mptcp::Command) -> bool {
-        if command.asks() {
+        if command.is_query() {
             let result = self.ask(now, Some(number), &command);
             match result {
                 Ok(()) => self.engine.handle(now, Input::Done(number)),
@@ -510,7 +512,7 @@ impl Daemon {
             }
         }
         match last {
-            Some((_, last)) if lost => self.engine.handle(now, Input::Unknown(last)),
+            Some((_, last)) if lost => self.engine.handle(now, Input::ResultsLost(last)),
             Some((_, last)) => self.engine.handle(now, Input::Done(last)),
             None => {}
         }
@@ -549,7 +551,7 @@ impl Daemon {
             number,
             &mut |message| {
                 let Some((_, attributes)) =
-                    generic::split(message.payload).filter(|_| message.kind == family.id)
+                    generic::parse_header(message.payload).filter(|_| message.kind == family.id)
                 else {
                     if asked.is_some() {
                         refusal(engine, now, message);
@@ -559,7 +561,7 @@ impl Daemon {
                 if let Some(endpoint) = mptcp::decode_endpoint(attributes) {
                     match (asked, *command) {
                         (None, mptcp::Command::DumpAddresses { token }) => {
-                            engine.handle(now, Input::Learnt(token, endpoint));
+                            engine.handle(now, Input::ConnectionAddress(token, endpoint));
                         }
                         (None, _) => engine.handle(now, Input::Endpoint(endpoint)),
                         _ => engine.handle(now, Input::Reply(number, &Reply::Endpoint(endpoint))),
@@ -601,11 +603,11 @@ impl Daemon {
         let request = encoded.map(|()| out.bytes());
         let mut each = |message: &Message<'_>| {
             if let Some(item) = route::decode(message.kind, message.payload) {
-                engine.handle(now, Input::Item(&item));
+                engine.handle(now, Input::NetworkItem(&item));
             }
         };
         let result = exchange(requests, request, io.inbox.whole(), number, &mut each);
-        engine.handle(now, Input::Dumped(part, result));
+        engine.handle(now, Input::NetworkEnd(part, result));
     }
 
     /// Hands the engine all connections, and then all subflows.
@@ -634,10 +636,10 @@ impl Daemon {
                 }
                 if let Shown::Subflows(_) = what {
                     if let Some(found) = diag::decode_subflow(message.payload) {
-                        engine.handle(now, Input::FoundSubflow(found));
+                        engine.handle(now, Input::DiagSubflow(found));
                     }
                 } else if let Some(found) = diag::decode_connection(message.payload) {
-                    engine.handle(now, Input::Found(found));
+                    engine.handle(now, Input::DiagConnection(found));
                 }
             })
         };
@@ -734,7 +736,7 @@ impl Daemon {
             },
         );
         if lost {
-            engine.handle(now, Input::Lost(Source::Network));
+            engine.handle(now, Input::EventsLost(Source::Network));
         }
     }
 
@@ -751,7 +753,7 @@ impl Daemon {
             if message.kind == generic::CONTROLLER {
                 appeared = controller(message).or(appeared);
             } else if family.is_some_and(|family| family.id == message.kind) {
-                let Some((kind, attributes)) = generic::split(message.payload) else {
+                let Some((kind, attributes)) = generic::parse_header(message.payload) else {
                     return;
                 };
                 match mptcp::decode_event(kind, attributes) {
@@ -763,7 +765,7 @@ impl Daemon {
             }
         });
         if lost {
-            engine.handle(now, Input::Lost(Source::Connections));
+            engine.handle(now, Input::EventsLost(Source::Connections));
             if family.is_none() {
                 self.find_at = now;
             }
@@ -777,9 +779,9 @@ impl Daemon {
     fn read_signals(&mut self, now: Instant) -> bool {
         while let Some(wish) = self.signals.read() {
             match wish {
-                Wish::Stop => return true,
-                Wish::Reload => self.reload(now),
-                Wish::Describe => self.engine.describe(&mut |line| {
+                SignalRequest::Stop => return true,
+                SignalRequest::Reload => self.reload(now),
+                SignalRequest::DumpState => self.engine.describe(&mut |line| {
                     logging::answer(Level::Info, line);
                 }),
             }
@@ -887,7 +889,8 @@ impl Daemon {
             logging::warn!("the kernel's MPTCP path manager has gone; waiting for it");
         }
         self.join_groups();
-        self.engine.handle(now, Input::Family(family.is_some()));
+        self.engine
+            .handle(now, Input::PathManager(family.is_some()));
     }
 
     /// Writes the run state if it changed.

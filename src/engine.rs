@@ -25,10 +25,12 @@ use crate::logging;
 use crate::netlink::diag;
 use crate::netlink::mptcp::{Command as Kernel, Endpoint, Event, Limits};
 use crate::netlink::route::{Family, Name, Notification, PROTOCOL};
-use crate::network::{IFF_LOOPBACK, IFF_UP, Interface, LocalAddress, Network, Part, route};
-use crate::plugin::{CommandId, Context, Entry, Failure, Plugin, Queue, Reply, Request, Timer};
-use crate::policy::Verdict;
-use crate::routing::{Change, Item, SourceRouter};
+use crate::network::route::{self, Change, Item};
+use crate::network::{IFF_LOOPBACK, IFF_UP, Interface, LocalAddress, Network, Part, Verdict};
+use crate::plugin::{Context, Entry, Plugin, Timer};
+use crate::policy;
+use crate::request::{CommandId, Failure, Queue, Reply, Request};
+use crate::routing::SourceRouter;
 use crate::state::State;
 use crate::table::Table;
 use crate::time::{Backoff, Instant, Span};
@@ -40,29 +42,30 @@ use storm::Storm;
 pub enum Input<'a> {
     /// An event of rtnetlink.
     Network(&'a Notification),
-    /// An item of the dump under way.
-    Item(&'a Notification),
+    /// An item of the dump of the network that is under way.
+    NetworkItem(&'a Notification),
     /// The dump of a part of the network ended.
-    Dumped(Part, Result<(), Incomplete>),
-    /// An endpoint that the look under way shows.
+    NetworkEnd(Part, Result<(), Incomplete>),
+    /// An endpoint that the dump under way shows.
     Endpoint(Endpoint),
-    /// The look at the endpoints ended.
-    Looked(Result<(), Incomplete>),
-    /// The look at the limits ended.
+    /// The dump of the endpoints ended.
+    EndpointsEnd(Result<(), Incomplete>),
+    /// The kernel has shown its limits, or refused to.
     Limits(Result<Limits, Incomplete>),
     /// An event of a connection.
     Connection(&'a Event),
     /// What a plugin's command asked for.
     Reply(CommandId, &'a Reply),
-    /// A connection that the dump under way shows, and then a subflow.
-    Found(diag::Connection),
-    FoundSubflow(diag::Subflow),
+    /// A connection that the inet_diag dump under way shows.
+    DiagConnection(diag::Connection),
+    /// A subflow that it shows.
+    DiagSubflow(diag::Subflow),
     /// The dump of connections and subflows ended.
-    Recovered(Result<(), Incomplete>),
-    /// An address of a connection that was found.
-    Learnt(u32, Endpoint),
-    /// Those were all.
-    Learned(u32, Result<(), Incomplete>),
+    DiagEnd(Result<(), Incomplete>),
+    /// An address of the connection with this token, for a dump of its addresses.
+    ConnectionAddress(u32, Endpoint),
+    /// That dump ended.
+    ConnectionAddressesEnd(u32, Result<(), Incomplete>),
     /// The listener that a command asked for is open.
     Listening(CommandId, SocketAddr),
     /// The kernel refused a command.
@@ -70,11 +73,11 @@ pub enum Input<'a> {
     /// Every command up to this one that has not failed is done.
     Done(CommandId),
     /// What became of the commands up to this one that have not failed is not known.
-    Unknown(CommandId),
+    ResultsLost(CommandId),
     /// The kernel's path manager appeared or vanished.
-    Family(bool),
+    PathManager(bool),
     /// Events were lost.
-    Lost(Source),
+    EventsLost(Source),
     Reload(Box<Config>),
 }
 
@@ -97,19 +100,21 @@ pub enum Source {
 /// Something to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Command {
-    /// Show a part of the network, item by item.
-    Dump(Part),
-    /// Show all endpoints.
-    Look,
+    /// Dump a part of the network, item by item.
+    DumpNetwork(Part),
+    /// Dump all endpoints.
+    DumpEndpoints,
     GetLimits,
-    /// Show all connections, and then all subflows.
-    Recover,
-    /// Show the addresses of the connection with this token.
-    Learn(u32),
-    /// Carry out a request and answer with its number.
+    /// Dump all connections, and then all subflows (inet_diag).
+    DumpConnections,
+    /// Dump the addresses of the connection with this token.
+    DumpAddresses(u32),
+    /// Carry out a request; the result comes back with its number.
     Request(CommandId, Request),
+    /// Change our source routing.
+    Route(CommandId, Change),
     /// Let go of a listener. There is no answer.
-    Unlisten(SocketAddr),
+    CloseListener(SocketAddr),
 }
 
 struct Loaded {
@@ -166,7 +171,7 @@ pub struct Engine {
     leftovers: bool,
     /// The whole network has been read once.
     known: bool,
-    /// [`Self::next_one_way`] has something to look at.
+    /// [`Self::next_asymmetric_route`] has something to look at.
     judged: bool,
     saved: u32,
     changes: u32,
@@ -180,7 +185,7 @@ struct Told {
     waiting: bool,
     unsupported: u32,
     short: bool,
-    starved: u32,
+    unrouted: u32,
     /// errno of the last refusal.
     routing: i32,
     unmanaged: bool,
@@ -325,11 +330,11 @@ impl Engine {
 
     /// An uplink that a strict reverse-path filter would make useless, each once: the routes answer
     /// its IPv4 traffic by another interface.
-    pub fn next_one_way(&mut self) -> Option<Name> {
+    pub fn next_asymmetric_route(&mut self) -> Option<Name> {
         if !core::mem::take(&mut self.judged) || !self.wants_routes() {
             return None;
         }
-        let name = self.network.next_one_way();
+        let name = self.network.next_asymmetric_route();
         self.judged = name.is_some();
         name
     }
@@ -410,14 +415,14 @@ impl Engine {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Network(notification) => self.event(now, notification),
-            Input::Item(notification) => self.network.apply(notification, &self.config),
-            Input::Dumped(part, result) => {
+            Input::NetworkItem(notification) => self.network.apply(notification, &self.config),
+            Input::NetworkEnd(part, result) => {
                 if self.dumped(now, Due::part(part), result) {
                     self.network.finish(part);
                 }
             }
             Input::Endpoint(endpoint) => self.endpoints.saw(endpoint),
-            Input::Looked(result) => {
+            Input::EndpointsEnd(result) => {
                 if self.dumped(now, Due::ENDPOINTS, result) && self.endpoints.finish_look(now) {
                     self.touch();
                 }
@@ -430,15 +435,15 @@ impl Engine {
             }
             Input::Connection(event) => self.connection(now, event),
             Input::Reply(number, reply) => self.reply(now, number, reply),
-            Input::Found(found) => self.found(now, &found),
-            Input::FoundSubflow(found) => self.found_subflow(&found),
-            Input::Recovered(result) => self.recovered(now, result),
-            Input::Learnt(token, endpoint) => self.learn(token, &endpoint),
-            Input::Learned(token, result) => self.learned(now, token, result),
+            Input::DiagConnection(found) => self.found(now, &found),
+            Input::DiagSubflow(found) => self.found_subflow(&found),
+            Input::DiagEnd(result) => self.recovered(now, result),
+            Input::ConnectionAddress(token, endpoint) => self.learn(token, &endpoint),
+            Input::ConnectionAddressesEnd(token, result) => self.learned(now, token, result),
             Input::Listening(number, local) => self.listening(now, number, local),
             Input::Failed(number, failure) => self.failed(now, number, failure),
             Input::Done(number) => self.done(now, number, Ok(())),
-            Input::Unknown(number) => {
+            Input::ResultsLost(number) => {
                 self.resync(now);
                 let failure = Failure {
                     errno: libc::ENOBUFS,
@@ -446,8 +451,8 @@ impl Engine {
                 };
                 self.done(now, number, Err(failure));
             }
-            Input::Family(present) => self.family(now, present),
-            Input::Lost(source) => self.lost(now, source),
+            Input::PathManager(present) => self.family(now, present),
+            Input::EventsLost(source) => self.lost(now, source),
             Input::Reload(config) => self.reload(now, *config),
         }
     }
@@ -715,7 +720,9 @@ impl Engine {
         callback(plugin.as_mut(), &mut context);
         for at in before..self.queue.len() {
             if let Some(queued) = self.queue.waiting(at) {
-                queued.announced = self.connections.given(&queued.request);
+                if let Some(request) = queued.task.request() {
+                    queued.announced = self.connections.given(request);
+                }
             }
         }
         self.say_crowded();
@@ -787,7 +794,7 @@ impl Engine {
 
     /// Judges the network and tells the plugins what that changes for them.
     fn judge(&mut self, now: Instant) {
-        self.network.judge(now, &self.config);
+        policy::evaluate(&mut self.network, now, &self.config);
         self.judged = true;
         self.tell(now);
         self.network.sweep();
@@ -931,15 +938,15 @@ impl Engine {
         let mut whole = true;
         router.reconcile(now, network, &config.source_routing, &mut |change| {
             due.add(change_of(&change));
-            let number = queue.push(Queue::ENGINE, Request::Route(change));
+            let number = queue.push_route(change);
             whole = number.is_some();
             number
         });
-        let starved = router.starved();
-        if starved > 0 && self.told.starved == 0 {
-            logging::warn!("source routing has no table or priority left for {starved} addresses");
+        let unrouted = router.unrouted();
+        if unrouted > 0 && self.told.unrouted == 0 {
+            logging::warn!("source routing has no table or priority left for {unrouted} addresses");
         }
-        self.told.starved = starved;
+        self.told.unrouted = unrouted;
         if router.is_at_rest() && !self.due.any(Due::ROUTING) {
             self.told.routing = 0;
             self.leftovers = false;
@@ -956,16 +963,16 @@ impl Engine {
             return None;
         }
         if let Some(token) = self.connections.next_untold() {
-            return Some(Command::Learn(token));
+            return Some(Command::DumpAddresses(token));
         }
         let command = self.readable().first()?;
         match command {
-            Command::Dump(part) => self.network.begin(part),
-            Command::Look => {
+            Command::DumpNetwork(part) => self.network.begin(part),
+            Command::DumpEndpoints => {
                 self.looked = now;
                 self.endpoints.begin_look();
             }
-            Command::Recover => self.connections.begin(),
+            Command::DumpConnections => self.connections.begin(),
             _ => {}
         }
         Some(command)
@@ -978,10 +985,10 @@ impl Engine {
 
     /// Gives out the next command if it is one for the path manager, to go with others.
     pub fn poll_kernel_command(&mut self) -> Option<(CommandId, Kernel)> {
-        let Request::Kernel(command) = self.queue.waiting(0)?.request else {
+        let Request::Kernel(command) = *self.queue.waiting(0)?.task.request()? else {
             return None;
         };
-        let command = (!command.asks()).then(|| self.connections.translate(command))?;
+        let command = (!command.is_query()).then(|| self.connections.translate(command))?;
         Some((self.queue.pop()?.number, command))
     }
 
@@ -1022,7 +1029,7 @@ impl Engine {
             ..
         } = self;
         router.remove_all(network, &mut |change| {
-            queue.push(Queue::ENGINE, Request::Route(change));
+            queue.push_route(change);
         });
         if !self.ready {
             return;

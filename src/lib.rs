@@ -29,6 +29,7 @@ pub mod netlink;
 pub mod network;
 pub mod plugin;
 pub mod policy;
+pub mod request;
 pub mod routing;
 mod start;
 pub mod state;

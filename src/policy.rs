@@ -1,11 +1,11 @@
 //! Which address may be used, and if not, why.
 
-use core::fmt;
 use core::net::IpAddr;
 
 use crate::config::{Config, NotifyFlags, Temporary, Use};
-use crate::network::route::contains;
-use crate::network::{IFF_LOOPBACK, IFF_POINTOPOINT, IFF_UP, Interface, LocalAddress, Network};
+use crate::network::route::{contains, gateway};
+use crate::network::{IFF_LOOPBACK, IFF_UP, Interface, LocalAddress, Network, Verdict};
+use crate::time::Instant;
 
 /// `IFA_F_*` of linux/if_addr.h. The kernel uses bit 0 for two things: an IPv4 address that is
 /// not the first of its prefix, and an IPv6 privacy address.
@@ -17,56 +17,15 @@ const TENTATIVE: u32 = 0x40;
 const SCOPE_LINK: u8 = 253;
 const SCOPE_HOST: u8 = 254;
 
-/// What the daemon thinks of an address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    Usable,
-    Unjudged,
-    Gone,
-    NotAllowed,
-    Family,
-    Down,
-    NoCarrier,
-    Loopback,
-    LinkLocal,
-    Multicast,
-    DuplicateAddress,
-    Tentative,
-    Deprecated,
-    Temporary,
-    Existing,
-    NoRoute,
-    HoldDown,
-    Standby,
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Usable => "usable",
-            Self::Unjudged => "not judged yet",
-            Self::Gone => "gone",
-            Self::NotAllowed => "not used: interface excluded",
-            Self::Family => "not used: family excluded",
-            Self::Down => "not used: interface down",
-            Self::NoCarrier => "not used: no carrier",
-            Self::Loopback => "not used: loopback",
-            Self::LinkLocal => "not used: link-local",
-            Self::Multicast => "not used: not a host address",
-            Self::DuplicateAddress => "not used: duplicate address",
-            Self::Tentative => "waiting: tentative",
-            Self::Deprecated => "not used: deprecated",
-            Self::Temporary => "not used: temporary",
-            Self::Existing => "not used: older than the daemon",
-            Self::NoRoute => "waiting: no default route",
-            Self::HoldDown => "waiting: hold-down",
-            Self::Standby => "waiting: standby",
-        })
-    }
+/// Gives every address of the network its verdict.
+pub fn evaluate(network: &mut Network, now: Instant, config: &Config) {
+    network.evaluate(now, &|address, interface, network| {
+        judge(address, interface, network, config)
+    });
 }
 
 /// Judges an address by itself: hold-down and standby, which depend on time and on the other
-/// addresses, are the network's business. Answers `Standby` for a usable address of such an
+/// addresses, are the network's business. Returns `Standby` for a usable address of such an
 /// interface.
 pub fn judge(
     address: &LocalAddress,
@@ -154,21 +113,4 @@ fn may_be_temporary(address: &LocalAddress, network: &Network, config: &Config) 
 fn has_route(address: &IpAddr, interface: &Interface, network: &Network) -> bool {
     network.routes().has_default(interface, address)
         || (interface.is_source_routed() && gateway(address, interface, network).is_some())
-}
-
-/// How source routing leaves by an interface.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Gateway {
-    Router(IpAddr),
-    /// Straight onto the link, as on point-to-point ones.
-    OnLink,
-}
-
-/// The interface's gateway for traffic from `source`: that of the main table's default route or,
-/// on a point-to-point link, the link itself.
-pub fn gateway(source: &IpAddr, interface: &Interface, network: &Network) -> Option<Gateway> {
-    if let Some(path) = network.routes().main_default(interface, source) {
-        return Some(path.gateway.map_or(Gateway::OnLink, Gateway::Router));
-    }
-    (interface.flags & IFF_POINTOPOINT != 0).then_some(Gateway::OnLink)
 }

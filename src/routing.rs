@@ -12,45 +12,18 @@
 //! With the last one alone, hosts on the LAN would not hear from the router's WAN address. All of
 //! it carries our protocol number, by which a later run of the daemon knows it again.
 
-use core::fmt;
-
 use libc::{ENETDOWN, ENODEV, ENOENT, ESRCH};
 
 use crate::capacity;
 use crate::config::SourceRouting;
-pub use crate::netlink::route::Change as Action;
 use crate::netlink::route::{Family, PROTOCOL, Rule};
-use crate::network::route::{Path, Routes, TABLE_MAIN, TO_TABLE, family_of, prefix};
+use crate::network::route::{
+    Action, Change, Gateway, Item, Path, Routes, TABLE_MAIN, TO_TABLE, gateway, prefix,
+};
 use crate::network::{LocalAddress, Network};
-use crate::plugin::CommandId;
-use crate::policy::{Gateway, gateway};
+use crate::request::CommandId;
 use crate::table::Table;
 use crate::time::{Backoff, Instant};
-
-/// A rule or a route of ours.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Item {
-    Rule(Rule),
-    Route(Path),
-}
-
-/// A change of the kernel's routing. A route takes the place of one of ours to the same
-/// destination only if the action is [`Action::Replace`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Change {
-    pub action: Action,
-    pub item: Item,
-}
-
-/// As `ip` would have it.
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.item {
-            Item::Rule(rule) => rule.fmt(f),
-            Item::Route(path) => path.fmt(f),
-        }
-    }
-}
 
 /// A change that was asked for and is not seen to be done, or was only just.
 struct Attempt {
@@ -78,7 +51,7 @@ pub struct SourceRouter {
     slots: Table<(u32, u32)>,
     attempts: Table<Attempt>,
     deadline: Instant,
-    starved: u32,
+    unrouted: u32,
 }
 
 /// Rules for each address.
@@ -91,15 +64,15 @@ impl Default for SourceRouter {
             slots: Table::new(capacity::OWN_RULES),
             attempts: Table::new(capacity::OWN_RULES),
             deadline: Instant::NEVER,
-            starved: 0,
+            unrouted: 0,
         }
     }
 }
 
 impl SourceRouter {
     /// How many addresses go without, because the ranges or our tables are too small.
-    pub fn starved(&self) -> u32 {
-        self.starved
+    pub fn unrouted(&self) -> u32 {
+        self.unrouted
     }
 
     /// Nothing is under way.
@@ -209,7 +182,7 @@ impl SourceRouter {
 
     fn want(&mut self, network: &Network, config: &SourceRouting) {
         self.wanted.clear();
-        self.starved = 0;
+        self.unrouted = 0;
         self.slots.retain(|(index, slot)| {
             network.interface(*index).is_some() && is_free(*slot, network, config)
         });
@@ -228,7 +201,7 @@ impl SourceRouter {
                 self.want_paths(address, gateway, config.first_table + slot)
                     && self.want_rules(address, slot, config)
             });
-            self.starved += u32::from(!is_routed);
+            self.unrouted += u32::from(!is_routed);
         }
     }
 
@@ -236,7 +209,7 @@ impl SourceRouter {
         let priority = config.first_priority + RULES * slot;
         let table = config.first_table + slot;
         let last = Rule {
-            family: family_of(address.address),
+            family: Family::of(address.address),
             priority: priority + 2,
             table,
             source: Some((address.address, width(address))),
@@ -268,7 +241,7 @@ impl SourceRouter {
     }
 
     fn want_paths(&mut self, address: &LocalAddress, gateway: Gateway, table: u32) -> bool {
-        let family = family_of(address.address);
+        let family = Family::of(address.address);
         let path = Path {
             family,
             table,
@@ -451,7 +424,7 @@ mod tests {
         network.apply(&Notification::Link(link), &config);
         network.apply(&Notification::Address(address), &config);
         show(&mut network, &config, &[route(TABLE_MAIN, 4, 254)]);
-        network.judge(NOW, &config);
+        crate::policy::evaluate(&mut network, NOW, &config);
         (network, config)
     }
 

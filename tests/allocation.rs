@@ -284,11 +284,11 @@ fn event(world: &mut World, engine: &mut Engine, now: Instant) {
             let news = world.route(link);
             engine.handle(now, Input::Network(&news));
         }
-        20 if world.random(50) == 0 => engine.handle(now, Input::Lost(Source::Network)),
-        20 if world.random(50) == 0 => engine.handle(now, Input::Lost(Source::Connections)),
+        20 if world.random(50) == 0 => engine.handle(now, Input::EventsLost(Source::Network)),
+        20 if world.random(50) == 0 => engine.handle(now, Input::EventsLost(Source::Connections)),
         21 if world.random(20) == 0 => {
-            engine.handle(now, Input::Family(false));
-            engine.handle(now, Input::Family(true));
+            engine.handle(now, Input::PathManager(false));
+            engine.handle(now, Input::PathManager(true));
         }
         kind => {
             let token = u32::try_from(world.random(100)).unwrap();
@@ -352,20 +352,22 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
         }
         let bad = world.random(40) == 0;
         match command {
-            Command::Dump(part) => {
-                world.dump(part, &mut |item| engine.handle(now, Input::Item(item)));
+            Command::DumpNetwork(part) => {
+                world.dump(part, &mut |item| {
+                    engine.handle(now, Input::NetworkItem(item))
+                });
                 let result = if bad {
                     Err(Incomplete::Interrupted)
                 } else {
                     Ok(())
                 };
-                engine.handle(now, Input::Dumped(part, result));
+                engine.handle(now, Input::NetworkEnd(part, result));
             }
-            Command::Look => {
+            Command::DumpEndpoints => {
                 for endpoint in world.endpoints.iter().flatten() {
                     engine.handle(now, Input::Endpoint(*endpoint));
                 }
-                engine.handle(now, Input::Looked(Ok(())));
+                engine.handle(now, Input::EndpointsEnd(Ok(())));
             }
             Command::GetLimits => engine.handle(now, Input::Limits(Ok(world.limits))),
             Command::Request(number, request) => {
@@ -383,7 +385,7 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                 }
                 engine.handle(now, Input::Done(number));
             }
-            Command::Recover => {
+            Command::DumpConnections => {
                 for _ in 0..world.random(16) {
                     let token = u32::try_from(world.random(100)).unwrap();
                     let ends = diag::Ends {
@@ -394,7 +396,7 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                     let established = world.random(4) > 0;
                     engine.handle(
                         now,
-                        Input::Found(diag::Connection {
+                        Input::DiagConnection(diag::Connection {
                             token,
                             ends,
                             established,
@@ -403,7 +405,7 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                     );
                     engine.handle(
                         now,
-                        Input::FoundSubflow(diag::Subflow {
+                        Input::DiagSubflow(diag::Subflow {
                             token,
                             ends,
                             local_id: u8::try_from(world.random(4)).unwrap(),
@@ -422,15 +424,22 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                 } else {
                     Ok(())
                 };
-                engine.handle(now, Input::Recovered(result));
+                engine.handle(now, Input::DiagEnd(result));
             }
-            Command::Learn(token) => {
+            Command::DumpAddresses(token) => {
                 for endpoint in world.endpoints.iter().flatten() {
-                    engine.handle(now, Input::Learnt(token, *endpoint));
+                    engine.handle(now, Input::ConnectionAddress(token, *endpoint));
                 }
-                engine.handle(now, Input::Learned(token, Ok(())));
+                engine.handle(now, Input::ConnectionAddressesEnd(token, Ok(())));
             }
-            Command::Unlisten(_) => {}
+            Command::Route(number, _) => {
+                if bad {
+                    let (errno, message) = (12, "no");
+                    engine.handle(now, Input::Failed(number, Failure { errno, message }));
+                }
+                engine.handle(now, Input::Done(number));
+            }
+            Command::CloseListener(_) => {}
         }
     }
 }
@@ -455,7 +464,7 @@ fn million(manager: &str) {
     let loaded = config::parse("test", text.as_bytes(), &Options::default(), &plugins);
     let mut now = Instant(1000);
     let mut engine = Engine::new(now, loaded.unwrap().config, &[&MANAGER, &ADDR_ADV, &SSPI]);
-    engine.handle(now, Input::Family(true));
+    engine.handle(now, Input::PathManager(true));
     let mut world = World {
         links: [UP; LINKS],
         addresses: [[true; ADDRESSES]; LINKS],

@@ -198,7 +198,7 @@ fn a_plugin_for_which_there_is_no_room_is_told() {
 #[test]
 fn what_cannot_be_read_is_named() {
     let mut engine = engine(0);
-    engine.handle(Instant(0), Input::Family(true));
+    engine.handle(Instant(0), Input::PathManager(true));
     let (mut now, mut refused) = (Instant(0), vec![]);
     for _ in 0..100 {
         engine.settle(now);
@@ -216,8 +216,8 @@ fn what_cannot_be_read_is_named() {
         engine.handle(
             now,
             match command {
-                Command::Dump(part) => Input::Dumped(part, result),
-                Command::Look => Input::Looked(result),
+                Command::DumpNetwork(part) => Input::NetworkEnd(part, result),
+                Command::DumpEndpoints => Input::EndpointsEnd(result),
                 Command::GetLimits => Input::Limits(result.map(|()| Default::default())),
                 Command::Request(number, _) => Input::Done(number),
                 other => panic!("{other:?}"),

@@ -11,7 +11,7 @@ const START: Instant = Instant(1_000_000);
 fn engine() -> Engine {
     let parsed = config::parse("simulated", b"", &Options::default(), &[sspi::ENTRY]);
     let mut engine = Engine::new(START, parsed.unwrap().config, &[&sspi::ENTRY]);
-    engine.handle(START, Input::Family(true));
+    engine.handle(START, Input::PathManager(true));
     engine
 }
 
@@ -27,21 +27,23 @@ fn run(time: Span, errors: &[i32]) -> Vec<Instant> {
         while let Some(command) = engine.poll_command(now) {
             spoke = true;
             match command {
-                Command::Dump(part) => engine.handle(now, Input::Dumped(part, Ok(()))),
-                Command::Look => engine.handle(now, Input::Looked(Ok(()))),
+                Command::DumpNetwork(part) => engine.handle(now, Input::NetworkEnd(part, Ok(()))),
+                Command::DumpEndpoints => engine.handle(now, Input::EndpointsEnd(Ok(()))),
                 Command::GetLimits => {
                     let limits = mptcpd::netlink::mptcp::Limits::default();
                     engine.handle(now, Input::Limits(Ok(limits)));
                 }
-                Command::Recover => {
+                Command::DumpConnections => {
                     let result = match errors.get(dumps.len()) {
                         Some(errno) => Err(Incomplete::Refused(*errno)),
                         None => Ok(()),
                     };
                     dumps.push(now);
-                    engine.handle(now, Input::Recovered(result));
+                    engine.handle(now, Input::DiagEnd(result));
                 }
-                Command::Request(number, _) => engine.handle(now, Input::Done(number)),
+                Command::Request(number, _) | Command::Route(number, _) => {
+                    engine.handle(now, Input::Done(number))
+                }
                 other => panic!("{other:?}"),
             }
         }

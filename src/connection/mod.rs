@@ -18,7 +18,7 @@ use core::ops::Deref;
 
 use crate::capacity;
 use crate::netlink::mptcp::{Command, ConnectionEvent, EndpointFlags, SubflowEvent};
-use crate::plugin::Request;
+use crate::request::Request;
 use by_token::ByToken;
 use pool::{NONE, Pool};
 pub(crate) use recovery::News;

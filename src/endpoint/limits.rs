@@ -3,8 +3,8 @@
 use libc::EINVAL;
 
 use super::Want;
+use crate::netlink::message::is_acked;
 use crate::netlink::mptcp::{EndpointFlags, Limits};
-use crate::plugin::is_done;
 use crate::time::{Backoff, Instant};
 
 /// What the configuration fixes, where it does.
@@ -100,7 +100,7 @@ impl LimitKeeper {
 
     /// The kernel did everything it was asked up to this command.
     pub fn done(&mut self, last: u32) {
-        if self.command != 0 && is_done(self.command, last) {
+        if self.command != 0 && is_acked(self.command, last) {
             self.command = 0;
             self.backoff.reset();
         }

@@ -10,8 +10,8 @@ use core::net::IpAddr;
 use libc::{EAGAIN, EINVAL, ENOENT, ENOMEM, EOPNOTSUPP, EPERM, ERANGE};
 
 use crate::capacity;
+use crate::netlink::message::is_acked;
 use crate::netlink::mptcp::{Command, Endpoint, EndpointFlags};
-use crate::plugin::is_done;
 use crate::table::Table;
 use crate::time::{Backoff, Instant};
 
@@ -613,7 +613,7 @@ impl Endpoints {
             ..
         } = self;
         ours.retain(|slot| {
-            if slot.asked.is_none() || !is_done(slot.command, last) {
+            if slot.asked.is_none() || !is_acked(slot.command, last) {
                 return true;
             }
             refusals.retain(|r| !is_at(&slot.endpoint, r.address, r.port));
@@ -675,7 +675,7 @@ impl Endpoints {
     /// asked later was not done yet.
     fn note_full(&mut self, command: u32) {
         let there = |slot: &&Slot| {
-            let done = slot.asked.is_none() || is_done(slot.command, command);
+            let done = slot.asked.is_none() || is_acked(slot.command, command);
             match slot.asked {
                 Some(Asked::Delete) => !done,
                 Some(Asked::Add) => done,

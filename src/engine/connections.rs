@@ -5,8 +5,10 @@ use core::net::SocketAddr;
 use super::{Command, Engine, owner};
 use crate::connection::{Known, RemoteAddress};
 use crate::logging;
+use crate::netlink::message::is_acked;
 use crate::netlink::mptcp::{Command as Kernel, ConnectionEvent, Event};
-use crate::plugin::{CommandId, Context, Failure, Plugin, Queued, Reply, Request, is_done};
+use crate::plugin::{Context, Plugin};
+use crate::request::{CommandId, Failure, Queued, Reply, Request, Task};
 use crate::time::{Instant, Span};
 
 /// An event that does not say what ended has the connections read this much later, so that many
@@ -184,15 +186,14 @@ impl Engine {
         if let Some(at) = self.held.iter().position(Held::is_unneeded) {
             let held = self.held.remove(at)?;
             if let Listener::Unneeded(local) = held.state {
-                return Some(Command::Unlisten(local));
+                return Some(Command::CloseListener(local));
             }
         }
-        while let Some(queued) = self.queue.pop() {
-            let Queued {
-                number,
-                mut request,
-                ..
-            } = queued;
+        while let Some(Queued { number, task, .. }) = self.queue.pop() {
+            let mut request = match task {
+                Task::Request(request) => request,
+                Task::Route(change) => return Some(Command::Route(number, change)),
+            };
             match &mut request {
                 Request::AnnounceWithListener { token, address } => {
                     if address.port == 0 {
@@ -240,8 +241,10 @@ impl Engine {
             number,
             owner,
             announced,
-            request,
+            task,
         } = queued;
+        // Changes of routes are the engine's own, whose results nobody is told.
+        let Task::Request(request) = task else { return };
         let mut withdrawn = matches!(request, Request::Kernel(Kernel::RemoveAddress { .. }));
         if let Err(failure) = result {
             // The kernel's words for a connection of its own path manager.
@@ -254,7 +257,7 @@ impl Engine {
         if withdrawn {
             // It may have been announced again since.
             let of_it = |held: &Held| Some((held.token, held.id)) == request.announcement();
-            self.release(&|held| is_done(held.number, number) && of_it(held));
+            self.release(&|held| is_acked(held.number, number) && of_it(held));
         } else if result.is_err() {
             self.take_back(number, &request, announced);
         }

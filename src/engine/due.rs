@@ -77,15 +77,27 @@ impl Due {
     /// Links come before addresses, and those before what depends on them.
     pub fn first(self) -> Option<Command> {
         let order = [
-            (Self::LINKS, Command::Dump(Part::Links)),
-            (Self::ADDRESSES, Command::Dump(Part::Addresses)),
-            (Self::ROUTES4, Command::Dump(Part::Routes(Family::Ipv4))),
-            (Self::ROUTES6, Command::Dump(Part::Routes(Family::Ipv6))),
-            (Self::RULES4, Command::Dump(Part::Rules(Family::Ipv4))),
-            (Self::RULES6, Command::Dump(Part::Rules(Family::Ipv6))),
-            (Self::ENDPOINTS, Command::Look),
+            (Self::LINKS, Command::DumpNetwork(Part::Links)),
+            (Self::ADDRESSES, Command::DumpNetwork(Part::Addresses)),
+            (
+                Self::ROUTES4,
+                Command::DumpNetwork(Part::Routes(Family::Ipv4)),
+            ),
+            (
+                Self::ROUTES6,
+                Command::DumpNetwork(Part::Routes(Family::Ipv6)),
+            ),
+            (
+                Self::RULES4,
+                Command::DumpNetwork(Part::Rules(Family::Ipv4)),
+            ),
+            (
+                Self::RULES6,
+                Command::DumpNetwork(Part::Rules(Family::Ipv6)),
+            ),
+            (Self::ENDPOINTS, Command::DumpEndpoints),
             (Self::LIMITS, Command::GetLimits),
-            (Self::CONNECTIONS, Command::Recover),
+            (Self::CONNECTIONS, Command::DumpConnections),
         ];
         order
             .into_iter()

@@ -12,7 +12,7 @@ use crate::connection::{Connection, Known, News};
 use crate::logging;
 use crate::netlink::diag;
 use crate::netlink::mptcp::{Endpoint, SubflowAddress};
-use crate::plugin::{Queue, Request};
+use crate::request::{Queue, Request};
 use crate::time::Instant;
 
 impl Engine {

@@ -312,7 +312,12 @@ fn child() {
     state.message(at(20), Level::Info, &format_args!("later"));
 }
 
-const CHILD_ARGUMENTS: [&str; 4] = ["--exact", "log::tests::child", "--ignored", "--nocapture"];
+const CHILD_ARGUMENTS: [&str; 4] = [
+    "--exact",
+    "logging::tests::child",
+    "--ignored",
+    "--nocapture",
+];
 
 fn run_child(destination: &str, stderr: Stdio) -> std::process::Child {
     Command::new(std::env::current_exe().unwrap())

@@ -36,7 +36,7 @@ pub(super) fn header(out: &mut Builder<'_>, command: u8) {
 }
 
 /// The command and the attributes of a message of any family; `None` if there is no header.
-pub fn split(payload: &[u8]) -> Option<(u8, Attributes<'_>)> {
+pub fn parse_header(payload: &[u8]) -> Option<(u8, Attributes<'_>)> {
     let (&[command, ..], rest) = payload.split_first_chunk::<4>()?;
     Some((command, Attributes::new(rest)))
 }
@@ -88,7 +88,7 @@ pub enum Controller<'a> {
 
 /// Reads a message of kind [`CONTROLLER`]; `None` if it does not speak of a family.
 pub fn decode(payload: &[u8]) -> Option<Controller<'_>> {
-    let (command, attributes) = split(payload)?;
+    let (command, attributes) = parse_header(payload)?;
     let mut family = Family {
         id: 0,
         name: "",

@@ -45,6 +45,12 @@ pub const NLM_F_ACK_TLVS: u16 = 0x200;
 
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
+/// Returns whether the request numbered `seq` is done when all are up to and including `last`.
+/// Numbers wrap: what is less than half their range behind is done.
+pub const fn is_acked(seq: u32, last: u32) -> bool {
+    last.wrapping_sub(seq) <= u32::MAX / 2
+}
+
 /// One message; the payload borrows from the receive buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Message<'a> {
@@ -131,13 +137,13 @@ impl<'a> Iterator for Messages<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let parsed = split(self.rest);
+        let parsed = parse_message(self.rest);
         self.rest = parsed.map(|(_, rest)| rest).unwrap_or_default();
         Some(parsed.map(|(message, _)| message).ok_or(Malformed))
     }
 }
 
-fn split(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
+fn parse_message(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
     let (&[l0, l1, l2, l3, k0, k1, f0, f1, s0, s1, s2, s3, ..], _) =
         bytes.split_first_chunk::<HEADER_LENGTH>()?;
     let length = u32::from_ne_bytes([l0, l1, l2, l3]);

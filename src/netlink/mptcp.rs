@@ -297,7 +297,7 @@ pub enum Command {
 
 impl Command {
     /// Whether the command brings back more than its result.
-    pub const fn asks(&self) -> bool {
+    pub const fn is_query(&self) -> bool {
         matches!(
             self,
             Self::GetEndpoint { .. }
@@ -346,7 +346,7 @@ impl Command {
             Self::DestroySubflow { .. } => (SUBFLOW_DESTROY, 0),
         };
         // Refusals come unasked, and nobody waits for anything else to be acknowledged.
-        let ack = if self.asks() { NLM_F_ACK } else { 0 };
+        let ack = if self.is_query() { NLM_F_ACK } else { 0 };
         out.message(family, NLM_F_REQUEST | ack | dump, seq);
         generic::header(out, command);
         match *self {
@@ -524,7 +524,7 @@ fn put_address(out: &mut Builder<'_>, kind: u16, address: &SubflowAddress) {
 }
 
 /// Reads the reply to a command that asks for endpoints or addresses, from the attributes that
-/// [`generic::split`] gives; `None` if it holds no address.
+/// [`generic::parse_header`] gives; `None` if it holds no address.
 pub fn decode_endpoint(attributes: Attributes<'_>) -> Option<Endpoint> {
     let mut address = None;
     let mut endpoint = Endpoint {
@@ -677,7 +677,7 @@ fn need<T>(value: Option<T>, name: &'static str) -> Result<T, EventError> {
     value.ok_or(EventError::Missing(name))
 }
 
-/// Reads an event, from what [`generic::split`] gives. Addresses are not judged: the kernel names
+/// Reads an event, from what [`generic::parse_header`] gives. Addresses are not judged: the kernel names
 /// subflows that have ended by whatever is left of them.
 ///
 /// # Errors

@@ -1,16 +1,16 @@
 //! The model of the router's network: interfaces, addresses, default routes and rules.
 //!
-//! Events and dumps write it; [`Network::judge`] then says of every address whether it may be
+//! Events and dumps write it; [`crate::policy::evaluate`] then says of every address whether it may be
 //! used, and why not. Nothing here knows about endpoints.
 
 pub mod route;
 
+use core::fmt;
 use core::net::IpAddr;
 
 use crate::capacity;
 use crate::config::{Config, Policy};
 use crate::netlink::route::{Address, Family, Link, Name, Notification};
-use crate::policy::{self, Verdict};
 use crate::table::Table;
 use crate::time::{Instant, Span};
 
@@ -39,8 +39,8 @@ pub struct Interface {
     pub(crate) changed: bool,
     /// It was down since the last judgement, however briefly.
     interrupted: bool,
-    /// [`Network::next_one_way`] has named it.
-    one_way: bool,
+    /// [`Network::next_asymmetric_route`] has named it.
+    asymmetric_route: bool,
     gone: bool,
     seen: bool,
 }
@@ -96,6 +96,54 @@ impl LocalAddress {
     /// last moves no other.
     fn place(&self) -> (bool, u32) {
         (self.address.is_ipv6(), self.index)
+    }
+}
+
+/// What the daemon thinks of an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    Usable,
+    Unjudged,
+    Gone,
+    NotAllowed,
+    Family,
+    Down,
+    NoCarrier,
+    Loopback,
+    LinkLocal,
+    Multicast,
+    DuplicateAddress,
+    Tentative,
+    Deprecated,
+    Temporary,
+    Existing,
+    NoRoute,
+    HoldDown,
+    Standby,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Usable => "usable",
+            Self::Unjudged => "not judged yet",
+            Self::Gone => "gone",
+            Self::NotAllowed => "not used: interface excluded",
+            Self::Family => "not used: family excluded",
+            Self::Down => "not used: interface down",
+            Self::NoCarrier => "not used: no carrier",
+            Self::Loopback => "not used: loopback",
+            Self::LinkLocal => "not used: link-local",
+            Self::Multicast => "not used: not a host address",
+            Self::DuplicateAddress => "not used: duplicate address",
+            Self::Tentative => "waiting: tentative",
+            Self::Deprecated => "not used: deprecated",
+            Self::Temporary => "not used: temporary",
+            Self::Existing => "not used: older than the daemon",
+            Self::NoRoute => "waiting: no default route",
+            Self::HoldDown => "waiting: hold-down",
+            Self::Standby => "waiting: standby",
+        })
     }
 }
 
@@ -270,7 +318,7 @@ impl Network {
             told: false,
             changed: false,
             interrupted: false,
-            one_way: false,
+            asymmetric_route: false,
             gone: false,
             seen: true,
         };
@@ -289,7 +337,7 @@ impl Network {
                         told: old.told,
                         changed: old.changed || changed,
                         interrupted: old.interrupted,
-                        one_way: old.one_way,
+                        asymmetric_route: old.asymmetric_route,
                         ..new
                     };
                     old.interrupted |= was_up && !old.is_up();
@@ -413,16 +461,16 @@ impl Network {
             let policy = *config.policy(&interface.name);
             interface.changed |= interface.policy != policy;
             interface.policy = policy;
-            interface.one_way = false;
+            interface.asymmetric_route = false;
         }
     }
 
     /// An uplink whose IPv4 traffic the routes answer by another interface, each once.
-    pub(crate) fn next_one_way(&mut self) -> Option<Name> {
-        let is_one_way = |interface: &Interface| {
+    pub(crate) fn next_asymmetric_route(&mut self) -> Option<Name> {
+        let is_asymmetric = |interface: &Interface| {
             let mut usable = self.usable().filter(|a| a.index == interface.index);
             let (routes, skip) = (&self.routes, interface.is_source_routed());
-            !interface.one_way
+            !interface.asymmetric_route
                 && !skip
                 && usable.any(|a| {
                     a.address.is_ipv4()
@@ -430,14 +478,19 @@ impl Network {
                         && !routes.answers_by(interface, &a.address)
                 })
         };
-        let at = self.interfaces.iter().position(is_one_way)?;
+        let at = self.interfaces.iter().position(is_asymmetric)?;
         let interface = self.interfaces.get_mut(at)?;
-        interface.one_way = true;
+        interface.asymmetric_route = true;
         Some(interface.name.clone())
     }
 
-    /// Gives every address its verdict.
-    pub fn judge(&mut self, now: Instant, config: &Config) {
+    /// Gives every address its verdict: that of `judge` for the address by itself, and then what
+    /// hold-down and standby, which depend on time and on the other addresses, make of it.
+    pub(crate) fn evaluate(
+        &mut self,
+        now: Instant,
+        judge: &dyn Fn(&LocalAddress, &Interface, &Self) -> Verdict,
+    ) {
         self.deadline = Instant::NEVER;
         let mut uplink = false;
         let mut standby = false;
@@ -464,7 +517,7 @@ impl Network {
             let verdict = match interface {
                 _ if address.gone => Verdict::Gone,
                 None => Verdict::Down,
-                Some(interface) => policy::judge(address, interface, self, config),
+                Some(interface) => judge(address, interface, self),
             };
             let (hold_down, interrupted) =
                 interface.map_or((0, false), |i| (i.policy.hold_down, i.interrupted));

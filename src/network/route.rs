@@ -6,9 +6,10 @@
 use core::fmt;
 use core::net::IpAddr;
 
-use super::Interface;
+use super::{IFF_POINTOPOINT, Interface, Network};
 use crate::capacity;
 use crate::config::SourceRouting;
+pub use crate::netlink::route::Change as Action;
 use crate::netlink::route::{Family, Hop, PROTOCOL, RTNH_F_ONLINK, Route, Rule};
 use crate::table::Table;
 
@@ -230,7 +231,7 @@ impl Routes {
 
     /// The default routes and next hops that others made, for traffic from `source`.
     fn defaults<'a>(&'a self, index: u32, source: &'a IpAddr) -> impl Iterator<Item = &'a Path> {
-        let family = family_of(*source);
+        let family = Family::of(*source);
         let start = self.paths.partition_point(|path| path.item.oif < index);
         let of_link = self.paths.get(start..).unwrap_or_default().iter();
         of_link
@@ -272,7 +273,7 @@ impl Routes {
         let best = self
             .paths()
             .filter(|path| path.table == TABLE_MAIN && !path.ours && path.destination_len == 0)
-            .filter(|path| path.family == family_of(*source))
+            .filter(|path| path.family == Family::of(*source))
             .map(|path| path.metric)
             .min();
         self.defaults(interface.index, source).any(|path| {
@@ -364,12 +365,46 @@ fn cut(octets: &mut [u8], mut len: u8) {
     }
 }
 
-pub fn family_of(address: IpAddr) -> Family {
-    if address.is_ipv4() {
-        Family::Ipv4
-    } else {
-        Family::Ipv6
+/// A rule or a route of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Item {
+    Rule(Rule),
+    Route(Path),
+}
+
+/// A change of the kernel's routing. A route takes the place of one of ours to the same
+/// destination only if the action is [`Action::Replace`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change {
+    pub action: Action,
+    pub item: Item,
+}
+
+/// As `ip` would have it.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.item {
+            Item::Rule(rule) => rule.fmt(f),
+            Item::Route(path) => path.fmt(f),
+        }
     }
+}
+
+/// How source routing leaves by an interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gateway {
+    Router(IpAddr),
+    /// Straight onto the link, as on point-to-point ones.
+    OnLink,
+}
+
+/// The interface's gateway for traffic from `source`: that of the main table's default route or,
+/// on a point-to-point link, the link itself.
+pub fn gateway(source: &IpAddr, interface: &Interface, network: &Network) -> Option<Gateway> {
+    if let Some(path) = network.routes().main_default(interface, source) {
+        return Some(path.gateway.map_or(Gateway::OnLink, Gateway::Router));
+    }
+    (interface.flags & IFF_POINTOPOINT != 0).then_some(Gateway::OnLink)
 }
 
 #[cfg(test)]

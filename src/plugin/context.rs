@@ -4,12 +4,13 @@ use core::net::{IpAddr, SocketAddr};
 
 #[allow(unused_imports)] // For the documentation.
 use super::Plugin;
-use super::{CommandId, Queue, Request};
+use super::{CommandId, Request};
 use crate::config::Config;
 use crate::connection::address_id::AddressIds;
 use crate::connection::{Connection, Connections};
 use crate::netlink::mptcp::{Command, Endpoint, Limits, SubflowAddress};
 use crate::network::Network;
+use crate::request::Queue;
 use crate::table::Table;
 use crate::time::{Instant, Span};
 

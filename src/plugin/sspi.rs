@@ -476,7 +476,7 @@ mod tests {
             engine.settle(now);
             match engine.poll_command(now) {
                 None => return asked,
-                Some(Asked::Dump(part)) => {
+                Some(Asked::DumpNetwork(part)) => {
                     for index in [1, 2] {
                         let item = match part {
                             Part::Links => Notification::Link(Link {
@@ -495,13 +495,13 @@ mod tests {
                             }),
                             Part::Routes(_) | Part::Rules(_) => break,
                         };
-                        engine.handle(now, Input::Item(&item));
+                        engine.handle(now, Input::NetworkItem(&item));
                     }
-                    engine.handle(now, Input::Dumped(part, Ok(())));
+                    engine.handle(now, Input::NetworkEnd(part, Ok(())));
                 }
-                Some(Asked::Look) => engine.handle(now, Input::Looked(Ok(()))),
+                Some(Asked::DumpEndpoints) => engine.handle(now, Input::EndpointsEnd(Ok(()))),
                 Some(Asked::GetLimits) => engine.handle(now, Input::Limits(Ok(Limits::default()))),
-                Some(Asked::Recover) => engine.handle(now, Input::Recovered(Ok(()))),
+                Some(Asked::DumpConnections) => engine.handle(now, Input::DiagEnd(Ok(()))),
                 Some(Asked::Request(number, Request::Kernel(command))) => match command {
                     Command::CreateSubflow { local, remote, .. } => {
                         asked.push((local, remote));
@@ -523,7 +523,7 @@ mod tests {
         config.default.notify = NotifyFlags::EXISTING;
         config.resync_interval = 0;
         let mut engine = Engine::new(now, config, &[&ENTRY]);
-        engine.handle(now, Input::Family(true));
+        engine.handle(now, Input::PathManager(true));
         assert_eq!(turn(&mut engine, now), []);
         let event = ConnectionEvent {
             token: TOKEN,
@@ -640,7 +640,7 @@ mod tests {
         config.default.notify = NotifyFlags::EXISTING;
         let now = Instant(1000);
         let mut engine = Engine::new(now, config, &[&ENTRY]);
-        engine.handle(now, Input::Family(true));
+        engine.handle(now, Input::PathManager(true));
         assert_eq!(turn(&mut engine, now), []);
         for n in 0..SOME {
             let event = ConnectionEvent {

@@ -62,7 +62,7 @@ impl Listeners {
 
     /// Closes what programs have connected to: joins never come up to accept(2), and whoever
     /// makes a connection of its own here has nobody to talk to.
-    pub fn turn_away(&self) {
+    pub fn reject_pending(&self) {
         // First, so that who connects meanwhile wakes us again.
         let mut event = libc::epoll_event { events: 0, u64: 0 };
         while let Some(epoll) = &self.epoll {

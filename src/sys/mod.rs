@@ -20,7 +20,7 @@ use nix::sys::stat::Mode;
 
 /// Waits until one of the descriptors can be read or the time has come; `None` waits for ever.
 /// Answers which can be read, one bit for each; a signal that interrupts counts as none.
-pub fn wait<const N: usize>(fds: [RawFd; N], timeout: Option<u64>) -> io::Result<u32> {
+pub fn poll<const N: usize>(fds: [RawFd; N], timeout: Option<u64>) -> io::Result<u32> {
     let mut polled = fds.map(|fd| libc::pollfd {
         fd,
         events: libc::POLLIN,
@@ -105,7 +105,7 @@ fn set_option<T>(fd: &OwnedFd, level: i32, option: i32, value: &T) -> io::Result
 }
 
 /// Whether the process has CAP_NET_ADMIN in its own user namespace. True where that is unknown.
-pub fn may_administer_network() -> bool {
+pub fn has_cap_net_admin() -> bool {
     const VERSION_3: u32 = 0x2008_0522;
     const CAP_NET_ADMIN: u32 = 12;
     let mut header = [VERSION_3, 0];

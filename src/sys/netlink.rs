@@ -49,7 +49,7 @@ impl Socket {
 
     /// Has the kernel read the headers of requests for dumps, and show only what they ask for.
     /// Before Linux 4.20 it shows all.
-    pub fn check_strictly(&self) {
+    pub fn set_strict_check(&self) {
         let _ = set_option(&self.0, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &1i32);
     }
 

@@ -7,13 +7,13 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Wish {
+pub enum SignalRequest {
     /// SIGTERM or SIGINT.
     Stop,
     /// SIGHUP.
     Reload,
     /// SIGUSR1.
-    Describe,
+    DumpState,
 }
 
 pub struct Signals(SignalFd);
@@ -41,13 +41,13 @@ impl Signals {
     }
 
     /// The next signal that has come, if any.
-    pub fn read(&mut self) -> Option<Wish> {
+    pub fn read(&mut self) -> Option<SignalRequest> {
         let info = self.0.read_signal().ok()??;
         let signal = i32::try_from(info.ssi_signo).ok()?;
         Some(match Signal::try_from(signal).ok()? {
-            Signal::SIGHUP => Wish::Reload,
-            Signal::SIGUSR1 => Wish::Describe,
-            _ => Wish::Stop,
+            Signal::SIGHUP => SignalRequest::Reload,
+            Signal::SIGUSR1 => SignalRequest::DumpState,
+            _ => SignalRequest::Stop,
         })
     }
 }

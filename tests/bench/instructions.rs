@@ -160,7 +160,7 @@ fn decode_mptcp() -> usize {
     counted(&mut || {
         for _ in 0..100 {
             for message in Messages::new(black_box(&all)).flatten() {
-                if let Some((kind, attributes)) = generic::split(message.payload) {
+                if let Some((kind, attributes)) = generic::parse_header(message.payload) {
                     let _ = black_box(mptcp::decode_event(kind, attributes));
                 }
             }
@@ -234,7 +234,7 @@ impl Host {
             endpoints: Vec::with_capacity(ROOM),
             limits: Limits::default(),
         };
-        host.engine.handle(now, Input::Family(true));
+        host.engine.handle(now, Input::PathManager(true));
         host.settle();
         host
     }
@@ -254,7 +254,7 @@ impl Host {
                 if let Some(notification) = route::decode(message.kind, message.payload) {
                     self.engine.handle(self.now, Input::Network(&notification));
                 }
-            } else if let Some((kind, attributes)) = generic::split(message.payload) {
+            } else if let Some((kind, attributes)) = generic::parse_header(message.payload) {
                 if let Ok(event) = mptcp::decode_event(kind, attributes) {
                     self.engine.handle(self.now, Input::Connection(&event));
                 }
@@ -277,26 +277,29 @@ impl Host {
     fn carry_out(&mut self, command: Command) {
         let now = self.now;
         match command {
-            Command::Dump(part) => {
+            Command::DumpNetwork(part) => {
                 for at in 0..self.dump(part).len() {
                     let item = &self.dump(part)[at];
                     let message = Messages::new(item).flatten().next();
                     let item = message.and_then(|m| route::decode(m.kind, m.payload));
                     self.engine
-                        .handle(now, Input::Item(&item.expect("an item")));
+                        .handle(now, Input::NetworkItem(&item.expect("an item")));
                 }
-                self.engine.handle(now, Input::Dumped(part, Ok(())));
+                self.engine.handle(now, Input::NetworkEnd(part, Ok(())));
             }
-            Command::Look => {
+            Command::DumpEndpoints => {
                 for endpoint in &self.endpoints {
                     self.engine.handle(now, Input::Endpoint(*endpoint));
                 }
-                self.engine.handle(now, Input::Looked(Ok(())));
+                self.engine.handle(now, Input::EndpointsEnd(Ok(())));
             }
             Command::GetLimits => self.engine.handle(now, Input::Limits(Ok(self.limits))),
-            Command::Recover => self.engine.handle(now, Input::Recovered(Ok(()))),
-            Command::Learn(token) => self.engine.handle(now, Input::Learned(token, Ok(()))),
-            Command::Unlisten(_) => {}
+            Command::DumpConnections => self.engine.handle(now, Input::DiagEnd(Ok(()))),
+            Command::DumpAddresses(token) => self
+                .engine
+                .handle(now, Input::ConnectionAddressesEnd(token, Ok(()))),
+            Command::CloseListener(_) => {}
+            Command::Route(number, _) => self.engine.handle(now, Input::Done(number)),
             Command::Request(number, request) => {
                 if let Request::Kernel(command) = request {
                     match command {

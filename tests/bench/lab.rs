@@ -186,7 +186,9 @@ impl Lab {
         self.manager.ask(
             |out| mptcp::Command::DumpEndpoints.encode(out, family, 1),
             &mut |kind, payload| {
-                if let Some((_, attributes)) = generic::split(payload).filter(|_| kind == family) {
+                if let Some((_, attributes)) =
+                    generic::parse_header(payload).filter(|_| kind == family)
+                {
                     mptcp::decode_endpoint(attributes).map(&mut *each);
                 }
             },

@@ -396,7 +396,7 @@ fn the_family_comes_and_goes() {
     };
     let mut engine = engine(&WATCHER);
     for present in [true, true, false, false, true] {
-        engine.handle(Instant(1), Input::Family(present));
+        engine.handle(Instant(1), Input::PathManager(present));
     }
     assert_eq!(TOLD.take(), ["ready true", "not_ready false", "ready true"]);
 }

@@ -207,7 +207,7 @@ impl<K: Simulated> Simulation<K> {
         self.engine = engine::<K>(self.now, self.configuration);
         self.load();
         if self.family {
-            self.tell(Input::Family(true));
+            self.tell(Input::PathManager(true));
         }
     }
 
@@ -375,7 +375,7 @@ impl<K: Simulated> Simulation<K> {
         }
         // Whoever waits for an answer reads those before.
         self.answers();
-        if !matches!(command, Command::Request(..) | Command::Unlisten(_)) {
+        if !matches!(command, Command::Request(..) | Command::CloseListener(_)) {
             self.counts.looks += 1;
         }
         K::answer(self, command);

@@ -19,7 +19,7 @@ fn payload(command: Command) -> Vec<u8> {
         command,
         Command::DumpEndpoints | Command::DumpAddresses { .. }
     );
-    let ack = if command.asks() { 0x004 } else { 0 };
+    let ack = if command.is_query() { 0x004 } else { 0 };
     assert_eq!(message.flags, ack | if dump { 0x301 } else { 0x001 });
     message.payload.to_vec()
 }
@@ -297,7 +297,7 @@ fn the_longest_command_fits_exactly() {
 }
 
 fn attributes(payload: &[u8]) -> Attributes<'_> {
-    generic::split(payload).unwrap().1
+    generic::parse_header(payload).unwrap().1
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn limits_reply() {
 
 fn event(notation: &str) -> Result<Event, EventError> {
     let payload = bytes(notation);
-    let (event, attributes) = generic::split(&payload).unwrap();
+    let (event, attributes) = generic::parse_header(&payload).unwrap();
     decode_event(event, attributes)
 }
 

@@ -183,14 +183,14 @@ impl Bytes<'_> {
             mapped: flags & 1 != 0,
         };
         if flags & 2 != 0 {
-            return Input::Found(diag::Connection {
+            return Input::DiagConnection(diag::Connection {
                 token,
                 ends,
                 established: flags & 4 != 0,
                 fallback: flags & 8 != 0,
             });
         }
-        Input::FoundSubflow(diag::Subflow {
+        Input::DiagSubflow(diag::Subflow {
             token,
             ends,
             local_id: self.next() % 4,
@@ -320,9 +320,9 @@ fn input(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
                 }
             }
         }
-        10 => engine.handle(now, Input::Family(bytes.next() > 20)),
-        11 | 13 => engine.handle(now, Input::Lost(Source::Network)),
-        12 => engine.handle(now, Input::Lost(Source::Connections)),
+        10 => engine.handle(now, Input::PathManager(bytes.next() > 20)),
+        11 | 13 => engine.handle(now, Input::EventsLost(Source::Network)),
+        12 => engine.handle(now, Input::EventsLost(Source::Connections)),
         14 => {
             if let Some(config) = configuration(bytes.next()) {
                 engine.handle(now, Input::Reload(Box::new(config)));
@@ -344,21 +344,21 @@ fn turn(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
             continue;
         };
         match command {
-            Command::Dump(part) => {
+            Command::DumpNetwork(part) => {
                 for _ in 0..bytes.next() % 8 {
                     if let Some(item) = bytes.news() {
-                        engine.handle(now, Input::Item(&item));
+                        engine.handle(now, Input::NetworkItem(&item));
                     }
                 }
                 let result = bytes.result();
-                engine.handle(now, Input::Dumped(part, result));
+                engine.handle(now, Input::NetworkEnd(part, result));
             }
-            Command::Look => {
+            Command::DumpEndpoints => {
                 for _ in 0..bytes.next() % 8 {
                     engine.handle(now, Input::Endpoint(bytes.endpoint()));
                 }
                 let result = bytes.result();
-                engine.handle(now, Input::Looked(result));
+                engine.handle(now, Input::EndpointsEnd(result));
             }
             Command::GetLimits => {
                 let limits = Limits {
@@ -367,22 +367,22 @@ fn turn(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
                 };
                 engine.handle(now, Input::Limits(Ok(limits)));
             }
-            Command::Recover => {
+            Command::DumpConnections => {
                 for _ in 0..bytes.next() % 8 {
                     let input = bytes.found();
                     engine.handle(now, input);
                 }
                 let result = bytes.result();
-                engine.handle(now, Input::Recovered(result));
+                engine.handle(now, Input::DiagEnd(result));
             }
-            Command::Learn(token) => {
+            Command::DumpAddresses(token) => {
                 for _ in 0..bytes.next() % 4 {
-                    engine.handle(now, Input::Learnt(token, bytes.endpoint()));
+                    engine.handle(now, Input::ConnectionAddress(token, bytes.endpoint()));
                 }
                 let result = bytes.result();
-                engine.handle(now, Input::Learned(token, result));
+                engine.handle(now, Input::ConnectionAddressesEnd(token, result));
             }
-            Command::Unlisten(_) => {}
+            Command::CloseListener(_) => {}
             Command::Request(number, Request::AnnounceWithListener { .. }) => {
                 match bytes.next() % 3 {
                     0 => engine.handle(now, Input::Listening(number, bytes.socket())),
@@ -396,19 +396,24 @@ fn turn(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
                     let mut out = mptcpd::netlink::attribute::Builder::new(&mut room);
                     assert!(command.encode(&mut out, 30, number).is_ok());
                 }
-                match bytes.result() {
-                    Ok(()) => engine.handle(now, Input::Done(number)),
-                    Err(Incomplete::Interrupted) => {}
-                    Err(Incomplete::Refused(errno)) => {
-                        let failure = Failure {
-                            errno,
-                            message: "no",
-                        };
-                        engine.handle(now, Input::Failed(number, failure));
-                    }
-                }
+                end(engine, now, number, bytes.result());
             }
+            Command::Route(number, _) => end(engine, now, number, bytes.result()),
         }
     }
     panic!("no end to a turn");
+}
+
+fn end(engine: &mut Engine, now: Instant, number: CommandId, result: Result<(), Incomplete>) {
+    match result {
+        Ok(()) => engine.handle(now, Input::Done(number)),
+        Err(Incomplete::Interrupted) => {}
+        Err(Incomplete::Refused(errno)) => {
+            let failure = Failure {
+                errno,
+                message: "no",
+            };
+            engine.handle(now, Input::Failed(number, failure));
+        }
+    }
 }

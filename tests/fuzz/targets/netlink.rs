@@ -23,7 +23,7 @@ fn decode(kind: u16, payload: &[u8]) {
     let _ = diag::decode_connection(payload);
     let _ = diag::decode_subflow(payload);
     let _ = generic::decode(payload);
-    if let Some((command, attributes)) = generic::split(payload) {
+    if let Some((command, attributes)) = generic::parse_header(payload) {
         walk(attributes, 0);
         let _ = mptcp::decode_endpoint(attributes);
         let _ = mptcp::decode_limits(attributes);

@@ -82,7 +82,7 @@ impl Simulated for Kernel {
         }
         let mut event = |event: &_| each(Input::Connection(event));
         if self.events.read(most, &mut event) {
-            each(Input::Lost(Source::Connections));
+            each(Input::EventsLost(Source::Connections));
         }
     }
 
@@ -102,7 +102,7 @@ impl Simulated for Kernel {
 
     fn answer(simulation: &mut Simulation, command: Command) {
         match command {
-            Command::Dump(part) => {
+            Command::DumpNetwork(part) => {
                 for interface in 0..3 {
                     let item = match part {
                         Part::Links => simulation.kernel.link(interface),
@@ -116,32 +116,34 @@ impl Simulated for Kernel {
                         }),
                         Part::Routes(_) | Part::Rules(_) => break,
                     };
-                    simulation.tell(Input::Item(&item));
+                    simulation.tell(Input::NetworkItem(&item));
                 }
-                simulation.tell(Input::Dumped(part, Ok(())));
+                simulation.tell(Input::NetworkEnd(part, Ok(())));
             }
-            Command::Look => simulation.tell(Input::Looked(Ok(()))),
+            Command::DumpEndpoints => simulation.tell(Input::EndpointsEnd(Ok(()))),
             Command::GetLimits => {
                 let limits = Ok(Limits::default());
                 simulation.tell(Input::Limits(limits));
             }
-            Command::Recover => {
+            Command::DumpConnections => {
                 let result = simulation.dump();
-                simulation.tell(Input::Recovered(result));
+                simulation.tell(Input::DiagEnd(result));
             }
-            Command::Learn(token) => {
+            Command::DumpAddresses(token) => {
                 let result = simulation.learn(token);
-                simulation.tell(Input::Learned(token, result));
+                simulation.tell(Input::ConnectionAddressesEnd(token, result));
             }
             Command::Request(number, Request::AnnounceWithListener { token, address }) => {
                 simulation.listen(number, token, address);
             }
-            Command::Unlisten(local) => {
+            Command::CloseListener(local) => {
                 let mut all = simulation.kernel.listeners.iter();
                 let at = all.position(|l| *l == local).expect("a listener");
                 simulation.kernel.listeners.remove(at);
             }
-            Command::Request(..) => panic!("nobody asks for this: {command:?}"),
+            Command::Request(..) | Command::Route(..) => {
+                panic!("nobody asks for this: {command:?}")
+            }
         }
     }
 
@@ -235,8 +237,8 @@ impl Simulation {
             Kernel::happen(self, change);
         }
         let first = connections.len().min(most);
-        let found = connections.into_iter().map(Input::Found);
-        let subflows = self.kernel.subflows().into_iter().map(Input::FoundSubflow);
+        let found = connections.into_iter().map(Input::DiagConnection);
+        let subflows = self.kernel.subflows().into_iter().map(Input::DiagSubflow);
         for input in found.take(first).chain(subflows.take(most - first)) {
             self.tell(input);
         }
@@ -249,7 +251,8 @@ impl Simulation {
         }
         let connection = self.kernel.connections.get(&token);
         for known in &connection.ok_or(Incomplete::Refused(libc::EINVAL))?.known {
-            self.engine.handle(self.now, Input::Learnt(token, *known));
+            self.engine
+                .handle(self.now, Input::ConnectionAddress(token, *known));
         }
         Ok(())
     }

@@ -8,9 +8,9 @@ use mptcpd::netlink::mptcp::{Command, Endpoint, EndpointFlags, Limits};
 use mptcpd::netlink::route::{
     Address, Family, Hop, Link, Name, Notification, PROTOCOL, Route, Rule,
 };
+use mptcpd::network::route::{Action, Change as Routing, Item};
 use mptcpd::network::route::{Path, TABLE_MAIN, UNICAST};
 use mptcpd::network::{IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_UP, Part};
-use mptcpd::routing::{Action, Change as Routing, Item};
 
 use super::super::events::Events;
 

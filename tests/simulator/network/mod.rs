@@ -13,7 +13,7 @@ use mptcpd::config::{self, Config};
 use mptcpd::engine::{Command, Incomplete, Input, Source};
 use mptcpd::netlink::mptcp::{Command as PathManager, Endpoint, EndpointFlags, Limits};
 use mptcpd::netlink::route::{Address, Family, Notification};
-use mptcpd::plugin::{Entry, Request, addr_adv};
+use mptcpd::plugin::{Entry, addr_adv};
 use mptcpd::time::{Instant, Span};
 
 use super::Simulated;
@@ -161,7 +161,7 @@ impl Simulated for Kernel {
             Change::Family(there) => {
                 simulation.family = there;
                 if simulation.alive {
-                    let family = Input::Family(there);
+                    let family = Input::PathManager(there);
                     simulation.tell(family);
                 }
             }
@@ -172,7 +172,7 @@ impl Simulated for Kernel {
     fn read(&mut self, most: usize, each: &mut dyn FnMut(Input<'_>)) {
         let mut event = |event: &_| each(Input::Network(event));
         if self.events.read(most, &mut event) {
-            each(Input::Lost(Source::Network));
+            each(Input::EventsLost(Source::Network));
         }
     }
 
@@ -190,7 +190,7 @@ impl Simulated for Kernel {
 
     fn answer(simulation: &mut Simulation, command: Command) {
         match command {
-            Command::Dump(part) => {
+            Command::DumpNetwork(part) => {
                 let (most, mut result) = simulation.next_dump();
                 let items = simulation.kernel.dump(part);
                 let shown = most.min(items.len());
@@ -200,11 +200,11 @@ impl Simulated for Kernel {
                         Self::happen(simulation, change);
                         result = Err(Incomplete::Interrupted);
                     }
-                    simulation.tell(Input::Item(item));
+                    simulation.tell(Input::NetworkItem(item));
                 }
-                simulation.tell(Input::Dumped(part, result));
+                simulation.tell(Input::NetworkEnd(part, result));
             }
-            Command::Look => {
+            Command::DumpEndpoints => {
                 let (most, result) = match simulation.family {
                     true => simulation.next_dump(),
                     false => (0, Err(Incomplete::Refused(libc::EAGAIN))),
@@ -212,7 +212,7 @@ impl Simulated for Kernel {
                 for endpoint in simulation.kernel.dump_endpoints().into_iter().take(most) {
                     simulation.tell(Input::Endpoint(endpoint));
                 }
-                simulation.tell(Input::Looked(result));
+                simulation.tell(Input::EndpointsEnd(result));
             }
             Command::GetLimits => {
                 let result = match !simulation.family || simulation.refuses_dump() {
@@ -221,7 +221,7 @@ impl Simulated for Kernel {
                 };
                 simulation.tell(Input::Limits(result));
             }
-            Command::Request(number, Request::Route(change)) => {
+            Command::Route(number, change) => {
                 simulation.counts.changes += 1;
                 let refused = simulation.refusal().map_or(Ok(()), Err);
                 match refused.and_then(|()| simulation.kernel.change_routing(&change)) {

@@ -186,7 +186,7 @@ fn source_routing(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Resu
         kernel.routes.iter().partition(|r| r.protocol == PROTOCOL);
     let mut tables = BTreeMap::new();
     let mut places: Vec<(u32, Option<IpAddr>, u8, bool)> = Vec::new();
-    let mut starved = false;
+    let mut unrouted = false;
     let mut sources: Vec<IpAddr> = usable.iter().map(|(a, _)| a.local).collect();
     sources.sort_unstable();
     sources.dedup();
@@ -203,7 +203,7 @@ fn source_routing(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Resu
             if !mine.is_empty() {
                 return Err(format!("{} rules from {source}", mine.len()));
             }
-            starved |= carriers.iter().all(|(_, link)| routed(link));
+            unrouted |= carriers.iter().all(|(_, link)| routed(link));
             continue;
         };
         let number = last.table.wrapping_sub(range.first_table);
@@ -250,7 +250,7 @@ fn source_routing(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Resu
         }
     }
     // Without a table left an address goes without; the ranges hold four at the least.
-    if starved && range.last_table - range.first_table > 8 {
+    if unrouted && range.last_table - range.first_table > 8 {
         return Err("an address has no rule".into());
     }
     let known = |r: &Rule| sources.iter().any(|source| is_from(r, *source));

@@ -1,15 +1,46 @@
 //! Commands on their way, and those whose result is to come.
 
+use core::fmt;
 use std::collections::VecDeque;
 
 use super::{CommandId, Request};
 use crate::capacity;
 use crate::logging;
+use crate::netlink::message::is_acked;
+use crate::network::route::{Action, Change};
 
-/// Whether `command` is done when all are up to and including `last`. Numbers wrap: what is less
-/// than half their range behind is done.
-pub(crate) fn is_done(command: CommandId, last: CommandId) -> bool {
-    last.wrapping_sub(command) <= CommandId::MAX / 2
+/// Something for the daemon to carry out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Task {
+    Request(Request),
+    /// A change of our own source routing.
+    Route(Change),
+}
+
+impl Task {
+    /// Returns what a plugin could ask for as well; `None` for a route.
+    pub fn request(&self) -> Option<&Request> {
+        match self {
+            Self::Request(request) => Some(request),
+            Self::Route(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request(request) => request.fmt(f),
+            Self::Route(change) => {
+                let words = match change.action {
+                    Action::Add => "add",
+                    Action::Replace => "replace",
+                    Action::Delete => "delete",
+                };
+                write!(f, "{words} {change}")
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +50,7 @@ pub(crate) struct Queued {
     pub owner: u8,
     /// Whether the address that the request is about was announced before it.
     pub announced: bool,
-    pub request: Request,
+    pub task: Task,
 }
 
 /// Requests that wait to be carried out, and those that have been given out and may be answered.
@@ -51,7 +82,17 @@ impl Queue {
         self.refused
     }
 
+    /// Takes in a request of `owner`'s. Returns its number, or `None` if the queue is full.
     pub(crate) fn push(&mut self, owner: u8, request: Request) -> Option<CommandId> {
+        self.push_task(owner, Task::Request(request))
+    }
+
+    /// Takes in a change of our source routing, likewise.
+    pub(crate) fn push_route(&mut self, change: Change) -> Option<CommandId> {
+        self.push_task(Self::ENGINE, Task::Route(change))
+    }
+
+    fn push_task(&mut self, owner: u8, task: Task) -> Option<CommandId> {
         if self.len() >= capacity::COMMANDS || self.all.len() >= Self::MOST {
             self.refused = self.refused.saturating_add(1);
             return None;
@@ -61,7 +102,7 @@ impl Queue {
             number,
             owner,
             announced: false,
-            request,
+            task,
         });
         Some(number)
     }
@@ -83,7 +124,10 @@ impl Queue {
     pub(crate) fn withdraw(&mut self, token: u32) -> Option<Queued> {
         let about = |at: &usize| {
             let queued = self.all.get(*at);
-            queued.is_some_and(|queued| queued.request.token() == Some(token))
+            queued.is_some_and(|queued| {
+                let request = queued.task.request();
+                request.and_then(Request::token) == Some(token)
+            })
         };
         let at = (self.sent..self.all.len()).find(about)?;
         self.all.remove(at)
@@ -94,7 +138,7 @@ impl Queue {
         let queued = *self.all.get(self.sent)?;
         self.sent += 1;
         self.sweep();
-        logging::debug!("command: {}", queued.request);
+        logging::debug!("command: {}", queued.task);
         Some(queued)
     }
 
@@ -118,8 +162,8 @@ impl Queue {
         self.all.iter_mut().find(|later| {
             later.owner != Self::ENGINE
                 && later.number != number
-                && is_done(number, later.number)
-                && later.request.announcement() == Some(address)
+                && is_acked(number, later.number)
+                && later.task.request().and_then(Request::announcement) == Some(address)
         })
     }
 
@@ -147,7 +191,7 @@ impl Queue {
     /// The next one that is answered, if all are up to and including `last`.
     pub(crate) fn done(&mut self, last: CommandId) -> Option<Queued> {
         let first = self.all.front().filter(|_| self.sent > 0)?.number;
-        is_done(first, last).then(|| self.answered(first))?
+        is_acked(first, last).then(|| self.answered(first))?
     }
 
     fn position(&self, number: CommandId) -> Option<usize> {
