@@ -24,7 +24,7 @@ pub fn run(plugins: &'static [Entry]) -> ExitCode {
     answer(plugins, std::env::args_os().skip(1).collect()).into()
 }
 
-/// Does what `arguments`, without the program's name, ask for, and answers with the exit status.
+/// Does what `arguments`, without the program's name, ask for, and returns the exit status.
 pub fn answer(plugins: &'static [Entry], arguments: Vec<OsString>) -> u8 {
     match cli::parse(arguments, plugins) {
         Ok(Action::Run(options)) => start(options, plugins),
@@ -115,7 +115,7 @@ fn serve(
     }
     let _instance = sys::claim_namespace().map_err(|error| match error.raw_os_error() {
         Some(libc::EADDRINUSE) => {
-            "mptcpd runs already in this network namespace, or another program has its name, @mptcpd"
+            "mptcpd is already running in this network namespace (abstract socket @mptcpd is in use)"
                 .to_owned()
         }
         _ => format!("cannot claim the network namespace: {error}"),

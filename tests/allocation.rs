@@ -14,14 +14,14 @@ use mptcpd::cli::Options;
 use mptcpd::config;
 use mptcpd::engine::{Command, Engine, Incomplete, Input, Source};
 use mptcpd::netlink::attribute::Builder;
-use mptcpd::netlink::diag;
+use mptcpd::netlink::diag::{self, Query};
 use mptcpd::netlink::message::Messages;
 use mptcpd::netlink::mptcp::{
     Command as Kernel, ConnectionEvent, Endpoint, Event, Limits, SubflowAddress, SubflowEvent,
 };
 use mptcpd::netlink::route::{self, Family, Hop, Notification, Route};
 use mptcpd::network::Part;
-use mptcpd::plugin::{Context, Entry, Failure, Plugin, Request, addr_adv, sspi};
+use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, addr_adv, sspi};
 use mptcpd::state::{self, HALF, Identity};
 use mptcpd::time::{Instant, Span};
 
@@ -339,20 +339,28 @@ fn connection(world: &mut World, engine: &mut Engine, now: Instant, kind: usize,
     engine.handle(now, Input::Connection(&event));
 }
 
+/// Tells the engine how a command ended.
+fn finish(engine: &mut Engine, now: Instant, number: CommandId, result: Result<(), i32>) {
+    if let Err(errno) = result {
+        let message = "no";
+        engine.handle(now, Input::Failed(number, Failure { errno, message }));
+    }
+    engine.handle(now, Input::Done(number));
+}
+
 /// Lets the engine act, and answers it.
 fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HALF]) {
     loop {
         engine.settle(now);
-        let Some(command) = engine.poll_command(now) else {
+        let Some((number, command)) = engine.poll_command(now) else {
             return;
         };
-        if let Some(state) = engine.unsaved_state() {
-            let mut ours = engine.endpoints().ours().iter().map(|slot| slot.endpoint);
+        if let Some((state, mut ours)) = engine.state_to_save() {
             state::encode(half, &Identity::default(), &state, &mut ours);
         }
         let bad = world.random(40) == 0;
         match command {
-            Command::DumpNetwork(part) => {
+            Command::DumpNetwork(part, _) => {
                 world.dump(part, &mut |item| {
                     engine.handle(now, Input::NetworkItem(item))
                 });
@@ -370,22 +378,22 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                 engine.handle(now, Input::EndpointsEnd(Ok(())));
             }
             Command::GetLimits => engine.handle(now, Input::Limits(Ok(world.limits))),
-            Command::Request(number, request) => {
-                let result = match request {
-                    _ if bad => Err(12),
-                    Request::Kernel(command) => world.command(&command),
-                    _ => Ok(()),
+            Command::PathManager(command) => {
+                let result = if bad {
+                    Err(12)
+                } else {
+                    world.command(&command)
                 };
-                if let Err(errno) = result {
-                    let failure = Failure {
-                        errno,
-                        message: "no",
-                    };
-                    engine.handle(now, Input::Failed(number, failure));
-                }
-                engine.handle(now, Input::Done(number));
+                finish(engine, now, number, result);
             }
-            Command::DumpConnections => {
+            Command::Listen(_) | Command::Unlisten(_) | Command::Route(_) => {
+                finish(engine, now, number, if bad { Err(12) } else { Ok(()) });
+            }
+            // Of those that the dump has not shown there are none.
+            Command::Diag(Query::Connection(_)) => {
+                engine.handle(now, Input::DiagEnd(Err(Incomplete::Refused(libc::ENOENT))));
+            }
+            Command::Diag(_) => {
                 for _ in 0..world.random(16) {
                     let token = u32::try_from(world.random(100)).unwrap();
                     let ends = diag::Ends {
@@ -432,14 +440,7 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                 }
                 engine.handle(now, Input::ConnectionAddressesEnd(token, Ok(())));
             }
-            Command::Route(number, _) => {
-                if bad {
-                    let (errno, message) = (12, "no");
-                    engine.handle(now, Input::Failed(number, Failure { errno, message }));
-                }
-                engine.handle(now, Input::Done(number));
-            }
-            Command::CloseListener(_) => {}
+            Command::Subscribe(_) | Command::CheckReversePath(_) | Command::CloseListener(_) => {}
         }
     }
 }

@@ -704,7 +704,7 @@ fn somebody_else_was_faster() {
     lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
     lab.host.ip("mptcp endpoint add 10.0.1.5 id 200 signal");
     lab.host.ip("addr add 10.0.1.5/24 dev wan1");
-    daemon.says(&["refuses", "errno 17"]);
+    daemon.says(&["refuses", "File exists"]);
     // Those that come next, whatever was used to settle.
     for id in 2..6 {
         lab.host
@@ -712,7 +712,7 @@ fn somebody_else_was_faster() {
     }
     let foreign = lab.host.endpoints_with_ids();
     lab.host.ip("addr add 10.0.1.6/24 dev wan1");
-    daemon.says(&["refuses", "errno 16"]);
+    daemon.says(&["refuses", "Device or resource busy"]);
     let mut wanted = lab.host.endpoints();
     wanted.retain(|endpoint| !endpoint.starts_with("10.0.1.6 "));
     wanted.push("10.0.1.6 subflow dev wan1".to_owned());

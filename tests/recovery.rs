@@ -3,6 +3,8 @@
 use mptcpd::cli::Options;
 use mptcpd::config;
 use mptcpd::engine::{Command, Engine, Incomplete, Input};
+use mptcpd::netlink::diag::Query;
+use mptcpd::netlink::route::Family;
 use mptcpd::plugin::sspi;
 use mptcpd::time::{Instant, Span};
 
@@ -24,16 +26,18 @@ fn run(time: Span, errors: &[i32]) -> Vec<Instant> {
     while now < end {
         let mut spoke = false;
         engine.settle(now);
-        while let Some(command) = engine.poll_command(now) {
+        while let Some((number, command)) = engine.poll_command(now) {
             spoke = true;
             match command {
-                Command::DumpNetwork(part) => engine.handle(now, Input::NetworkEnd(part, Ok(()))),
+                Command::DumpNetwork(part, _) => {
+                    engine.handle(now, Input::NetworkEnd(part, Ok(())))
+                }
                 Command::DumpEndpoints => engine.handle(now, Input::EndpointsEnd(Ok(()))),
                 Command::GetLimits => {
                     let limits = mptcpd::netlink::mptcp::Limits::default();
                     engine.handle(now, Input::Limits(Ok(limits)));
                 }
-                Command::DumpConnections => {
+                Command::Diag(Query::Connections(Family::Ipv4)) => {
                     let result = match errors.get(dumps.len()) {
                         Some(errno) => Err(Incomplete::Refused(*errno)),
                         None => Ok(()),
@@ -41,9 +45,11 @@ fn run(time: Span, errors: &[i32]) -> Vec<Instant> {
                     dumps.push(now);
                     engine.handle(now, Input::DiagEnd(result));
                 }
-                Command::Request(number, _) | Command::Route(number, _) => {
-                    engine.handle(now, Input::Done(number))
+                Command::Diag(_) => engine.handle(now, Input::DiagEnd(Ok(()))),
+                Command::PathManager(_) | Command::Route(_) => {
+                    engine.handle(now, Input::Done(number));
                 }
+                Command::Subscribe(_) => {}
                 other => panic!("{other:?}"),
             }
         }

@@ -204,6 +204,12 @@ impl Config {
         section.map_or(&self.default, |section| &section.policy)
     }
 
+    /// Returns whether routes and rules matter to any interface's policy.
+    pub fn uses_routes(&self) -> bool {
+        let uses = |p: &Policy| p.source_routing || p.notify.contains(NotifyFlags::CHECK_ROUTE);
+        uses(&self.default) || self.interface.iter().any(|section| uses(&section.policy))
+    }
+
     /// What the plugin `section` was given for `key`.
     pub fn plugin_value(&self, section: &str, key: &str) -> Option<&str> {
         let mut all = self.plugin_sections.iter();

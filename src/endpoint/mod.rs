@@ -4,6 +4,7 @@
 //! a refusal corrects the picture, and a look at the kernel (a dump) settles every doubt.
 
 pub mod limits;
+pub mod manager;
 
 use core::net::IpAddr;
 

@@ -1,63 +1,112 @@
-//! Connections and commands: what the kernel says of them, told to the plugin concerned.
+//! Connections and their commands: what the kernel says of them, told to the plugin concerned.
 
 use core::net::SocketAddr;
 
-use super::{Command, Engine, owner};
-use crate::connection::{Known, RemoteAddress};
+use super::connection_sync::Sync;
+use super::plugins::{PluginHost, View};
+use crate::capacity;
+use crate::connection::{Connections, Known, RemoteAddress};
 use crate::logging;
 use crate::netlink::message::is_acked;
-use crate::netlink::mptcp::{Command as Kernel, ConnectionEvent, Event};
-use crate::plugin::{Context, Plugin};
+use crate::netlink::mptcp::{Command, ConnectionEvent, Event, SubflowAddress};
 use crate::request::{CommandId, Failure, Queued, Reply, Request, Task};
+use crate::table::Table;
 use crate::time::{Instant, Span};
 
-/// An event that does not say what ended has the connections read this much later, so that many
-/// at once cost one reading.
-const RECOVER_AFTER: Span = Span(500);
+/// An event that does not say what ended has the connections dumped this much later, so that many
+/// at once cost one dump.
+const SYNC_AFTER: Span = Span(500);
 
 /// When the table is full it may be so of connections whose end no event has told, as that by
 /// MP_FASTCLOSE (RFC 8684, 3.5).
 const MAKE_ROOM_AFTER: Span = Span::seconds(2);
 
-/// A listener behind an announced address.
+/// A listener of the daemon's own behind an announced address.
 #[derive(Debug)]
-pub(super) struct Held {
+struct AnnouncedListener {
     /// The command that asked for it.
     number: CommandId,
     token: u32,
-    id: u8,
-    state: Listener,
+    address: SubflowAddress,
+    state: ListenerState,
 }
 
-impl Held {
-    fn is_unneeded(&self) -> bool {
-        matches!(self.state, Listener::Unneeded(_))
+impl AnnouncedListener {
+    fn is_unused(&self) -> bool {
+        matches!(self.state, ListenerState::Unused(_))
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Listener {
-    AskedFor,
+enum ListenerState {
+    Requested,
     Open(SocketAddr),
-    /// Nobody needs it any more.
-    Unneeded(SocketAddr),
+    /// To be closed: nobody needs it any more.
+    Unused(SocketAddr),
 }
 
-impl Engine {
-    pub(super) fn connection(&mut self, now: Instant, event: &Event) {
-        self.counters.connection_events += 1;
+pub(super) struct ConnectionManager {
+    pub(super) table: Connections,
+    listeners: Table<AnnouncedListener>,
+    /// An announcement whose listener has just been opened, to be sent next.
+    announcement: Option<(CommandId, Command)>,
+    pub(super) sync: Sync,
+    /// When to compare the table with inet_diag, after an event that did not say all.
+    pub(super) sync_at: Instant,
+    /// The log has been told that the table is full.
+    overflow_reported: bool,
+}
+
+impl ConnectionManager {
+    /// Room for `most` connections.
+    pub fn new(most: u32) -> Self {
+        Self {
+            table: Connections::new(most),
+            listeners: Table::new(capacity::LISTENERS),
+            announcement: None,
+            sync: Sync::default(),
+            sync_at: Instant::NEVER,
+            overflow_reported: false,
+        }
+    }
+
+    /// Makes room for `most` connections, of which there are none yet.
+    pub fn reserve(&mut self, most: u32) {
+        self.table = Connections::new(most);
+    }
+
+    pub fn table(&self) -> &Connections {
+        &self.table
+    }
+
+    /// Returns whether it is time to compare the table with inet_diag: true once.
+    pub fn take_sync(&mut self, now: Instant) -> bool {
+        let due = self.sync_at <= now;
+        if due {
+            self.sync_at = Instant::NEVER;
+        }
+        due
+    }
+
+    /// Takes in an event of the kernel's and tells the plugin concerned.
+    pub fn on_event(&mut self, view: View<'_>, host: &mut PluginHost, event: &Event) {
         match event {
             Event::Created(connection) => {
-                self.meet(now, connection);
+                self.on_created(view, host, connection);
             }
             Event::Established(connection) => {
-                if self.meet(now, connection) && self.connections.establish(connection) {
-                    self.call_manager(now, connection.token, |plugin, cx| {
-                        plugin.connection_established(cx, connection);
-                    });
+                if self.on_created(view, host, connection) && self.table.establish(connection) {
+                    host.call_manager(
+                        view,
+                        &mut self.table,
+                        connection.token,
+                        &mut |plugin, cx| {
+                            plugin.connection_established(cx, connection);
+                        },
+                    );
                 }
             }
-            Event::Closed { token } => self.part(now, *token),
+            Event::Closed { token } => self.on_closed(view, host, *token),
             Event::Announced {
                 token,
                 remote_id,
@@ -67,173 +116,210 @@ impl Engine {
                 let (token, id) = (*token, *remote_id);
                 let address = SocketAddr::new(*address, *port);
                 let new = RemoteAddress { id, address };
-                self.connections.address_announced(token, new);
-                self.call_manager(now, token, |p, cx| p.new_address(cx, token, id, address));
+                self.table.address_announced(token, new);
+                host.call_manager(view, &mut self.table, token, &mut |p, cx| {
+                    p.new_address(cx, token, id, address)
+                });
             }
             Event::Removed { token, remote_id } => {
                 let (token, id) = (*token, *remote_id);
-                self.connections.address_removed(token, id);
-                self.call_manager(now, token, |p, cx| p.address_removed(cx, token, id));
+                self.table.address_removed(token, id);
+                host.call_manager(view, &mut self.table, token, &mut |p, cx| {
+                    p.address_removed(cx, token, id)
+                });
             }
             Event::SubflowEstablished(subflow) => {
                 // Only a connection that is established can be joined.
-                if let Some(event) = self.connections.prove(subflow.token) {
-                    self.call_manager(now, subflow.token, |p, cx| {
+                if let Some(event) = self.table.prove(subflow.token) {
+                    host.call_manager(view, &mut self.table, subflow.token, &mut |p, cx| {
                         p.connection_established(cx, &event);
                     });
                 }
-                if self.connections.subflow_established(subflow) {
-                    self.call_manager(now, subflow.token, |p, cx| p.new_subflow(cx, subflow));
+                if self.table.subflow_established(subflow) {
+                    host.call_manager(view, &mut self.table, subflow.token, &mut |p, cx| {
+                        p.new_subflow(cx, subflow)
+                    });
                 }
             }
             Event::SubflowClosed(subflow) => {
-                if self.connections.subflow_closed(subflow) {
-                    self.call_manager(now, subflow.token, |p, cx| p.subflow_closed(cx, subflow));
+                if self.table.subflow_closed(subflow) {
+                    host.call_manager(view, &mut self.table, subflow.token, &mut |p, cx| {
+                        p.subflow_closed(cx, subflow)
+                    });
                 } else if subflow.local.ip().is_unspecified() {
                     // Whichever it was, it has ended.
-                    self.recover_by(now + RECOVER_AFTER);
+                    self.sync_by(view.now + SYNC_AFTER);
                 }
             }
             Event::SubflowPriority(subflow) => {
-                self.connections.subflow_priority(subflow);
-                self.call_manager(now, subflow.token, |p, cx| p.subflow_priority(cx, subflow));
+                self.table.subflow_priority(subflow);
+                host.call_manager(view, &mut self.table, subflow.token, &mut |p, cx| {
+                    p.subflow_priority(cx, subflow)
+                });
             }
             Event::ListenerCreated { local } => {
-                self.call(now, self.default, |p, cx| p.listener_created(cx, *local));
+                host.call_default(view, &mut self.table, &mut |p, cx| {
+                    p.listener_created(cx, *local)
+                });
             }
             Event::ListenerClosed { local } => {
                 // What no program has accepted ends with it, and no event tells that.
-                if self.connections.iter().any(|c| c.came_to(*local)) {
-                    self.recover_by(now + RECOVER_AFTER);
+                if self.table.iter().any(|c| c.came_to(*local)) {
+                    self.sync_by(view.now + SYNC_AFTER);
                 }
-                self.call(now, self.default, |p, cx| p.listener_closed(cx, *local));
+                host.call_default(view, &mut self.table, &mut |p, cx| {
+                    p.listener_closed(cx, *local)
+                });
             }
         }
     }
 
-    /// Takes in a connection, if it is not known. Answers whether it is now.
-    fn meet(&mut self, now: Instant, connection: &ConnectionEvent) -> bool {
-        match self.connections.know(connection) {
+    /// Takes in a connection, if it is not known. Returns whether it is now.
+    fn on_created(
+        &mut self,
+        view: View<'_>,
+        host: &mut PluginHost,
+        connection: &ConnectionEvent,
+    ) -> bool {
+        match self.table.know(connection) {
             Known::Already => return true,
-            Known::Reused => self.part(now, connection.token),
+            Known::Reused => self.on_closed(view, host, connection.token),
             Known::New => {}
         }
-        let plugin = owner(self.default);
-        if !self.connections.insert(connection, plugin, self.acquainted) {
-            self.say_unmanaged();
-            self.recover_by(now + MAKE_ROOM_AFTER);
+        let plugin = host.manager();
+        if !self.table.insert(connection, plugin, self.sync.done) {
+            self.report_overflow(view);
+            self.sync_by(view.now + MAKE_ROOM_AFTER);
             return false;
         }
         let token = connection.token;
-        self.call_manager(now, token, |p, cx| p.new_connection(cx, connection));
+        host.call_manager(view, &mut self.table, token, &mut |p, cx| {
+            p.new_connection(cx, connection)
+        });
         true
     }
 
-    /// Has the connections read at `at`, or earlier, if the kernel can show them.
-    fn recover_by(&mut self, at: Instant) {
-        if !self.blind {
-            self.recover_at = self.recover_at.min(at);
+    /// Has the connections dumped at `at`, or earlier, if the kernel can show them.
+    fn sync_by(&mut self, at: Instant) {
+        if !self.sync.unavailable {
+            self.sync_at = self.sync_at.min(at);
         }
     }
 
     /// Says, once, that the table is full.
-    pub(super) fn say_unmanaged(&mut self) {
-        if self.wants_connections() && !core::mem::replace(&mut self.told.unmanaged, true) {
-            let most = self.config.max_connections;
+    pub(super) fn report_overflow(&mut self, view: View<'_>) {
+        if !core::mem::replace(&mut self.overflow_reported, true) {
+            let most = view.config.max_connections;
             logging::warn!("there are more than {most} connections: some are not managed");
         }
     }
 
     /// Tells that a connection has ended, and forgets it.
-    pub(super) fn part(&mut self, now: Instant, token: u32) {
-        self.call_manager(now, token, |p, cx| p.connection_closed(cx, token));
-        self.connections.remove(token);
-        self.release(&|held| held.token == token);
+    pub(super) fn on_closed(&mut self, view: View<'_>, host: &mut PluginHost, token: u32) {
+        host.call_manager(view, &mut self.table, token, &mut |p, cx| {
+            p.connection_closed(cx, token);
+        });
+        self.table.remove(token);
+        self.release(&|listener| listener.token == token);
         // Another connection may come to have the token.
-        while let Some(queued) = self.queue.withdraw(token) {
+        while let Some(queued) = host.queue.withdraw(token) {
             let failure = Failure {
                 errno: libc::ESRCH,
                 message: "the connection has ended",
             };
-            self.command_done(now, queued, Err(failure));
+            self.command_done(view, host, queued, Err(failure));
         }
     }
 
-    /// Calls the plugin that manages a connection, if there is one and it knows the connection.
-    pub(super) fn call_manager(
+    /// Hands a plugin what its command asked for.
+    pub fn on_reply(
         &mut self,
-        now: Instant,
-        token: u32,
-        callback: impl FnMut(&mut dyn Plugin, &mut Context<'_>),
+        view: View<'_>,
+        host: &mut PluginHost,
+        number: CommandId,
+        reply: &Reply,
     ) {
-        if let Some(plugin) = self.connections.manager(token) {
-            self.call(now, plugin, callback);
+        if let Some(owner) = host.queue.owner(number) {
+            host.call(view, &mut self.table, owner.into(), &mut |p, cx| {
+                p.reply(cx, number, reply);
+            });
         }
     }
 
-    pub(super) fn reply(&mut self, now: Instant, number: CommandId, reply: &Reply) {
-        if let Some(owner) = self.queue.owner(number) {
-            self.call(now, owner.into(), |p, cx| p.reply(cx, number, reply));
+    /// Returns whether [`Self::next_command`] has something to give.
+    pub fn has_commands(&self) -> bool {
+        self.announcement.is_some() || self.listeners.iter().any(AnnouncedListener::is_unused)
+    }
+
+    /// Returns an announcement whose listener is open.
+    pub fn next_command(&mut self) -> Option<(CommandId, Command)> {
+        self.announcement.take()
+    }
+
+    /// Returns a listener to be closed.
+    pub fn next_unused(&mut self) -> Option<SocketAddr> {
+        let at = self
+            .listeners
+            .iter()
+            .position(AnnouncedListener::is_unused)?;
+        match self.listeners.remove(at)?.state {
+            ListenerState::Unused(local) => Some(local),
+            _ => None,
         }
     }
 
-    pub(super) fn is_listening_in_vain(&self) -> bool {
-        self.held.iter().any(Held::is_unneeded)
+    /// Notes that a request to announce an address with a listener is given out. Returns where to
+    /// listen: port 0 is that of the connection. `None` if there are too many listeners.
+    pub fn on_listen(
+        &mut self,
+        number: CommandId,
+        token: u32,
+        address: SubflowAddress,
+    ) -> Option<SocketAddr> {
+        let port = match address.port {
+            0 => self.table.get(token).map_or(0, |c| c.local.port()),
+            port => port,
+        };
+        let listener = AnnouncedListener {
+            number,
+            token,
+            address,
+            state: ListenerState::Requested,
+        };
+        let local = SocketAddr::new(address.address, port);
+        self.listeners.push(listener).then_some(local)
     }
 
-    /// Gives out the next request that waits.
-    pub(super) fn next_request(&mut self, now: Instant) -> Option<Command> {
-        if let Some(at) = self.held.iter().position(Held::is_unneeded) {
-            let held = self.held.remove(at)?;
-            if let Listener::Unneeded(local) = held.state {
-                return Some(Command::CloseListener(local));
-            }
-        }
-        while let Some(Queued { number, task, .. }) = self.queue.pop() {
-            let mut request = match task {
-                Task::Request(request) => request,
-                Task::Route(change) => return Some(Command::Route(number, change)),
-            };
-            match &mut request {
-                Request::AnnounceWithListener { token, address } => {
-                    if address.port == 0 {
-                        let connection = self.connections.get(*token);
-                        address.port = connection.map_or(0, |c| c.local.port());
-                    }
-                    let held = Held {
-                        number,
-                        token: *token,
-                        id: address.id,
-                        state: Listener::AskedFor,
-                    };
-                    if !self.held.push(held) {
-                        let failure = Failure {
-                            errno: libc::ENOSPC,
-                            message: "too many listeners",
-                        };
-                        self.failed(now, number, failure);
-                        continue;
-                    }
-                }
-                Request::Kernel(command) => *command = self.connections.translate(*command),
-                _ => {}
-            }
-            return Some(Command::Request(number, request));
-        }
-        None
-    }
-
-    pub(super) fn listening(&mut self, now: Instant, number: CommandId, local: SocketAddr) {
-        if let Some(held) = self.held.iter_mut().find(|held| held.number == number) {
-            held.state = Listener::Open(local);
-        }
-        self.reply(now, number, &Reply::Listening(local));
+    /// The listener that a command asked for is open. Returns whether that was all it asked for.
+    pub fn on_listening(
+        &mut self,
+        view: View<'_>,
+        host: &mut PluginHost,
+        number: CommandId,
+        local: SocketAddr,
+    ) -> bool {
+        self.on_reply(view, host, number, &Reply::Listening(local));
+        let mut listeners = self.listeners.iter_mut();
+        let Some(listener) = listeners.find(|listener| listener.number == number) else {
+            return true;
+        };
+        listener.state = ListenerState::Open(local);
+        let (token, address) = (listener.token, listener.address);
+        // A peer that is told no port uses the connection's. The kernel never sends a port along
+        // with an IPv6 address while TCP timestamps take the room of it.
+        let connection = self.table.get(token);
+        let known = connection.is_some_and(|c| c.local.port() == local.port());
+        let port = if known { 0 } else { local.port() };
+        let address = SubflowAddress { port, ..address };
+        self.announcement = Some((number, Command::Announce { token, address }));
+        false
     }
 
     /// Tells a plugin the result of its command.
-    pub(super) fn command_done(
+    pub fn command_done(
         &mut self,
-        now: Instant,
+        view: View<'_>,
+        host: &mut PluginHost,
         queued: Queued,
         result: Result<(), Failure<'_>>,
     ) {
@@ -245,54 +331,67 @@ impl Engine {
         } = queued;
         // Changes of routes are the engine's own, whose results nobody is told.
         let Task::Request(request) = task else { return };
-        let mut withdrawn = matches!(request, Request::Kernel(Kernel::RemoveAddress { .. }));
+        let mut withdrawn = matches!(request, Request::Kernel(Command::RemoveAddress { .. }));
         if let Err(failure) = result {
             // The kernel's words for a connection of its own path manager.
             let kernel_managed = failure.message.starts_with("userspace PM not selected");
-            self.connections.refused_command(&request, kernel_managed);
-            self.release(&|held| held.number == number);
+            self.table.refused_command(&request, kernel_managed);
+            self.release(&|listener| listener.number == number);
             // EINVAL: there is nothing to withdraw.
             withdrawn &= failure.errno == libc::EINVAL;
         }
         if withdrawn {
             // It may have been announced again since.
-            let of_it = |held: &Held| Some((held.token, held.id)) == request.announcement();
-            self.release(&|held| is_acked(held.number, number) && of_it(held));
+            let of_it = |listener: &AnnouncedListener| {
+                Some((listener.token, listener.address.id)) == request.announcement()
+            };
+            self.release(&|listener| is_acked(listener.number, number) && of_it(listener));
         } else if result.is_err() {
-            self.take_back(number, &request, announced);
+            self.take_back(host, number, &request, announced);
         }
-        self.call(now, owner.into(), |plugin, cx| {
+        host.call(view, &mut self.table, owner.into(), &mut |plugin, cx| {
             plugin.command_done(cx, number, &request, result);
         });
     }
 
     /// What a refused command was to announce or withdraw is as it was, unless a later command
     /// changes that.
-    fn take_back(&mut self, number: CommandId, refused: &Request, announced: bool) {
+    fn take_back(
+        &mut self,
+        host: &mut PluginHost,
+        number: CommandId,
+        refused: &Request,
+        announced: bool,
+    ) {
         let Some((token, id)) = refused.announcement() else {
             return;
         };
-        match self.queue.next_about(number, (token, id)) {
+        match host.queue.next_about(number, (token, id)) {
             Some(next) => next.announced = announced,
-            None => _ = self.connections.set_announced(token, id, announced),
+            None => _ = self.table.set_announced(token, id, announced),
         }
     }
 
-    /// A listener could not be opened again. One that could is of use even where the kernel refuses
-    /// to tell the peer once more.
-    pub(super) fn not_listening(&mut self, number: CommandId) {
-        let lacks = |held: &Held| held.number == number && held.state == Listener::AskedFor;
-        self.held.retain(|held| !lacks(held));
+    /// A command for which nobody waits failed. Where it was to open a listener again, there is
+    /// none; one that could be opened is of use even where the kernel refuses to tell the peer
+    /// once more.
+    pub fn on_unowned_failure(&mut self, number: CommandId) {
+        let failed = |listener: &AnnouncedListener| {
+            listener.number == number && listener.state == ListenerState::Requested
+        };
+        self.listeners.retain(|listener| !failed(listener));
     }
 
-    /// Gives up the listeners that are `unneeded`.
-    fn release(&mut self, unneeded: &dyn Fn(&Held) -> bool) {
-        for held in self.held.iter_mut().filter(|held| unneeded(held)) {
-            if let Listener::Open(local) = held.state {
-                held.state = Listener::Unneeded(local);
+    /// Gives up the listeners that nobody needs.
+    fn release(&mut self, is_unneeded: &dyn Fn(&AnnouncedListener) -> bool) {
+        for listener in self.listeners.iter_mut().filter(|l| is_unneeded(l)) {
+            if let ListenerState::Open(local) = listener.state {
+                listener.state = ListenerState::Unused(local);
             }
         }
-        let waiting = |held: &Held| unneeded(held) && held.state == Listener::AskedFor;
-        self.held.retain(|held| !waiting(held));
+        let requested = |listener: &AnnouncedListener| {
+            is_unneeded(listener) && listener.state == ListenerState::Requested
+        };
+        self.listeners.retain(|listener| !requested(listener));
     }
 }

@@ -1,12 +1,13 @@
 //! What is due to be read from the kernel.
 
-use super::Command;
-use crate::netlink::route::Family;
-use crate::network::Part;
+use core::ops::{BitAnd, BitOr};
+
+use crate::netlink::route::{Family, Notification, PROTOCOL};
+use crate::network::{IFF_UP, Network, Part, route};
 
 /// One bit for each thing that is due to be read from the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Due(pub u16);
+pub(super) struct Due(u16);
 
 impl Due {
     pub const NONE: Self = Self(0);
@@ -74,34 +75,79 @@ impl Due {
         }
     }
 
-    /// Links come before addresses, and those before what depends on them.
-    pub fn first(self) -> Option<Command> {
-        let order = [
-            (Self::LINKS, Command::DumpNetwork(Part::Links)),
-            (Self::ADDRESSES, Command::DumpNetwork(Part::Addresses)),
-            (
-                Self::ROUTES4,
-                Command::DumpNetwork(Part::Routes(Family::Ipv4)),
-            ),
-            (
-                Self::ROUTES6,
-                Command::DumpNetwork(Part::Routes(Family::Ipv6)),
-            ),
-            (
-                Self::RULES4,
-                Command::DumpNetwork(Part::Rules(Family::Ipv4)),
-            ),
-            (
-                Self::RULES6,
-                Command::DumpNetwork(Part::Rules(Family::Ipv6)),
-            ),
-            (Self::ENDPOINTS, Command::DumpEndpoints),
-            (Self::LIMITS, Command::GetLimits),
-            (Self::CONNECTIONS, Command::DumpConnections),
-        ];
-        order
-            .into_iter()
-            .find(|(bit, _)| self.any(*bit))
-            .map(|(_, command)| command)
+    /// Returns the part of it that comes first: links before addresses, and those before what
+    /// depends on them.
+    pub fn first(self) -> Self {
+        Self(self.0 & self.0.wrapping_neg())
+    }
+
+    /// Returns the part of the network that this one bit stands for.
+    pub fn network_part(self) -> Option<Part> {
+        Some(match self {
+            Self::LINKS => Part::Links,
+            Self::ADDRESSES => Part::Addresses,
+            Self::ROUTES4 => Part::Routes(Family::Ipv4),
+            Self::ROUTES6 => Part::Routes(Family::Ipv6),
+            Self::RULES4 => Part::Rules(Family::Ipv4),
+            Self::RULES6 => Part::Rules(Family::Ipv6),
+            _ => return None,
+        })
+    }
+
+    /// Returns what has to be read after an event that `network` has not taken in yet, or `None`
+    /// if the event is of no use. The kernel removes IPv4 routes without a word when their link or
+    /// the last address of it goes, and any route with the address that it prefers.
+    pub fn after(event: &Notification, network: &Network, routes: bool) -> Option<Self> {
+        let both = Self::ROUTES4 | Self::ROUTES6;
+        let due = match event {
+            Notification::Route(route) | Notification::RouteGone(route) => {
+                let ours = route.protocol == PROTOCOL;
+                if !routes || !(ours || route::is_default(route)) {
+                    return None;
+                }
+                Self::routes(route.family)
+            }
+            Notification::Rule(rule) | Notification::RuleGone(rule) => {
+                routes.then_some(Self::rules(rule.family))?
+            }
+            // Routes that name a nexthop object may go with it, and are not told of.
+            Notification::Nexthop => routes.then_some(both)?,
+            Notification::Link(link) => {
+                let was = network.interface(link.index).map_or(0, |i| i.flags);
+                if was & IFF_UP != link.flags & IFF_UP {
+                    both
+                } else {
+                    Self::NONE
+                }
+            }
+            Notification::LinkGone { .. } => both,
+            Notification::AddressGone(gone) => {
+                let left = network
+                    .addresses()
+                    .filter(|a| a.index == gone.index && a.address.is_ipv4() && !a.is(gone));
+                let last = gone.local.is_ipv4() && left.count() == 0;
+                if last || network.routes().prefers(gone.local) {
+                    Self::routes(Family::of(gone.local))
+                } else {
+                    Self::NONE
+                }
+            }
+            Notification::Address(_) => Self::NONE,
+        };
+        Some(if routes { due } else { Self::NONE })
+    }
+}
+
+impl BitOr for Due {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitAnd for Due {
+    type Output = Self;
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 }

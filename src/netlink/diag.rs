@@ -139,6 +139,31 @@ pub fn dump_subflows(out: &mut Builder<'_>, seq: u32, family: Family) -> Result<
     out.end()
 }
 
+/// A question to inet_diag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Query {
+    /// All connections of a family.
+    Connections(Family),
+    /// The connection with this token, of either family.
+    Connection(u32),
+    /// All subflows of a family.
+    Subflows(Family),
+}
+
+impl Query {
+    /// Writes the question.
+    ///
+    /// # Errors
+    /// As [`dump_connections`].
+    pub fn encode(&self, out: &mut Builder<'_>, seq: u32) -> Result<(), Full> {
+        match *self {
+            Self::Connections(family) => dump_connections(out, seq, family),
+            Self::Connection(token) => get_connection(out, seq, token),
+            Self::Subflows(family) => dump_subflows(out, seq, family),
+        }
+    }
+}
+
 fn request(
     out: &mut Builder<'_>,
     seq: u32,

@@ -86,7 +86,7 @@ pub struct LocalAddress {
 impl LocalAddress {
     /// Whether the kernel takes one for the other, if both are on the same interface. That has an
     /// IPv6 address once, and another peer does not make it another one.
-    fn is(&self, other: &Address) -> bool {
+    pub(crate) fn is(&self, other: &Address) -> bool {
         self.address == other.local
             && (self.address.is_ipv6()
                 || (self.peer, self.prefix_len) == (other.peer, other.prefix_len))

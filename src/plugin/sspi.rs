@@ -476,7 +476,7 @@ mod tests {
             engine.settle(now);
             match engine.poll_command(now) {
                 None => return asked,
-                Some(Asked::DumpNetwork(part)) => {
+                Some((_, Asked::DumpNetwork(part, _))) => {
                     for index in [1, 2] {
                         let item = match part {
                             Part::Links => Notification::Link(Link {
@@ -499,10 +499,13 @@ mod tests {
                     }
                     engine.handle(now, Input::NetworkEnd(part, Ok(())));
                 }
-                Some(Asked::DumpEndpoints) => engine.handle(now, Input::EndpointsEnd(Ok(()))),
-                Some(Asked::GetLimits) => engine.handle(now, Input::Limits(Ok(Limits::default()))),
-                Some(Asked::DumpConnections) => engine.handle(now, Input::DiagEnd(Ok(()))),
-                Some(Asked::Request(number, Request::Kernel(command))) => match command {
+                Some((_, Asked::DumpEndpoints)) => engine.handle(now, Input::EndpointsEnd(Ok(()))),
+                Some((_, Asked::GetLimits)) => {
+                    engine.handle(now, Input::Limits(Ok(Limits::default())))
+                }
+                Some((_, Asked::Diag(_))) => engine.handle(now, Input::DiagEnd(Ok(()))),
+                Some((_, Asked::Subscribe(_) | Asked::CheckReversePath(_))) => {}
+                Some((number, Asked::PathManager(command))) => match command {
                     Command::CreateSubflow { local, remote, .. } => {
                         asked.push((local, remote));
                         let failure = Failure {
@@ -558,7 +561,7 @@ mod tests {
             engine.handle(now, Input::Connection(&event));
         }
         let mut sent = vec![];
-        while let Some(Asked::Request(number, _)) = engine.poll_command(now) {
+        while let Some((number, Asked::PathManager(_))) = engine.poll_command(now) {
             sent.push(number);
         }
         assert_eq!(sent.len(), 2);
@@ -659,7 +662,7 @@ mod tests {
             engine.settle(now);
             match engine.poll_command(now) {
                 None => break,
-                Some(Asked::Request(number, Request::AnnounceWithListener { .. })) => {
+                Some((number, Asked::Listen(_))) => {
                     asked += 1;
                     assert!(asked <= SOME, "asked again");
                     let failure = Failure {
@@ -668,7 +671,7 @@ mod tests {
                     };
                     engine.handle(now, Input::Failed(number, failure));
                 }
-                Some(Asked::Request(number, Request::Kernel(Command::Announce { .. }))) => {
+                Some((number, Asked::PathManager(Command::Announce { .. }))) => {
                     announced += 1;
                     engine.handle(now, Input::Done(number));
                 }

@@ -7,6 +7,8 @@ use core::net::SocketAddr;
 
 use crate::netlink::mptcp::{Command, Endpoint, Limits, SubflowAddress};
 
+use crate::sys::errno::Errno;
+
 pub(crate) use queue::{Queue, Queued, Task};
 
 /// Number of a command, by which its result comes back.
@@ -23,10 +25,10 @@ pub struct Failure<'a> {
 
 impl fmt::Display for Failure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { errno, message } = self;
-        match *message {
-            "" => write!(f, "errno {errno}"),
-            _ => write!(f, "{message} (errno {errno})"),
+        let errno = Errno(self.errno);
+        match self.message {
+            "" => errno.fmt(f),
+            message => write!(f, "{message} ({errno})"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! System calls, and with them every `unsafe` of the crate.
 
 pub mod clock;
+pub mod errno;
 pub mod listener;
 pub mod memory;
 pub mod netlink;

@@ -22,7 +22,7 @@ use mptcpd::netlink::mptcp::{
 };
 use mptcpd::netlink::{generic, route};
 use mptcpd::network::{IFF_RUNNING, IFF_UP, Part};
-use mptcpd::plugin::{BUILT_IN, Failure, Request};
+use mptcpd::plugin::{BUILT_IN, CommandId, Failure};
 use mptcpd::time::Instant;
 
 type Case = (&'static str, fn() -> usize);
@@ -267,17 +267,17 @@ impl Host {
         self.now.0 += 1000;
         loop {
             self.engine.settle(self.now);
-            let Some(command) = self.engine.poll_command(self.now) else {
+            let Some((number, command)) = self.engine.poll_command(self.now) else {
                 return;
             };
-            self.carry_out(command);
+            self.carry_out(number, command);
         }
     }
 
-    fn carry_out(&mut self, command: Command) {
+    fn carry_out(&mut self, number: CommandId, command: Command) {
         let now = self.now;
         match command {
-            Command::DumpNetwork(part) => {
+            Command::DumpNetwork(part, _) => {
                 for at in 0..self.dump(part).len() {
                     let item = &self.dump(part)[at];
                     let message = Messages::new(item).flatten().next();
@@ -294,25 +294,25 @@ impl Host {
                 self.engine.handle(now, Input::EndpointsEnd(Ok(())));
             }
             Command::GetLimits => self.engine.handle(now, Input::Limits(Ok(self.limits))),
-            Command::DumpConnections => self.engine.handle(now, Input::DiagEnd(Ok(()))),
+            Command::Diag(_) => self.engine.handle(now, Input::DiagEnd(Ok(()))),
             Command::DumpAddresses(token) => self
                 .engine
                 .handle(now, Input::ConnectionAddressesEnd(token, Ok(()))),
-            Command::CloseListener(_) => {}
-            Command::Route(number, _) => self.engine.handle(now, Input::Done(number)),
-            Command::Request(number, request) => {
-                if let Request::Kernel(command) = request {
-                    match command {
-                        Kernel::AddEndpoint(_) if self.endpoints.len() == ROOM => {
-                            let (errno, message) = (libc::ERANGE, "");
-                            let failure = Failure { errno, message };
-                            self.engine.handle(now, Input::Failed(number, failure));
-                        }
-                        Kernel::AddEndpoint(endpoint) => self.endpoints.push(endpoint),
-                        Kernel::DeleteEndpoint(gone) => self.endpoints.retain(|e| e.id != gone.id),
-                        Kernel::SetLimits(limits) => self.limits = limits,
-                        _ => {}
+            Command::Subscribe(_) | Command::CheckReversePath(_) | Command::CloseListener(_) => {}
+            Command::Route(_) | Command::Listen(_) | Command::Unlisten(_) => {
+                self.engine.handle(now, Input::Done(number));
+            }
+            Command::PathManager(command) => {
+                match command {
+                    Kernel::AddEndpoint(_) if self.endpoints.len() == ROOM => {
+                        let (errno, message) = (libc::ERANGE, "");
+                        let failure = Failure { errno, message };
+                        self.engine.handle(now, Input::Failed(number, failure));
                     }
+                    Kernel::AddEndpoint(endpoint) => self.endpoints.push(endpoint),
+                    Kernel::DeleteEndpoint(gone) => self.endpoints.retain(|e| e.id != gone.id),
+                    Kernel::SetLimits(limits) => self.limits = limits,
+                    _ => {}
                 }
                 self.engine.handle(now, Input::Done(number));
             }

@@ -14,10 +14,9 @@ use core::fmt;
 use std::collections::BTreeSet;
 
 use mptcpd::config::Config;
-use mptcpd::endpoint::Slot;
 use mptcpd::engine::{Command, Engine, Incomplete, Input};
 use mptcpd::netlink::mptcp::Command as PathManager;
-use mptcpd::plugin::{CommandId, Entry, Failure, Request};
+use mptcpd::plugin::{CommandId, Entry, Failure};
 use mptcpd::state::{self, HALF, Identity};
 use mptcpd::time::{Instant, Span};
 
@@ -76,7 +75,7 @@ pub trait Simulated: Sized {
     fn obey(&mut self, now: Instant, command: &PathManager) -> Result<(), i32>;
 
     /// Carries out any other command, and answers it.
-    fn answer(simulation: &mut Simulation<Self>, command: Command);
+    fn answer(simulation: &mut Simulation<Self>, number: CommandId, command: Command);
 
     /// Time passes.
     fn advance(&mut self, _now: Instant) {}
@@ -240,26 +239,22 @@ impl<K: Simulated> Simulation<K> {
             return;
         };
         self.generation = generation;
-        let engine = &mut self.engine;
-        let state = state::decode(&half[..], &IDENTITY, &mut |e| engine.remember(e)).unwrap();
-        engine.restore(&state);
+        let (now, engine) = (self.now, &mut self.engine);
+        let mut found = |e| engine.handle(now, Input::Remember(e));
+        let state = state::decode(&half[..], &IDENTITY, &mut found).unwrap();
+        engine.handle(now, Input::Restore(&state));
     }
 
     /// As the daemon does before commands go out.
     fn save(&mut self, torn: bool) {
-        let Some(mut state) = self.engine.unsaved_state() else {
+        let Some((mut state, mut ours)) = self.engine.state_to_save() else {
             return;
         };
         self.generation += 1;
         state.generation = self.generation;
         let mut half = Box::new([0; HALF]);
-        let ours = self.engine.endpoints().ours().iter();
-        let length = state::encode(
-            &mut half,
-            &IDENTITY,
-            &state,
-            &mut ours.map(Slot::remembered),
-        );
+        let length = state::encode(&mut half, &IDENTITY, &state, &mut ours);
+        drop(ours);
         let at = usize::try_from(self.generation % 2).unwrap();
         let old = self.file[at].get_or_insert_with(|| Box::new([0; HALF]));
         let written = if torn { length / 2 } else { length };
@@ -274,8 +269,8 @@ impl<K: Simulated> Simulation<K> {
             if self.alive {
                 self.turn(format_args!("nothing to do"));
                 self.read(usize::MAX);
-                let more = self.settle();
-                if self.alive && (more || self.is_awake()) {
+                self.settle();
+                if self.alive && self.is_awake() {
                     continue;
                 }
             }
@@ -298,9 +293,7 @@ impl<K: Simulated> Simulation<K> {
     }
 
     fn is_awake(&self) -> bool {
-        !self.failures.is_empty()
-            || self.kernel.has_news()
-            || (self.unanswered.is_some() && self.engine.awaits_any())
+        !self.failures.is_empty() || self.kernel.has_news()
     }
 
     /// Answers first, then events, as the daemon's loop does it.
@@ -329,24 +322,20 @@ impl<K: Simulated> Simulation<K> {
         self.tell(Input::Failed(number, failure));
     }
 
-    /// Lets the engine act, until it waits or has sent a command that blocks. Answers whether
-    /// there is more.
-    fn settle(&mut self) -> bool {
+    /// Lets the engine act, until it waits or has sent a command that blocks.
+    fn settle(&mut self) {
         loop {
             self.engine.settle(self.now);
             let mut sent = false;
-            while let Some(command) = self.engine.poll_command(self.now) {
+            while let Some((number, command)) = self.engine.poll_command(self.now) {
                 self.turn(format_args!("{command:?}"));
                 sent = true;
-                if self.dies() {
-                    return false;
-                }
-                if self.carry_out(command) {
-                    return self.engine.has_commands(self.now);
+                if self.dies() || self.carry_out(number, command) {
+                    return;
                 }
             }
             if !sent {
-                return false;
+                return;
             }
         }
     }
@@ -368,52 +357,51 @@ impl<K: Simulated> Simulation<K> {
         }
     }
 
-    /// Answers whether the command was one that blocks.
-    fn carry_out(&mut self, command: Command) -> bool {
-        if let Command::Request(number, Request::Kernel(command)) = command {
-            return self.path_manager(number, command);
+    /// Returns whether the command was one that blocks.
+    fn carry_out(&mut self, number: CommandId, command: Command) -> bool {
+        match command {
+            Command::PathManager(command) if !command.is_query() => {
+                return self.path_manager(number, &command);
+            }
+            Command::Subscribe(_) => return false,
+            _ => {}
         }
         // Whoever waits for an answer reads those before.
         self.answers();
-        if !matches!(command, Command::Request(..) | Command::CloseListener(_)) {
+        if !matches!(
+            command,
+            Command::PathManager(_)
+                | Command::Route(_)
+                | Command::Listen(_)
+                | Command::CloseListener(_)
+                | Command::CheckReversePath(_)
+        ) {
             self.counts.looks += 1;
         }
-        K::answer(self, command);
+        K::answer(self, number, command);
         false
     }
 
-    /// Sends a command to the path manager, with those that may go with it. Answers whether one
-    /// of them blocks.
-    fn path_manager(&mut self, number: CommandId, command: PathManager) -> bool {
+    /// Sends a command to the path manager. Returns whether it blocks.
+    fn path_manager(&mut self, number: CommandId, command: &PathManager) -> bool {
+        self.unanswered = Some(number);
         if !self.family {
             self.fail(number, libc::EAGAIN);
             return false;
         }
         self.save(false);
-        let mut batch = vec![(number, command)];
-        let blocks = |command: &PathManager| matches!(command, PathManager::DeleteEndpoint(_));
-        while !blocks(&batch[batch.len() - 1].1) && batch.len() < 20 {
-            let Some(next) = self.engine.poll_kernel_command() else {
-                break;
-            };
-            batch.push(next);
+        self.counts.changes += 1;
+        let refused = self.refusal().map_or(Ok(()), Err);
+        let result = refused.and_then(|()| self.kernel.obey(self.now, command));
+        if let Err(errno) = result {
+            self.failures.push((number, errno));
         }
-        let mut blocked = false;
-        for (number, command) in batch {
-            self.counts.changes += 1;
-            let refused = self.refusal().map_or(Ok(()), Err);
-            let result = refused.and_then(|()| self.kernel.obey(self.now, &command));
-            if let Err(errno) = result {
-                self.failures.push((number, errno));
-            }
-            blocked |= blocks(&command);
-            self.unanswered = Some(number);
-        }
-        if blocked {
+        let blocks = matches!(command, PathManager::DeleteEndpoint(_));
+        if blocks {
             // synchronize_rcu()
             self.now = self.now + Span(16);
         }
-        blocked
+        blocks
     }
 
     /// The errno with which the next command is refused.

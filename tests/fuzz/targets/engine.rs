@@ -280,7 +280,7 @@ fuzz_target!(|bytes: &[u8]| {
         turn(&mut engine, &mut bytes, now);
     }
     engine.describe(&mut |line| assert!(line.to_string().len() < 500));
-    engine.stop(now);
+    engine.handle(now, Input::Stop);
     for _ in 0..TURN {
         if engine.poll_command(now).is_none() {
             return;
@@ -328,23 +328,27 @@ fn input(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
                 engine.handle(now, Input::Reload(Box::new(config)));
             }
         }
-        _ => engine.remember(bytes.endpoint()),
+        _ => engine.handle(now, Input::Remember(bytes.endpoint())),
     }
 }
 
 /// Lets the engine act until it has nothing more to do, as the daemon does.
 fn turn(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
+    let mut unanswered = None;
     for _ in 0..TURN {
         engine.settle(now);
-        let Some(command) = engine.poll_command(now) else {
-            // A plugin may want to be called again at once.
+        let Some((number, command)) = engine.poll_command(now) else {
+            // A plugin may want to be called again at once, or wait for results.
             if engine.deadline().is_none_or(|at| at > now) {
                 return;
+            }
+            if let Some(number) = unanswered.take() {
+                engine.handle(now, Input::Done(number));
             }
             continue;
         };
         match command {
-            Command::DumpNetwork(part) => {
+            Command::DumpNetwork(part, _) => {
                 for _ in 0..bytes.next() % 8 {
                     if let Some(item) = bytes.news() {
                         engine.handle(now, Input::NetworkItem(&item));
@@ -367,7 +371,7 @@ fn turn(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
                 };
                 engine.handle(now, Input::Limits(Ok(limits)));
             }
-            Command::DumpConnections => {
+            Command::Diag(_) => {
                 for _ in 0..bytes.next() % 8 {
                     let input = bytes.found();
                     engine.handle(now, input);
@@ -382,23 +386,19 @@ fn turn(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
                 let result = bytes.result();
                 engine.handle(now, Input::ConnectionAddressesEnd(token, result));
             }
-            Command::CloseListener(_) => {}
-            Command::Request(number, Request::AnnounceWithListener { .. }) => {
-                match bytes.next() % 3 {
-                    0 => engine.handle(now, Input::Listening(number, bytes.socket())),
-                    _ => engine.handle(now, Input::Done(number)),
-                }
-            }
-            Command::Request(number, request) => {
-                if let Request::Kernel(command) = request {
-                    let _ = engine.poll_kernel_command();
-                    let mut room = [0; 512];
-                    let mut out = mptcpd::netlink::attribute::Builder::new(&mut room);
-                    assert!(command.encode(&mut out, 30, number).is_ok());
-                }
+            Command::Subscribe(_) | Command::CheckReversePath(_) | Command::CloseListener(_) => {}
+            Command::Listen(_) => match bytes.next() % 3 {
+                0 => engine.handle(now, Input::Listening(number, bytes.socket())),
+                _ => engine.handle(now, Input::Done(number)),
+            },
+            Command::PathManager(command) => {
+                let mut room = [0; 512];
+                let mut out = mptcpd::netlink::attribute::Builder::new(&mut room);
+                assert!(command.encode(&mut out, 30, number).is_ok());
+                unanswered = Some(number);
                 end(engine, now, number, bytes.result());
             }
-            Command::Route(number, _) => end(engine, now, number, bytes.result()),
+            Command::Unlisten(_) | Command::Route(_) => end(engine, now, number, bytes.result()),
         }
     }
     panic!("no end to a turn");

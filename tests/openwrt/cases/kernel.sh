@@ -310,7 +310,7 @@ case_kernel_jail() {
 	before=$(ip mptcp endpoint show)
 	sed -i 's/on-exit = remove/on-exit = keep/' "$ROOT/tmp/run/mptcpd/mptcpd.conf"
 	kill -HUP "$(cat "$ROOT/tmp/procd/pid")"
-	await grep -q 'configuration read again' "$ROOT/tmp/log"
+	await grep -q 'configuration reloaded' "$ROOT/tmp/log"
 	kill "$(cat "$ROOT/tmp/procd/pid")"
 	await grep -q 'stopping' "$ROOT/tmp/log"
 	rm "$ROOT/tmp/procd/real" "$ROOT/tmp/procd/pid" "$ROOT/tmp/log"
@@ -333,7 +333,7 @@ case_kernel_jail() {
 		pid=$(busybox pidof mptcpd)
 		grep -q '^CapEff:.*0000000000001000$' "/proc/$pid/status" || fail "$(cat "/proc/$pid/status")"
 		kill -HUP "$pid"
-		await grep -q 'configuration read again' "$ROOT/tmp/log"
+		await grep -q 'configuration reloaded' "$ROOT/tmp/log"
 		kill -TERM "$pid"
 		wait $jail
 		endpoints ''

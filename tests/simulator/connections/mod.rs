@@ -8,12 +8,15 @@ mod kernel;
 mod specification;
 mod witness;
 
+use std::net::SocketAddr;
+
 use mptcpd::config::{Config, NotifyFlags};
 use mptcpd::engine::{Command, Incomplete, Input, Source};
-use mptcpd::netlink::mptcp::{Command as PathManager, Limits, SubflowAddress};
-use mptcpd::netlink::route::{Address, Notification};
+use mptcpd::netlink::diag::Query;
+use mptcpd::netlink::mptcp::{Command as PathManager, Limits};
+use mptcpd::netlink::route::{Address, Family, Notification};
 use mptcpd::network::Part;
-use mptcpd::plugin::{Entry, Request};
+use mptcpd::plugin::{CommandId, Entry};
 use mptcpd::time::{Instant, Span};
 
 use super::{Counts, Simulated};
@@ -100,9 +103,9 @@ impl Simulated for Kernel {
         self.command(now, command)
     }
 
-    fn answer(simulation: &mut Simulation, command: Command) {
+    fn answer(simulation: &mut Simulation, number: CommandId, command: Command) {
         match command {
-            Command::DumpNetwork(part) => {
+            Command::DumpNetwork(part, _) => {
                 for interface in 0..3 {
                     let item = match part {
                         Part::Links => simulation.kernel.link(interface),
@@ -125,25 +128,22 @@ impl Simulated for Kernel {
                 let limits = Ok(Limits::default());
                 simulation.tell(Input::Limits(limits));
             }
-            Command::DumpConnections => {
-                let result = simulation.dump();
+            Command::Diag(query) => {
+                let result = simulation.diag(query);
                 simulation.tell(Input::DiagEnd(result));
             }
             Command::DumpAddresses(token) => {
                 let result = simulation.learn(token);
                 simulation.tell(Input::ConnectionAddressesEnd(token, result));
             }
-            Command::Request(number, Request::AnnounceWithListener { token, address }) => {
-                simulation.listen(number, token, address);
-            }
+            Command::Listen(local) => simulation.listen(number, local),
+            Command::CheckReversePath(_) => {}
             Command::CloseListener(local) => {
                 let mut all = simulation.kernel.listeners.iter();
                 let at = all.position(|l| *l == local).expect("a listener");
                 simulation.kernel.listeners.remove(at);
             }
-            Command::Request(..) | Command::Route(..) => {
-                panic!("nobody asks for this: {command:?}")
-            }
+            _ => panic!("nobody asks for this: {command:?}"),
         }
     }
 
@@ -230,19 +230,42 @@ impl Simulation {
         all.map(|token| u8::try_from(*token).unwrap()).collect()
     }
 
-    fn dump(&mut self) -> Result<(), Incomplete> {
+    /// Answers a question to inet_diag. All connections are of IPv4.
+    fn diag(&mut self, query: Query) -> Result<(), Incomplete> {
+        let all: Vec<_> = match query {
+            Query::Connections(Family::Ipv6) | Query::Subflows(Family::Ipv6) => return Ok(()),
+            Query::Connections(Family::Ipv4) => {
+                let all = self.kernel.connections();
+                all.into_iter().map(Input::DiagConnection).collect()
+            }
+            Query::Connection(token) => {
+                let all = self.kernel.connections();
+                let found = all.into_iter().find(|c| c.token == token);
+                let found = found.ok_or(Incomplete::Refused(libc::ENOENT))?;
+                self.tell(Input::DiagConnection(found));
+                return Ok(());
+            }
+            Query::Subflows(Family::Ipv4) => {
+                let all = self.kernel.subflows();
+                all.into_iter().map(Input::DiagSubflow).collect()
+            }
+        };
         let (most, result) = self.next_dump();
-        let connections = self.kernel.connections();
         if let Some(change) = self.meanwhile.take_if(|_| most > 0) {
             Kernel::happen(self, change);
         }
-        let first = connections.len().min(most);
-        let found = connections.into_iter().map(Input::DiagConnection);
-        let subflows = self.kernel.subflows().into_iter().map(Input::DiagSubflow);
-        for input in found.take(first).chain(subflows.take(most - first)) {
+        let count = all.len();
+        for input in all.into_iter().take(most) {
             self.tell(input);
         }
-        result
+        match (query, most.checked_sub(count)) {
+            // The interruption comes among the subflows.
+            (Query::Connections(_), Some(rest)) if result == Err(Incomplete::Interrupted) => {
+                self.faults.interrupt = u8::try_from(rest).ok();
+                Ok(())
+            }
+            _ => result,
+        }
     }
 
     fn learn(&mut self, token: u32) -> Result<(), Incomplete> {
@@ -257,13 +280,11 @@ impl Simulation {
         Ok(())
     }
 
-    fn listen(&mut self, number: u32, token: u32, address: SubflowAddress) {
-        let local = address.socket();
+    fn listen(&mut self, number: CommandId, local: SocketAddr) {
         if local.port() != UNSERVED {
             return self.fail(number, libc::EADDRINUSE);
         }
         self.kernel.listeners.push(local);
         self.tell(Input::Listening(number, local));
-        self.path_manager(number, PathManager::Announce { token, address });
     }
 }

@@ -13,7 +13,7 @@ use mptcpd::config::{self, Config};
 use mptcpd::engine::{Command, Incomplete, Input, Source};
 use mptcpd::netlink::mptcp::{Command as PathManager, Endpoint, EndpointFlags, Limits};
 use mptcpd::netlink::route::{Address, Family, Notification};
-use mptcpd::plugin::{Entry, addr_adv};
+use mptcpd::plugin::{CommandId, Entry, addr_adv};
 use mptcpd::time::{Instant, Span};
 
 use super::Simulated;
@@ -188,9 +188,9 @@ impl Simulated for Kernel {
         self.command(command, Maker::Daemon)
     }
 
-    fn answer(simulation: &mut Simulation, command: Command) {
+    fn answer(simulation: &mut Simulation, number: CommandId, command: Command) {
         match command {
-            Command::DumpNetwork(part) => {
+            Command::DumpNetwork(part, _) => {
                 let (most, mut result) = simulation.next_dump();
                 let items = simulation.kernel.dump(part);
                 let shown = most.min(items.len());
@@ -221,7 +221,8 @@ impl Simulated for Kernel {
                 };
                 simulation.tell(Input::Limits(result));
             }
-            Command::Route(number, change) => {
+            Command::CheckReversePath(_) => {}
+            Command::Route(change) => {
                 simulation.counts.changes += 1;
                 let refused = simulation.refusal().map_or(Ok(()), Err);
                 match refused.and_then(|()| simulation.kernel.change_routing(&change)) {

@@ -1,0 +1,57 @@
+//! Questions to inet_diag: which connections and subflows there are.
+
+use crate::engine::{Engine, Incomplete, Input};
+use crate::netlink::attribute::Builder;
+use crate::netlink::diag::{self, Query};
+use crate::request::CommandId;
+use crate::sys::netlink::Socket;
+use crate::time::Instant;
+
+use super::Buffers;
+use super::exchange::{exchange, refused};
+
+/// The socket, once there was a question.
+#[derive(Default)]
+pub(super) struct Diag(Option<Socket>);
+
+impl Diag {
+    /// Asks, and hands the engine what the kernel shows.
+    pub fn query(
+        &mut self,
+        now: Instant,
+        engine: &mut Engine,
+        io: &mut Buffers,
+        (number, query): (CommandId, Query),
+    ) {
+        let result = self.ask(now, engine, io, (number, query));
+        engine.handle(now, Input::DiagEnd(result));
+    }
+
+    fn ask(
+        &mut self,
+        now: Instant,
+        engine: &mut Engine,
+        io: &mut Buffers,
+        (number, query): (CommandId, Query),
+    ) -> Result<(), Incomplete> {
+        let socket = match &mut self.0 {
+            Some(socket) => socket,
+            none => none.insert(Socket::open(libc::NETLINK_SOCK_DIAG).map_err(refused)?),
+        };
+        let mut out = Builder::new(&mut io.out);
+        let encoded = query.encode(&mut out, number);
+        let (request, buffer) = (encoded.map(|()| out.bytes()), io.inbox.whole());
+        exchange(socket, request, buffer, number, &mut |message| {
+            if message.kind != diag::SOCK_DIAG_BY_FAMILY {
+                return;
+            }
+            if let Query::Subflows(_) = query {
+                if let Some(found) = diag::decode_subflow(message.payload) {
+                    engine.handle(now, Input::DiagSubflow(found));
+                }
+            } else if let Some(found) = diag::decode_connection(message.payload) {
+                engine.handle(now, Input::DiagConnection(found));
+            }
+        })
+    }
+}

@@ -1,0 +1,441 @@
+//! The loop: sockets and signals on one side, the engine on the other.
+//!
+//! One `poll(2)` waits for everything. What has arrived is read whole and handed to the engine,
+//! the engine decides, and its commands are carried out by the driver of the socket that they are
+//! for, of which there is one for each kind.
+
+mod coalesce;
+mod diag;
+mod exchange;
+mod path_manager;
+mod rtnetlink;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+
+use ::log::Level;
+
+use crate::capacity;
+use crate::cli::Options;
+use crate::config::{self, Config, StateFile as StatePath};
+use crate::engine::{Command, Engine, Incomplete, Input};
+use crate::logging;
+use crate::netlink::message::Message;
+use crate::netlink::mptcp;
+use crate::plugin::Entry;
+use crate::request::{CommandId, Failure};
+use crate::state::file::{self, StateFile};
+use crate::state::{HALF, Identity, Unusable};
+use crate::sys::listener::Listeners;
+use crate::sys::netlink::{Inbox, Socket};
+use crate::sys::signal::{SignalRequest, Signals};
+use crate::sys::sysctl;
+use crate::sys::{self, clock};
+use crate::time::Instant;
+use diag::Diag;
+use path_manager::{Item, PathManager, blocks};
+use rtnetlink::Rtnetlink;
+
+/// What the loop waits for, as bits of what [`sys::poll`] returns.
+const NETWORK: u32 = 1;
+const COMMANDS: u32 = 1 << 1;
+const EVENTS: u32 = 1 << 2;
+const SIGNALS: u32 = 1 << 3;
+const LISTENERS: u32 = 1 << 4;
+
+/// A descriptor that `poll(2)` takes no notice of.
+const NOTHING: RawFd = -1;
+
+/// Asked of the kernel for events, in bytes; it reserves nothing until they come.
+const EVENT_BUFFER: i32 = 8 << 20;
+/// Dumps come in pieces of up to so many bytes.
+const DUMP_BUFFER: usize = 32 << 10;
+/// Commands carried out before the rest of the loop has its turn.
+const MAX_COMMANDS_PER_TURN: usize = capacity::COMMANDS;
+
+/// Room for bytes on their way.
+struct Buffers {
+    inbox: Inbox,
+    /// Of requests, and of the run state.
+    out: Vec<u8>,
+}
+
+pub struct Daemon {
+    engine: Engine,
+    options: Options,
+    plugins: &'static [Entry],
+    rtnetlink: Rtnetlink,
+    path_manager: PathManager,
+    diag: Diag,
+    signals: Signals,
+    listeners: Listeners,
+    state: Option<StateFile>,
+    io: Buffers,
+}
+
+impl Daemon {
+    /// Opens everything and takes back the state of an earlier run. The error is for the user.
+    pub fn start(
+        options: Options,
+        config: Config,
+        entries: &[&'static Entry],
+        plugins: &'static [Entry],
+        signals: Signals,
+    ) -> Result<Self, String> {
+        let now = clock::now();
+        let rtnetlink = Rtnetlink::open()?;
+        let cookie = sys::namespace_cookie(rtnetlink.events.fd());
+        let identity = Identity {
+            boot_id: sysctl::boot_id(),
+            namespace: cookie.unwrap_or(0),
+        };
+        let state = open_state(&config, identity);
+        let mut daemon = Self {
+            engine: Engine::new(now, config, entries),
+            options,
+            plugins,
+            rtnetlink,
+            path_manager: PathManager::open(now)?,
+            diag: Diag::default(),
+            signals,
+            listeners: Listeners::default(),
+            state,
+            io: Buffers {
+                inbox: Inbox::new(DUMP_BUFFER),
+                out: vec![0; HALF],
+            },
+        };
+        daemon.restore(now);
+        Ok(daemon)
+    }
+
+    fn restore(&mut self, now: Instant) {
+        let Some(file) = &mut self.state else { return };
+        let engine = &mut self.engine;
+        let mut found = |endpoint| engine.handle(now, Input::Remember(endpoint));
+        match file.load(&mut self.io.out, &mut found) {
+            Ok(state) => engine.handle(now, Input::Restore(&state)),
+            Err(Unusable::Empty) => {}
+            Err(Unusable::Damaged) => logging::warn!("the state file is damaged and is not used"),
+            Err(Unusable::Foreign) => {
+                logging::info!("the state file is of another boot or network namespace: not used");
+            }
+        }
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Says if the namespace's path manager does not suit the plugin in charge.
+    fn check_path_manager(&self) {
+        let Some(name) = self.engine.plugin_names().next() else {
+            return;
+        };
+        match (sysctl::path_manager(), self.engine.wants_connections()) {
+            (Some(sysctl::PathManager::Userspace), false) => logging::warn!(
+                "net.mptcp.pm_type is 1 (userspace): new connections will ignore the endpoints of \
+                 {name}; set it to 0"
+            ),
+            (Some(sysctl::PathManager::Kernel), true) => logging::warn!(
+                "net.mptcp.pm_type is 0 (kernel): {name} will not manage new connections; set it \
+                 to 1"
+            ),
+            (None, true) => {
+                logging::warn!("this kernel does not support path management by {name}");
+            }
+            _ => {}
+        }
+    }
+
+    /// Runs until a signal asks to stop.
+    pub fn run(&mut self) -> io::Result<()> {
+        // The endpoints first.
+        self.settle();
+        self.check_path_manager();
+        loop {
+            self.settle();
+            let now = clock::now();
+            let deferred = self.path_manager.coalescer.defer_until(now);
+            let fds = [
+                self.rtnetlink.events.fd(),
+                self.path_manager.commands.fd(),
+                match deferred {
+                    Some(_) => NOTHING,
+                    None => self.path_manager.events.fd(),
+                },
+                self.signals.fd(),
+                self.listeners.fd(),
+            ];
+            let deadline = self.deadline(now).min(deferred.unwrap_or(Instant::NEVER));
+            let timeout = (deadline != Instant::NEVER).then(|| deadline.0.saturating_sub(now.0));
+            let ready = sys::poll(fds, timeout)?;
+            if ready & LISTENERS != 0 {
+                self.listeners.reject_pending();
+            }
+            let now = clock::now();
+            let (engine, io) = (&mut self.engine, &mut self.io);
+            let answers = ready & COMMANDS != 0;
+            self.path_manager.read_answers(now, engine, io, answers);
+            if ready & NETWORK != 0 || self.rtnetlink.lost {
+                self.rtnetlink.read_events(now, engine, io);
+            }
+            if ready & EVENTS != 0 || self.path_manager.lost {
+                self.path_manager.read_events(now, engine, io);
+            }
+            if ready & SIGNALS != 0 && self.read_signals(now) {
+                self.stop();
+                return Ok(());
+            }
+            logging::flush(now);
+        }
+    }
+
+    /// Returns how long to wait at most.
+    fn deadline(&self, now: Instant) -> Instant {
+        if self.rtnetlink.lost || self.path_manager.lost {
+            return now;
+        }
+        let deadline = self.engine.deadline().unwrap_or(Instant::NEVER);
+        let flush_at = logging::flush_at().unwrap_or(Instant::NEVER);
+        deadline.min(flush_at).min(self.path_manager.deadline())
+    }
+
+    /// Lets the engine act and carries out what it says, until it has no more to say, a command
+    /// has been sent that blocks, or there are too many: the news come first then.
+    fn settle(&mut self) {
+        let mut count = 0;
+        loop {
+            let (now, before) = (clock::now(), count);
+            let (engine, io) = (&mut self.engine, &mut self.io);
+            self.path_manager.on_time(now, engine, io);
+            engine.settle(now);
+            while let Some((number, command)) = self.engine.poll_command(now) {
+                count += 1;
+                let blocks = self.carry_out(now, number, command);
+                if blocks || count >= MAX_COMMANDS_PER_TURN {
+                    self.flush(now);
+                    return;
+                }
+            }
+            self.flush(now);
+            if count == before {
+                return;
+            }
+        }
+    }
+
+    /// Carries out a command. Returns whether it was one that blocks.
+    fn carry_out(&mut self, now: Instant, number: CommandId, command: Command) -> bool {
+        if let Command::PathManager(command) = &command {
+            if !command.is_query() {
+                let engine = &mut self.engine;
+                if self.path_manager.queue(now, engine, number, command) {
+                    self.flush(now);
+                }
+                return blocks(command);
+            }
+        }
+        self.flush(now);
+        let (engine, io) = (&mut self.engine, &mut self.io);
+        self.path_manager.catch_up(now, engine, io);
+        match command {
+            Command::PathManager(command) => {
+                let question = (number, &command);
+                self.path_manager.reply_to(now, engine, io, question);
+            }
+            Command::Subscribe(wanted) => {
+                self.rtnetlink.subscribe(wanted.routes);
+                self.path_manager.subscribe(wanted.connections);
+            }
+            Command::DumpNetwork(part, protocol) => {
+                let what = (part, protocol);
+                self.rtnetlink.dump(now, engine, io, number, what);
+            }
+            Command::DumpEndpoints => {
+                let question = (number, &mptcp::Command::DumpEndpoints);
+                let mut each = |engine: &mut Engine, item: Item<'_>| {
+                    if let Item::Endpoint(endpoint) = item {
+                        engine.handle(now, Input::Endpoint(endpoint));
+                    }
+                };
+                let pm = &mut self.path_manager;
+                let result = pm.ask(now, engine, io, question, &mut each);
+                engine.handle(now, Input::EndpointsEnd(result));
+                // What could not be written before, if no command has come since.
+                self.save(now);
+            }
+            Command::GetLimits => self.get_limits(now, number),
+            Command::DumpAddresses(token) => {
+                let question = (number, &mptcp::Command::DumpAddresses { token });
+                let mut each = |engine: &mut Engine, item: Item<'_>| {
+                    if let Item::Endpoint(address) = item {
+                        engine.handle(now, Input::ConnectionAddress(token, address));
+                    }
+                };
+                let pm = &mut self.path_manager;
+                let result = pm.ask(now, engine, io, question, &mut each);
+                engine.handle(now, Input::ConnectionAddressesEnd(token, result));
+            }
+            Command::Diag(query) => self.diag.query(now, engine, io, (number, query)),
+            Command::Route(change) => self.rtnetlink.change(now, engine, io, number, &change),
+            Command::Listen(local) => self.listen(now, number, local),
+            Command::Unlisten(local) => {
+                if self.listeners.close(local) {
+                    engine.handle(now, Input::Done(number));
+                } else {
+                    fail(engine, now, number, libc::EINVAL, "nobody listens there");
+                }
+            }
+            Command::CloseListener(local) => {
+                self.listeners.close(local);
+            }
+            Command::CheckReversePath(name) => {
+                if sysctl::has_strict_reverse_path(&name) {
+                    logging::warn!(
+                        "{name}: strict rp_filter drops what comes in, since another interface is \
+                         preferred: use source-routing, or write 2 to \
+                         /proc/sys/net/ipv4/conf/{name}/rp_filter"
+                    );
+                }
+            }
+        }
+        false
+    }
+
+    fn get_limits(&mut self, now: Instant, number: CommandId) {
+        let (engine, io) = (&mut self.engine, &mut self.io);
+        let mut shown = Err(Incomplete::Interrupted);
+        let mut each = |_: &mut Engine, item: Item<'_>| {
+            if let Item::Limits(limits) = item {
+                shown = Ok(limits);
+            }
+        };
+        let question = (number, &mptcp::Command::GetLimits);
+        let pm = &mut self.path_manager;
+        let result = pm.ask(now, engine, io, question, &mut each);
+        engine.handle(now, Input::Limits(result.and(shown)));
+    }
+
+    fn listen(&mut self, now: Instant, number: CommandId, local: SocketAddr) {
+        match self.listeners.open(local) {
+            Ok(local) => self.engine.handle(now, Input::Listening(number, local)),
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(0);
+                fail(&mut self.engine, now, number, errno, "cannot listen there");
+            }
+        }
+    }
+
+    /// Sends the commands that wait for others to go with them. What they make ours is written
+    /// down before.
+    fn flush(&mut self, now: Instant) {
+        if self.path_manager.has_batch() {
+            self.save(now);
+            let (engine, io) = (&mut self.engine, &mut self.io);
+            self.path_manager.flush(now, engine, io);
+        }
+    }
+
+    /// Returns whether to stop.
+    fn read_signals(&mut self, now: Instant) -> bool {
+        while let Some(request) = self.signals.read() {
+            match request {
+                SignalRequest::Stop => return true,
+                SignalRequest::Reload => self.reload(now),
+                SignalRequest::DumpState => self.engine.describe(&mut |line| {
+                    logging::answer(Level::Info, line);
+                }),
+            }
+        }
+        false
+    }
+
+    fn reload(&mut self, now: Instant) {
+        let loaded = match config::load(&self.options, self.plugins) {
+            Ok(loaded) => loaded,
+            Err(problems) => {
+                for problem in problems {
+                    logging::answer(Level::Error, format_args!("{problem}"));
+                }
+                let kept = format_args!("reload failed: keeping the current configuration");
+                return logging::answer(Level::Error, kept);
+            }
+        };
+        let warn = |text: &str| logging::answer(Level::Warn, format_args!("{text}"));
+        loaded.warnings.iter().for_each(|warning| warn(warning));
+        let old = self.engine.config();
+        let new = &loaded.config;
+        if (&old.load_plugins, &old.path_manager) != (&new.load_plugins, &new.path_manager) {
+            warn("changes to load-plugins and path-manager need a restart");
+        }
+        if (&old.state_file, old.max_connections) != (&new.state_file, new.max_connections) {
+            warn("changes to state-file and max-connections need a restart");
+        }
+        if (old.log, old.log_level) != (new.log, new.log_level) {
+            logging::reconfigure(new.log, new.log_level);
+        }
+        self.engine
+            .handle(now, Input::Reload(Box::new(loaded.config)));
+        logging::answer(Level::Info, format_args!("configuration reloaded"));
+    }
+
+    /// Writes the run state if it changed.
+    fn save(&mut self, now: Instant) {
+        let Some(file) = &mut self.state else { return };
+        let Some((state, mut endpoints)) = self.engine.state_to_save() else {
+            return;
+        };
+        let result = file.save(&mut self.io.out, &state, &mut endpoints);
+        drop(endpoints);
+        if let Err(error) = result {
+            logging::warn!("cannot write the state file: {error}; trying again");
+            self.engine.handle(now, Input::StateNotSaved);
+        }
+    }
+
+    fn stop(&mut self) {
+        let now = clock::now();
+        logging::info!("stopping");
+        self.engine.handle(now, Input::Stop);
+        while let Some((number, command)) = self.engine.poll_command(now) {
+            self.carry_out(now, number, command);
+            self.flush(now);
+            let (engine, io) = (&mut self.engine, &mut self.io);
+            self.path_manager.catch_up(now, engine, io);
+        }
+        self.save(now);
+    }
+}
+
+fn open_state(config: &Config, identity: Identity) -> Option<StateFile> {
+    let path = match &config.state_file {
+        StatePath::None => return None,
+        StatePath::Default => file::default_path(&identity),
+        StatePath::Path(path) => path.clone(),
+    };
+    match StateFile::open(&path, identity) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            logging::warn!("{path}: {error}; running without a state file");
+            None
+        }
+    }
+}
+
+fn open_socket(protocol: i32) -> Result<Socket, String> {
+    Socket::open(protocol).map_err(|error| format!("cannot open a netlink socket: {error}"))
+}
+
+/// Tells the engine that a command failed.
+fn fail(engine: &mut Engine, now: Instant, number: CommandId, errno: i32, message: &str) {
+    engine.handle(now, Input::Failed(number, Failure { errno, message }));
+}
+
+/// Tells the engine if the message refuses a command.
+fn hand_refusal(engine: &mut Engine, now: Instant, message: &Message<'_>) {
+    if let Some(ack) = message.ack().filter(|ack| ack.errno != 0) {
+        fail(engine, now, ack.seq, ack.errno, ack.message);
+    }
+}

@@ -1,0 +1,149 @@
+//! rtnetlink: events of the network, dumps of it, and changes of our routes and rules.
+
+use crate::engine::{Engine, Input, Source};
+use crate::logging;
+use crate::netlink::attribute::Builder;
+use crate::netlink::message::Message;
+use crate::netlink::route;
+use crate::network::Part;
+use crate::network::route::{Change, Item};
+use crate::request::CommandId;
+use crate::sys::netlink::Socket;
+use crate::time::Instant;
+
+use super::exchange::{exchange, read_all};
+use super::{Buffers, EVENT_BUFFER, hand_refusal, open_socket};
+
+/// The groups that tell of routes and rules.
+const ROUTING_GROUPS: [u32; 5] = [
+    route::GROUP_IPV4_ROUTE,
+    route::GROUP_IPV4_RULE,
+    route::GROUP_IPV6_ROUTE,
+    route::GROUP_IPV6_RULE,
+    route::GROUP_NEXTHOP,
+];
+
+pub(super) struct Rtnetlink {
+    pub events: Socket,
+    requests: Socket,
+    /// Joined [`ROUTING_GROUPS`].
+    hears_routes: bool,
+    /// Events were lost, and there may be more to read before that is told.
+    pub lost: bool,
+}
+
+impl Rtnetlink {
+    /// Opens the sockets and joins the groups of links and addresses. The error is for the user.
+    pub fn open() -> Result<Self, String> {
+        let events = open_socket(libc::NETLINK_ROUTE)?;
+        events.set_receive_buffer(EVENT_BUFFER);
+        for group in [
+            route::GROUP_LINK,
+            route::GROUP_IPV4_ADDRESS,
+            route::GROUP_IPV6_ADDRESS,
+        ] {
+            events
+                .join(group)
+                .map_err(|error| format!("cannot watch the network: {error}"))?;
+        }
+        let requests = open_socket(libc::NETLINK_ROUTE)?;
+        requests.set_strict_check();
+        Ok(Self {
+            events,
+            requests,
+            hears_routes: false,
+            lost: false,
+        })
+    }
+
+    /// Joins the groups of routes and rules, or leaves them.
+    pub fn subscribe(&mut self, routes: bool) {
+        if core::mem::replace(&mut self.hears_routes, routes) == routes {
+            return;
+        }
+        if routes {
+            // Not earlier: the kernel compiles it, a twentieth of a start that does without.
+            if let Err(error) = self.events.attach_filter(&route::ROUTE_FILTER) {
+                logging::debug!("cannot filter route events: {error}");
+            }
+        }
+        for group in ROUTING_GROUPS {
+            // A kernel without IPv6, policy routing or nexthop objects lacks some of them.
+            let _ = if routes {
+                self.events.join(group)
+            } else {
+                self.events.leave(group)
+            };
+        }
+    }
+
+    /// Hands the engine the events that have come.
+    pub fn read_events(&mut self, now: Instant, engine: &mut Engine, io: &mut Buffers) {
+        let lost = read_all(
+            &self.events,
+            &mut io.inbox,
+            &mut self.lost,
+            &mut |message| {
+                if let Some(notification) = route::decode(message.kind, message.payload) {
+                    engine.handle(now, Input::Network(&notification));
+                }
+            },
+        );
+        if lost {
+            engine.handle(now, Input::EventsLost(Source::Network));
+        }
+    }
+
+    /// Dumps a part of the network; of routes only those of `protocol`, unless that is 0.
+    pub fn dump(
+        &self,
+        now: Instant,
+        engine: &mut Engine,
+        io: &mut Buffers,
+        number: CommandId,
+        (part, protocol): (Part, u8),
+    ) {
+        let mut out = Builder::new(&mut io.out);
+        let encoded = match part {
+            Part::Links => route::dump_links(&mut out, number),
+            Part::Addresses => route::dump_addresses(&mut out, number),
+            Part::Routes(family) => route::dump_routes(&mut out, number, family, protocol),
+            Part::Rules(family) => route::dump_rules(&mut out, number, family),
+        };
+        let request = encoded.map(|()| out.bytes());
+        let mut each = |message: &Message<'_>| {
+            if let Some(item) = route::decode(message.kind, message.payload) {
+                engine.handle(now, Input::NetworkItem(&item));
+            }
+        };
+        let buffer = io.inbox.whole();
+        let result = exchange(&self.requests, request, buffer, number, &mut each);
+        engine.handle(now, Input::NetworkEnd(part, result));
+    }
+
+    /// Changes a route or a rule of ours.
+    pub fn change(
+        &self,
+        now: Instant,
+        engine: &mut Engine,
+        io: &mut Buffers,
+        number: CommandId,
+        change: &Change,
+    ) {
+        let mut out = Builder::new(&mut io.out);
+        let encoded = match &change.item {
+            Item::Rule(rule) => route::change_rule(&mut out, number, change.action, rule),
+            Item::Route(path) => {
+                route::change_route(&mut out, number, change.action, &path.to_route())
+            }
+        };
+        let request = encoded.map(|()| out.bytes());
+        let mut each = |message: &Message<'_>| {
+            hand_refusal(engine, now, message);
+        };
+        let buffer = io.inbox.whole();
+        if exchange(&self.requests, request, buffer, number, &mut each).is_ok() {
+            engine.handle(now, Input::Done(number));
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The endpoints and limits that the kernel should have: what plugins want against what there is,
+//! and whether the run state has to be written.
+
+use super::limits::{Fixed, LimitKeeper};
+use super::{Endpoints, Wanted};
+use crate::logging;
+use crate::netlink::mptcp::{Command, EndpointFlags, Limits};
+use crate::state::State;
+use crate::time::Instant;
+
+#[derive(Default)]
+pub struct EndpointManager {
+    endpoints: Endpoints,
+    wanted: Wanted,
+    limits: LimitKeeper,
+    /// How often the run state changed, and at which of those changes it was last written.
+    changes: u32,
+    saved: u32,
+    reported: Reported,
+}
+
+/// What the log has been told, so that it is told once.
+#[derive(Default)]
+struct Reported {
+    waiting: bool,
+    unsupported: EndpointFlags,
+}
+
+/// What came of a reconciliation.
+#[derive(Clone, Copy)]
+pub struct Reconciled {
+    /// Every command found room in the queue.
+    pub complete: bool,
+    /// Only a dump can tell the ids of some endpoints.
+    pub needs_dump: bool,
+}
+
+/// What a refusal calls for.
+pub enum Refusal {
+    /// The endpoints are in doubt: dump them. Somebody may have to be told of the address.
+    Endpoint {
+        dump: bool,
+        report: Option<core::net::IpAddr>,
+    },
+    /// The limits are in doubt; whether it is worth telling.
+    Limits { report: bool },
+}
+
+impl EndpointManager {
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Takes in an endpoint that the dump under way shows.
+    pub fn on_dumped(&mut self, endpoint: crate::netlink::mptcp::Endpoint) {
+        self.endpoints.saw(endpoint);
+    }
+
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    pub fn limits(&self) -> &LimitKeeper {
+        &self.limits
+    }
+
+    pub fn begin_dump(&mut self) {
+        self.endpoints.begin_look();
+    }
+
+    /// The dump was whole: what it did not show is gone.
+    pub fn finish_dump(&mut self, now: Instant) {
+        if self.endpoints.finish_look(now) {
+            self.mark_state_changed();
+        }
+    }
+
+    /// Takes in the limits that the kernel shows.
+    pub fn on_limits(&mut self, limits: Limits) {
+        self.limits.saw(limits);
+    }
+
+    /// Takes back an endpoint of an earlier run.
+    pub fn remember(&mut self, endpoint: crate::netlink::mptcp::Endpoint) {
+        self.endpoints.remember(endpoint);
+    }
+
+    /// Takes back the run state of an earlier run.
+    pub fn restore(&mut self, state: &State) {
+        self.endpoints.set_last_id(state.last_id);
+        self.limits.remember(state.baseline, state.set);
+    }
+
+    /// Notes that the run state changed, or could not be written.
+    pub fn mark_state_changed(&mut self) {
+        self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// Returns what the run state should say, if that changed since the last call.
+    pub fn state_to_save(&mut self) -> Option<State> {
+        if self.saved == self.changes {
+            return None;
+        }
+        self.saved = self.changes;
+        Some(State {
+            generation: 0,
+            last_id: self.endpoints.last_id(),
+            baseline: self.limits.baseline(),
+            set: self.limits.set(),
+        })
+    }
+
+    /// Returns when a refused command may be tried again.
+    pub fn deadline(&self) -> Instant {
+        self.endpoints.deadline().min(self.limits.deadline())
+    }
+
+    /// Returns whether the result of a command matters before anything else happens.
+    pub fn awaits(&self) -> bool {
+        self.endpoints.awaits()
+    }
+
+    /// Lets what was refused be tried at once, because something changed.
+    pub fn retry_now(&mut self, now: Instant) {
+        self.endpoints.hurry(now);
+    }
+
+    /// Forgets refusals, for a resync.
+    pub fn forget_refusals(&mut self) {
+        self.endpoints.forget_refusals();
+        self.limits.forget_refusals();
+    }
+
+    /// Forgets what was learnt of the kernel, to learn it anew.
+    pub fn forget_kernel(&mut self) {
+        self.endpoints.forget_kernel();
+        self.limits.forget_kernel();
+    }
+
+    /// Returns the set of wanted endpoints, empty, to be filled for [`Self::reconcile`].
+    pub fn clear_wanted(&mut self) -> &mut Wanted {
+        self.wanted.clear();
+        &mut self.wanted
+    }
+
+    /// Brings the kernel's endpoints and limits in step with what is wanted. `send` returns the
+    /// number of a command, or `None` if there is no room for it.
+    pub fn reconcile(
+        &mut self,
+        now: Instant,
+        fixed: Fixed,
+        send: &mut dyn FnMut(Command) -> Option<u32>,
+    ) -> Reconciled {
+        let Self {
+            endpoints,
+            wanted,
+            limits,
+            changes,
+            ..
+        } = self;
+        let mut complete = true;
+        let mut send = |command: Command| {
+            let number = send(command);
+            complete &= number.is_some();
+            // What comes to be ours is written down first; what ceases to be can wait.
+            if matches!(command, Command::AddEndpoint(_) | Command::SetFlags(_)) {
+                *changes = changes.wrapping_add(1);
+            }
+            number
+        };
+        wanted.settle(endpoints);
+        // Limits first: a new endpoint makes subflows at once, if it may.
+        let mut raised = false;
+        if let Some(target) = limits.target(now, wanted.sure(), fixed) {
+            if let Some(number) = send(Command::SetLimits(target)) {
+                raised = limits.sent(target, number);
+            }
+        }
+        endpoints.reconcile(now, wanted, &mut send);
+        if raised {
+            self.mark_state_changed();
+        }
+        self.report();
+        Reconciled {
+            complete,
+            needs_dump: self.endpoints.is_unsure(),
+        }
+    }
+
+    /// Deletes all endpoints of ours and gives the administrator's limits back.
+    pub fn remove_all(&mut self, send: &mut dyn FnMut(Command) -> Option<u32>) {
+        self.endpoints.remove_all(send);
+        if let Some(baseline) = self.limits.restore() {
+            send(Command::SetLimits(baseline));
+        }
+    }
+
+    /// Every command up to this one that has not failed is done. Returns whether something has
+    /// waited for that.
+    pub fn done(&mut self, last: u32) -> bool {
+        self.limits.done(last);
+        self.endpoints.done(last)
+    }
+
+    /// The kernel refused a command. Returns what that calls for; `None` if it was none of these.
+    pub fn failed(&mut self, now: Instant, command: u32, errno: i32) -> Option<Refusal> {
+        if let Some(refused) = self.endpoints.failed(now, command, errno) {
+            self.mark_state_changed();
+            return Some(Refusal::Endpoint {
+                dump: refused.look,
+                report: refused.report.map(|endpoint| endpoint.address),
+            });
+        }
+        let report = self.limits.failed(now, command, errno)?;
+        Some(Refusal::Limits { report })
+    }
+
+    /// Tells the log, once, what does not fit the kernel.
+    fn report(&mut self) {
+        // While the capacity is being learnt anew, which addresses have to wait is not known.
+        if let Some(taken) = self.endpoints.capacity() {
+            let waiting = self.wanted.waiting();
+            if waiting > 0 && !self.reported.waiting {
+                logging::warn!("the kernel takes {taken} endpoints; {waiting} more addresses wait");
+            }
+            self.reported.waiting = waiting > 0;
+        }
+        let unsupported = self.endpoints.unsupported().0;
+        if unsupported & !self.reported.unsupported.0 != 0 {
+            let flags = crate::config::flags::AddressFlags(self.endpoints.unsupported());
+            logging::warn!("this kernel does not support endpoint flag {flags}");
+        }
+        self.reported.unsupported.0 |= unsupported;
+    }
+}

@@ -1,0 +1,227 @@
+//! Connections that are found rather than heard of: those of before the start, and those whose
+//! events were lost.
+//!
+//! A dump of inet_diag shows what there is; the table says what is news in it. Of a connection
+//! that is new, the addresses it announces are read before the plugin hears of it.
+
+use libc::{EACCES, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT};
+
+use super::Incomplete;
+use super::connections::ConnectionManager;
+use super::plugins::{PluginHost, View};
+use crate::connection::{Connection, Known, News};
+use crate::logging;
+use crate::netlink::diag::{self, Query};
+use crate::netlink::mptcp::{Endpoint, SubflowAddress};
+use crate::netlink::route::Family;
+use crate::request::{Queue, Request};
+use crate::sys::errno::Errno;
+
+/// How far the comparison of the table with inet_diag has come.
+#[derive(Default)]
+pub(super) struct Sync {
+    step: Step,
+    /// The connections of before the start are known, and with them the ids given out then.
+    pub done: bool,
+    /// The kernel cannot show connections.
+    pub unavailable: bool,
+}
+
+/// What is asked for next, in this order: all connections, then those the dump has not shown, for
+/// it passes over some while others end, then all subflows.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Step {
+    #[default]
+    Idle,
+    Connections(Family),
+    /// From this slot of the table on.
+    Unseen(u32),
+    Subflows(Family),
+}
+
+impl ConnectionManager {
+    /// Returns the next question to inet_diag; the first one begins a comparison.
+    pub fn next_query(&mut self) -> Query {
+        if self.sync.step == Step::Idle {
+            self.table.begin();
+            self.sync.step = Step::Connections(Family::Ipv4);
+        }
+        if let Step::Unseen(from) = self.sync.step {
+            if let Some((at, token)) = self.table.next_unseen(from) {
+                self.sync.step = Step::Unseen(at);
+                return Query::Connection(token);
+            }
+            self.sync.step = Step::Subflows(Family::Ipv4);
+        }
+        match self.sync.step {
+            Step::Connections(family) => Query::Connections(family),
+            Step::Subflows(family) => Query::Subflows(family),
+            Step::Idle | Step::Unseen(_) => Query::Connections(Family::Ipv4),
+        }
+    }
+
+    /// The answer to a question ended. Returns the result of the comparison, if that is at its
+    /// end.
+    pub fn on_query_end(
+        &mut self,
+        result: Result<(), Incomplete>,
+    ) -> Option<Result<(), Incomplete>> {
+        let next = match (self.sync.step, result) {
+            (Step::Connections(Family::Ipv4), Ok(())) => Step::Connections(Family::Ipv6),
+            (Step::Connections(Family::Ipv6), Ok(())) => Step::Unseen(0),
+            (Step::Unseen(at), Ok(()) | Err(Incomplete::Refused(ENOENT))) => Step::Unseen(at + 1),
+            (Step::Subflows(Family::Ipv4), Ok(())) => Step::Subflows(Family::Ipv6),
+            _ => Step::Idle,
+        };
+        self.sync.step = next;
+        (next == Step::Idle).then_some(result)
+    }
+
+    /// Takes in a connection that inet_diag shows.
+    pub fn on_diag_connection(
+        &mut self,
+        view: View<'_>,
+        host: &mut PluginHost,
+        found: &diag::Connection,
+    ) {
+        let Some((known, event)) = self.table.saw(found) else {
+            return;
+        };
+        if known == Known::Reused {
+            self.on_closed(view, host, event.token);
+        }
+        if !self.table.found(&event, host.manager()) {
+            self.report_overflow(view);
+        }
+    }
+
+    /// Takes in a subflow that inet_diag shows.
+    pub fn on_diag_subflow(&mut self, host: &mut PluginHost, found: &diag::Subflow) {
+        self.table.saw_subflow(found);
+        host.ids.learn(found.ends.local.ip(), found.local_id);
+    }
+
+    /// Returns whether the kernel shows no connections at all, as one without mptcp_diag or
+    /// inet_diag, which refuses each time, and so does a security policy. Whatever else goes wrong
+    /// may go well later.
+    pub fn is_unavailable(&mut self, result: Result<(), Incomplete>) -> bool {
+        let Err(Incomplete::Refused(
+            errno @ (ENOENT | EOPNOTSUPP | EPROTONOSUPPORT | EPERM | EACCES),
+        )) = result
+        else {
+            self.sync.unavailable = false;
+            return false;
+        };
+        self.table.forget_found();
+        self.table.finish();
+        if !core::mem::replace(&mut self.sync.unavailable, true) {
+            let cause = Errno(errno);
+            logging::warn!(
+                "the kernel does not show connections ({cause}; no mptcp_diag?): those of before \
+                 the start, and those whose events are lost, are not managed"
+            );
+        }
+        true
+    }
+
+    /// The comparison ended; `whole` says that nothing was missed. Returns whether it should be
+    /// made again at once, because connections that have ended leave room for others.
+    pub fn on_sync_end(&mut self, view: View<'_>, host: &mut PluginHost, whole: bool) -> bool {
+        if whole {
+            self.table.finish();
+        }
+        let before = self.table.len();
+        for at in 0..self.table.end() {
+            if let Some(token) = self.table.token_at(at) {
+                self.notify(view, host, token, whole);
+            }
+        }
+        self.table.is_overfull() && self.table.len() < before
+    }
+
+    /// Takes in an address of a connection found, which is none of the kernel's `endpoints`:
+    /// before Linux 6.10 the kernel ignores the token and shows those.
+    pub fn on_address(
+        &mut self,
+        host: &mut PluginHost,
+        token: u32,
+        known: &Endpoint,
+        endpoints: &crate::endpoint::Endpoints,
+    ) {
+        let same = |endpoint: &Endpoint| endpoint == known;
+        let ours = endpoints.ours().iter().map(|slot| &slot.endpoint);
+        if !endpoints.others().iter().chain(ours).any(same) {
+            self.table.learn(token, known, &mut host.ids);
+        }
+    }
+
+    /// Those were all the addresses of a connection found.
+    pub fn on_addresses_end(&mut self, token: u32, kernel_managed: bool) {
+        self.table.learned(token, kernel_managed);
+    }
+
+    /// Tells the plugin of the connections found, once all have been read: the host, which gives
+    /// out ids, needs to know all of those given out before.
+    pub fn introduce(&mut self, view: View<'_>, host: &mut PluginHost) {
+        if !self.table.all_read() {
+            return;
+        }
+        self.sync.done = true;
+        for at in 0..self.table.end() {
+            let Some(event) = self.table.introduce(at) else {
+                continue;
+            };
+            let token = event.token;
+            self.listen_again(host, token);
+            host.call_manager(view, &mut self.table, token, &mut |p, cx| {
+                p.new_connection(cx, &event)
+            });
+            self.notify(view, host, token, false);
+            // What the peer has announced meanwhile.
+            let mut told = 0;
+            while let Some(new) = self.table.remote_address(token, told) {
+                host.call_manager(view, &mut self.table, token, &mut |p, cx| {
+                    p.new_address(cx, token, new.id, new.address);
+                });
+                told += 1;
+            }
+        }
+    }
+
+    /// Opens the listeners of an earlier run again, which ended with it, and announces their
+    /// addresses once more: a peer whose join was refused meanwhile tries again.
+    fn listen_again(&mut self, host: &mut PluginHost, token: u32) {
+        let connection = self.table.get(token).filter(|c| c.server_side);
+        for id in connection.iter().flat_map(Connection::announced) {
+            if let Some(address) = host.ids.address(id) {
+                let address = SubflowAddress::at(address, 0).with_id(id);
+                let request = Request::AnnounceWithListener { token, address };
+                host.queue.push(Queue::ENGINE, request);
+            }
+        }
+    }
+
+    /// Tells the plugin what the comparison has shown of a connection.
+    fn notify(&mut self, view: View<'_>, host: &mut PluginHost, token: u32, whole: bool) {
+        while let Some(news) = self.table.next_news(token, whole) {
+            match news {
+                News::Closed => self.on_closed(view, host, token),
+                News::Established(event) => {
+                    host.call_manager(view, &mut self.table, token, &mut |p, cx| {
+                        p.connection_established(cx, &event)
+                    });
+                }
+                News::Subflow(event) => {
+                    host.call_manager(view, &mut self.table, token, &mut |p, cx| {
+                        p.new_subflow(cx, &event)
+                    });
+                }
+                News::SubflowClosed(event) => {
+                    host.call_manager(view, &mut self.table, token, &mut |p, cx| {
+                        p.subflow_closed(cx, &event)
+                    });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The plugins' host: loads them, calls them, and keeps what they have asked for.
+
+use crate::capacity;
+use crate::config::Config;
+use crate::connection::Connections;
+use crate::connection::address_id::AddressIds;
+use crate::endpoint::Wanted;
+use crate::logging;
+use crate::network::{Interface, LocalAddress, Network, Verdict};
+use crate::plugin::{Context, Entry, Plugin, Timer};
+use crate::request::Queue;
+use crate::table::Table;
+use crate::time::Instant;
+
+struct Loaded {
+    name: &'static str,
+    priority: i8,
+    plugin: Box<dyn Plugin>,
+}
+
+/// What a plugin sees of the engine while it is called, beside the connections.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    pub now: Instant,
+    /// The kernel's path manager can be talked to.
+    pub ready: bool,
+    pub network: &'a Network,
+    pub config: &'a Config,
+}
+
+/// A callback with its arguments filled in. Not generic: a dozen copies of [`PluginHost::call`]
+/// would be 3 KiB more.
+pub(super) type Callback<'a> = &'a mut dyn FnMut(&mut dyn Plugin, &mut Context<'_>);
+
+pub(super) struct PluginHost {
+    loaded: Vec<Loaded>,
+    /// Position of the plugin that manages connections.
+    default: usize,
+    timers: Table<Timer>,
+    /// Address ids of this host's addresses.
+    pub ids: AddressIds,
+    pub queue: Queue,
+    /// The log has been told that the queue was full.
+    overflow_reported: bool,
+}
+
+impl PluginHost {
+    /// Makes the plugins of `entries`, in order. [`Self::init`] is still to be called.
+    pub fn new(entries: &[&'static Entry]) -> Self {
+        let mut loaded = Vec::with_capacity(capacity::PLUGINS);
+        for entry in entries {
+            let (name, most) = (entry.name, capacity::PLUGINS);
+            if loaded.len() >= most {
+                logging::error!("plugin {name}: there are {most} before it; it is not used");
+                continue;
+            }
+            loaded.push(Loaded {
+                name,
+                priority: entry.priority,
+                plugin: (entry.create)(),
+            });
+        }
+        Self {
+            loaded,
+            default: 0,
+            timers: Table::new(capacity::TIMERS),
+            ids: AddressIds::default(),
+            queue: Queue::new(),
+            overflow_reported: false,
+        }
+    }
+
+    /// Initializes the plugins and drops those that fail; then chooses the one that manages
+    /// connections.
+    pub fn init(&mut self, view: View<'_>, table: &mut Connections) {
+        let mut at = 0;
+        while at < self.loaded.len() {
+            let mut result = Ok(());
+            self.call(view, table, at, &mut |plugin, cx| result = plugin.init(cx));
+            match (result, self.loaded.get(at)) {
+                (Err(cause), Some(loaded)) => {
+                    logging::error!("plugin {}: {cause}; it is not used", loaded.name);
+                    self.loaded.remove(at);
+                    // What it asked for would be the next one's.
+                    let owner = owner(at);
+                    self.queue.forget(owner);
+                    self.timers.retain(|timer| timer.owner != owner);
+                }
+                _ => at += 1,
+            }
+        }
+        let named = view.config.path_manager.as_deref();
+        let plugins = self.loaded.iter().enumerate();
+        // The named one comes first, then the lowest priority number, then the order of the list.
+        let first = plugins.min_by_key(|(_, p)| (Some(p.name) != named, p.priority));
+        self.default = first.map_or(0, |(at, _)| at);
+    }
+
+    /// Returns the plugins in use, the one that manages connections first.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        let default = self.loaded.get(self.default).into_iter();
+        let others = self.loaded.iter().enumerate();
+        let others = others.filter(|(at, _)| *at != self.default);
+        let all = default.chain(others.map(|(_, loaded)| loaded));
+        all.map(|loaded| loaded.name)
+    }
+
+    /// Returns whether connection events are of use to the plugin that manages connections.
+    pub fn wants_connections(&self) -> bool {
+        let default = self.loaded.get(self.default);
+        default.is_some_and(|loaded| loaded.plugin.wants_connections())
+    }
+
+    /// Returns the owner number of the plugin that manages connections.
+    pub fn manager(&self) -> u8 {
+        owner(self.default)
+    }
+
+    /// Returns when the next timer runs out.
+    pub fn deadline(&self) -> Instant {
+        let first = self.timers.iter().map(|timer| timer.at).min();
+        first.unwrap_or(Instant::NEVER)
+    }
+
+    /// Calls the plugin at a position with its handle on everything else.
+    pub fn call(
+        &mut self,
+        view: View<'_>,
+        table: &mut Connections,
+        at: usize,
+        callback: Callback<'_>,
+    ) {
+        let Some(Loaded { name, plugin, .. }) = self.loaded.get_mut(at) else {
+            return;
+        };
+        let before = self.queue.len();
+        let mut context = Context {
+            now: view.now,
+            ready: view.ready,
+            owner: owner(at),
+            name,
+            network: view.network,
+            config: view.config,
+            connections: table,
+            ids: &mut self.ids,
+            queue: &mut self.queue,
+            timers: &mut self.timers,
+        };
+        callback(plugin.as_mut(), &mut context);
+        for at in before..self.queue.len() {
+            if let Some(queued) = self.queue.waiting(at) {
+                if let Some(request) = queued.task.request() {
+                    queued.announced = table.given(request);
+                }
+            }
+        }
+        self.report_overflow();
+    }
+
+    /// Calls every plugin, in order.
+    pub fn call_all(&mut self, view: View<'_>, table: &mut Connections, callback: Callback<'_>) {
+        for at in 0..self.loaded.len() {
+            self.call(view, table, at, callback);
+        }
+    }
+
+    /// Calls the plugin that manages connections.
+    pub fn call_default(
+        &mut self,
+        view: View<'_>,
+        table: &mut Connections,
+        callback: Callback<'_>,
+    ) {
+        self.call(view, table, self.default, callback);
+    }
+
+    /// Calls the plugin that manages a connection, if there is one and it knows the connection.
+    pub fn call_manager(
+        &mut self,
+        view: View<'_>,
+        table: &mut Connections,
+        token: u32,
+        callback: Callback<'_>,
+    ) {
+        if let Some(plugin) = table.manager(token) {
+            self.call(view, table, plugin, callback);
+        }
+    }
+
+    /// Says, once, that there was no room for a command. Its author knows, and asks again.
+    pub fn report_overflow(&mut self) {
+        if self.queue.refused() > 0 && !core::mem::replace(&mut self.overflow_reported, true) {
+            let most = capacity::COMMANDS;
+            logging::warn!("more than {most} commands are waiting: some are put off");
+        }
+    }
+
+    /// Runs the timers that are due, the earliest first. One that is set again at once has its
+    /// next turn with the next settling.
+    pub fn run_timers(&mut self, view: View<'_>, table: &mut Connections) {
+        for _ in 0..self.timers.len() {
+            let due = self
+                .timers
+                .iter()
+                .enumerate()
+                .filter(|(_, t)| t.at <= view.now);
+            let first = due.min_by_key(|(_, t)| t.at).map(|(at, _)| at);
+            let Some(timer) = first.and_then(|at| self.timers.remove(at)) else {
+                return;
+            };
+            self.call(view, table, timer.owner.into(), &mut |plugin, cx| {
+                plugin.timer(cx, timer.timer)
+            });
+        }
+    }
+
+    /// Collects the endpoints that all plugins want.
+    pub fn endpoints(&mut self, network: &Network, config: &Config, wanted: &mut Wanted) {
+        for loaded in &mut self.loaded {
+            loaded.plugin.endpoints(network, config, wanted);
+        }
+    }
+
+    /// Ends the plugins, the last one first. Exit is the last they hear, whatever becomes of what
+    /// they asked for.
+    pub fn exit(&mut self, view: View<'_>, table: &mut Connections) {
+        for at in (0..self.loaded.len()).rev() {
+            self.call(view, table, at, &mut |plugin, cx| plugin.exit(cx));
+        }
+        self.loaded.clear();
+    }
+
+    /// Tells the plugins what the last judgement of the network changed for them: what they lose
+    /// first, and what they gain last.
+    pub fn notify_network(
+        &mut self,
+        now: Instant,
+        ready: bool,
+        network: &mut Network,
+        config: &Config,
+        table: &mut Connections,
+    ) {
+        let usable = |a: &LocalAddress| a.verdict == Verdict::Usable;
+        let mut host = Notifier {
+            host: self,
+            now,
+            ready,
+            network,
+            config,
+            table,
+        };
+        host.addresses(&|a| a.told && !usable(a), false);
+        host.interfaces(&|i| i.told && !i.is_up(), |p, cx, i| {
+            p.delete_interface(cx, i)
+        });
+        let changed = |i: &Interface| i.told && i.changed;
+        host.interfaces(&changed, |p, cx, i| p.update_interface(cx, i));
+        host.interfaces(&|i| !i.told && i.is_up(), |p, cx, i| p.new_interface(cx, i));
+        host.addresses(&|a| !a.told && usable(a), true);
+    }
+}
+
+/// The arguments of [`PluginHost::notify_network`], which each of its steps needs.
+struct Notifier<'a> {
+    host: &'a mut PluginHost,
+    now: Instant,
+    ready: bool,
+    network: &'a mut Network,
+    config: &'a Config,
+    table: &'a mut Connections,
+}
+
+impl Notifier<'_> {
+    fn call_all(&mut self, callback: Callback<'_>) {
+        let view = View {
+            now: self.now,
+            ready: self.ready,
+            network: self.network,
+            config: self.config,
+        };
+        self.host.call_all(view, self.table, callback);
+    }
+
+    fn addresses(&mut self, concerns: &dyn Fn(&LocalAddress) -> bool, usable: bool) {
+        let mut from = 0;
+        while let Some(at) = self.network.mark_address(from, concerns, usable) {
+            self.call_all(&mut |plugin, cx| match cx.network.address_at(at) {
+                Some(address) if usable => plugin.new_local_address(cx, address),
+                Some(address) => plugin.delete_local_address(cx, address),
+                None => {}
+            });
+            from = at + 1;
+        }
+    }
+
+    fn interfaces(
+        &mut self,
+        concerns: &dyn Fn(&Interface) -> bool,
+        tell: fn(&mut dyn Plugin, &mut Context<'_>, &Interface),
+    ) {
+        let mut from = 0;
+        while let Some(at) = self.network.mark_interface(from, concerns) {
+            self.call_all(&mut |plugin, cx| {
+                if let Some(interface) = cx.network.interface_at(at) {
+                    tell(plugin, cx, interface);
+                }
+            });
+            from = at + 1;
+        }
+    }
+}
+
+/// By which the queue and the timers know the plugin at a position.
+fn owner(at: usize) -> u8 {
+    u8::try_from(at).unwrap_or(Queue::ENGINE)
+}
