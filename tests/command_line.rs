@@ -296,7 +296,7 @@ fn a_kernel_without_userspace_path_manager_is_named() {
     let (code, _, errors) = lab.execute_under(&old, &["-c", file, "--state-file", state]);
     assert_eq!(code, Some(0), "{errors}");
     assert!(
-        errors.contains("cannot leave connections to plugin sspi"),
+        errors.contains("does not support path management by sspi"),
         "{errors}"
     );
 }

@@ -226,6 +226,6 @@ fn warnings_come_again() {
     ] {
         daemon.says(&["warn", part]);
     }
-    daemon.says(&["warn", "at the next start"]);
+    daemon.says(&["warn", "need a restart"]);
     lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
 }
