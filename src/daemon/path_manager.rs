@@ -199,8 +199,18 @@ impl PathManager {
         ready: bool,
     ) {
         let last = self.unanswered.take();
+        let lost = ready && self.read_refusals(now, engine, io);
+        match last {
+            Some((_, last)) if lost => engine.handle(now, Input::ResultsLost(last)),
+            Some((_, last)) => engine.handle(now, Input::Done(last)),
+            None => {}
+        }
+    }
+
+    /// Hands the engine the refusals that have come. Returns whether some were lost.
+    fn read_refusals(&self, now: Instant, engine: &mut Engine, io: &mut Buffers) -> bool {
         let mut lost = false;
-        while ready {
+        loop {
             match self.commands.receive(io.inbox.whole()) {
                 Ok(Some(Received::Datagram(datagram))) => {
                     for message in Messages::new(datagram).flatten() {
@@ -208,19 +218,14 @@ impl PathManager {
                     }
                 }
                 Ok(Some(Received::Truncated)) => lost = true,
-                Ok(None) => break,
+                Ok(None) => return lost,
                 // The kernel tells that some were lost before it gives out the others.
                 Err(error) if !lost => {
                     logging::warn!("cannot read the kernel's answers: {error}");
                     lost = true;
                 }
-                Err(_) => break,
+                Err(_) => return lost,
             }
-        }
-        match last {
-            Some((_, last)) if lost => engine.handle(now, Input::ResultsLost(last)),
-            Some((_, last)) => engine.handle(now, Input::Done(last)),
-            None => {}
         }
     }
 

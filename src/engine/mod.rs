@@ -14,16 +14,17 @@
 
 mod connection_sync;
 mod connections;
+mod contract;
 mod due;
+mod output;
 mod plugins;
 mod report;
 mod schedule;
 mod storm;
 
 use core::fmt;
-use core::net::SocketAddr;
 
-use libc::{ENETDOWN, ENODEV, ENOSPC};
+use libc::{ENETDOWN, ENODEV};
 
 use crate::config::{Config, OnExit};
 use crate::connection::Connections;
@@ -31,132 +32,23 @@ use crate::endpoint::limits::Fixed;
 use crate::endpoint::manager::{EndpointManager, Refusal};
 use crate::endpoint::{Endpoints, Slot};
 use crate::logging;
-use crate::netlink::diag;
 use crate::netlink::message::is_acked;
-use crate::netlink::mptcp::{self, Endpoint, Event, Limits};
-use crate::netlink::route::{Name, Notification, PROTOCOL};
+use crate::netlink::mptcp::Endpoint;
+use crate::netlink::route::Notification;
+use crate::network::Network;
 use crate::network::route::{Change, Item};
-use crate::network::{Network, Part};
 use crate::plugin::Entry;
 use crate::policy;
-use crate::request::{CommandId, Failure, Queue, Reply, Request, Task};
+use crate::request::{CommandId, Failure, Queue, Request};
 use crate::routing::SourceRouter;
 use crate::state::State;
 use crate::time::Instant;
 use connections::ConnectionManager;
+pub use contract::{Command, Incomplete, Input, Source, Subscriptions};
 use due::Due;
 use plugins::{PluginHost, View};
 pub use report::Counters;
 use schedule::{Schedule, Use};
-
-/// Something that happened.
-pub enum Input<'a> {
-    /// An event of rtnetlink.
-    Network(&'a Notification),
-    /// An item of the dump of the network that is under way.
-    NetworkItem(&'a Notification),
-    /// The dump of a part of the network ended.
-    NetworkEnd(Part, Result<(), Incomplete>),
-    /// An endpoint that the dump under way shows.
-    Endpoint(Endpoint),
-    /// The dump of the endpoints ended.
-    EndpointsEnd(Result<(), Incomplete>),
-    /// The kernel has shown its limits, or refused to.
-    Limits(Result<Limits, Incomplete>),
-    /// An event of a connection.
-    Connection(&'a Event),
-    /// What a plugin's command asked for.
-    Reply(CommandId, &'a Reply),
-    /// A connection that inet_diag shows.
-    DiagConnection(diag::Connection),
-    /// A subflow that inet_diag shows.
-    DiagSubflow(diag::Subflow),
-    /// The answer to a question to inet_diag ended.
-    DiagEnd(Result<(), Incomplete>),
-    /// An address of the connection with this token.
-    ConnectionAddress(u32, Endpoint),
-    /// The dump of the addresses of a connection ended.
-    ConnectionAddressesEnd(u32, Result<(), Incomplete>),
-    /// The listener that a command asked for is open.
-    Listening(CommandId, SocketAddr),
-    /// The kernel refused a command.
-    Failed(CommandId, Failure<'a>),
-    /// Every command up to this one that has not failed is done.
-    Done(CommandId),
-    /// What became of the commands up to this one that have not failed is not known.
-    ResultsLost(CommandId),
-    /// The kernel's path manager appeared or vanished.
-    PathManager(bool),
-    /// Events were lost.
-    EventsLost(Source),
-    /// The configuration was read again.
-    Reload(Box<Config>),
-    /// An endpoint that an earlier run left behind, from the run state.
-    Remember(Endpoint),
-    /// The rest of the run state of an earlier run.
-    Restore(&'a State),
-    /// The run state could not be written.
-    StateNotSaved,
-    /// The daemon ends: what is left to do is in [`Engine::poll_command`]. Settle no more.
-    Stop,
-}
-
-/// Why a dump is of no use.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Incomplete {
-    /// Something changed meanwhile (NLM_F_DUMP_INTR), or messages were lost.
-    Interrupted,
-    /// errno.
-    Refused(i32),
-}
-
-/// Where events come from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Source {
-    Network,
-    Connections,
-}
-
-/// Which events are of use.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Subscriptions {
-    /// Those of routes, rules and nexthop objects, beside links and addresses.
-    pub routes: bool,
-    /// Those of connections.
-    pub connections: bool,
-}
-
-/// Something to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Command {
-    /// Hear of these events from now on, and of no others.
-    Subscribe(Subscriptions),
-    /// Dump a part of the network, item by item; of routes only those of a protocol, unless that
-    /// is 0.
-    DumpNetwork(Part, u8),
-    /// Dump all endpoints.
-    DumpEndpoints,
-    /// Get the limits.
-    GetLimits,
-    /// Dump the addresses of the connection with this token.
-    DumpAddresses(u32),
-    /// Ask inet_diag.
-    Diag(diag::Query),
-    /// Send a command to the path manager. Unless it asks for something it goes without
-    /// NLM_F_ACK, together with others.
-    PathManager(mptcp::Command),
-    /// Change our source routing.
-    Route(Change),
-    /// Open a listener, for [`Input::Listening`].
-    Listen(SocketAddr),
-    /// Close a listener, with a result.
-    Unlisten(SocketAddr),
-    /// Close a listener that nobody needs any more. There is no result.
-    CloseListener(SocketAddr),
-    /// Look whether a strict reverse-path filter makes this uplink useless: the routes answer its
-    /// IPv4 traffic by another interface.
-    CheckReversePath(Name),
-}
 
 pub struct Engine {
     config: Config,
@@ -396,7 +288,8 @@ impl Engine {
                 connections.on_addresses_end(token, kernel_managed);
             }
             Input::Listening(number, local) => {
-                if connections.on_listening(view, host, number, local) {
+                let complete = connections.on_listening(view, host, number, local);
+                if complete {
                     self.on_done(now, number, Ok(()));
                 }
             }
@@ -645,115 +538,6 @@ impl Engine {
             self.schedule.cleanup_due = false;
         }
         complete
-    }
-
-    /// Gives out the next thing to do, if there is one now, with its number.
-    pub fn poll_command(&mut self, now: Instant) -> Option<(CommandId, Command)> {
-        let subscriptions = self.subscriptions();
-        if self.subscribed.replace(subscriptions) != Some(subscriptions) {
-            return Some(self.numbered(Command::Subscribe(subscriptions)));
-        }
-        if let Some((number, command)) = self.connections.next_command() {
-            self.unacked = Some(number);
-            return Some((number, Command::PathManager(command)));
-        }
-        if let Some(local) = self.connections.next_unused() {
-            return Some(self.numbered(Command::CloseListener(local)));
-        }
-        if let Some(task) = self.next_task(now) {
-            return Some(task);
-        }
-        if let Some(name) = self.next_reverse_path_check() {
-            return Some(self.numbered(Command::CheckReversePath(name)));
-        }
-        let command = self.next_read(now)?;
-        Some(self.numbered(command))
-    }
-
-    fn subscriptions(&self) -> Subscriptions {
-        Subscriptions {
-            routes: self.config.uses_routes(),
-            connections: self.wants_connections(),
-        }
-    }
-
-    fn numbered(&mut self, command: Command) -> (CommandId, Command) {
-        (self.plugins.queue.number(), command)
-    }
-
-    /// Returns the next command of the queue.
-    fn next_task(&mut self, now: Instant) -> Option<(CommandId, Command)> {
-        while let Some(queued) = self.plugins.queue.pop() {
-            let number = queued.number;
-            let request = match queued.task {
-                Task::Request(request) => request,
-                Task::Route(change) => return Some((number, Command::Route(change))),
-            };
-            let command = match request {
-                Request::Kernel(command) => {
-                    if !command.is_query() {
-                        self.unacked = Some(number);
-                    }
-                    Command::PathManager(self.connections.table.translate(command))
-                }
-                Request::Listen(local) => Command::Listen(local),
-                Request::Unlisten(local) => Command::Unlisten(local),
-                Request::AnnounceWithListener { token, address } => {
-                    match self.connections.on_listen(number, token, address) {
-                        Some(local) => Command::Listen(local),
-                        None => {
-                            let failure = Failure {
-                                errno: ENOSPC,
-                                message: "too many listeners",
-                            };
-                            self.on_failed(now, number, failure);
-                            continue;
-                        }
-                    }
-                }
-            };
-            return Some((number, command));
-        }
-        None
-    }
-
-    /// Returns an uplink whose reverse-path filter is to be looked at, each once.
-    fn next_reverse_path_check(&mut self) -> Option<Name> {
-        if !core::mem::take(&mut self.rp_filter_check_due) || !self.config.uses_routes() {
-            return None;
-        }
-        let name = self.network.next_asymmetric_route();
-        self.rp_filter_check_due = name.is_some();
-        name
-    }
-
-    /// Returns what is to be read from the kernel now.
-    fn next_read(&mut self, now: Instant) -> Option<Command> {
-        let of_use = self.of_use();
-        let more = self.connections.table.has_untold();
-        if self.schedule.read_at(of_use, more) > now {
-            return None;
-        }
-        if let Some(token) = self.connections.table.next_untold() {
-            return Some(Command::DumpAddresses(token));
-        }
-        let first = self.schedule.readable(of_use).first();
-        if let Some(part) = first.network_part() {
-            self.network.begin(part);
-            // Leftovers of ours are all there is to look for where routes do not matter.
-            let protocol = if of_use.routes { 0 } else { PROTOCOL };
-            return Some(Command::DumpNetwork(part, protocol));
-        }
-        match first {
-            Due::ENDPOINTS => {
-                self.schedule.on_endpoints_dump(now);
-                self.endpoints.begin_dump();
-                Some(Command::DumpEndpoints)
-            }
-            Due::LIMITS => Some(Command::GetLimits),
-            Due::CONNECTIONS => Some(Command::Diag(self.connections.next_query())),
-            _ => None,
-        }
     }
 
     /// Ends the plugins and, if the configuration says so, takes away what is ours.

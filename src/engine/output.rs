@@ -1,0 +1,121 @@
+//! What the engine gives out, in the order of urgency: subscriptions, commands, and then what is
+//! to be read from the kernel.
+
+use libc::ENOSPC;
+
+use super::due::Due;
+use super::{Command, Engine, Subscriptions};
+use crate::netlink::route::{Name, PROTOCOL};
+use crate::request::{CommandId, Failure, Request, Task};
+use crate::time::Instant;
+
+impl Engine {
+    /// Gives out the next thing to do, if there is one now, with its number.
+    pub fn poll_command(&mut self, now: Instant) -> Option<(CommandId, Command)> {
+        let subscriptions = self.subscriptions();
+        if self.subscribed.replace(subscriptions) != Some(subscriptions) {
+            return Some(self.numbered(Command::Subscribe(subscriptions)));
+        }
+        if let Some((number, command)) = self.connections.next_command() {
+            self.unacked = Some(number);
+            return Some((number, Command::PathManager(command)));
+        }
+        if let Some(local) = self.connections.next_unused() {
+            return Some(self.numbered(Command::CloseListener(local)));
+        }
+        if let Some(task) = self.next_task(now) {
+            return Some(task);
+        }
+        if let Some(name) = self.next_reverse_path_check() {
+            return Some(self.numbered(Command::CheckReversePath(name)));
+        }
+        let command = self.next_read(now)?;
+        Some(self.numbered(command))
+    }
+
+    pub(super) fn subscriptions(&self) -> Subscriptions {
+        Subscriptions {
+            routes: self.config.uses_routes(),
+            connections: self.wants_connections(),
+        }
+    }
+
+    fn numbered(&mut self, command: Command) -> (CommandId, Command) {
+        (self.plugins.queue.number(), command)
+    }
+
+    /// Returns the next command of the queue.
+    fn next_task(&mut self, now: Instant) -> Option<(CommandId, Command)> {
+        while let Some(queued) = self.plugins.queue.pop() {
+            let number = queued.number;
+            let request = match queued.task {
+                Task::Request(request) => request,
+                Task::Route(change) => return Some((number, Command::Route(change))),
+            };
+            let command = match request {
+                Request::Kernel(command) => {
+                    if !command.is_query() {
+                        self.unacked = Some(number);
+                    }
+                    Command::PathManager(self.connections.table.translate(command))
+                }
+                Request::Listen(local) => Command::Listen(local),
+                Request::Unlisten(local) => Command::Unlisten(local),
+                Request::AnnounceWithListener { token, address } => {
+                    match self.connections.on_listen(number, token, address) {
+                        Some(local) => Command::Listen(local),
+                        None => {
+                            let failure = Failure {
+                                errno: ENOSPC,
+                                message: "too many listeners",
+                            };
+                            self.on_failed(now, number, failure);
+                            continue;
+                        }
+                    }
+                }
+            };
+            return Some((number, command));
+        }
+        None
+    }
+
+    /// Returns an uplink whose reverse-path filter is to be looked at, each once.
+    fn next_reverse_path_check(&mut self) -> Option<Name> {
+        if !core::mem::take(&mut self.rp_filter_check_due) || !self.config.uses_routes() {
+            return None;
+        }
+        let name = self.network.next_asymmetric_route();
+        self.rp_filter_check_due = name.is_some();
+        name
+    }
+
+    /// Returns what is to be read from the kernel now.
+    fn next_read(&mut self, now: Instant) -> Option<Command> {
+        let of_use = self.of_use();
+        let more = self.connections.table.has_untold();
+        if self.schedule.read_at(of_use, more) > now {
+            return None;
+        }
+        if let Some(token) = self.connections.table.next_untold() {
+            return Some(Command::DumpAddresses(token));
+        }
+        let first = self.schedule.readable(of_use).first();
+        if let Some(part) = first.network_part() {
+            self.network.begin(part);
+            // Leftovers of ours are all there is to look for where routes do not matter.
+            let protocol = if of_use.routes { 0 } else { PROTOCOL };
+            return Some(Command::DumpNetwork(part, protocol));
+        }
+        match first {
+            Due::ENDPOINTS => {
+                self.schedule.on_endpoints_dump(now);
+                self.endpoints.begin_dump();
+                Some(Command::DumpEndpoints)
+            }
+            Due::LIMITS => Some(Command::GetLimits),
+            Due::CONNECTIONS => Some(Command::Diag(self.connections.next_query())),
+            _ => None,
+        }
+    }
+}
