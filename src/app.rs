@@ -5,8 +5,8 @@ use core::mem::ManuallyDrop;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::cli::{self, Action, Options};
-use crate::config::{self, Config};
+use crate::cli::{self, Action};
+use crate::config::{self, Config, Overrides};
 use crate::daemon::Daemon;
 use crate::logging;
 use crate::plugin::Entry;
@@ -52,7 +52,7 @@ pub fn answer(plugins: &'static [Entry], arguments: Vec<OsString>) -> u8 {
     }
 }
 
-fn check(options: &Options, plugins: &[Entry]) -> u8 {
+fn check(options: &Overrides, plugins: &[Entry]) -> u8 {
     match config::load(options, plugins) {
         Ok(loaded) => {
             loaded
@@ -68,7 +68,7 @@ fn check(options: &Options, plugins: &[Entry]) -> u8 {
     }
 }
 
-fn start(options: Options, plugins: &'static [Entry]) -> u8 {
+fn start(options: Overrides, plugins: &'static [Entry]) -> u8 {
     // First of all, so that no early signal ends us by default.
     let signals = match Signals::open() {
         Ok(signals) => signals,
@@ -98,7 +98,7 @@ fn start(options: Options, plugins: &'static [Entry]) -> u8 {
 }
 
 fn serve(
-    options: Options,
+    options: Overrides,
     config: Config,
     plugins: &'static [Entry],
     signals: Signals,

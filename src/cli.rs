@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use lexopt::Arg::{Long, Short, Value};
 
-use crate::config;
+use crate::config::{self, Overrides};
 use crate::plugin::Entry;
 
 pub const VERSION: &str = concat!("mptcpd ", env!("CARGO_PKG_VERSION"));
@@ -44,22 +44,12 @@ LIST is separated by commas; an empty LIST is none. Options override the file.
 /// What the command line asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
-    Run(Options),
-    Check(Options),
+    Run(Overrides),
+    Check(Overrides),
     Help,
     Usage,
     Version,
     ListPlugins,
-}
-
-/// What was given on the command line.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Options {
-    /// The configuration file.
-    pub config: Option<String>,
-    pub debug: bool,
-    /// What takes the place of keys of `[core]`, in this order. The values are good ones.
-    pub core: Vec<(&'static str, String)>,
 }
 
 /// The options that are keys of `[core]`.
@@ -77,7 +67,7 @@ const KEYS: [&str; 7] = [
 /// is one line without its end.
 pub fn parse(arguments: Vec<OsString>, plugins: &[Entry]) -> Result<Action, String> {
     let mut parser = lexopt::Parser::from_args(arguments);
-    let mut options = Options::default();
+    let mut options = Overrides::default();
     let mut check = false;
     while let Some(argument) = parser.next().map_err(describe)? {
         let name = match argument {
@@ -116,7 +106,7 @@ pub fn parse(arguments: Vec<OsString>, plugins: &[Entry]) -> Result<Action, Stri
 }
 
 fn set(
-    options: &mut Options,
+    options: &mut Overrides,
     name: &'static str,
     value: OsString,
     plugins: &[Entry],
@@ -169,7 +159,7 @@ mod tests {
         super::parse(args.iter().map(OsString::from).collect(), PLUGINS)
     }
 
-    fn run(args: &[&str]) -> Options {
+    fn run(args: &[&str]) -> Overrides {
         match parse(args) {
             Ok(Action::Run(options)) => options,
             other => panic!("{args:?}: {other:?}"),
@@ -182,7 +172,7 @@ mod tests {
 
     #[test]
     fn nothing_given_is_nothing_set() {
-        assert_eq!(run(&[]), Options::default());
+        assert_eq!(run(&[]), Overrides::default());
     }
 
     #[test]
@@ -230,7 +220,7 @@ mod tests {
             ("state-file", "/s"),
         ];
         assert_eq!(core.map(|(key, _)| key), KEYS);
-        let expected = Options {
+        let expected = Overrides {
             config: Some("/c".into()),
             debug: true,
             core: core.map(|(key, value)| (key, value.into())).into(),
@@ -269,9 +259,9 @@ mod tests {
         assert_eq!(parse(&["-V"]), Ok(Action::Version));
         assert_eq!(parse(&["-d", "--version"]), Ok(Action::Version));
         assert_eq!(parse(&["--list-plugins"]), Ok(Action::ListPlugins));
-        let options = Options {
+        let options = Overrides {
             debug: true,
-            ..Options::default()
+            ..Overrides::default()
         };
         assert_eq!(parse(&["--check", "-d"]), Ok(Action::Check(options)));
         assert_eq!(VERSION, "mptcpd 1.0.0");

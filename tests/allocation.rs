@@ -10,8 +10,8 @@ use core::fmt::Write;
 use core::net::{IpAddr, SocketAddr};
 use std::alloc::{GlobalAlloc, Layout, System};
 
-use mptcpd::cli::Options;
 use mptcpd::config;
+use mptcpd::config::Overrides;
 use mptcpd::engine::{Command, Engine, Incomplete, Input, Source};
 use mptcpd::netlink::attribute::Builder;
 use mptcpd::netlink::diag::{self, Query};
@@ -462,7 +462,7 @@ fn million(manager: &str) {
          [interface ppp*]\nuse = standby\n"
     );
     let plugins = [addr_adv::ENTRY, MANAGER, sspi::ENTRY];
-    let loaded = config::parse("test", text.as_bytes(), &Options::default(), &plugins);
+    let loaded = config::parse("test", text.as_bytes(), &Overrides::default(), &plugins);
     let mut now = Instant(1000);
     let mut engine = Engine::new(now, loaded.unwrap().config, &[&MANAGER, &ADDR_ADV, &SSPI]);
     engine.handle(now, Input::PathManager(true));

@@ -191,7 +191,7 @@ static IDLE: Entry = Entry {
 
 fn engine(plugins: usize) -> Engine {
     keep();
-    Engine::new(Instant(0), Config::new(&[]), &vec![&IDLE; plugins])
+    Engine::new(Instant(0), Config::new::<Entry>(&[]), &vec![&IDLE; plugins])
 }
 
 #[test]

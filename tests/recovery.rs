@@ -1,7 +1,7 @@
 //! What the daemon makes of a kernel that does not show its connections.
 
-use mptcpd::cli::Options;
 use mptcpd::config;
+use mptcpd::config::Overrides;
 use mptcpd::engine::{Command, Engine, Incomplete, Input};
 use mptcpd::netlink::diag::Query;
 use mptcpd::netlink::route::Family;
@@ -11,7 +11,7 @@ use mptcpd::time::{Instant, Span};
 const START: Instant = Instant(1_000_000);
 
 fn engine() -> Engine {
-    let parsed = config::parse("simulated", b"", &Options::default(), &[sspi::ENTRY]);
+    let parsed = config::parse("simulated", b"", &Overrides::default(), &[sspi::ENTRY]);
     let mut engine = Engine::new(START, parsed.unwrap().config, &[&sspi::ENTRY]);
     engine.handle(START, Input::PathManager(true));
     engine

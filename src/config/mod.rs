@@ -12,7 +12,6 @@ use core::fmt::{self, Display};
 
 use crate::logging::Destination;
 use crate::netlink::mptcp::EndpointFlags;
-use crate::plugin::Entry;
 
 pub use flags::NotifyFlags;
 pub use pattern::Pattern;
@@ -26,6 +25,24 @@ use flags::{
 
 /// Read when the command line names no file.
 pub const DEFAULT_FILE: &str = "/etc/mptcpd/mptcpd.conf";
+
+/// What the command line sets, in place of the file.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Overrides {
+    /// The configuration file.
+    pub config: Option<String>,
+    pub debug: bool,
+    /// What takes the place of keys of `[core]`, in this order. The values are valid.
+    pub core: Vec<(&'static str, String)>,
+}
+
+/// A plugin, as far as the configuration knows it.
+pub trait PluginKeys {
+    /// What `path-manager` and `load-plugins` call it, and its section.
+    fn name(&self) -> &'static str;
+    /// The keys of its section.
+    fn keys(&self) -> &'static [&'static str];
+}
 
 /// Everything that can be configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -160,14 +177,14 @@ impl Policy {
 
 impl Config {
     /// The defaults of a program with these plugins.
-    pub fn new(plugins: &[Entry]) -> Self {
+    pub fn new<P: PluginKeys>(plugins: &[P]) -> Self {
         Self {
             log: Destination::Stderr,
             log_level: ::log::LevelFilter::Info,
             plugin_dir: None,
             path_manager: plugins
                 .iter()
-                .any(|entry| entry.name == "addr_adv")
+                .any(|plugin| plugin.name() == "addr_adv")
                 .then(|| "addr_adv".to_string()),
             load_plugins: None,
             interfaces: None,

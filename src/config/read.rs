@@ -6,15 +6,15 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::fcntl::OFlag;
 
-use crate::cli::Options;
 use crate::config::flags::{
     DESTINATIONS, FAMILIES, IPV4, IPV6, LEVELS, ON_EXIT, TEMPORARY, USES, YES_NO, bits,
     endpoint_flags, items, names, notify_flags, position,
 };
 use crate::config::ini::{self, Item};
-use crate::config::{Config, DEFAULT_FILE, InterfaceSection, Pattern, Policy, StateFile};
+use crate::config::{
+    Config, DEFAULT_FILE, InterfaceSection, Overrides, Pattern, PluginKeys, Policy, StateFile,
+};
 use crate::netlink::mptcp::EndpointFlags;
-use crate::plugin::Entry;
 use crate::sys;
 
 /// No honest file is larger, in bytes.
@@ -35,8 +35,8 @@ pub struct Loaded {
 /// Reads the file that `options` names, or the default one if there is one.
 ///
 /// `plugins` are those compiled in. Errors are `FILE: cause` and `FILE:LINE: cause`,
-/// all that there are.
-pub fn load(options: &Options, plugins: &[Entry]) -> Result<Loaded, Vec<String>> {
+/// all that there are, in the order of lines, with `warning: ` before what is none.
+pub fn load<P: PluginKeys>(options: &Overrides, plugins: &[P]) -> Result<Loaded, Vec<String>> {
     let name = options.config.as_deref().unwrap_or(DEFAULT_FILE);
     match read(name) {
         Ok(Some(bytes)) => parse(name, &bytes, options, plugins),
@@ -65,11 +65,11 @@ fn read(path: &str) -> Result<Option<Vec<u8>>, String> {
 }
 
 /// Does what [`load`] does with bytes that are already there.
-pub fn parse(
+pub fn parse<P: PluginKeys>(
     file_name: &str,
     bytes: &[u8],
-    options: &Options,
-    plugins: &[Entry],
+    options: &Overrides,
+    plugins: &[P],
 ) -> Result<Loaded, Vec<String>> {
     if bytes.len() > MAX_SIZE {
         return Err(vec![format!("{file_name}: larger than 64 KiB")]);
@@ -84,8 +84,7 @@ pub fn parse(
         core_keys: Vec::new(),
         path_manager_line: None,
         interfaces: Vec::new(),
-        warnings: Vec::new(),
-        errors: Vec::new(),
+        problems: Vec::new(),
     };
     for line in ini::lines(bytes) {
         reader.line += 1;
@@ -108,14 +107,30 @@ pub fn parse(
     reader.finish(options)
 }
 
+/// Something wrong with a line of the file; line 0 is the command line.
+struct Problem {
+    line: usize,
+    is_error: bool,
+    text: String,
+}
+
+impl Problem {
+    /// Returns the text as it is shown where there are errors too.
+    fn shown(self) -> String {
+        if self.is_error {
+            return self.text;
+        }
+        format!("warning: {}", self.text)
+    }
+}
+
 /// What the keys that follow belong to.
-#[derive(Clone, Copy)]
-enum Section<'a> {
+enum Section<'a, P> {
     None,
     Core,
     /// The last one of `Reader::interfaces`.
     Interface,
-    Plugin(&'a Entry),
+    Plugin(&'a P),
     Ignored,
 }
 
@@ -132,30 +147,42 @@ struct Interface<'a> {
     port_line: usize,
 }
 
-struct Reader<'a> {
+struct Reader<'a, P> {
     file_name: &'a str,
     line: usize,
-    plugins: &'a [Entry],
+    plugins: &'a [P],
     config: Config,
     debug: bool,
-    section: Section<'a>,
+    section: Section<'a, P>,
     core_keys: Vec<&'a str>,
     /// 0 stands for the command line.
     path_manager_line: Option<usize>,
     interfaces: Vec<Interface<'a>>,
-    warnings: Vec<String>,
-    errors: Vec<String>,
+    problems: Vec<Problem>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a, P: PluginKeys> Reader<'a, P> {
     fn error(&mut self, cause: &str) {
-        self.errors
-            .push(format!("{}:{}: {cause}", self.file_name, self.line));
+        self.problem(self.line, true, cause);
     }
 
     fn warn(&mut self, cause: &str) {
-        self.warnings
-            .push(format!("{}:{}: {cause}", self.file_name, self.line));
+        self.problem(self.line, false, cause);
+    }
+
+    fn problem(&mut self, line: usize, is_error: bool, cause: &str) {
+        let text = match line {
+            0 => format!("--{cause}"),
+            _ => format!("{}:{line}: {cause}", self.file_name),
+        };
+        // By line, and those of a line as they come: a port may prove wrong at the end only.
+        let at = self.problems.partition_point(|other| other.line <= line);
+        let problem = Problem {
+            line,
+            is_error,
+            text,
+        };
+        self.problems.insert(at, problem);
     }
 
     fn enter(&mut self, name: &'a str) -> Result<(), String> {
@@ -180,8 +207,8 @@ impl<'a> Reader<'a> {
                 port_line: 0,
             });
             self.section = Section::Interface;
-        } else if let Some(entry) = self.plugins.iter().find(|entry| entry.name == name) {
-            self.section = Section::Plugin(entry);
+        } else if let Some(plugin) = self.plugins.iter().find(|plugin| plugin.name() == name) {
+            self.section = Section::Plugin(plugin);
         } else {
             self.warn(&format!("unknown section [{name}]"));
         }
@@ -192,8 +219,8 @@ impl<'a> Reader<'a> {
         let (known, keys) = match self.section {
             Section::None => return Err(format!("{key} comes before any [section]")),
             Section::Ignored => return Ok(()),
-            Section::Plugin(entry) => {
-                self.plugin(entry, key, value);
+            Section::Plugin(plugin) => {
+                self.plugin(plugin, key, value);
                 return Ok(());
             }
             Section::Core => (self.core(key, value), &mut self.core_keys),
@@ -218,10 +245,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn plugin(&mut self, entry: &Entry, key: &str, value: &str) {
-        let section = entry.name;
+    fn plugin(&mut self, plugin: &P, key: &str, value: &str) {
+        let section = plugin.name();
         let all = &mut self.config.plugin_sections;
-        if !entry.keys.contains(&key) {
+        if !plugin.keys().contains(&key) {
             self.warn(&format!("unknown key {key}"));
         } else if let Some((_, _, old)) = all.iter_mut().find(|(s, k, _)| s == section && k == key)
         {
@@ -245,11 +272,11 @@ impl<'a> Reader<'a> {
         Ok(true)
     }
 
-    fn finish(mut self, options: &Options) -> Result<Loaded, Vec<String>> {
+    fn finish(mut self, options: &Overrides) -> Result<Loaded, Vec<String>> {
         self.line = 0;
         for (key, value) in &options.core {
             if let Err(cause) = self.core(key, value) {
-                self.errors.push(format!("--{key}: {cause}"));
+                self.problem(0, true, &format!("{key}: {cause}"));
             }
         }
         let config = &mut self.config;
@@ -261,39 +288,40 @@ impl<'a> Reader<'a> {
             if !loaded.contains(name) {
                 let warning = format!("path-manager {name} is not among load-plugins");
                 config.path_manager = None;
-                match self.path_manager_line {
-                    Some(0) => self.warnings.push(format!("--{warning}")),
-                    Some(line) => {
-                        self.line = line;
-                        self.warn(&warning);
-                    }
-                    None => {}
+                if let Some(line) = self.path_manager_line {
+                    self.problem(line, false, &warning);
                 }
             }
         }
         for interface in core::mem::take(&mut self.interfaces) {
             let policy = interface.policy(&self.config.default);
             if policy.port != 0 && !policy.flags.contains(EndpointFlags::SIGNAL) {
-                self.line = interface.port_line;
-                self.error("port: addr-flags of the interface must include signal");
+                let cause = "port: addr-flags of the interface must include signal";
+                self.problem(interface.port_line, true, cause);
             }
             self.config.interface.push(InterfaceSection {
                 pattern: interface.pattern,
                 policy,
             });
         }
-        if !self.errors.is_empty() {
-            return Err(self.errors);
+        if self.problems.iter().any(|problem| problem.is_error) {
+            return Err(self.problems.into_iter().map(Problem::shown).collect());
         }
+        let warnings = self.problems.into_iter().map(|problem| problem.text);
         Ok(Loaded {
             config: self.config,
-            warnings: self.warnings,
+            warnings: warnings.collect(),
         })
     }
 }
 
 /// Takes a key of `[core]`; false if there is none of that name.
-fn set(config: &mut Config, key: &str, value: &str, plugins: &[Entry]) -> Result<bool, String> {
+fn set<P: PluginKeys>(
+    config: &mut Config,
+    key: &str,
+    value: &str,
+    plugins: &[P],
+) -> Result<bool, String> {
     let default = &mut config.default;
     let routing = &mut config.source_routing;
     match key {
@@ -359,13 +387,13 @@ fn set(config: &mut Config, key: &str, value: &str, plugins: &[Entry]) -> Result
 }
 
 /// Complains of a plugin that is not compiled in.
-fn known(name: &str, plugins: &[Entry]) -> Result<(), String> {
-    let names: Vec<&str> = plugins.iter().map(|entry| entry.name).collect();
+fn known<P: PluginKeys>(name: &str, plugins: &[P]) -> Result<(), String> {
+    let names: Vec<&str> = plugins.iter().map(P::name).collect();
     position(name, &names).map(drop)
 }
 
 /// Says what is wrong with a value for a key of `[core]`.
-pub(crate) fn check(key: &str, value: &str, plugins: &[Entry]) -> Result<(), String> {
+pub(crate) fn check<P: PluginKeys>(key: &str, value: &str, plugins: &[P]) -> Result<(), String> {
     set(&mut Config::new(plugins), key, value, plugins).map(drop)
 }
 

@@ -1,6 +1,6 @@
 use super::flags::endpoint_flags;
 use super::*;
-use crate::cli::Options;
+use crate::plugin::Entry;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ const PLUGINS: &[Entry] = &[
     Entry::named("sspi", &["key with blanks", "empty", "x", "y"]),
 ];
 
-fn with(options: &Options, text: &str) -> Result<Loaded, Vec<String>> {
+fn with(options: &Overrides, text: &str) -> Result<Loaded, Vec<String>> {
     parse("f", text.as_bytes(), options, PLUGINS)
 }
 
 fn read(text: &str) -> Result<Loaded, Vec<String>> {
-    with(&Options::default(), text)
+    with(&Overrides::default(), text)
 }
 
 /// The configuration of a file without a word to say about it.
@@ -52,7 +52,13 @@ fn an_empty_file_is_the_defaults() {
 
 #[test]
 fn without_addr_adv_there_is_no_default_path_manager() {
-    let loaded = parse("f", b"", &Options::default(), &[Entry::named("sspi", &[])]).unwrap();
+    let loaded = parse(
+        "f",
+        b"",
+        &Overrides::default(),
+        &[Entry::named("sspi", &[])],
+    )
+    .unwrap();
     assert_eq!(loaded.config.path_manager, None);
 }
 
@@ -225,7 +231,7 @@ fn the_command_line_beats_core_and_an_interface_both() {
         ("load-plugins", "addr_adv"),
         ("state-file", ""),
     ];
-    let options = Options {
+    let options = Overrides {
         core: core.map(|(key, value)| (key, value.into())).into(),
         debug: true,
         config: None,
@@ -296,13 +302,24 @@ fn a_port_needs_signal_wherever_the_flags_come_from() {
             .port,
         80
     );
-    let options = |flags: &str| Options {
+    let options = |flags: &str| Overrides {
         core: vec![("addr-flags", flags.into())],
-        ..Options::default()
+        ..Overrides::default()
     };
     assert!(with(&options("signal"), text).is_ok());
     let signal = format!("{text}\n[core]\naddr-flags = signal");
     assert_eq!(with(&options("subflow"), &signal).unwrap_err(), expected);
+}
+
+/// Whether a port is right is known at the end only, when `[core]` has been read.
+#[test]
+fn problems_come_in_the_order_of_lines() {
+    let text = "[interface wan]\nport = 5\nfoo = 1\n[core]\nlog = x\n";
+    let problems = read(text).unwrap_err();
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert!(problems[0].starts_with("f:2: port: "), "{problems:?}");
+    assert_eq!(problems[1], "warning: f:3: unknown key foo");
+    assert!(problems[2].starts_with("f:5: log: "), "{problems:?}");
 }
 
 #[test]
@@ -316,6 +333,7 @@ fn all_that_is_wrong_is_told_in_one_run() {
             "f:1: x comes before any [section]",
             "f:3: log: \"file\" is none of stderr, syslog, journal, null",
             "f:4: hold-down: \"-1\" is not a whole number from 0 to 86400",
+            "warning: f:5: log again: the last one counts",
             "f:6: section without ] at the end of the line",
             "f:7: no key before =",
             "f:8: pattern with [ but without ]",
@@ -426,9 +444,9 @@ fn a_path_manager_that_is_not_loaded_gives_way() {
         loaded.warnings,
         ["f:2: path-manager addr_adv is not among load-plugins"]
     );
-    let options = Options {
+    let options = Overrides {
         core: vec![("path-manager", "addr_adv".into())],
-        ..Options::default()
+        ..Overrides::default()
     };
     let text = "[core]\npath-manager = sspi\nload-plugins = sspi";
     assert_eq!(
@@ -444,7 +462,7 @@ fn bytes_that_are_no_text_are_errors_with_their_lines() {
     let found = parse(
         "f",
         b"[core]\nlog = \xff\n\0\nlog = x",
-        &Options::default(),
+        &Overrides::default(),
         PLUGINS,
     );
     let found = found.unwrap_err();
@@ -455,7 +473,7 @@ fn bytes_that_are_no_text_are_errors_with_their_lines() {
 #[test]
 fn size_is_bounded() {
     let comment = |size| vec![b'#'; size];
-    let options = Options::default();
+    let options = Overrides::default();
     assert!(parse("f", &comment(64 * 1024), &options, PLUGINS).is_ok());
     let found = parse("f", &comment(64 * 1024 + 1), &options, PLUGINS);
     assert_eq!(found, Err(vec!["f: larger than 64 KiB".into()]));
@@ -495,9 +513,9 @@ impl Drop for Scratch {
 
 fn load_from(path: &Path) -> Result<Loaded, Vec<String>> {
     load(
-        &Options {
+        &Overrides {
             config: Some(path.to_str().unwrap().into()),
-            ..Options::default()
+            ..Overrides::default()
         },
         PLUGINS,
     )
@@ -517,7 +535,7 @@ fn a_missing_file_is_an_error_only_if_it_was_named() {
     let file = Scratch::new("missing");
     assert_eq!(file.errors(), file.error("no such file"));
     // Machines that run the tests have no configuration installed, or a good one.
-    assert!(load(&Options::default(), PLUGINS).is_ok());
+    assert!(load(&Overrides::default(), PLUGINS).is_ok());
 }
 
 #[test]
@@ -606,7 +624,7 @@ mod any {
             lines in prop::collection::vec(
                 prop::sample::select(EVERYTHING.lines().collect::<Vec<_>>()), 0..40),
         ) {
-            let _ = parse("f", &bytes, &Options::default(), PLUGINS);
+            let _ = parse("f", &bytes, &Overrides::default(), PLUGINS);
             let text = format!("[core]\n{}", lines.join("\n"));
             if let Ok(loaded) = read(&text) {
                 let again = read(&loaded.config.to_string()).unwrap();

@@ -17,8 +17,7 @@ use std::os::fd::RawFd;
 use ::log::Level;
 
 use crate::capacity;
-use crate::cli::Options;
-use crate::config::{self, Config, StateFile as StatePath};
+use crate::config::{self, Config, Overrides, StateFile as StatePath};
 use crate::engine::{Command, Engine, Incomplete, Input};
 use crate::logging;
 use crate::netlink::message::Message;
@@ -63,7 +62,7 @@ struct Buffers {
 
 pub struct Daemon {
     engine: Engine,
-    options: Options,
+    options: Overrides,
     plugins: &'static [Entry],
     rtnetlink: Rtnetlink,
     path_manager: PathManager,
@@ -77,7 +76,7 @@ pub struct Daemon {
 impl Daemon {
     /// Opens everything and takes back the state of an earlier run. The error is for the user.
     pub fn start(
-        options: Options,
+        options: Overrides,
         config: Config,
         entries: &[&'static Entry],
         plugins: &'static [Entry],

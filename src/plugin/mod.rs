@@ -13,7 +13,7 @@ pub mod sspi;
 
 use core::net::SocketAddr;
 
-use crate::config::Config;
+use crate::config::{Config, PluginKeys};
 use crate::endpoint::{Want, Wanted};
 use crate::netlink::mptcp::{ConnectionEvent, SubflowEvent};
 use crate::network::{Interface, LocalAddress, Network};
@@ -32,6 +32,16 @@ pub struct Entry {
     /// The keys of its section, for [`Context::setting`]; any other is told the user as unknown.
     pub keys: &'static [&'static str],
     pub create: fn() -> Box<dyn Plugin>,
+}
+
+impl PluginKeys for Entry {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn keys(&self) -> &'static [&'static str] {
+        self.keys
+    }
 }
 
 /// The plugins that the crate's features select.

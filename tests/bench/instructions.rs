@@ -12,8 +12,8 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
-use mptcpd::cli::Options;
 use mptcpd::config;
+use mptcpd::config::Overrides;
 use mptcpd::engine::{Command, Engine, Input};
 use mptcpd::netlink::attribute::Builder;
 use mptcpd::netlink::message::Messages;
@@ -218,7 +218,7 @@ impl Host {
     /// usable address. All routes are default routes.
     fn new(plugin: &str, interfaces: u32) -> Self {
         let text = format!("[core]\nload-plugins = {plugin}\n");
-        let loaded = config::parse("", text.as_bytes(), &Options::default(), BUILT_IN);
+        let loaded = config::parse("", text.as_bytes(), &Overrides::default(), BUILT_IN);
         let entries: Vec<_> = BUILT_IN.iter().filter(|e| e.name == plugin).collect();
         let now = Instant(1000);
         let up = IFF_UP | IFF_RUNNING;

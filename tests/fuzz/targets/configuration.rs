@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use libfuzzer_sys::fuzz_target;
-use mptcpd::cli::{self, Action, Options};
+use mptcpd::cli::{self, Action, Overrides};
 use mptcpd::config;
 use mptcpd::plugin::{Entry, addr_adv, sspi};
 
@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-fn check(file: &[u8], options: &Options) {
+fn check(file: &[u8], options: &Overrides) {
     match config::parse("file", file, options, &PLUGINS) {
         Err(problems) => {
             assert!(!problems.is_empty());
@@ -42,7 +42,7 @@ fn check(file: &[u8], options: &Options) {
         // What is shown can be read again and means the same.
         Ok(loaded) => {
             let shown = loaded.config.to_string();
-            let again = config::parse("shown", shown.as_bytes(), &Options::default(), &PLUGINS);
+            let again = config::parse("shown", shown.as_bytes(), &Overrides::default(), &PLUGINS);
             match again {
                 Ok(again) => assert_eq!(again.config.to_string(), shown),
                 Err(problems) => panic!("{problems:?} in\n{shown}"),

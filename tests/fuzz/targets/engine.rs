@@ -6,7 +6,7 @@
 use core::net::{IpAddr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
-use mptcpd::cli::Options;
+use mptcpd::config::Overrides;
 use mptcpd::config::{self, Config};
 use mptcpd::engine::{Command, Engine, Incomplete, Input, Source};
 use mptcpd::netlink::attribute::Attributes;
@@ -41,7 +41,7 @@ static SSPI: Entry = sspi::ENTRY;
 fn configuration(number: u8) -> Option<Config> {
     let text = CONFIGURATIONS[usize::from(number) % CONFIGURATIONS.len()];
     let plugins = [EAGER, addr_adv::ENTRY, sspi::ENTRY];
-    let loaded = config::parse("fuzz", text.as_bytes(), &Options::default(), &plugins);
+    let loaded = config::parse("fuzz", text.as_bytes(), &Overrides::default(), &plugins);
     loaded.ok().map(|loaded| loaded.config)
 }
 

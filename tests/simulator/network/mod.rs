@@ -8,7 +8,7 @@ pub mod words;
 use core::net::IpAddr;
 
 use libc::{EBUSY, EEXIST, EINVAL, ENOBUFS, ENOMEM, EPERM, ERANGE};
-use mptcpd::cli::Options;
+use mptcpd::config::Overrides;
 use mptcpd::config::{self, Config};
 use mptcpd::engine::{Command, Incomplete, Input, Source};
 use mptcpd::netlink::mptcp::{Command as PathManager, Endpoint, EndpointFlags, Limits};
@@ -128,7 +128,7 @@ impl Simulated for Kernel {
 
     fn config(number: u8) -> Config {
         let text = CONFIGURATIONS[usize::from(number) % CONFIGURATIONS.len()];
-        let options = Options::default();
+        let options = Overrides::default();
         let loaded = config::parse("simulated", text.as_bytes(), &options, &[addr_adv::ENTRY]);
         loaded.unwrap().config
     }
