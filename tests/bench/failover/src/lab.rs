@@ -339,6 +339,15 @@ impl Lab {
         }
     }
 
+    /// Has the gateway of an uplink answer nothing, not even ARP, while the carrier stays.
+    pub fn silence(&self, uplink: usize, on: bool) -> io::Result<()> {
+        self.blackhole(uplink, on);
+        let arp = if on { "off" } else { "on" };
+        within(&self.home, &self.routers[uplink], || {
+            ip(&format!("link set lan arp {arp}"))
+        })
+    }
+
     pub fn blackhole(&self, uplink: usize, on: bool) {
         self.controls[uplink].blackhole.store(on, Ordering::Relaxed);
     }

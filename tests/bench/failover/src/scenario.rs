@@ -146,17 +146,17 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "S11",
-        what: "connection opened while LTE is blackholed, which returns after 5 s",
+        what: "connection opened while the LTE gateway answers nothing, ARP included, for 5 s",
         uplinks: 2,
         connections: 0,
         affected: &[1],
         run: |lab| {
             let away = Instant::now();
-            lab.blackhole(1, true);
+            lab.silence(1, true)?;
             lab.open(1)?;
-            // Longer than the SYN of the join is sent again.
+            // The kernel gives up looking for the gateway, and with that the join, after 3 s.
             sleep(ms(5_000));
-            lab.blackhole(1, false);
+            lab.silence(1, false)?;
             Ok(returned(lab, away, ms(65_000)))
         },
     },
