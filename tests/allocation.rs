@@ -1,4 +1,4 @@
-//! Once it has started the engine allocates nothing, whatever happens: a million events on the
+//! Once it has started the engine allocates nothing, whatever happens: 200,000 events on the
 //! network and from connections, refusals, overflows and descriptions of the state.
 //!
 //! Codec, engine, plugins and the contents of the state file are counted. Logging is not: the
@@ -446,17 +446,17 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
 }
 
 #[test]
-fn a_million_events_without_an_allocation() {
-    million("manager");
+fn many_events_without_an_allocation() {
+    many_events("manager");
 }
 
 #[test]
 fn the_same_with_sspi() {
-    million("sspi");
+    many_events("sspi");
 }
 
-/// A million events with this plugin for the connections.
-fn million(manager: &str) {
+/// 200,000 events with this plugin for the connections.
+fn many_events(manager: &str) {
     let text = format!(
         "[core]\npath-manager = {manager}\nmax-connections = 64\nresync-interval = 1\n\
          [interface ppp*]\nuse = standby\n"
@@ -480,11 +480,11 @@ fn million(manager: &str) {
     turn(&mut world, &mut engine, now, &mut half);
 
     let before = ALLOCATIONS.get();
-    for round in 0..1_000_000 {
+    for round in 0..200_000 {
         now = now + Span(u64::try_from(world.random(30)).unwrap());
         event(&mut world, &mut engine, now);
         turn(&mut world, &mut engine, now, &mut half);
-        if round % 10_000 == 0 {
+        if round % 2_000 == 0 {
             engine.describe(&mut |text| {
                 line.clear();
                 let _ = line.write_fmt(text);
@@ -501,9 +501,9 @@ fn million(manager: &str) {
         counters.connection_events,
         counters.commands,
     ];
-    assert!(work.iter().all(|n| *n > 100_000), "{counters:?}");
+    assert!(work.iter().all(|n| *n > 20_000), "{counters:?}");
     assert!(
-        counters.refusals > 1000 && counters.overflows > 100,
+        counters.refusals > 200 && counters.overflows > 20,
         "{counters:?}"
     );
 }

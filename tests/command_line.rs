@@ -231,7 +231,10 @@ fn files_that_cannot_be_trusted_or_read() {
 fn no_configuration_file_at_all() {
     let lab = lab!();
     if std::path::Path::new("/etc/mptcpd/mptcpd.conf").exists() {
-        return support::skip("this machine has a configuration of its own");
+        return support::skip(
+            "own-configuration",
+            "this machine has a configuration of its own",
+        );
     }
     let (code, out, errors) = lab.execute(&["--check"]);
     assert_eq!((code, errors.as_str()), (Some(0), ""));

@@ -332,7 +332,7 @@ fn links_renamed_while_up() {
 
 #[test]
 fn links_enslaved_and_released() {
-    for kind in ["bridge", "vrf table 88"] {
+    for (key, kind) in [("bridge", "bridge"), ("vrf", "vrf table 88")] {
         let lab = lab!();
         lab.wan(1);
         if !lab
@@ -341,7 +341,7 @@ fn links_enslaved_and_released() {
             .status
             .success()
         {
-            skip(&format!("this kernel has no {kind}"));
+            skip(key, &format!("this kernel has no {kind}"));
             continue;
         }
         lab.host.ip("link set master0 up");
@@ -599,7 +599,7 @@ fn restart_keeps_what_fits_and_corrects_the_rest() {
         if politely {
             daemon.stop()
         } else {
-            daemon.murder()
+            daemon.kill()
         }
         assert_eq!(lab.host.endpoints_with_ids(), before, "on-exit=keep");
         let daemon = lab.daemon("");
@@ -620,7 +620,7 @@ fn restart_keeps_what_fits_and_corrects_the_rest() {
         "10.0.3.1 backup signal dev wan3",
     ];
     lab.expect_still(&corrected);
-    daemon.murder();
+    daemon.kill();
     // The same device name and address, another index.
     lab.host.ip("link del wan3");
     lab.wan(3);
@@ -659,7 +659,7 @@ fn what_nobody_wants_any_more_is_removed_after_a_crash() {
     lab.wan(2);
     let daemon = lab.daemon("");
     lab.expect(&["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"]);
-    daemon.murder();
+    daemon.kill();
     lab.host.ip("link set wan1 down; addr flush dev wan2");
     let _daemon = lab.daemon("");
     lab.expect(&NONE);
@@ -683,7 +683,7 @@ fn foreign_endpoints_are_left_alone() {
     let daemon = lab.daemon(REMOVE);
     lab.expect_still(&wanted);
     untouched();
-    daemon.murder();
+    daemon.kill();
     let daemon = lab.daemon(REMOVE);
     lab.expect_still(&wanted);
     // Their address comes and goes: that is theirs to care about.

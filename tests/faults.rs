@@ -162,7 +162,7 @@ fn the_default_state_file() {
     );
     let mut second = start();
     assert_eq!(second.wait(), Some(1), "{}", second.log());
-    daemon.murder();
+    daemon.kill();
     lab.host.ip("addr flush dev wan1");
     let _daemon = start();
     lab.expect(&[""; 0]);
@@ -222,7 +222,7 @@ fn a_state_file_torn_in_writing_is_of_use() {
     let before = state();
     lab.host.ip("addr add 10.0.1.2/24 dev wan1");
     lab.expect(&[one, two]);
-    daemon.murder();
+    daemon.kill();
     let mut torn = state();
     let changed = torn.iter().zip(&before).position(|(now, then)| now != then);
     let written = changed.expect("another state");
@@ -317,7 +317,7 @@ fn a_state_file_on_a_full_disk_is_written_later() {
         "{}",
         daemon.log()
     );
-    daemon.murder();
+    daemon.kill();
     let daemon = lab.daemon(config);
     daemon.says(&["watching"]);
     daemon.stop();
@@ -568,7 +568,7 @@ fn a_tunnel_that_nobody_serves() {
     lab.wan(1);
     let made = lab.host.run("ip tuntap add tun0 mode tun");
     if !made.status.success() {
-        return skip("no tunnels here");
+        return skip("tun", "no tun devices");
     }
     let _daemon = lab.daemon(ANY_ROUTE);
     lab.host

@@ -252,7 +252,7 @@ fn two_interfaces_in_the_same_network() {
         .status
         .success()
     {
-        return skip("this kernel has no bridge");
+        return skip("bridge", "this kernel has no bridge");
     }
     lab.outside.ip(&format!(
         "link set wifi1 master br0; link set wifi2 master br0; link set br0 up
@@ -431,7 +431,7 @@ fn the_gateway_changes() {
             "check_route is satisfied"
         );
     } else {
-        skip("this kernel has no routes with a source");
+        skip("source-routes", "this kernel has no routes with a source");
     }
     lab.host.ip("route add ::/0 via fe80::2 dev wan2 metric 1");
     expect(
@@ -790,7 +790,7 @@ fn what_is_left_behind_is_found_again() {
         if politely {
             daemon.stop();
         } else {
-            daemon.murder();
+            daemon.kill();
         }
         assert_eq!(state(), before);
     }
@@ -812,7 +812,7 @@ fn what_is_left_behind_is_found_again() {
     expect(&lab, &daemon, "10.0.2.1", &NONE);
     lab.settle();
     assert_eq!(our_rules(&lab.host).len(), 6, "{:#?}", our_rules(&lab.host));
-    daemon.murder();
+    daemon.kill();
     assert!(!none());
     let daemon = lab.daemon("[core]\nnotify-flags = existing\n");
     assert!(until(none), "{:#?}\n{}", state(), daemon.log());
@@ -925,7 +925,7 @@ impl Tunnel {
             there || tunnel.0.iter_mut().any(ended)
         });
         if !there {
-            skip("no tun devices");
+            skip("tun", "no tun devices");
         }
         there.then_some(tunnel)
     }

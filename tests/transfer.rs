@@ -134,7 +134,7 @@ fn a_restart_keeps_the_subflows() {
     };
     let daemon = lab.daemon("");
     begun(&daemon);
-    daemon.murder();
+    daemon.kill();
     let _daemon = lab.daemon("");
     begun(&_daemon);
     assert_eq!(subflows(&lab.host), 1);

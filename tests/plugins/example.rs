@@ -1,25 +1,13 @@
-//! The strategy in `tests/examples/fullmesh`, a daemon built outside of this crate.
+//! The strategy in `examples/fullmesh`, a daemon built outside of this crate.
 
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::pair::{Probe, field, has, lab};
-use crate::support::peer::{Held, Peer};
+use crate::support::peer::{Held, Peer, build};
 use crate::support::{Lab, until};
 
-/// Builds it, which takes a moment if nothing has changed.
 fn fullmesh() -> PathBuf {
-    let manifest = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/examples/fullmesh/Cargo.toml"
-    );
-    let test = std::env::current_exe().expect("our own path");
-    let target = test.ancestors().nth(3).expect("a target directory");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--manifest-path", manifest]);
-    cargo.arg("--target-dir").arg(target);
-    assert!(cargo.status().expect("cargo").success());
-    target.join("debug/fullmesh")
+    build(&["--manifest-path", "examples/fullmesh/Cargo.toml"]).join("fullmesh")
 }
 
 /// Which of all subflows between the two hosts' addresses there are, as both sides see it.

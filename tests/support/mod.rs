@@ -5,8 +5,9 @@
 //! that ends when our end of its pipe closes, whatever happens to us. What the daemon did is
 //! judged by `ip`, `ss` and `nstat`, never by its own word.
 //!
-//! No test waits for a fixed time. What must come is polled for, with a limit that only a broken
-//! daemon reaches; what must *not* come is looked for after [`Lab::settle`].
+//! What must come is polled for, with a limit that only a broken daemon reaches; what must *not*
+//! come is looked for after [`Lab::settle`]. A test waits for a fixed time only where time itself
+//! is the matter: that a daemon sleeps for so long, or is stopped so long after a reload.
 
 #![allow(dead_code)] // Each test file uses its own part.
 
@@ -38,15 +39,15 @@ macro_rules! lab {
 
 /// How long anything may take before the test fails. Far above what the daemon needs, so that a
 /// busy machine does not matter.
-const PATIENCE: Duration = Duration::from_secs(15);
-const GLANCE: Duration = Duration::from_millis(10);
+const TIMEOUT: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A server outside, whichever way leads there.
 pub const SERVER: &str = "192.0.2.80:5000";
 
-/// Waits for `holds`; false when patience ran out.
+/// Waits for `holds`; false when that takes too long.
 pub fn until(mut holds: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     loop {
         if holds() {
             return true;
@@ -54,19 +55,26 @@ pub fn until(mut holds: impl FnMut() -> bool) -> bool {
         if Instant::now() > end {
             return false;
         }
-        sleep(GLANCE);
+        sleep(POLL_INTERVAL);
     }
 }
 
-/// Says why a test is left out. Written past the test runner, which hides what passing tests
-/// print; where `MPTCPD_TESTS_REQUIRED` is set nothing may be left out.
-pub fn skip(reason: &str) {
+/// Says why a test, or a part of one, is left out. Written past the test runner, which hides what
+/// passing tests print.
+///
+/// Where `MPTCPD_TESTS_REQUIRED` is set this fails the test, unless `key` is in the list
+/// `MPTCPD_TESTS_MAY_SKIP`, separated by commas. tests/README.md lists the keys.
+#[track_caller]
+pub fn skip(key: &str, reason: &str) {
+    let required = std::env::var_os("MPTCPD_TESTS_REQUIRED").is_some();
+    let allowed = std::env::var("MPTCPD_TESTS_MAY_SKIP").unwrap_or_default();
     assert!(
-        std::env::var_os("MPTCPD_TESTS_REQUIRED").is_none(),
-        "cannot run: {reason}"
+        !required || allowed.split(',').any(|word| word.trim() == key),
+        "cannot run: {reason}. MPTCPD_TESTS_REQUIRED is set, and `{key}` is not in \
+         MPTCPD_TESTS_MAY_SKIP=\"{allowed}\""
     );
     let name = std::thread::current().name().unwrap_or("test").to_owned();
-    let _ = writeln!(stderr(), "skipped {name}: {reason}");
+    let _ = writeln!(stderr(), "skipped {name} ({key}): {reason}");
 }
 
 /// A network namespace and the process that keeps it.
@@ -340,7 +348,7 @@ impl Lab {
         match Self::build() {
             Ok(lab) => Some(lab),
             Err(reason) => {
-                skip(&reason);
+                skip("lab", &reason);
                 None
             }
         }
@@ -505,7 +513,7 @@ impl Lab {
         assert!(
             holds,
             "endpoints are {seen:#?}, not {wanted:#?}{}",
-            self.scene(at)
+            self.describe(at)
         );
     }
 
@@ -530,7 +538,7 @@ impl Lab {
             assert!(
                 holds,
                 "{address} is not followed ({there}){}",
-                self.scene(&self.host)
+                self.describe(&self.host)
             );
         }
     }
@@ -543,20 +551,20 @@ impl Lab {
     }
 
     /// For the reader of a failed test: the network and every daemon's log.
-    fn scene(&self, at: &Namespace) -> String {
-        let mut scene = String::new();
+    fn describe(&self, at: &Namespace) -> String {
+        let mut text = String::new();
         for line in [
             "ip -br addr",
             "ip route show table all type unicast",
             "ip rule",
         ] {
-            scene += &format!("\n--- {line}\n{}", at.out(line));
+            text += &format!("\n--- {line}\n{}", at.out(line));
         }
         for number in 1..=self.daemons.get() {
             let log = fs::read_to_string(self.path(&format!("log{number}"))).unwrap_or_default();
-            scene += &format!("\n--- log {number}\n{log}");
+            text += &format!("\n--- log {number}\n{log}");
         }
-        scene
+        text
     }
 
     /// Runs the daemon's program to its end in the lab: exit code, standard output, standard
@@ -668,7 +676,7 @@ impl Daemon<'_> {
     }
 
     /// SIGKILL.
-    pub fn murder(mut self) {
+    pub fn kill(mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

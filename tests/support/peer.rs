@@ -1,23 +1,41 @@
 //! The programs of `tests/programs`, and the one at each end of a connection.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
 
 use super::{Lab, Namespace, SERVER};
 
-/// A program of `tests/programs`. Cargo builds them with all tests, but not with one file's alone.
+/// A program of `tests/programs`. The first call has cargo build them all, which takes a moment
+/// if nothing has changed.
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("our own path");
-    let profile = test.ancestors().nth(2).expect("a target directory");
-    let program = profile.join("examples").join(name);
-    if !program.exists() {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--example", name, "--target-dir"]);
-        cargo.arg(profile.parent().expect("a target directory"));
-        assert!(cargo.status().expect("cargo").success());
-    }
-    program
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let directory = BUILT.get_or_init(|| {
+        // With the profile of the tests, so that what both need is compiled once.
+        build(&[
+            "--package",
+            "mptcpd-test-programs",
+            "--bins",
+            "--profile",
+            "test",
+        ])
+    });
+    directory.join(name)
+}
+
+/// Has cargo build something where it builds the tests; returns the directory of its programs.
+pub fn build(what: &[&str]) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("a target directory");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet"]).args(what);
+    cargo.arg("--target-dir").arg(target);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    let status = cargo.status().expect("cargo");
+    assert!(status.success(), "cargo cannot build {what:?}");
+    target.join("debug")
 }
 
 /// A running `mptcp_peer`. Killed when dropped.
