@@ -1,4 +1,4 @@
-//! The strategy in `examples/fullmesh`, a daemon built outside of this crate.
+//! The strategy in `tests/examples/fullmesh`, a daemon built outside of this crate.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use crate::support::peer::{Held, Peer, build};
 use crate::support::{Lab, until};
 
 fn fullmesh() -> PathBuf {
-    build(&["--manifest-path", "examples/fullmesh/Cargo.toml"]).join("fullmesh")
+    build(&["--manifest-path", "tests/examples/fullmesh/Cargo.toml"]).join("fullmesh")
 }
 
 /// Which of all subflows between the two hosts' addresses there are, as both sides see it.
