@@ -114,3 +114,6 @@ fn has_route(address: &IpAddr, interface: &Interface, network: &Network) -> bool
     network.routes().has_default(interface, address)
         || (interface.is_source_routed() && gateway(address, interface, network).is_some())
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,11 @@ pub struct Instant(pub u64);
 impl Instant {
     /// Later than all others.
     pub const NEVER: Self = Self(u64::MAX);
+
+    /// Returns the time that has passed since `earlier`, or none if that is later.
+    pub const fn saturating_since(self, earlier: Self) -> Span {
+        Span(self.0.saturating_sub(earlier.0))
+    }
 }
 
 /// A span of time in milliseconds.
@@ -28,17 +33,21 @@ impl Add<Span> for Instant {
     }
 }
 
-/// Waiting times that double from `first` up to `last`, for something that keeps failing.
+/// Waiting times that double from [`Self::FIRST`] up to [`Self::LAST`], for something that keeps
+/// failing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Backoff {
+    /// Failures in a row.
     tries: u8,
 }
 
 impl Backoff {
+    /// Milliseconds after the first failure.
     const FIRST: u64 = 20;
+    /// Milliseconds that no failure exceeds.
     const LAST: u64 = 30_000;
 
-    /// When to try again after one more failure.
+    /// Returns when to try again after one more failure.
     pub fn next(&mut self, now: Instant) -> Instant {
         let wait = (Self::FIRST << self.tries.min(11)).min(Self::LAST);
         self.tries = self.tries.saturating_add(1);
@@ -47,5 +56,109 @@ impl Backoff {
 
     pub fn reset(&mut self) {
         self.tries = 0;
+    }
+}
+
+/// When something that has failed may be tried again: after growing intervals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retry {
+    /// [`Instant::NEVER`] while nothing has to wait.
+    at: Instant,
+    backoff: Backoff,
+}
+
+impl Default for Retry {
+    /// Nothing has failed: due at once.
+    fn default() -> Self {
+        Self {
+            at: Instant::NEVER,
+            backoff: Backoff::default(),
+        }
+    }
+}
+
+impl Retry {
+    /// Notes one more failure.
+    pub fn failed(&mut self, now: Instant) {
+        self.at = self.backoff.next(now);
+    }
+
+    /// Returns whether something has failed since the last success.
+    pub fn has_failed(&self) -> bool {
+        self.backoff != Backoff::default()
+    }
+
+    /// Notes a success: the next failure is the first one again.
+    pub fn succeeded(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Returns whether it may be tried now.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.at <= now || self.at == Instant::NEVER
+    }
+
+    /// Ends the waiting, but not the growth of the interval.
+    pub fn retry_now(&mut self) {
+        self.at = Instant::NEVER;
+    }
+
+    /// Returns when to try again, or [`Instant::NEVER`] if nothing has to wait.
+    pub fn at(&self) -> Instant {
+        self.at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Instant = Instant(1000);
+
+    #[test]
+    fn a_time_span_is_never_negative() {
+        assert_eq!((NOW + Span(7)).saturating_since(NOW), Span(7));
+        assert_eq!(NOW.saturating_since(NOW + Span(7)), Span(0));
+        assert_eq!(Instant::NEVER + Span(1), Instant::NEVER);
+    }
+
+    #[test]
+    fn intervals_double_up_to_the_last() {
+        let mut backoff = Backoff::default();
+        let mut waits = (0..300).map(|_| backoff.next(NOW).saturating_since(NOW).0);
+        let first: Vec<u64> = waits.by_ref().take(12).collect();
+        let expected = [
+            20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10_240, 20_480, 30_000,
+        ];
+        assert_eq!(first, expected);
+        assert!(waits.all(|wait| wait == Backoff::LAST));
+        backoff.reset();
+        assert_eq!(backoff.next(NOW), NOW + Span(20));
+    }
+
+    #[test]
+    fn a_failure_waits_for_its_time() {
+        let mut retry = Retry::default();
+        assert!(retry.is_due(NOW) && !retry.has_failed());
+        assert_eq!(retry.at(), Instant::NEVER, "nothing to wake up for");
+        retry.failed(NOW);
+        assert!(retry.has_failed());
+        assert_eq!(retry.at(), NOW + Span(20));
+        assert!(!retry.is_due(NOW + Span(19)) && retry.is_due(NOW + Span(20)));
+    }
+
+    #[test]
+    fn trying_early_does_not_shorten_the_next_interval_but_success_does() {
+        let mut retry = Retry::default();
+        retry.failed(NOW);
+        retry.retry_now();
+        assert!(retry.is_due(NOW) && retry.has_failed());
+        assert_eq!(retry.at(), Instant::NEVER);
+        retry.failed(NOW);
+        assert_eq!(retry.at(), NOW + Span(40));
+        retry.succeeded();
+        assert!(retry.is_due(NOW) && !retry.has_failed());
+        retry.failed(NOW);
+        assert_eq!(retry.at(), NOW + Span(20));
     }
 }

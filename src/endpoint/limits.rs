@@ -5,9 +5,9 @@ use libc::EINVAL;
 use super::Want;
 use crate::netlink::message::is_acked;
 use crate::netlink::mptcp::{EndpointFlags, Limits};
-use crate::time::{Backoff, Instant};
+use crate::time::{Instant, Retry};
 
-/// What the configuration fixes, where it does.
+/// The limits that the configuration fixes, where it does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Fixed {
     pub subflows: Option<u32>,
@@ -16,26 +16,27 @@ pub struct Fixed {
 
 #[derive(Debug, Default)]
 pub struct LimitKeeper {
-    /// What the administrator had set before us, or has raised since.
+    /// What the administrator had set before us, or has raised since: a count of subflows and
+    /// of addresses, as all limits here.
     baseline: Limits,
     /// What the kernel has, so far as we know.
     current: Option<Limits>,
     /// What we set last.
     set: Option<Limits>,
+    /// What the configuration said last.
     fixed: Fixed,
-    /// The most the kernel takes, once it has refused more.
-    most: Option<u32>,
-    /// The command in flight; 0 is none.
+    /// The largest limit the kernel takes, once it has refused more.
+    max_accepted: Option<u32>,
+    /// Sequence number of the command in flight; 0 is none.
     command: u32,
     /// What we had set before that command.
-    before: Option<Limits>,
-    /// The kernel refuses for a reason other than the size: leave it until then.
-    retry_at: Option<Instant>,
-    backoff: Backoff,
+    previous: Option<Limits>,
+    /// When to try again, if the kernel refuses for a reason other than the size.
+    retry: Retry,
 }
 
-/// The most that kernels take up to 6.18, tried when more was refused.
-const COMMON: u32 = 8;
+/// The largest limit that kernels take up to 6.18, tried when a larger one was refused.
+const USUAL_MAX: u32 = 8;
 
 impl LimitKeeper {
     /// Takes back what an earlier run of the daemon knew, from the run-state file.
@@ -48,10 +49,10 @@ impl LimitKeeper {
         self.baseline
     }
 
-    /// The most of ours that the kernel may have, if we have set any: what we set last and,
-    /// until that is answered, what we had set before.
+    /// Returns the largest limits of ours that the kernel may have, if we have set any: what we
+    /// set last and, until the kernel has acknowledged that, what we had set before.
     pub fn set(&self) -> Option<Limits> {
-        let before = self.before.filter(|_| self.command != 0);
+        let before = self.previous.filter(|_| self.command != 0);
         match (self.set, before) {
             (Some(set), Some(before)) => Some(Limits {
                 subflows: set.subflows.max(before.subflows),
@@ -65,48 +66,48 @@ impl LimitKeeper {
         self.current
     }
 
-    /// What the kernel shows. What is above our own doing is the administrator's.
-    pub fn saw(&mut self, seen: Limits) {
+    /// The kernel's limits were read. What is above what we set is the administrator's.
+    pub fn on_read(&mut self, limits: Limits) {
         match self.set {
-            None => self.baseline = seen,
+            None => self.baseline = limits,
             Some(set) => {
-                if seen.subflows > set.subflows {
-                    self.baseline.subflows = seen.subflows;
+                if limits.subflows > set.subflows {
+                    self.baseline.subflows = limits.subflows;
                 }
-                if seen.add_addr_accepted > set.add_addr_accepted {
-                    self.baseline.add_addr_accepted = seen.add_addr_accepted;
+                if limits.add_addr_accepted > set.add_addr_accepted {
+                    self.baseline.add_addr_accepted = limits.add_addr_accepted;
                 }
             }
         }
-        self.current = Some(seen);
+        self.current = Some(limits);
     }
 
-    /// When a refused command may be tried again.
+    /// Returns when a refused command may be tried again.
     pub fn deadline(&self) -> Instant {
-        self.retry_at.unwrap_or(Instant::NEVER)
+        self.retry.at()
     }
 
     /// Tries again what was refused, unless what the kernel takes is what kernels take.
     pub fn forget_refusals(&mut self) {
-        self.most = self.most.filter(|most| *most >= COMMON);
-        self.retry_at = None;
+        self.max_accepted = self.max_accepted.filter(|most| *most >= USUAL_MAX);
+        self.retry.retry_now();
     }
 
-    /// Forgets what was learnt of the kernel, to learn it anew.
+    /// Forgets what was learned of the kernel, to learn it anew.
     pub fn forget_kernel(&mut self) {
-        self.most = None;
-        self.retry_at = None;
+        self.max_accepted = None;
+        self.retry.retry_now();
     }
 
     /// The kernel did everything it was asked up to this command.
     pub fn done(&mut self, last: u32) {
         if self.command != 0 && is_acked(self.command, last) {
             self.command = 0;
-            self.backoff.reset();
+            self.retry.succeeded();
         }
     }
 
-    /// The limits to set, if they differ from the kernel's. As in the C daemon: two subflows
+    /// Returns the limits to set, if they differ from the kernel's. As in the C daemon: two subflows
     /// more than endpoints, and as many announced addresses if our endpoints make subflows.
     pub fn target<'a>(
         &mut self,
@@ -115,8 +116,11 @@ impl LimitKeeper {
         fixed: Fixed,
     ) -> Option<Limits> {
         self.fixed = fixed;
-        self.retry_at = self.retry_at.filter(|at| *at > now);
-        let current = self.current.filter(|_| self.retry_at.is_none())?;
+        if !self.retry.is_due(now) {
+            return None;
+        }
+        self.retry.retry_now();
+        let current = self.current?;
         let (mut count, mut client) = (2u32, false);
         for want in endpoints {
             count = count.saturating_add(1);
@@ -125,7 +129,7 @@ impl LimitKeeper {
         let accepted = if client { count } else { 0 };
         let subflows = count.max(self.baseline.subflows);
         let accepted = accepted.max(self.baseline.add_addr_accepted);
-        let most = self.most.unwrap_or(u32::MAX);
+        let most = self.max_accepted.unwrap_or(u32::MAX);
         let target = Limits {
             subflows: fixed.subflows.unwrap_or(subflows).min(most),
             add_addr_accepted: fixed.add_addr_accepted.unwrap_or(accepted).min(most),
@@ -133,25 +137,25 @@ impl LimitKeeper {
         (target != current).then_some(target)
     }
 
-    /// A command to set `limits` is on its way. Answers whether that raises what we set: to a
-    /// later run that does not know, it would look like the administrator's doing.
+    /// A command to set `limits` is on its way. Returns whether that raises what we set:
+    /// a later run that does not know of it would take it for the administrator's doing.
     pub fn sent(&mut self, limits: Limits, command: u32) -> bool {
-        self.before = self.set.replace(limits);
+        self.previous = self.set.replace(limits);
         self.current = Some(limits);
         self.command = command;
-        self.before.is_none_or(|before| {
+        self.previous.is_none_or(|before| {
             limits.subflows > before.subflows || limits.add_addr_accepted > before.add_addr_accepted
         })
     }
 
-    /// The administrator's limits, to be set again when the daemon leaves for good.
+    /// Returns the administrator's limits, to be set again when the daemon leaves for good.
     pub fn restore(&mut self) -> Option<Limits> {
         let set = self.set.take()?;
         self.current = Some(self.baseline);
         (set != self.baseline).then_some(self.baseline)
     }
 
-    /// The kernel refused. `None` if the command was not ours; else whether it is worth telling.
+    /// The kernel refused. Returns `None` if the command was not ours, else whether to log it.
     pub fn failed(&mut self, now: Instant, command: u32, errno: i32) -> Option<bool> {
         if self.command == 0 || self.command != command {
             return None;
@@ -160,15 +164,19 @@ impl LimitKeeper {
         let tried = self.set.unwrap_or_default();
         let tried = tried.subflows.max(tried.add_addr_accepted);
         // What was refused is not what is found there later: that would be the administrator's.
-        self.set = self.before;
+        self.set = self.previous;
         if errno == EINVAL && tried > 0 {
-            let most = if tried > COMMON { COMMON } else { tried - 1 };
-            self.most = Some(most);
+            let most = if tried > USUAL_MAX {
+                USUAL_MAX
+            } else {
+                tried - 1
+            };
+            self.max_accepted = Some(most);
             // Our own counting may well ask for too much; what the user asked for may not.
             return Some(self.fixed.subflows.max(self.fixed.add_addr_accepted) > Some(most));
         }
-        let news = self.backoff == Backoff::default();
-        self.retry_at = Some(self.backoff.next(now));
+        let news = !self.retry.has_failed();
+        self.retry.failed(now);
         Some(news)
     }
 }
@@ -205,20 +213,20 @@ mod tests {
             None,
             "unknown limits stay alone"
         );
-        keeper.saw(limits(2, 7));
+        keeper.on_read(limits(2, 7));
         let wants = [want(EndpointFlags::SUBFLOW); 3];
         assert_eq!(
             keeper.target(NOW, &wants, Fixed::default()),
             Some(limits(5, 7))
         );
         keeper.sent(limits(5, 7), 1);
-        keeper.saw(limits(5, 7));
+        keeper.on_read(limits(5, 7));
         assert_eq!(keeper.target(NOW, &wants, Fixed::default()), None);
         assert_eq!(
             keeper.target(NOW, &wants[..1], Fixed::default()),
             Some(limits(3, 7))
         );
-        keeper.saw(limits(8, 7));
+        keeper.on_read(limits(8, 7));
         assert_eq!(
             keeper.target(NOW, &wants, Fixed::default()),
             None,
@@ -235,7 +243,7 @@ mod tests {
     #[test]
     fn a_refusal_teaches_the_most_the_kernel_takes() {
         let mut keeper = LimitKeeper::default();
-        keeper.saw(limits(0, 0));
+        keeper.on_read(limits(0, 0));
         let wants = [want(EndpointFlags::SUBFLOW); 12];
         let mut most = 5;
         for command in 1..20 {
@@ -245,7 +253,7 @@ mod tests {
             keeper.sent(target, command);
             if target.subflows > most {
                 assert_eq!(keeper.failed(NOW, command, EINVAL), Some(false));
-                keeper.saw(limits(0, 0));
+                keeper.on_read(limits(0, 0));
             } else {
                 most = target.subflows;
             }

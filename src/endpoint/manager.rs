@@ -53,7 +53,7 @@ impl EndpointManager {
 
     /// Takes in an endpoint that the dump under way shows.
     pub fn on_dumped(&mut self, endpoint: crate::netlink::mptcp::Endpoint) {
-        self.endpoints.saw(endpoint);
+        self.endpoints.on_dumped(endpoint);
     }
 
     pub fn wanted(&self) -> &Wanted {
@@ -65,19 +65,19 @@ impl EndpointManager {
     }
 
     pub fn begin_dump(&mut self) {
-        self.endpoints.begin_look();
+        self.endpoints.begin_dump();
     }
 
     /// The dump was whole: what it did not show is gone.
     pub fn finish_dump(&mut self, now: Instant) {
-        if self.endpoints.finish_look(now) {
+        if self.endpoints.finish_dump(now) {
             self.mark_state_changed();
         }
     }
 
     /// Takes in the limits that the kernel shows.
     pub fn on_limits(&mut self, limits: Limits) {
-        self.limits.saw(limits);
+        self.limits.on_read(limits);
     }
 
     /// Takes back an endpoint of an earlier run.
@@ -121,8 +121,8 @@ impl EndpointManager {
     }
 
     /// Lets what was refused be tried at once, because something changed.
-    pub fn retry_now(&mut self, now: Instant) {
-        self.endpoints.hurry(now);
+    pub fn retry_now(&mut self) {
+        self.endpoints.retry_now();
     }
 
     /// Forgets refusals, for a resync.
@@ -171,7 +171,7 @@ impl EndpointManager {
         wanted.settle(endpoints);
         // Limits first: a new endpoint makes subflows at once, if it may.
         let mut raised = false;
-        if let Some(target) = limits.target(now, wanted.sure(), fixed) {
+        if let Some(target) = limits.target(now, wanted.fits(), fixed) {
             if let Some(number) = send(Command::SetLimits(target)) {
                 raised = limits.sent(target, number);
             }
@@ -183,7 +183,7 @@ impl EndpointManager {
         self.report();
         Reconciled {
             complete,
-            needs_dump: self.endpoints.is_unsure(),
+            needs_dump: self.endpoints.needs_dump(),
         }
     }
 
@@ -207,7 +207,7 @@ impl EndpointManager {
         if let Some(refused) = self.endpoints.failed(now, command, errno) {
             self.mark_state_changed();
             return Some(Refusal::Endpoint {
-                dump: refused.look,
+                dump: refused.dump,
                 report: refused.report.map(|endpoint| endpoint.address),
             });
         }

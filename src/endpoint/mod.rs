@@ -1,239 +1,107 @@
 //! Wanted endpoints against the kernel's: the few commands that close the gap.
 //!
 //! Commands are taken to succeed when they are given, so that the next decision builds on them;
-//! a refusal corrects the picture, and a look at the kernel (a dump) settles every doubt.
+//! a refusal corrects the picture, and a dump of the kernel's endpoints settles every doubt.
 
+mod flag_support;
+mod kernel_capacity;
 pub mod limits;
 pub mod manager;
+mod refusals;
+mod wanted;
 
 use core::net::IpAddr;
 
-use libc::{EAGAIN, EINVAL, ENOENT, ENOMEM, EOPNOTSUPP, EPERM, ERANGE};
+use libc::{EAGAIN, EINVAL, ENOENT, ENOMEM, EPERM, ERANGE};
 
 use crate::capacity;
 use crate::netlink::message::is_acked;
 use crate::netlink::mptcp::{Command, Endpoint, EndpointFlags};
-use crate::table::Table;
-use crate::time::{Backoff, Instant};
+use crate::table::{Mark, Table};
+use crate::time::Instant;
 
-/// An endpoint somebody wants.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Want {
-    pub address: IpAddr,
-    /// Host byte order; 0 is none.
-    pub port: u16,
-    pub flags: EndpointFlags,
-    /// 0 is none.
-    pub ifindex: u32,
-    /// Lower goes first, and gets the slot when there are too few.
-    pub priority: i8,
-    /// Decides between equals: the order of arrival.
-    pub sequence: u32,
-}
+pub use wanted::{Want, Wanted};
 
-/// The endpoints all plugins want together.
-pub struct Wanted {
-    wants: Table<Ranked>,
-    /// How many of them, from the front, have or get a slot.
-    chosen: usize,
-    /// The same without one that the kernel may refuse.
-    sure: usize,
-}
-
-/// A want, and what its place depends on, found once and not at each comparison.
-struct Ranked {
-    want: Want,
-    /// Somebody else has an endpoint for it.
-    foreign: bool,
-    /// We have one.
-    held: bool,
-}
-
-impl Ranked {
-    fn place(&self) -> (IpAddr, u16) {
-        (self.want.address, self.want.port)
-    }
-}
-
-impl Default for Wanted {
-    fn default() -> Self {
-        Self {
-            wants: Table::new(capacity::ADDRESSES),
-            chosen: 0,
-            sure: 0,
-        }
-    }
-}
-
-impl Wanted {
-    pub fn clear(&mut self) {
-        self.wants.clear();
-        self.chosen = 0;
-        self.sure = 0;
-    }
-
-    pub fn add(&mut self, want: Want) {
-        self.wants.push(Ranked {
-            want,
-            foreign: false,
-            held: false,
-        });
-    }
-
-    /// In order, after [`Self::settle`].
-    pub fn iter(&self) -> impl Iterator<Item = &Want> {
-        self.wants.iter().map(|ranked| &ranked.want)
-    }
-
-    /// Those that have or get a slot, after [`Self::settle`].
-    pub fn chosen(&self) -> impl Iterator<Item = &Want> {
-        self.iter().take(self.chosen)
-    }
-
-    /// Those for which the kernel has a slot so far as is known, after [`Self::settle`].
-    pub fn sure(&self) -> impl Iterator<Item = &Want> {
-        self.iter().take(self.sure)
-    }
-
-    /// Those for which the kernel has no slot, after [`Self::settle`].
-    pub fn waiting(&self) -> usize {
-        self.wants.len().saturating_sub(self.sure)
-    }
-
-    /// Orders the wants, leaves one for each address and port, and chooses.
-    pub fn settle(&mut self, endpoints: &Endpoints) {
-        self.sort(true);
-        let place = Ranked::place;
-        let mut last = None;
-        self.wants
-            .retain(|r| last.replace(place(r)) != Some(place(r)));
-        for Ranked {
-            want,
-            foreign,
-            held,
-        } in self.wants.iter_mut()
-        {
-            *foreign = endpoints.foreign(want.address, want.port);
-            *held = endpoints.holds(want.address, want.port);
-        }
-        // Who has a slot keeps it from those who are no better, and an endpoint that somebody
-        // else made takes no slot of ours.
-        self.sort(false);
-        let foreign = self.wants.iter().take_while(|r| r.foreign).count();
-        let with = |limit: usize| {
-            let room = limit.saturating_sub(endpoints.others.len());
-            foreign.saturating_add(room).min(self.wants.len())
-        };
-        (self.chosen, self.sure) = (with(endpoints.limit()), with(endpoints.sure_limit()));
-    }
-
-    /// Sorts by rank, those of a place together if `by_place`: one copy of the sorting for both.
-    fn sort(&mut self, by_place: bool) {
-        let rank = |r: &Ranked| (!r.foreign, r.want.priority, !r.held, r.want.sequence);
-        self.wants.sort_unstable_by(|a, b| {
-            let places = by_place.then(|| a.place().cmp(&b.place()));
-            let by_rank = || rank(a).cmp(&rank(b));
-            places.filter(|order| order.is_ne()).unwrap_or_else(by_rank)
-        });
-    }
-}
+use flag_support::FlagSupport;
+use kernel_capacity::KernelCapacity;
+use refusals::Refusals;
 
 /// An endpoint of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot {
     /// As the kernel has it, or was asked to.
     pub endpoint: Endpoint,
-    /// What the kernel has been asked for and has not answered.
-    asked: Option<Asked>,
-    /// Number of that command.
+    /// What the kernel has been asked for and has not acknowledged.
+    pending: Option<Operation>,
+    /// Sequence number of that command.
     command: u32,
-    /// Added and not looked at since.
-    fresh: bool,
-    /// Its flags were set and have not been looked at since: what the kernel shows then is what
-    /// it can do.
-    flagged: bool,
-    /// The kernel chose its id, and has not been asked which.
-    unsure: bool,
-    /// The look under way has shown it.
-    seen: bool,
+    /// Added, and no dump has shown it since.
+    unverified: bool,
+    /// Its flags were set, and no dump has shown it since: the next one tells which flags the
+    /// kernel keeps.
+    flags_unverified: bool,
+    /// The kernel chose its id, and no dump has shown it since.
+    id_unknown: bool,
+    /// The dump under way has shown it.
+    marked: bool,
 }
 
+const _: () = assert!(size_of::<Slot>() <= 44);
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Asked {
+enum Operation {
     Add,
     SetFlags,
     Delete,
 }
 
 impl Slot {
-    /// As a later run should know it: with id 0 where the kernel has chosen one unseen.
+    /// Returns it as a later run should know it: with id 0 where the kernel has chosen one that
+    /// no dump has shown.
     pub fn remembered(&self) -> Endpoint {
-        let id = if self.unsure { 0 } else { self.endpoint.id };
+        let id = if self.id_unknown { 0 } else { self.endpoint.id };
         Endpoint {
             id,
             ..self.endpoint
         }
     }
 
-    /// The kernel has been asked to delete it.
+    /// Returns whether the kernel has been asked to delete it.
     pub fn is_deleting(&self) -> bool {
-        self.asked == Some(Asked::Delete)
+        self.pending == Some(Operation::Delete)
     }
 
-    /// Whether the kernel has still to answer, so that a refusal could not be told from another.
-    fn must_wait(&self, waits: &mut bool) -> bool {
-        *waits |= self.asked.is_some();
-        self.asked.is_some()
-    }
-
-    fn ask(&mut self, asked: Asked, command: u32) {
-        (self.asked, self.command) = (Some(asked), command);
+    fn set_pending(&mut self, operation: Operation, command: u32) {
+        (self.pending, self.command) = (Some(operation), command);
     }
 }
 
-/// An endpoint the kernel refused.
-#[derive(Clone, Copy, Debug)]
-struct Refusal {
-    address: IpAddr,
-    port: u16,
-    errno: i32,
-    retry_at: Instant,
-    backoff: Backoff,
+impl Mark for Slot {
+    fn mark(&mut self) -> &mut bool {
+        &mut self.marked
+    }
 }
 
 /// What a refusal calls for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Refused {
-    /// The picture is in doubt: look at the kernel.
-    pub look: bool,
-    /// Nobody has been told of such a refusal yet: the endpoint it is about.
+    /// The picture is in doubt: only a dump of the endpoints can tell.
+    pub dump: bool,
+    /// The endpoint to log, if no other is refused with this errno.
     pub report: Option<Endpoint>,
 }
 
+/// The kernel's endpoints, ours and others', so far as is known.
 pub struct Endpoints {
     ours: Table<Slot>,
+    /// As the last dump showed them.
     others: Table<Endpoint>,
-    refusals: Table<Refusal>,
-    /// How many endpoints the kernel takes in all, once it has said so.
-    capacity: Option<usize>,
-    /// Try with one more: it may have been wrong.
-    probing: bool,
-    /// ERANGE was the answer while the kernel had so many of ours: with others', which the next
-    /// look shows, that is the capacity.
-    full_at: Option<usize>,
+    refusals: Refusals,
+    capacity: KernelCapacity,
+    flags: FlagSupport,
+    /// The id given last; 0 is none.
     last_id: u8,
-    /// Flags this kernel takes no notice of.
-    unsupported: EndpointFlags,
-    /// Flags that were asked for and not there at the last look that could show them. Somebody
-    /// may have taken them away; the next time it must be the kernel.
-    doubted: EndpointFlags,
-    /// Those doubted before the look under way.
-    doubted_before: EndpointFlags,
-    /// Young flags this kernel has been seen to keep.
-    supported: EndpointFlags,
-    can_set_flags: bool,
-    deadline: Instant,
-    /// Something can be asked only once the kernel has answered.
+    /// A command can be sent only once the kernel has acknowledged those before.
     waits: bool,
 }
 
@@ -243,32 +111,21 @@ impl Default for Endpoints {
     }
 }
 
-/// Flags of a present endpoint that SET_FLAGS can change.
-const CHANGEABLE: u32 = EndpointFlags::BACKUP.0 | EndpointFlags::FULLMESH.0;
 /// Flags that an endpoint has from its beginning to its end, whatever the kernel.
 const KIND: u32 = EndpointFlags::SIGNAL.0 | EndpointFlags::SUBFLOW.0 | EndpointFlags::IMPLICIT.0;
-/// Flags younger than the first kernels with endpoints, which older ones silently drop.
-const YOUNG: u32 = EndpointFlags::FULLMESH.0 | EndpointFlags::LAMINAR.0;
 
-/// How many are asked for at once until the kernel has said how many it takes.
-const FEELERS: usize = 16;
+/// How many are asked for at once while the kernel has not shown how many it takes.
+const MAX_UNACKED_ADDS: usize = 16;
 
 impl Endpoints {
     pub fn new() -> Self {
         Self {
             ours: Table::new(capacity::ENDPOINTS),
             others: Table::new(capacity::ENDPOINTS),
-            refusals: Table::new(capacity::ENDPOINTS),
-            capacity: None,
-            probing: false,
-            full_at: None,
+            refusals: Refusals::new(),
+            capacity: KernelCapacity::default(),
+            flags: FlagSupport::default(),
             last_id: 0,
-            unsupported: EndpointFlags::default(),
-            doubted: EndpointFlags::default(),
-            doubted_before: EndpointFlags::default(),
-            supported: EndpointFlags::default(),
-            can_set_flags: true,
-            deadline: Instant::NEVER,
             waits: false,
         }
     }
@@ -281,7 +138,7 @@ impl Endpoints {
         &self.others
     }
 
-    /// Addresses whose endpoint the kernel refused, and the errno.
+    /// Returns the addresses whose endpoint the kernel refused, and the errno.
     pub fn refusals(&self) -> impl Iterator<Item = (IpAddr, i32)> {
         self.refusals.iter().map(|r| (r.address, r.errno))
     }
@@ -290,40 +147,32 @@ impl Endpoints {
         self.last_id
     }
 
-    /// Flags asked for and found missing in what the kernel made of it.
+    /// Returns the flags that this kernel drops.
     pub fn unsupported(&self) -> EndpointFlags {
-        self.unsupported
+        self.flags.unsupported()
     }
 
-    /// How many endpoints the kernel takes, where it has said so.
+    /// Returns how many endpoints the kernel takes, once it has refused one.
     pub fn capacity(&self) -> Option<usize> {
-        self.capacity
+        self.capacity.known()
     }
 
-    fn sure_limit(&self) -> usize {
-        self.capacity.unwrap_or(capacity::ENDPOINTS)
-    }
-
-    fn limit(&self) -> usize {
-        self.sure_limit() + usize::from(self.probing)
-    }
-
-    /// When a refused endpoint may be tried again.
+    /// Returns when a refused endpoint may be tried again.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.refusals.deadline()
     }
 
     /// Takes back what an earlier run of the daemon left behind, from the run-state file. The
-    /// next look decides what of it is still there.
+    /// next dump decides what of it is still there.
     pub fn remember(&mut self, endpoint: Endpoint) {
         self.ours.push(Slot {
             endpoint,
-            asked: None,
+            pending: None,
             command: 0,
-            fresh: false,
-            flagged: false,
-            unsure: endpoint.id == 0,
-            seen: false,
+            unverified: false,
+            flags_unverified: false,
+            id_unknown: endpoint.id == 0,
+            marked: false,
         });
     }
 
@@ -331,17 +180,17 @@ impl Endpoints {
         self.last_id = id;
     }
 
-    /// A look at the kernel begins.
-    pub fn begin_look(&mut self) {
+    /// A dump of the kernel's endpoints begins.
+    pub fn begin_dump(&mut self) {
         self.others.clear();
-        self.ours.iter_mut().for_each(|slot| slot.seen = false);
-        self.doubted_before = self.doubted;
+        self.ours.unmark(|_| true);
+        self.flags.begin_dump();
     }
 
-    /// An endpoint the kernel shows.
-    pub fn saw(&mut self, endpoint: Endpoint) {
+    /// The dump shows an endpoint.
+    pub fn on_dumped(&mut self, endpoint: Endpoint) {
         let same = |slot: &&mut Slot| {
-            let id = if slot.unsure {
+            let id = if slot.id_unknown {
                 endpoint.id
             } else {
                 slot.endpoint.id
@@ -358,87 +207,75 @@ impl Endpoints {
             self.others.push(endpoint);
             return;
         };
-        slot.fresh = false;
-        slot.unsure = false;
-        if core::mem::take(&mut slot.flagged) {
-            let asked = slot.endpoint.flags.0 & YOUNG;
-            self.doubted.0 &= !(asked & endpoint.flags.0);
-            let missing = asked & !endpoint.flags.0;
-            self.unsupported.0 |= missing & self.doubted_before.0;
-            self.doubted.0 |= missing;
-            self.supported.0 |= asked & endpoint.flags.0;
+        slot.unverified = false;
+        slot.id_unknown = false;
+        if core::mem::take(&mut slot.flags_unverified) {
+            self.flags.on_dumped(slot.endpoint.flags, endpoint.flags);
         }
         slot.endpoint = endpoint;
-        slot.seen = true;
+        slot.marked = true;
     }
 
-    /// Whether only a look can tell the ids of ours, or what the kernel can do.
-    pub fn is_unsure(&self) -> bool {
-        let unknown = (YOUNG & !self.supported.0 | self.doubted.0) & !self.unsupported.0;
-        let doubts = |slot: &Slot| slot.flagged && slot.endpoint.flags.0 & unknown != 0;
-        self.ours.iter().any(|slot| slot.unsure || doubts(slot))
+    /// Returns whether only a dump can tell the ids of ours, or which flags the kernel keeps.
+    pub fn needs_dump(&self) -> bool {
+        self.ours.iter().any(|slot| {
+            slot.id_unknown || (slot.flags_unverified && self.flags.needs_dump(slot.endpoint.flags))
+        })
     }
 
-    /// The look is whole. Answers whether the set of our endpoints changed.
-    pub fn finish_look(&mut self, now: Instant) -> bool {
-        let before = self.ours.len();
-        let mut at = 0;
-        while let Some(slot) = self.ours.get(at) {
-            if slot.seen {
-                at += 1;
-                continue;
+    /// The dump is complete. Returns whether the set of our endpoints changed.
+    pub fn finish_dump(&mut self, now: Instant) -> bool {
+        let Self { ours, refusals, .. } = self;
+        let before = ours.len();
+        ours.sweep_unmarked(|slot| {
+            if slot.unverified {
+                // The kernel took it, and it is not there: it is not made again at once.
+                refusals.add(now, &slot.endpoint, EAGAIN);
             }
-            if let Some(gone) = self.ours.remove(at).filter(|slot| slot.fresh) {
-                // It was taken and is not there: not at once again.
-                self.refuse(now, &gone.endpoint, EAGAIN);
-            }
-        }
-        if let Some(ours) = self.full_at.take() {
-            self.capacity = Some(ours + self.others.len());
-        }
-        self.has_grown();
-        before != self.ours.len()
+            true
+        });
+        let changed = before != ours.len();
+        self.capacity.on_dumped(self.others.len());
+        self.note_taken();
+        changed
     }
 
     /// Tries again what was refused, but does not ask a full kernel for more than one endpoint.
     pub fn forget_refusals(&mut self) {
         self.refusals.clear();
-        self.probing = true;
-        self.can_set_flags = true;
+        self.capacity.probe();
+        self.flags.retry();
     }
 
-    /// Forgets what was learnt of the kernel, to learn it anew.
+    /// Forgets what was learned of the kernel, to learn it anew.
     pub fn forget_kernel(&mut self) {
         self.forget_refusals();
-        self.capacity = None;
-        self.unsupported = EndpointFlags::default();
-        self.doubted = EndpointFlags::default();
+        self.capacity.forget();
+        self.flags.forget();
     }
 
-    /// Lets refused endpoints try again at once, because something changed.
-    pub fn hurry(&mut self, now: Instant) {
-        for refusal in self.refusals.iter_mut() {
-            refusal.retry_at = refusal.retry_at.min(now);
-        }
+    /// Lets refused endpoints be tried again at once, because something changed.
+    pub fn retry_now(&mut self) {
+        self.refusals.retry_now();
     }
 
-    /// Whether we have an endpoint for the address.
+    /// Returns whether we have an endpoint for the address.
     pub fn holds(&self, address: IpAddr, port: u16) -> bool {
         self.ours
             .iter()
             .any(|slot| !slot.is_deleting() && is_at(&slot.endpoint, address, port))
     }
 
-    /// Whether somebody else has an endpoint for the address. One that the kernel made itself
-    /// gives way to ours.
+    /// Returns whether somebody else has an endpoint for the address. One that the kernel made
+    /// itself (implicit) gives way to ours.
     pub fn foreign(&self, address: IpAddr, port: u16) -> bool {
         self.others
             .iter()
             .any(|e| is_at(e, address, port) && !is_implicit(e))
     }
 
-    /// The next id after the last one used that nobody holds. Ids are not reused at once: a
-    /// peer may still remember the old meaning.
+    /// Returns the next id after the last one given that no endpoint has. Ids are not reused at
+    /// once: a peer may still remember the old meaning.
     fn free_id(&self) -> Option<u8> {
         let taken = |id: u8| {
             self.ours.iter().any(|slot| slot.endpoint.id == id)
@@ -454,28 +291,26 @@ impl Endpoints {
         None
     }
 
-    /// Compares the settled wants with the kernel's endpoints and gives the commands that close the gap
-    /// to `send`, which answers the number of the command (never 0), or `None` when it takes no
-    /// more for now: call again.
+    /// Compares the settled wants with the kernel's endpoints and gives the commands that close
+    /// the gap to `send`. That returns the number of the command (never 0), or `None` when it
+    /// takes no more for now: call again.
     pub fn reconcile(
         &mut self,
         now: Instant,
         wanted: &Wanted,
         send: &mut dyn FnMut(Command) -> Option<u32>,
     ) {
-        self.deadline = Instant::NEVER;
         let ours = &self.ours;
-        self.refusals.retain(|r| {
-            let mut have = ours.iter().map(|s| (s.endpoint.address, s.endpoint.port));
-            let mut want = wanted.iter().map(|w| (w.address, w.port));
-            let of = (r.address, r.port);
-            have.any(|place| place == of) || want.any(|place| place == of)
+        self.refusals.begin(|address, port| {
+            let mut want = wanted.iter();
+            ours.iter().any(|s| is_at(&s.endpoint, address, port))
+                || want.any(|w| (w.address, w.port) == (address, port))
         });
-        self.amend(now, wanted, Asked::SetFlags, send);
+        self.amend(now, wanted, Operation::SetFlags, send);
         // A new path first, so that a connection has it when the old one goes; but if the
         // kernel has no room, the old one must go first.
         self.add(now, wanted, self.ours.len(), send);
-        self.amend(now, wanted, Asked::Delete, send);
+        self.amend(now, wanted, Operation::Delete, send);
         self.add(
             now,
             wanted,
@@ -484,11 +319,11 @@ impl Endpoints {
         );
     }
 
-    /// Deletes all of ours. What has been asked for is done before, so that none is left.
+    /// Deletes all of ours. The kernel does what it was asked for before, so that none is left.
     pub fn remove_all(&mut self, send: &mut dyn FnMut(Command) -> Option<u32>) {
         for slot in self.ours.iter_mut().filter(|slot| !slot.is_deleting()) {
             if let Some(number) = send(Command::DeleteEndpoint(slot.endpoint)) {
-                slot.ask(Asked::Delete, number);
+                slot.set_pending(Operation::Delete, number);
             }
         }
     }
@@ -499,42 +334,43 @@ impl Endpoints {
         &mut self,
         now: Instant,
         wanted: &Wanted,
-        how: Asked,
+        how: Operation,
         send: &mut dyn FnMut(Command) -> Option<u32>,
     ) {
-        let (can_set_flags, unsupported) = (self.can_set_flags, self.unsupported);
+        let (changeable, unsupported) = (self.flags.changeable(), self.flags.unsupported());
         let Self {
             ours,
             refusals,
-            deadline,
             waits,
             ..
         } = self;
         for slot in ours.iter_mut().filter(|slot| !slot.is_deleting()) {
             let mut endpoint = slot.endpoint;
             let change = |want: &Want| (endpoint.flags.0 ^ want.flags.0) & !unsupported.0;
-            let may_stay = |want: &&Want| {
-                let changeable = if can_set_flags { CHANGEABLE } else { 0 };
-                endpoint.ifindex == want.ifindex && change(want) & !changeable == 0
-            };
+            let may_stay =
+                |want: &&Want| endpoint.ifindex == want.ifindex && change(want) & !changeable == 0;
             let command = match want_of(wanted, slot).filter(may_stay) {
-                None if how == Asked::Delete => Command::DeleteEndpoint(endpoint),
-                Some(want) if how == Asked::SetFlags && change(want) != 0 => {
+                None if how == Operation::Delete => Command::DeleteEndpoint(endpoint),
+                Some(want) if how == Operation::SetFlags && change(want) != 0 => {
                     endpoint.flags = want.flags;
                     Command::SetFlags(endpoint)
                 }
                 _ => continue,
             };
-            let Endpoint { address, port, .. } = endpoint;
-            if slot.must_wait(waits) || must_wait(refusals, deadline, now, address, port) {
+            if slot.pending.is_some() {
+                // A second command's refusal could not be told from that of the first.
+                *waits = true;
+                continue;
+            }
+            if refusals.must_wait(now, endpoint.address, endpoint.port) {
                 continue;
             }
             let Some(number) = send(command) else {
                 return;
             };
             slot.endpoint = endpoint;
-            slot.flagged |= how == Asked::SetFlags;
-            slot.ask(how, number);
+            slot.flags_unverified |= how == Operation::SetFlags;
+            slot.set_pending(how, number);
         }
     }
 
@@ -546,21 +382,21 @@ impl Endpoints {
         taken: usize,
         send: &mut dyn FnMut(Command) -> Option<u32>,
     ) {
-        let mut room = self.limit().saturating_sub(taken + self.others.len());
-        let asked_for = |slot: &&Slot| slot.asked == Some(Asked::Add);
-        let mut unanswered = self.ours.iter().filter(asked_for).count();
+        let mut room = self
+            .capacity
+            .limit()
+            .saturating_sub(taken + self.others.len());
+        let is_adding = |slot: &&Slot| slot.pending == Some(Operation::Add);
+        let mut unacked = self.ours.iter().filter(is_adding).count();
         for want in wanted.chosen() {
             if self.holds(want.address, want.port) || self.foreign(want.address, want.port) {
                 continue;
             }
-            if self.capacity.is_none() && unanswered >= FEELERS {
+            if self.capacity.known().is_none() && unacked >= MAX_UNACKED_ADDS {
                 self.waits = true;
                 return;
             }
-            let Self {
-                refusals, deadline, ..
-            } = self;
-            if must_wait(refusals, deadline, now, want.address, want.port) {
+            if self.refusals.must_wait(now, want.address, want.port) {
                 continue;
             }
             let implicit = self
@@ -592,19 +428,19 @@ impl Endpoints {
             self.last_id = id;
             self.ours.push(Slot {
                 endpoint,
-                asked: Some(Asked::Add),
+                pending: Some(Operation::Add),
                 command: number,
-                fresh: true,
-                flagged: true,
-                unsure: implicit.is_some(),
-                seen: false,
+                unverified: true,
+                flags_unverified: true,
+                id_unknown: implicit.is_some(),
+                marked: false,
             });
             room = room.saturating_sub(1);
-            unanswered += 1;
+            unacked += 1;
         }
     }
 
-    /// The kernel did everything it was asked up to this command. Answers whether something has
+    /// The kernel did everything it was asked up to this command. Returns whether a command has
     /// waited for that.
     pub fn done(&mut self, last: u32) -> bool {
         let Self {
@@ -614,113 +450,71 @@ impl Endpoints {
             ..
         } = self;
         ours.retain(|slot| {
-            if slot.asked.is_none() || !is_acked(slot.command, last) {
+            if slot.pending.is_none() || !is_acked(slot.command, last) {
                 return true;
             }
-            refusals.retain(|r| !is_at(&slot.endpoint, r.address, r.port));
-            slot.asked.take() != Some(Asked::Delete)
+            refusals.on_done(&slot.endpoint);
+            slot.pending.take() != Some(Operation::Delete)
         });
         let waited = core::mem::take(waits);
-        self.has_grown() || waited
+        self.note_taken() || waited
     }
 
-    /// Whether the answer to a command matters before anything else happens.
+    /// Returns whether the kernel must acknowledge a command before anything else is sent.
     pub fn awaits(&self) -> bool {
-        let asked = self.ours.iter().any(|slot| slot.asked.is_some());
+        let pending = self.ours.iter().any(|slot| slot.pending.is_some());
         let taken = self.ours.len() + self.others.len();
-        asked && (self.waits || taken > self.sure_limit())
+        pending && (self.waits || taken > self.capacity.fits())
     }
 
-    /// Notes that the kernel has taken more than it was thought to.
-    fn has_grown(&mut self) -> bool {
-        let taken = self.ours.len() + self.others.len();
-        let grew = self.capacity.is_some_and(|capacity| taken > capacity);
-        if grew {
-            self.capacity = Some(taken);
-        }
-        grew
+    /// Returns whether the kernel has taken more endpoints than it was known to take.
+    fn note_taken(&mut self) -> bool {
+        self.capacity.on_taken(self.ours.len() + self.others.len())
     }
 
-    /// The kernel refused. `None` if the command was not one of ours.
+    /// The kernel refused. Returns `None` if the command was not one of ours.
     pub fn failed(&mut self, now: Instant, command: u32, errno: i32) -> Option<Refused> {
-        let is_it = |slot: &Slot| slot.asked.is_some() && slot.command == command;
+        let is_it = |slot: &Slot| slot.pending.is_some() && slot.command == command;
         let at = self.ours.iter().position(is_it)?;
         let slot = self.ours.get_mut(at)?;
         let endpoint = slot.endpoint;
-        let (look, tell) = match slot.asked.take()? {
-            // Likely it is gone already, which is as good as deleted: the look will show.
-            Asked::Delete => (true, !matches!(errno, EINVAL | ENOENT)),
-            Asked::SetFlags => {
-                slot.flagged = false;
-                self.can_set_flags &= errno != EOPNOTSUPP;
+        let (dump, tell) = match slot.pending.take()? {
+            // Likely it is gone already, which is as good as deleted: the dump will show.
+            Operation::Delete => (true, !matches!(errno, EINVAL | ENOENT)),
+            Operation::SetFlags => {
+                slot.flags_unverified = false;
+                self.flags.on_refused(errno);
                 (true, true)
             }
-            Asked::Add => {
+            Operation::Add => {
                 self.ours.remove(at);
                 if errno == ERANGE {
-                    self.probing = false;
-                    self.note_full(command);
+                    self.capacity.on_full(self.ours_done_by(command));
                 }
                 // A full kernel is reported with its capacity.
                 (!matches!(errno, EPERM | ENOMEM), errno != ERANGE)
             }
         };
-        let report = self.refuse(now, &endpoint, errno);
+        let report = self.refusals.add(now, &endpoint, errno);
         Some(Refused {
-            look,
+            dump,
             report: report.filter(|_| tell),
         })
     }
 
-    /// Notes how many endpoints of ours filled the kernel when it refused `command`. What was
+    /// Returns how many endpoints of ours the kernel had when it refused `command`. What was
     /// asked later was not done yet.
-    fn note_full(&mut self, command: u32) {
+    fn ours_done_by(&self, command: u32) -> usize {
         let there = |slot: &&Slot| {
-            let done = slot.asked.is_none() || is_acked(slot.command, command);
-            match slot.asked {
-                Some(Asked::Delete) => !done,
-                Some(Asked::Add) => done,
+            let done = slot.pending.is_none() || is_acked(slot.command, command);
+            match slot.pending {
+                Some(Operation::Delete) => !done,
+                Some(Operation::Add) => done,
                 _ => true,
             }
         };
-        self.full_at = Some(self.ours.iter().filter(there).count());
+        self.ours.iter().filter(there).count()
     }
-
-    /// Notes a refusal; answers the endpoint if no other is refused with this errno.
-    fn refuse(&mut self, now: Instant, endpoint: &Endpoint, errno: i32) -> Option<Endpoint> {
-        let news = self.refusals.iter().all(|r| r.errno != errno);
-        let known = |r: &&mut Refusal| is_at(endpoint, r.address, r.port);
-        if let Some(refusal) = self.refusals.iter_mut().find(known) {
-            refusal.retry_at = refusal.backoff.next(now);
-            refusal.errno = errno;
-            return news.then_some(*endpoint);
-        }
-        let mut backoff = Backoff::default();
-        self.refusals.push(Refusal {
-            address: endpoint.address,
-            port: endpoint.port,
-            errno,
-            retry_at: backoff.next(now),
-            backoff,
-        });
-        news.then_some(*endpoint)
-    }
-}
-
-/// Whether the kernel has refused the endpoint and it is too early to ask again.
-fn must_wait(
-    refusals: &[Refusal],
-    deadline: &mut Instant,
-    now: Instant,
-    address: IpAddr,
-    port: u16,
-) -> bool {
-    let refused = |r: &&Refusal| r.address == address && r.port == port && r.retry_at > now;
-    let refused = refusals.iter().find(refused);
-    if let Some(refusal) = refused {
-        *deadline = refusal.retry_at.min(*deadline);
-    }
-    refused.is_some()
 }
 
 fn want_of<'a>(wanted: &'a Wanted, slot: &Slot) -> Option<&'a Want> {
@@ -729,8 +523,8 @@ fn want_of<'a>(wanted: &'a Wanted, slot: &Slot) -> Option<&'a Want> {
         .find(|w| is_at(&slot.endpoint, w.address, w.port))
 }
 
-/// Whether one of ours is what the kernel shows. Nobody can change in place what is compared: an
-/// endpoint that differs is somebody else's.
+/// Returns whether one of ours is what the dump shows. Nobody can change what is compared of an
+/// existing endpoint: one that differs is somebody else's.
 fn is_same(ours: &Endpoint, shown: &Endpoint) -> bool {
     let key = |e: &Endpoint| (e.id, e.address, e.port, e.ifindex, e.flags.0 & KIND);
     key(ours) == key(shown)
@@ -743,3 +537,6 @@ fn is_at(endpoint: &Endpoint, address: IpAddr, port: u16) -> bool {
 fn is_implicit(endpoint: &Endpoint) -> bool {
     endpoint.flags.contains(EndpointFlags::IMPLICIT)
 }
+
+#[cfg(test)]
+mod tests;

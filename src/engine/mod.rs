@@ -438,7 +438,7 @@ impl Engine {
         self.connections.introduce(view, &mut self.plugins);
         self.plugins.run_timers(view, &mut self.connections.table);
         if self.schedule.take_events(now) {
-            self.endpoints.retry_now(now);
+            self.endpoints.retry_now();
             self.router.hurry(now);
         }
         if self.schedule.must_wait(now, self.config.uses_routes()) {

@@ -1,0 +1,310 @@
+use super::*;
+use libc::EOPNOTSUPP;
+
+const NOW: Instant = Instant(1000);
+
+fn ip(last: u8) -> IpAddr {
+    [192, 0, 2, last].into()
+}
+
+fn want(last: u8) -> Want {
+    Want {
+        address: ip(last),
+        port: 0,
+        flags: EndpointFlags::SUBFLOW,
+        ifindex: 1,
+        priority: 0,
+        sequence: u32::from(last),
+    }
+}
+
+fn endpoint(last: u8, id: u8) -> Endpoint {
+    Endpoint {
+        address: ip(last),
+        port: 0,
+        id,
+        flags: EndpointFlags::SUBFLOW,
+        ifindex: 1,
+    }
+}
+
+fn settled(endpoints: &Endpoints, wants: &[Want]) -> Wanted {
+    let mut wanted = Wanted::default();
+    wants.iter().for_each(|want| wanted.add(*want));
+    wanted.settle(endpoints);
+    wanted
+}
+
+/// Last bytes of the addresses.
+fn last<'a>(wants: impl Iterator<Item = &'a Want>) -> Vec<u8> {
+    wants
+        .map(|want| match want.address {
+            IpAddr::V4(ip) => ip.octets()[3],
+            IpAddr::V6(_) => unreachable!(),
+        })
+        .collect()
+}
+
+/// A kernel that takes a number of endpoints, of which some are somebody else's.
+struct Kernel {
+    endpoints: Vec<Endpoint>,
+    room: usize,
+    /// Flags it does not know, and drops.
+    drops: u32,
+    can_set_flags: bool,
+    sequence: u32,
+    /// The largest number of commands it was given at once.
+    burst: usize,
+}
+
+impl Kernel {
+    fn new(room: usize) -> Self {
+        Self {
+            endpoints: Vec::new(),
+            room,
+            drops: 0,
+            can_set_flags: true,
+            sequence: 0,
+            burst: 0,
+        }
+    }
+
+    fn run(&mut self, command: Command) -> Result<(), i32> {
+        let at = |endpoints: &[Endpoint], id| endpoints.iter().position(|e| e.id == id);
+        match command {
+            Command::AddEndpoint(_) if self.endpoints.len() >= self.room => return Err(ERANGE),
+            Command::AddEndpoint(mut new) => {
+                new.flags.0 &= !self.drops;
+                self.endpoints.push(new);
+            }
+            Command::SetFlags(_) if !self.can_set_flags => return Err(EOPNOTSUPP),
+            Command::SetFlags(new) => {
+                let at = at(&self.endpoints, new.id).ok_or(EINVAL)?;
+                self.endpoints[at].flags.0 = new.flags.0 & !self.drops;
+            }
+            Command::DeleteEndpoint(gone) => {
+                let at = at(&self.endpoints, gone.id).ok_or(EINVAL)?;
+                self.endpoints.remove(at);
+            }
+            _ => unreachable!(),
+        }
+        Ok(())
+    }
+
+    fn dump(&self, now: Instant, endpoints: &mut Endpoints) -> bool {
+        endpoints.begin_dump();
+        self.endpoints.iter().for_each(|e| endpoints.on_dumped(*e));
+        endpoints.finish_dump(now)
+    }
+
+    /// Reconciles once; returns the commands and whether a dump is due.
+    fn round(
+        &mut self,
+        now: Instant,
+        endpoints: &mut Endpoints,
+        wants: &[Want],
+    ) -> (Vec<Command>, bool) {
+        let mut sent = Vec::new();
+        let wanted = settled(endpoints, wants);
+        endpoints.reconcile(now, &wanted, &mut |command| {
+            self.sequence += 1;
+            sent.push((self.sequence, command));
+            Some(self.sequence)
+        });
+        self.burst = self.burst.max(sent.len());
+        let mut dump = false;
+        for (number, command) in &sent {
+            if let Err(errno) = self.run(*command) {
+                let refused = endpoints.failed(now, *number, errno);
+                dump |= refused.expect("it is one of ours").dump;
+            }
+            endpoints.done(*number);
+        }
+        (sent.into_iter().map(|(_, command)| command).collect(), dump)
+    }
+
+    /// Reconciles, with dumps where they are due, until nothing is left to do.
+    fn settle(&mut self, now: Instant, endpoints: &mut Endpoints, wants: &[Want]) {
+        for _ in 0..100 {
+            let (sent, dump) = self.round(now, endpoints, wants);
+            let needed = endpoints.needs_dump();
+            if dump || needed {
+                self.dump(now, endpoints);
+            } else if sent.is_empty() {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+}
+
+#[test]
+fn wants_go_by_priority_and_then_by_arrival() {
+    let first = Want {
+        priority: -1,
+        ..want(9)
+    };
+    let wants = [want(3), first, want(1), want(2)];
+    let wanted = settled(&Endpoints::new(), &wants);
+    assert_eq!(last(wanted.iter()), [9, 1, 2, 3]);
+    assert_eq!(last(wanted.chosen()), [9, 1, 2, 3], "there is room for all");
+    assert_eq!(wanted.waiting(), 0);
+}
+
+#[test]
+fn of_duplicates_the_best_is_left() {
+    let better = Want {
+        priority: -1,
+        flags: EndpointFlags::SIGNAL,
+        sequence: 99,
+        ..want(1)
+    };
+    let port = Want { port: 5, ..want(1) };
+    let wanted = settled(&Endpoints::new(), &[want(1), port, want(2), better]);
+    let left: Vec<Want> = wanted.iter().copied().collect();
+    assert_eq!(left, [better, port, want(2)]);
+}
+
+#[test]
+fn an_endpoint_that_exists_keeps_its_slot_from_equals_only() {
+    let (mut kernel, mut endpoints) = (Kernel::new(2), Endpoints::new());
+    kernel.settle(NOW, &mut endpoints, &[want(5), want(6), want(7)]);
+    assert_eq!(endpoints.capacity(), Some(2));
+    let older = settled(&endpoints, &[want(1), want(5), want(6)]);
+    assert_eq!(last(older.fits()), [5, 6]);
+    assert_eq!(older.waiting(), 1);
+    let better = Want {
+        priority: -1,
+        ..want(9)
+    };
+    let wanted = settled(&endpoints, &[better, want(5), want(6)]);
+    assert_eq!(last(wanted.fits()), [9, 5]);
+}
+
+#[test]
+fn an_endpoint_of_somebody_else_takes_none_of_our_slots() {
+    let (mut kernel, mut endpoints) = (Kernel::new(3), Endpoints::new());
+    kernel.endpoints.push(endpoint(1, 77));
+    kernel.dump(NOW, &mut endpoints);
+    assert!(endpoints.foreign(ip(1), 0) && !endpoints.foreign(ip(1), 5));
+    let wants = [want(1), want(2), want(3), want(4)];
+    kernel.settle(NOW, &mut endpoints, &wants);
+    assert_eq!(endpoints.capacity(), Some(3));
+    let wanted = settled(&endpoints, &wants);
+    assert_eq!(last(wanted.fits()), [1, 2, 3]);
+    assert_eq!(endpoints.others(), [endpoint(1, 77)]);
+    assert_eq!(endpoints.ours().len(), 2);
+}
+
+#[test]
+fn the_capacity_is_learned_from_a_refusal() {
+    let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+    let wants: Vec<Want> = (1..=40).map(want).collect();
+    assert_eq!(endpoints.capacity(), None);
+    kernel.settle(NOW, &mut endpoints, &wants);
+    assert_eq!(endpoints.capacity(), Some(8));
+    assert_eq!(endpoints.ours().len(), 8);
+    assert!(kernel.burst <= MAX_UNACKED_ADDS, "{}", kernel.burst);
+    assert_eq!(settled(&endpoints, &wants).waiting(), 32);
+}
+
+#[test]
+fn a_kernel_that_has_grown_is_asked_for_one_more_at_a_time() {
+    let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+    let wants: Vec<Want> = (1..=12).map(want).collect();
+    kernel.settle(NOW, &mut endpoints, &wants);
+    let later = NOW + crate::time::Span::seconds(60);
+    endpoints.forget_refusals();
+    let (sent, dump) = kernel.round(later, &mut endpoints, &wants);
+    assert_eq!((sent.len(), dump), (1, true), "a full one is asked once");
+    kernel.dump(later, &mut endpoints);
+    assert_eq!(endpoints.capacity(), Some(8));
+    kernel.room = 10;
+    endpoints.forget_refusals();
+    kernel.settle(later, &mut endpoints, &wants);
+    assert_eq!(endpoints.capacity(), Some(10));
+    assert_eq!(endpoints.ours().len(), 10);
+    endpoints.forget_kernel();
+    assert_eq!(endpoints.capacity(), None);
+}
+
+fn with_fullmesh(last: u8) -> Want {
+    Want {
+        flags: EndpointFlags(EndpointFlags::SUBFLOW.0 | EndpointFlags::FULLMESH.0),
+        ..want(last)
+    }
+}
+
+#[test]
+fn a_flag_is_unsupported_when_it_is_missing_twice() {
+    let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+    kernel.drops = EndpointFlags::FULLMESH.0;
+    let wants = [with_fullmesh(1)];
+    kernel.round(NOW, &mut endpoints, &wants);
+    assert!(endpoints.needs_dump());
+    kernel.dump(NOW, &mut endpoints);
+    assert_eq!(endpoints.unsupported().0, 0, "somebody may have removed it");
+    let (sent, _) = kernel.round(NOW, &mut endpoints, &wants);
+    assert!(matches!(sent[..], [Command::SetFlags(_)]), "{sent:?}");
+    assert!(endpoints.needs_dump());
+    kernel.dump(NOW, &mut endpoints);
+    assert_eq!(endpoints.unsupported(), EndpointFlags::FULLMESH);
+    let (sent, _) = kernel.round(NOW, &mut endpoints, &wants);
+    assert_eq!(sent, [], "it is not asked for again");
+    endpoints.forget_kernel();
+    assert_eq!(endpoints.unsupported().0, 0);
+}
+
+#[test]
+fn a_flag_that_the_kernel_keeps_needs_one_dump() {
+    let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+    kernel.settle(NOW, &mut endpoints, &[with_fullmesh(1)]);
+    kernel.round(NOW, &mut endpoints, &[with_fullmesh(1), with_fullmesh(2)]);
+    assert!(!endpoints.needs_dump(), "known to be kept");
+    assert_eq!(endpoints.unsupported().0, 0);
+}
+
+#[test]
+fn an_endpoint_is_made_anew_where_flags_cannot_be_set() {
+    let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+    kernel.settle(NOW, &mut endpoints, &[want(1)]);
+    let id = kernel.endpoints[0].id;
+    kernel.can_set_flags = false;
+    let backup = Want {
+        flags: EndpointFlags(EndpointFlags::SUBFLOW.0 | EndpointFlags::BACKUP.0),
+        ..want(1)
+    };
+    let later = NOW + crate::time::Span::seconds(60);
+    kernel.settle(NOW, &mut endpoints, &[backup]);
+    kernel.settle(later, &mut endpoints, &[backup]);
+    assert_eq!(kernel.endpoints.len(), 1);
+    assert_eq!(kernel.endpoints[0].flags, backup.flags);
+    assert_ne!(kernel.endpoints[0].id, id, "ids are not reused at once");
+}
+
+#[test]
+fn an_added_endpoint_that_no_dump_shows_is_not_made_again_at_once() {
+    let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+    kernel.round(NOW, &mut endpoints, &[want(1)]);
+    kernel.endpoints.clear();
+    assert!(kernel.dump(NOW, &mut endpoints), "the set has changed");
+    assert_eq!(endpoints.refusals().next(), Some((ip(1), EAGAIN)));
+    let (sent, _) = kernel.round(NOW, &mut endpoints, &[want(1)]);
+    assert_eq!(sent, []);
+    let retry = endpoints.deadline();
+    assert!(retry > NOW && retry < Instant::NEVER);
+    let (sent, _) = kernel.round(retry, &mut endpoints, &[want(1)]);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(endpoints.refusals().count(), 0);
+}
+
+#[test]
+fn a_change_lets_a_refused_endpoint_be_tried_at_once() {
+    let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+    kernel.round(NOW, &mut endpoints, &[want(1)]);
+    kernel.endpoints.clear();
+    kernel.dump(NOW, &mut endpoints);
+    endpoints.retry_now();
+    let (sent, _) = kernel.round(NOW, &mut endpoints, &[want(1)]);
+    assert_eq!(sent.len(), 1);
+}
