@@ -1,18 +1,21 @@
 //! How much each fixed table holds, and the memory that costs.
 //!
 //! Tables are reserved once at start and never grow; pages that were never written cost no
-//! memory. A full table is counted and logged, and whatever did not fit is read from the kernel as
-//! soon as there is room.
+//! memory. Sizes are those of 64-bit targets; those of `endpoint` are asserted beside the types. A
+//! full table is counted and logged, and whatever did not fit is read from the kernel as soon as
+//! there is room.
 
-/// Interfaces, 56 bytes each: 57 KiB when full.
+/// Interfaces, 64 bytes each: 64 KiB when full.
 pub const INTERFACES: usize = 1024;
-/// Addresses, 72 bytes each: 144 KiB when full.
+/// Addresses, 72 bytes each: 144 KiB when full. As many wanted endpoints, 36 bytes each: 72 KiB
+/// when full.
 pub const ADDRESSES: usize = 2048;
-/// Default routes (one for each next hop) and our own routes, 64 bytes each: 128 KiB when full.
+/// Default routes (one for each next hop) and our own routes, 88 bytes each: 176 KiB when full.
 pub const ROUTES: usize = 2048;
 /// Routing-policy rules, 44 bytes each: 44 KiB when full.
 pub const RULES: usize = 1024;
-/// Endpoints known to the kernel, ours and others', 56 bytes each: 14 KiB when full.
+/// Endpoints known to the kernel: ours, 40 bytes each, others', 28 bytes each, and those it has
+/// refused, 40 bytes each: 27 KiB when all are full.
 /// Ids are 8 bits wide, so there can be no more.
 pub const ENDPOINTS: usize = 255;
 /// Commands that wait to be sent, and as many again of plugins that have been sent and not been

@@ -46,7 +46,7 @@ pub struct Slot {
     marked: bool,
 }
 
-const _: () = assert!(size_of::<Slot>() <= 44);
+const _: () = assert!(size_of::<Slot>() <= 40);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Operation {

@@ -40,7 +40,7 @@ struct Ranked {
     held: bool,
 }
 
-const _: () = assert!(size_of::<Ranked>() <= 40);
+const _: () = assert!(size_of::<Ranked>() <= 36);
 
 impl Ranked {
     fn place(&self) -> (IpAddr, u16) {
