@@ -62,7 +62,7 @@ fn check(options: &Overrides, plugins: &[Entry]) -> u8 {
             print(&loaded.config.to_string())
         }
         Err(problems) => {
-            problems.iter().for_each(|problem| complain(problem));
+            problems.iter().for_each(|each| complain(&each.to_string()));
             FAILURE
         }
     }
@@ -80,7 +80,7 @@ fn start(options: Overrides, plugins: &'static [Entry]) -> u8 {
     let loaded = match config::load(&options, plugins) {
         Ok(loaded) => loaded,
         Err(problems) => {
-            problems.iter().for_each(|problem| complain(problem));
+            problems.iter().for_each(|each| complain(&each.to_string()));
             return FAILURE;
         }
     };

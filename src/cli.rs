@@ -24,21 +24,21 @@ Keep the kernel's Multipath TCP path manager in step with the network.
   -d, --debug              log debug messages
   -l, --log DEST           log to stderr, syslog, journal or null
       --plugin-dir DIR     ignored: plugins are compiled in
-      --path-manager NAME  the plugin for connections that ask for none
-      --addr-flags LIST    flags of the endpoints made: subflow, signal,
-                           backup, fullmesh, laminar
-      --notify-flags LIST  addresses to tell of: existing, skip_link_local,
-                           skip_loopback, check_route
+      --path-manager NAME  default plugin
+      --addr-flags LIST    flags of new endpoints: subflow, signal, backup,
+                           fullmesh, laminar
+      --notify-flags LIST  which addresses to use: existing,
+                           skip_link_local, skip_loopback, check_route
       --load-plugins LIST  load only these plugins, in this order
-      --state-file FILE    remember endpoints in FILE; empty for nowhere
+      --state-file FILE    save run state in FILE; empty to save none
 
-      --check              check the configuration, print what is in effect
-      --list-plugins       list the plugins compiled in
+      --check              check and print the effective configuration
+      --list-plugins       list the available plugins
   -?, -h, --help           print this help
-      --usage              print a short usage
+      --usage              print a short usage message
   -V, --version            print the version
 
-LIST is separated by commas; an empty LIST is none. Options override the file.
+LIST is comma-separated and may be empty. Options override the file.
 ";
 
 /// What the command line asks for.
@@ -111,7 +111,9 @@ fn set(
     value: OsString,
     plugins: &[Entry],
 ) -> Result<(), String> {
-    let value = value.into_string().map_err(|_| "the value is not UTF-8")?;
+    let value = value
+        .into_string()
+        .map_err(|_| "invalid UTF-8 in the value")?;
     if value.contains(char::is_control) {
         return Err("control character in the value".to_string());
     }
@@ -131,11 +133,11 @@ fn describe(error: lexopt::Error) -> String {
     match error {
         lexopt::Error::MissingValue {
             option: Some(option),
-        } => format!("{option} needs a value"),
+        } => format!("option {option} requires a value"),
         lexopt::Error::UnexpectedValue { option, .. } => {
-            format!("{} takes no value", shown(&option))
+            format!("option {} takes no value", shown(&option))
         }
-        _ => "the arguments cannot be read".to_string(),
+        _ => "invalid arguments".to_string(),
     }
 }
 
@@ -277,16 +279,16 @@ mod tests {
             (&["file"], "unexpected argument file"),
             (&["--", "-d"], "unexpected argument -d"),
             (&["-d", "a\x1bb"], "unexpected argument a?b"),
-            (&["--log"], "--log needs a value"),
-            (&["-c"], "-c needs a value"),
-            (&["--debug=yes"], "--debug takes no value"),
+            (&["--log"], "option --log requires a value"),
+            (&["-c"], "option -c requires a value"),
+            (&["--debug=yes"], "option --debug takes no value"),
             (
                 &["--log="],
-                "--log: \"\" is none of stderr, syslog, journal, null",
+                "--log: unknown value \"\" (expected stderr, syslog, journal or null)",
             ),
             (
                 &["-l", "file"],
-                "--log: \"file\" is none of stderr, syslog, journal, null",
+                "--log: unknown value \"file\" (expected stderr, syslog, journal or null)",
             ),
             (&["--plugin-dir="], "--plugin-dir: empty value"),
             (&["--path-manager", ""], "--path-manager: empty value"),
@@ -301,15 +303,15 @@ mod tests {
             ),
             (
                 &["--addr-flags=subflow,foo"],
-                "--addr-flags: \"foo\" is none of subflow, signal, backup, fullmesh, laminar",
+                "--addr-flags: unknown value \"foo\" (expected subflow, signal, backup, fullmesh or laminar)",
             ),
             (
                 &["--addr-flags=signal,fullmesh"],
-                "--addr-flags: signal and fullmesh exclude each other",
+                "--addr-flags: signal and fullmesh are mutually exclusive",
             ),
             (
                 &["--notify-flags=all"],
-                "--notify-flags: \"all\" is none of existing, skip_link_local, skip_loopback, check_route",
+                "--notify-flags: unknown value \"all\" (expected existing, skip_link_local, skip_loopback or check_route)",
             ),
         ] {
             assert_eq!(error(args), expected, "{args:?}");
@@ -320,14 +322,17 @@ mod tests {
     fn arguments_that_are_not_utf8_are_refused() {
         let bad = |start: &[u8]| OsString::from_vec([start, b"\xff"].concat());
         for (args, expected) in [
-            (vec![bad(b"--config=")], "--config: the value is not UTF-8"),
+            (
+                vec![bad(b"--config=")],
+                "--config: invalid UTF-8 in the value",
+            ),
             (
                 vec!["-c".into(), bad(b"")],
-                "--config: the value is not UTF-8",
+                "--config: invalid UTF-8 in the value",
             ),
             (
                 vec![bad(b"--addr-flags=")],
-                "--addr-flags: the value is not UTF-8",
+                "--addr-flags: invalid UTF-8 in the value",
             ),
             (vec![bad(b"")], "unexpected argument \u{fffd}"),
             (vec![bad(b"--lo")], "unknown option --lo\u{fffd}"),
@@ -343,11 +348,11 @@ mod tests {
         run(&["--path-manager=sspi", "--load-plugins=sspi"]);
         assert_eq!(
             error(&["--path-manager=foo"]),
-            "--path-manager: \"foo\" is none of addr_adv, sspi"
+            "--path-manager: unknown value \"foo\" (expected addr_adv or sspi)"
         );
         assert_eq!(
             error(&["--load-plugins=sspi,../x"]),
-            "--load-plugins: \"../x\" is none of addr_adv, sspi"
+            "--load-plugins: unknown value \"../x\" (expected addr_adv or sspi)"
         );
     }
 

@@ -54,9 +54,9 @@ fn every_reload_is_answered() {
             assert!(answered, "not {times} times in\n{}", daemon.log());
         }
     };
-    answers("[core]\nfoo bar\n", &["error", "mptcpd.conf:2: neither"]);
+    answers("[core]\nfoo bar\n", &["error", "mptcpd.conf:2: expected"]);
     assert_eq!(
-        daemon.lines(&["keeping the current configuration"]),
+        daemon.lines(&["keeping the current"]),
         3,
         "{}",
         daemon.log()

@@ -8,7 +8,7 @@ use crate::config::{OnExit, Temporary, Use};
 use crate::logging::Destination;
 use crate::netlink::mptcp::{Endpoint, EndpointFlags};
 
-/// Which addresses a plugin hears of (`notify-flags`).
+/// Which addresses to use (`notify-flags`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct NotifyFlags(pub u8);
 
@@ -108,7 +108,7 @@ pub(crate) const TEMPORARY: Words<Temporary> = Words {
 };
 
 impl<T: Copy + PartialEq> Words<T> {
-    /// Sets `value` to what `word` stands for, or complains with a list of the words there are.
+    /// Sets `value` to what `word` stands for, or returns an error that lists the words there are.
     pub(crate) fn choose(&self, word: &str, value: &mut T) -> Result<(), String> {
         let at = position(word, self.words)?;
         *value = *self.values.get(at).unwrap_or(value);
@@ -138,7 +138,7 @@ pub(crate) fn endpoint_flags(text: &str) -> Result<EndpointFlags, String> {
     let flags = EndpointFlags(bits(text, &ADDR_FLAGS)?);
     let both = EndpointFlags(EndpointFlags::SIGNAL.0 | EndpointFlags::FULLMESH.0);
     if flags.contains(both) {
-        return Err("signal and fullmesh exclude each other".to_string());
+        return Err("signal and fullmesh are mutually exclusive".to_string());
     }
     Ok(flags)
 }
@@ -177,7 +177,12 @@ pub(crate) fn position(word: &str, known: &[&str]) -> Result<usize, String> {
     if let Some(at) = known.iter().position(|each| *each == word) {
         return Ok(at);
     }
-    Err(format!("\"{word}\" is none of {}", known.join(", ")))
+    let (last, others) = known.split_last().unwrap_or((&"nothing", &[]));
+    let or = if others.is_empty() { "" } else { " or " };
+    let others = others.join(", ");
+    Err(format!(
+        "unknown value \"{word}\" (expected {others}{or}{last})"
+    ))
 }
 
 /// Writes a list as the file has it.
@@ -264,7 +269,7 @@ mod tests {
         for text in ["implicit", "subflow,implicit", "implicit , subflow"] {
             assert_eq!(
                 endpoint_flags(text),
-                Err("\"implicit\" is none of subflow, signal, backup, fullmesh, laminar".into())
+                Err("unknown value \"implicit\" (expected subflow, signal, backup, fullmesh or laminar)".into())
             );
         }
         assert!(endpoint_flags("Subflow").is_err());

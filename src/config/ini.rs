@@ -14,7 +14,7 @@ pub(crate) enum Item<'a> {
 }
 
 /// Why a section cannot be read.
-pub(crate) const UNCLOSED: &str = "section without ] at the end of the line";
+pub(crate) const UNCLOSED: &str = "section header without closing ]";
 
 /// The lines of a file.
 pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -32,15 +32,15 @@ pub(crate) fn read(line: &[u8]) -> Result<Option<Item<'_>>, &'static str> {
     if line.iter().any(|&c| c.is_ascii_control() && c != b'\t') {
         return Err("control character");
     }
-    let line = core::str::from_utf8(line).map_err(|_| "not UTF-8")?;
+    let line = core::str::from_utf8(line).map_err(|_| "invalid UTF-8")?;
     if let Some(rest) = line.strip_prefix('[') {
         // The last bracket closes the section: patterns have brackets of their own.
         let name = rest.strip_suffix(']').ok_or(UNCLOSED)?;
         return Ok(Some(Item::Section(name.trim_ascii())));
     }
     match line.split_once('=') {
-        None => Err("neither [section] nor key = value"),
-        Some(("", _)) => Err("no key before ="),
+        None => Err("expected [section] or key = value"),
+        Some(("", _)) => Err("missing key before ="),
         Some((key, value)) => Ok(Some(Item::Pair(key.trim_ascii(), value.trim_ascii()))),
     }
 }

@@ -16,7 +16,7 @@ use crate::netlink::mptcp::EndpointFlags;
 pub use flags::NotifyFlags;
 pub use pattern::Pattern;
 pub(crate) use read::check;
-pub use read::{Loaded, load, parse};
+pub use read::{Diagnostic, Loaded, load, parse};
 
 use flags::{
     AddressFlags, DESTINATIONS, FAMILIES, IPV4, IPV6, LEVELS, List, NOTIFY_FLAGS, ON_EXIT,
@@ -51,7 +51,7 @@ pub struct Config {
     pub log_level: ::log::LevelFilter,
     /// Accepted for compatibility; plugins are compiled in.
     pub plugin_dir: Option<String>,
-    /// The plugin that gets connections asking for none in particular.
+    /// The default plugin.
     pub path_manager: Option<String>,
     /// The plugins to load, in this order; `None` is all of them.
     pub load_plugins: Option<Vec<String>>,
@@ -63,7 +63,7 @@ pub struct Config {
     pub interface: Vec<InterfaceSection>,
     pub on_exit: OnExit,
     pub state_file: StateFile,
-    /// Seconds from one look at the kernel's endpoints to the next; 0 is never.
+    /// Seconds between two dumps of the kernel's endpoints; 0 is never.
     pub resync_interval: u32,
     pub temporary_addresses: Temporary,
     /// Connections followed at the same time.
@@ -91,7 +91,7 @@ pub struct Policy {
     pub flags: EndpointFlags,
     pub notify: NotifyFlags,
     pub usage: Use,
-    /// Lower goes first where the kernel takes no more endpoints.
+    /// Which addresses get an endpoint when slots are scarce: lower goes first.
     pub priority: i8,
     pub ipv4: bool,
     pub ipv6: bool,
@@ -112,7 +112,7 @@ pub enum Use {
     Standby,
 }
 
-/// What becomes of our endpoints when the daemon stops.
+/// Whether endpoints are kept or removed when the daemon stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnExit {
     Keep,

@@ -12,9 +12,9 @@ impl Pattern {
         let cause = if text.is_empty() {
             "empty pattern"
         } else if text.contains(|c: char| c == ',' || c.is_whitespace() || c.is_control()) {
-            "a pattern has no blanks and no commas"
+            "invalid pattern: it contains a blank or a comma"
         } else if !classes_close(text) {
-            "pattern with [ but without ]"
+            "invalid pattern: [ without closing ]"
         } else {
             return Ok(Self(text.to_string()));
         };

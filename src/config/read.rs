@@ -1,9 +1,10 @@
 //! From a file's bytes to a configuration, or to everything that is wrong with it.
 
-use core::fmt::Display;
+use core::fmt::{self, Display};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
+use ::log::Level;
 use nix::fcntl::OFlag;
 
 use crate::config::flags::{
@@ -28,21 +29,52 @@ const MAX_PRIORITY: u32 = 32_765;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Loaded {
     pub config: Config,
-    /// `FILE:LINE: cause`, for what was passed over.
+    /// `FILE:LINE: cause`, for what was passed over, in the order of the lines.
     pub warnings: Vec<String>,
+}
+
+/// One thing that is wrong with a configuration that cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Diagnostic {
+    /// [`Level::Error`], or [`Level::Warn`] for what would only have been passed over.
+    pub level: Level,
+    /// `FILE:LINE: cause`, `FILE: cause` or `--OPTION: cause`.
+    pub text: String,
+    /// 0 where there is none.
+    line: usize,
+}
+
+impl Diagnostic {
+    fn file(name: &str, cause: &str) -> Vec<Self> {
+        vec![Self {
+            level: Level::Error,
+            text: format!("{name}: {cause}"),
+            line: 0,
+        }]
+    }
+}
+
+/// As `--check` prints it.
+impl Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if self.level == Level::Warn {
+            f.write_str("warning: ")?;
+        }
+        f.write_str(&self.text)
+    }
 }
 
 /// Reads the file that `options` names, or the default one if there is one.
 ///
-/// `plugins` are those compiled in. Errors are `FILE: cause` and `FILE:LINE: cause`,
-/// all that there are, in the order of lines, with `warning: ` before what is none.
-pub fn load<P: PluginKeys>(options: &Overrides, plugins: &[P]) -> Result<Loaded, Vec<String>> {
+/// `plugins` are those compiled in. All errors are returned, with the warnings
+/// between them, in the order of the lines.
+pub fn load<P: PluginKeys>(options: &Overrides, plugins: &[P]) -> Result<Loaded, Vec<Diagnostic>> {
     let name = options.config.as_deref().unwrap_or(DEFAULT_FILE);
     match read(name) {
         Ok(Some(bytes)) => parse(name, &bytes, options, plugins),
         Ok(None) if options.config.is_none() => parse(name, b"", options, plugins),
-        Ok(None) => Err(vec![format!("{name}: no such file")]),
-        Err(cause) => Err(vec![format!("{name}: {cause}")]),
+        Ok(None) => Err(Diagnostic::file(name, "no such file")),
+        Err(cause) => Err(Diagnostic::file(name, &cause)),
     }
 }
 
@@ -59,7 +91,7 @@ fn read(path: &str) -> Result<Option<Vec<u8>>, String> {
         return Err("not a regular file".to_string());
     }
     if metadata.mode() & 0o002 != 0 {
-        return Err("anyone may write to it; use chmod o-w".to_string());
+        return Err("world-writable; run chmod o-w".to_string());
     }
     sys::read(&file, MAX_SIZE + 1).map(Some).map_err(failed)
 }
@@ -70,9 +102,9 @@ pub fn parse<P: PluginKeys>(
     bytes: &[u8],
     options: &Overrides,
     plugins: &[P],
-) -> Result<Loaded, Vec<String>> {
+) -> Result<Loaded, Vec<Diagnostic>> {
     if bytes.len() > MAX_SIZE {
-        return Err(vec![format!("{file_name}: larger than 64 KiB")]);
+        return Err(Diagnostic::file(file_name, "larger than 64 KiB"));
     }
     let mut reader = Reader {
         file_name,
@@ -84,7 +116,7 @@ pub fn parse<P: PluginKeys>(
         core_keys: Vec::new(),
         path_manager_line: None,
         interfaces: Vec::new(),
-        problems: Vec::new(),
+        diagnostics: Vec::new(),
     };
     for line in ini::lines(bytes) {
         reader.line += 1;
@@ -105,23 +137,6 @@ pub fn parse<P: PluginKeys>(
         }
     }
     reader.finish(options)
-}
-
-/// Something wrong with a line of the file; line 0 is the command line.
-struct Problem {
-    line: usize,
-    is_error: bool,
-    text: String,
-}
-
-impl Problem {
-    /// Returns the text as it is shown where there are errors too.
-    fn shown(self) -> String {
-        if self.is_error {
-            return self.text;
-        }
-        format!("warning: {}", self.text)
-    }
 }
 
 /// What the keys that follow belong to.
@@ -158,31 +173,26 @@ struct Reader<'a, P> {
     /// 0 stands for the command line.
     path_manager_line: Option<usize>,
     interfaces: Vec<Interface<'a>>,
-    problems: Vec<Problem>,
+    diagnostics: Vec<Diagnostic>,
 }
 
 impl<'a, P: PluginKeys> Reader<'a, P> {
     fn error(&mut self, cause: &str) {
-        self.problem(self.line, true, cause);
+        let text = format!("{}:{}: {cause}", self.file_name, self.line);
+        self.report(Level::Error, text);
     }
 
     fn warn(&mut self, cause: &str) {
-        self.problem(self.line, false, cause);
+        let text = format!("{}:{}: {cause}", self.file_name, self.line);
+        self.report(Level::Warn, text);
     }
 
-    fn problem(&mut self, line: usize, is_error: bool, cause: &str) {
-        let text = match line {
-            0 => format!("--{cause}"),
-            _ => format!("{}:{line}: {cause}", self.file_name),
-        };
-        // By line, and those of a line as they come: a port may prove wrong at the end only.
-        let at = self.problems.partition_point(|other| other.line <= line);
-        let problem = Problem {
-            line,
-            is_error,
-            text,
-        };
-        self.problems.insert(at, problem);
+    /// Keeps the list in the order of the lines: some faults show only at the end of the file.
+    fn report(&mut self, level: Level, text: String) {
+        let line = self.line;
+        let at = self.diagnostics.partition_point(|other| other.line <= line);
+        self.diagnostics
+            .insert(at, Diagnostic { level, text, line });
     }
 
     fn enter(&mut self, name: &'a str) -> Result<(), String> {
@@ -194,7 +204,7 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
         } else if kind == "interface" {
             let pattern = Pattern::new(pattern.trim_ascii())?;
             if self.interfaces.iter().any(|other| other.pattern == pattern) {
-                self.warn(&format!("[{name}] again: only the first one counts"));
+                self.warn(&format!("duplicate section [{name}]: ignored"));
             }
             self.interfaces.push(Interface {
                 pattern,
@@ -217,7 +227,7 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
 
     fn pair(&mut self, key: &'a str, value: &'a str) -> Result<(), String> {
         let (known, keys) = match self.section {
-            Section::None => return Err(format!("{key} comes before any [section]")),
+            Section::None => return Err(format!("key {key} outside any section")),
             Section::Ignored => return Ok(()),
             Section::Plugin(plugin) => {
                 self.plugin(plugin, key, value);
@@ -235,7 +245,7 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
         if matches!(known, Ok(false)) {
             self.warn(&format!("unknown key {key}"));
         } else if keys.contains(&key) {
-            self.warn(&format!("{key} again: the last one counts"));
+            self.warn(&format!("duplicate key {key}: the last value is used"));
         } else {
             keys.push(key);
         }
@@ -253,7 +263,7 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
         } else if let Some((_, _, old)) = all.iter_mut().find(|(s, k, _)| s == section && k == key)
         {
             *old = value.to_string();
-            self.warn(&format!("{key} again: the last one counts"));
+            self.warn(&format!("duplicate key {key}: the last value is used"));
         } else {
             all.push((section.to_string(), key.to_string(), value.to_string()));
         }
@@ -272,11 +282,11 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
         Ok(true)
     }
 
-    fn finish(mut self, options: &Overrides) -> Result<Loaded, Vec<String>> {
+    fn finish(mut self, options: &Overrides) -> Result<Loaded, Vec<Diagnostic>> {
         self.line = 0;
         for (key, value) in &options.core {
             if let Err(cause) = self.core(key, value) {
-                self.problem(0, true, &format!("{key}: {cause}"));
+                self.report(Level::Error, format!("--{key}: {cause}"));
             }
         }
         let config = &mut self.config;
@@ -286,31 +296,36 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
         // As in the C daemon, the best of the loaded plugins then takes its place.
         if let (Some(name), Some(loaded)) = (&config.path_manager, &config.load_plugins) {
             if !loaded.contains(name) {
-                let warning = format!("path-manager {name} is not among load-plugins");
+                let warning = format!("path-manager {name} is not listed in load-plugins");
                 config.path_manager = None;
-                if let Some(line) = self.path_manager_line {
-                    self.problem(line, false, &warning);
+                match self.path_manager_line {
+                    Some(0) => self.report(Level::Warn, format!("--{warning}")),
+                    Some(line) => {
+                        self.line = line;
+                        self.warn(&warning);
+                    }
+                    None => {}
                 }
             }
         }
         for interface in core::mem::take(&mut self.interfaces) {
             let policy = interface.policy(&self.config.default);
             if policy.port != 0 && !policy.flags.contains(EndpointFlags::SIGNAL) {
-                let cause = "port: addr-flags of the interface must include signal";
-                self.problem(interface.port_line, true, cause);
+                self.line = interface.port_line;
+                self.error("port: requires the flag signal in addr-flags");
             }
             self.config.interface.push(InterfaceSection {
                 pattern: interface.pattern,
                 policy,
             });
         }
-        if self.problems.iter().any(|problem| problem.is_error) {
-            return Err(self.problems.into_iter().map(Problem::shown).collect());
+        if self.diagnostics.iter().any(|d| d.level == Level::Error) {
+            return Err(self.diagnostics);
         }
-        let warnings = self.problems.into_iter().map(|problem| problem.text);
+        let warnings = self.diagnostics.into_iter();
         Ok(Loaded {
             config: self.config,
-            warnings: warnings.collect(),
+            warnings: warnings.map(|warning| warning.text).collect(),
         })
     }
 }
@@ -371,14 +386,14 @@ fn set<P: PluginKeys>(
             )?;
             // default, main and local.
             if routing.first_table <= 255 && routing.last_table >= 253 {
-                return Err("the tables 253, 254 and 255 are the system's".to_string());
+                return Err("tables 253 to 255 are reserved by the system".to_string());
             }
         }
         "source-routing-priorities" => {
             let (first, last) = (&mut routing.first_priority, &mut routing.last_priority);
             range(value, MAX_PRIORITY, first, last)?;
             if routing.last_priority - routing.first_priority < 2 {
-                return Err("an interface needs three of them".to_string());
+                return Err("range too small: each interface needs three priorities".to_string());
             }
         }
         _ => return Ok(false),
@@ -479,7 +494,7 @@ fn priority(value: &str) -> Result<i8, String> {
 }
 
 fn no_number(value: &str, first: &dyn Display, last: &dyn Display) -> String {
-    format!("\"{value}\" is not a whole number from {first} to {last}")
+    format!("invalid value \"{value}\" (expected a whole number from {first} to {last})")
 }
 
 /// Reads `FIRST-LAST`, or one number for both, from 1 to `limit`.
@@ -488,7 +503,9 @@ fn range(value: &str, limit: u32, first: &mut u32, last: &mut u32) -> Result<(),
     number(start.trim_ascii(), 1, limit, first)?;
     number(end.trim_ascii(), 1, limit, last)?;
     if first > last {
-        return Err(format!("\"{value}\" runs backwards"));
+        return Err(format!(
+            "invalid range \"{value}\": the start exceeds the end"
+        ));
     }
     Ok(())
 }

@@ -11,7 +11,12 @@ const PLUGINS: &[Entry] = &[
 ];
 
 fn with(options: &Overrides, text: &str) -> Result<Loaded, Vec<String>> {
-    parse("f", text.as_bytes(), options, PLUGINS)
+    strings(parse("f", text.as_bytes(), options, PLUGINS))
+}
+
+/// Diagnostics as `--check` prints them.
+fn strings(result: Result<Loaded, Vec<Diagnostic>>) -> Result<Loaded, Vec<String>> {
+    result.map_err(|all| all.iter().map(Diagnostic::to_string).collect())
 }
 
 fn read(text: &str) -> Result<Loaded, Vec<String>> {
@@ -287,7 +292,7 @@ fn the_allow_list_beats_a_section() {
 #[test]
 fn a_port_needs_signal_wherever_the_flags_come_from() {
     let text = "[interface a]\n\nport = 80";
-    let expected = ["f:3: port: addr-flags of the interface must include signal"];
+    let expected = ["f:3: port: requires the flag signal in addr-flags"];
     assert_eq!(errors(text), expected);
     assert_eq!(errors(&format!("{text}\naddr-flags = subflow")), expected);
     assert_eq!(
@@ -311,17 +316,6 @@ fn a_port_needs_signal_wherever_the_flags_come_from() {
     assert_eq!(with(&options("subflow"), &signal).unwrap_err(), expected);
 }
 
-/// Whether a port is right is known at the end only, when `[core]` has been read.
-#[test]
-fn problems_come_in_the_order_of_lines() {
-    let text = "[interface wan]\nport = 5\nfoo = 1\n[core]\nlog = x\n";
-    let problems = read(text).unwrap_err();
-    assert_eq!(problems.len(), 3, "{problems:?}");
-    assert!(problems[0].starts_with("f:2: port: "), "{problems:?}");
-    assert_eq!(problems[1], "warning: f:3: unknown key foo");
-    assert!(problems[2].starts_with("f:5: log: "), "{problems:?}");
-}
-
 #[test]
 fn all_that_is_wrong_is_told_in_one_run() {
     let text = "x = 1\n[core]\nlog = file\nhold-down = -1\nlog = null\n[core\n= 2\n[interface [a]\n\
@@ -330,19 +324,37 @@ fn all_that_is_wrong_is_told_in_one_run() {
     assert_eq!(
         errors(text),
         [
-            "f:1: x comes before any [section]",
-            "f:3: log: \"file\" is none of stderr, syslog, journal, null",
-            "f:4: hold-down: \"-1\" is not a whole number from 0 to 86400",
-            "warning: f:5: log again: the last one counts",
-            "f:6: section without ] at the end of the line",
-            "f:7: no key before =",
-            "f:8: pattern with [ but without ]",
-            "f:11: use: \"maybe\" is none of yes, no, standby",
-            "f:13: addr-flags: \"x\" is none of subflow, signal, backup, fullmesh, laminar",
-            "f:14: neither [section] nor key = value",
-            "f:16: addr-flags: signal and fullmesh exclude each other",
-            "f:17: path-manager: \"foo\" is none of addr_adv, sspi",
-            "f:18: load-plugins: \"a b\" is none of addr_adv, sspi",
+            "f:1: key x outside any section",
+            "f:3: log: unknown value \"file\" (expected stderr, syslog, journal or null)",
+            "f:4: hold-down: invalid value \"-1\" (expected a whole number from 0 to 86400)",
+            "warning: f:5: duplicate key log: the last value is used",
+            "f:6: section header without closing ]",
+            "f:7: missing key before =",
+            "f:8: invalid pattern: [ without closing ]",
+            "f:11: use: unknown value \"maybe\" (expected yes, no or standby)",
+            "f:13: addr-flags: unknown value \"x\" (expected subflow, signal, backup, fullmesh or laminar)",
+            "f:14: expected [section] or key = value",
+            "f:16: addr-flags: signal and fullmesh are mutually exclusive",
+            "f:17: path-manager: unknown value \"foo\" (expected addr_adv or sspi)",
+            "f:18: load-plugins: unknown value \"a b\" (expected addr_adv or sspi)",
+        ]
+    );
+}
+
+/// What shows only at the end of the file stands among the rest.
+#[test]
+fn errors_and_warnings_come_in_the_order_of_lines() {
+    let text = "[core]\nbar = 1\nlog = x\n[interface a]\nport = 5\n[core]\nload-plugins = sspi\n\
+                path-manager = addr_adv\non-exit = x\n[foo]";
+    assert_eq!(
+        errors(text),
+        [
+            "warning: f:2: unknown key bar",
+            "f:3: log: unknown value \"x\" (expected stderr, syslog, journal or null)",
+            "f:5: port: requires the flag signal in addr-flags",
+            "warning: f:8: path-manager addr_adv is not listed in load-plugins",
+            "f:9: on-exit: unknown value \"x\" (expected keep or remove)",
+            "warning: f:10: unknown section [foo]",
         ]
     );
 }
@@ -420,11 +432,11 @@ fn what_is_unknown_or_repeated_is_a_warning() {
         [
             "f:2: unknown key foo",
             "f:3: unknown section [bar]",
-            "f:8: hold-down again: the last one counts",
+            "f:8: duplicate key hold-down: the last value is used",
             "f:10: unknown key log",
-            "f:12: use again: the last one counts",
-            "f:13: [interface a] again: only the first one counts",
-            "f:17: x again: the last one counts",
+            "f:12: duplicate key use: the last value is used",
+            "f:13: duplicate section [interface a]: ignored",
+            "f:17: duplicate key x: the last value is used",
             "f:18: unknown section [interfaces]",
             "f:20: unknown key y",
         ]
@@ -442,7 +454,7 @@ fn a_path_manager_that_is_not_loaded_gives_way() {
     let loaded = read("[core]\npath-manager = addr_adv\nload-plugins = sspi").unwrap();
     assert_eq!(
         loaded.warnings,
-        ["f:2: path-manager addr_adv is not among load-plugins"]
+        ["f:2: path-manager addr_adv is not listed in load-plugins"]
     );
     let options = Overrides {
         core: vec![("path-manager", "addr_adv".into())],
@@ -451,7 +463,7 @@ fn a_path_manager_that_is_not_loaded_gives_way() {
     let text = "[core]\npath-manager = sspi\nload-plugins = sspi";
     assert_eq!(
         with(&options, text).unwrap().warnings,
-        ["--path-manager addr_adv is not among load-plugins"]
+        ["--path-manager addr_adv is not listed in load-plugins"]
     );
     assert_eq!(loaded.config.path_manager, None);
     assert_eq!(config("[core]\nload-plugins = sspi").path_manager, None);
@@ -459,15 +471,15 @@ fn a_path_manager_that_is_not_loaded_gives_way() {
 
 #[test]
 fn bytes_that_are_no_text_are_errors_with_their_lines() {
-    let found = parse(
+    let found = strings(parse(
         "f",
         b"[core]\nlog = \xff\n\0\nlog = x",
         &Overrides::default(),
         PLUGINS,
-    );
+    ));
     let found = found.unwrap_err();
     assert_eq!(found.len(), 3);
-    assert_eq!(found[..2], ["f:2: not UTF-8", "f:3: control character"]);
+    assert_eq!(found[..2], ["f:2: invalid UTF-8", "f:3: control character"]);
 }
 
 #[test]
@@ -475,7 +487,7 @@ fn size_is_bounded() {
     let comment = |size| vec![b'#'; size];
     let options = Overrides::default();
     assert!(parse("f", &comment(64 * 1024), &options, PLUGINS).is_ok());
-    let found = parse("f", &comment(64 * 1024 + 1), &options, PLUGINS);
+    let found = strings(parse("f", &comment(64 * 1024 + 1), &options, PLUGINS));
     assert_eq!(found, Err(vec!["f: larger than 64 KiB".into()]));
 }
 
@@ -512,13 +524,13 @@ impl Drop for Scratch {
 }
 
 fn load_from(path: &Path) -> Result<Loaded, Vec<String>> {
-    load(
+    strings(load(
         &Overrides {
             config: Some(path.to_str().unwrap().into()),
             ..Overrides::default()
         },
         PLUGINS,
-    )
+    ))
 }
 
 #[test]
@@ -542,10 +554,7 @@ fn a_missing_file_is_an_error_only_if_it_was_named() {
 fn a_file_that_anyone_may_write_to_is_refused() {
     for mode in [0o666, 0o602, 0o777] {
         let file = Scratch::file("writable", b"", mode);
-        assert_eq!(
-            file.errors(),
-            file.error("anyone may write to it; use chmod o-w")
-        );
+        assert_eq!(file.errors(), file.error("world-writable; run chmod o-w"));
     }
 }
 

@@ -356,7 +356,7 @@ impl Daemon {
             Ok(loaded) => loaded,
             Err(problems) => {
                 for problem in problems {
-                    logging::answer(Level::Error, format_args!("{problem}"));
+                    logging::answer(problem.level, format_args!("{}", problem.text));
                 }
                 let kept = format_args!("reload failed: keeping the current configuration");
                 return logging::answer(Level::Error, kept);

@@ -36,7 +36,7 @@ fn check(file: &[u8], options: &Overrides) {
         Err(problems) => {
             assert!(!problems.is_empty());
             for problem in problems {
-                assert!(!problem.contains('\n'), "{problem}");
+                assert!(!problem.text.contains('\n'), "{problem}");
             }
         }
         // What is shown can be read again and means the same.
