@@ -33,7 +33,7 @@ impl Add<Span> for Instant {
     }
 }
 
-/// Waiting times that double from [`Self::FIRST`] up to [`Self::LAST`], for something that keeps
+/// Waiting times that double from 20 ms up to 30 s, for something that keeps
 /// failing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Backoff {

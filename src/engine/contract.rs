@@ -59,7 +59,7 @@ pub enum Input<'a> {
     Restore(&'a State),
     /// The run state could not be written.
     StateNotSaved,
-    /// The daemon ends: what is left to do is in [`Engine::poll_command`]. Settle no more.
+    /// The daemon ends: what is left to do is in [`super::Engine::poll_command`]. Settle no more.
     Stop,
 }
 

@@ -34,7 +34,7 @@ impl fmt::Display for Failure<'_> {
 }
 
 /// What a command that asks something brings back, once for each item, before its
-/// [`Plugin::command_done`].
+/// [`crate::plugin::Plugin::command_done`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reply {
     /// An endpoint of the in-kernel path manager, or an address of a connection.
