@@ -3,7 +3,7 @@
 use core::ops::{BitAnd, BitOr};
 
 use crate::netlink::route::{Family, Notification, PROTOCOL};
-use crate::network::{IFF_UP, Network, Part, route};
+use crate::network::{IFF_UP, LocalAddress, Network, Part, route};
 
 /// One bit for each thing that is due to be read from the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -121,17 +121,17 @@ impl Due {
                 }
             }
             Notification::LinkGone { .. } => both,
-            Notification::AddressGone(gone) => {
-                let left = network
-                    .addresses()
-                    .filter(|a| a.index == gone.index && a.address.is_ipv4() && !a.is(gone));
-                let last = gone.local.is_ipv4() && left.count() == 0;
+            Notification::AddressGone(gone) if routes => {
+                let stays =
+                    |a: &LocalAddress| a.index == gone.index && a.address.is_ipv4() && !a.is(gone);
+                let last = gone.local.is_ipv4() && !network.addresses().any(stays);
                 if last || network.routes().prefers(gone.local) {
                     Self::routes(Family::of(gone.local))
                 } else {
                     Self::NONE
                 }
             }
+            Notification::AddressGone(_) => Self::NONE,
             Notification::Address(_) => Self::NONE,
         };
         Some(if routes { due } else { Self::NONE })

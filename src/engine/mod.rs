@@ -62,6 +62,8 @@ pub struct Engine {
     reported: Reported,
     /// The kernel's path manager can be talked to.
     pm_available: bool,
+    /// Which events are of use to configuration and plugins.
+    of_use: Subscriptions,
     /// What the driver has been told to subscribe to.
     subscribed: Option<Subscriptions>,
     /// Uplinks are to be looked at for [`Command::CheckReversePath`].
@@ -106,6 +108,7 @@ impl Engine {
             counters: Counters::default(),
             reported: Reported::default(),
             pm_available: false,
+            of_use: Subscriptions::default(),
             subscribed: None,
             rp_filter_check_due: false,
             unacked: None,
@@ -113,7 +116,11 @@ impl Engine {
         };
         let view = view!(engine, now);
         engine.plugins.init(view, &mut engine.connections.table);
-        if engine.plugins.wants_connections() {
+        engine.of_use = Subscriptions {
+            routes: engine.config.uses_routes(),
+            connections: engine.plugins.wants_connections(),
+        };
+        if engine.of_use.connections {
             engine.connections.reserve(engine.config.max_connections);
         }
         let interval = engine.config.resync_interval;
@@ -148,7 +155,7 @@ impl Engine {
 
     /// Returns whether connection events are of use to anybody.
     pub fn wants_connections(&self) -> bool {
-        self.plugins.wants_connections()
+        self.of_use.connections
     }
 
     /// Returns what the run state should say, with the endpoints that are ours, if that changed
@@ -170,7 +177,7 @@ impl Engine {
             return Some(Instant::default());
         }
         let more = self.connections.table.has_untold();
-        let read_at = self.schedule.read_at(self.of_use(), more);
+        let read_at = self.schedule.read_at(self.readable(), more);
         let at = self
             .schedule
             .deadline(read_at, self.act_at())
@@ -179,10 +186,11 @@ impl Engine {
         (at != Instant::NEVER).then_some(at)
     }
 
-    fn of_use(&self) -> Use {
+    /// Returns what is of use and can be read.
+    fn readable(&self) -> Use {
         Use {
-            routes: self.config.uses_routes(),
-            connections: self.wants_connections(),
+            routes: self.of_use.routes,
+            connections: self.of_use.connections,
             path_manager: self.pm_available,
         }
     }
@@ -299,7 +307,7 @@ impl Engine {
 
     fn on_network_event(&mut self, now: Instant, event: &Notification) {
         self.counters.events += 1;
-        let routes = self.config.uses_routes();
+        let routes = self.of_use.routes;
         let Some(due) = Due::after(event, &self.network, routes) else {
             return;
         };
@@ -342,7 +350,7 @@ impl Engine {
         match source {
             Source::Network => {
                 logging::warn!("network events were lost; reading the whole network again");
-                let parts = self.schedule.network_parts(self.config.uses_routes());
+                let parts = self.schedule.network_parts(self.of_use.routes);
                 self.schedule.on_event(now, parts);
             }
             Source::Connections => {
@@ -353,13 +361,14 @@ impl Engine {
     }
 
     fn resync(&mut self, now: Instant) {
-        let (interval, routes) = (self.config.resync_interval, self.config.uses_routes());
+        let (interval, routes) = (self.config.resync_interval, self.of_use.routes);
         self.schedule.resync(now, interval, routes);
         self.endpoints.forget_refusals();
     }
 
     fn reload(&mut self, now: Instant, config: Config) {
         self.config = config;
+        self.of_use.routes = self.config.uses_routes();
         self.network.configure(&self.config);
         self.schedule.cleanup_due = true;
         self.endpoints.forget_kernel();
@@ -441,7 +450,7 @@ impl Engine {
             self.endpoints.retry_now();
             self.router.hurry(now);
         }
-        if self.schedule.must_wait(now, self.config.uses_routes()) {
+        if self.schedule.must_wait(now, self.of_use.routes) {
             return;
         }
         let first = !core::mem::replace(&mut self.schedule.initial_sync_done, true);
@@ -478,7 +487,7 @@ impl Engine {
             logging::warn!("too many interfaces, addresses or routes: some are ignored");
         }
         // While it is being read again nobody knows.
-        let parts = self.schedule.network_parts(self.config.uses_routes());
+        let parts = self.schedule.network_parts(self.of_use.routes);
         let reading = self.schedule.due.any(parts);
         self.reported.network_overflow = short || (self.reported.network_overflow && reading);
         let network = &self.network;
@@ -515,7 +524,7 @@ impl Engine {
     /// Brings our routes and rules in step with the network. Returns whether every change found
     /// room in the queue.
     fn reconcile_routes(&mut self, now: Instant) -> bool {
-        if !self.config.uses_routes() && !self.schedule.cleanup_due {
+        if !self.of_use.routes && !self.schedule.cleanup_due {
             return true;
         }
         let (due, queue) = (&mut self.schedule.due, &mut self.plugins.queue);
@@ -546,7 +555,6 @@ impl Engine {
         self.plugins.exit(view, &mut self.connections.table);
         self.schedule.due = Due::NONE;
         self.rp_filter_check_due = false;
-        self.subscribed = Some(self.subscriptions());
         self.endpoints.mark_state_changed();
         if self.config.on_exit == OnExit::Keep {
             return;

@@ -4,7 +4,7 @@
 use libc::ENOSPC;
 
 use super::due::Due;
-use super::{Command, Engine, Subscriptions};
+use super::{Command, Engine};
 use crate::netlink::route::{Name, PROTOCOL};
 use crate::request::{CommandId, Failure, Request, Task};
 use crate::time::Instant;
@@ -12,9 +12,9 @@ use crate::time::Instant;
 impl Engine {
     /// Gives out the next thing to do, if there is one now, with its number.
     pub fn poll_command(&mut self, now: Instant) -> Option<(CommandId, Command)> {
-        let subscriptions = self.subscriptions();
-        if self.subscribed.replace(subscriptions) != Some(subscriptions) {
-            return Some(self.numbered(Command::Subscribe(subscriptions)));
+        if self.subscribed != Some(self.of_use) {
+            self.subscribed = Some(self.of_use);
+            return Some(self.numbered(Command::Subscribe(self.of_use)));
         }
         if let Some((number, command)) = self.connections.next_command() {
             self.unacked = Some(number);
@@ -31,13 +31,6 @@ impl Engine {
         }
         let command = self.next_read(now)?;
         Some(self.numbered(command))
-    }
-
-    pub(super) fn subscriptions(&self) -> Subscriptions {
-        Subscriptions {
-            routes: self.config.uses_routes(),
-            connections: self.wants_connections(),
-        }
     }
 
     fn numbered(&mut self, command: Command) -> (CommandId, Command) {
@@ -82,7 +75,7 @@ impl Engine {
 
     /// Returns an uplink whose reverse-path filter is to be looked at, each once.
     fn next_reverse_path_check(&mut self) -> Option<Name> {
-        if !core::mem::take(&mut self.rp_filter_check_due) || !self.config.uses_routes() {
+        if !core::mem::take(&mut self.rp_filter_check_due) || !self.of_use.routes {
             return None;
         }
         let name = self.network.next_asymmetric_route();
@@ -92,7 +85,7 @@ impl Engine {
 
     /// Returns what is to be read from the kernel now.
     fn next_read(&mut self, now: Instant) -> Option<Command> {
-        let of_use = self.of_use();
+        let of_use = self.readable();
         let more = self.connections.table.has_untold();
         if self.schedule.read_at(of_use, more) > now {
             return None;

@@ -465,21 +465,25 @@ impl Network {
         }
     }
 
-    /// An uplink whose IPv4 traffic the routes answer by another interface, each once.
+    /// Returns an uplink whose IPv4 traffic the routes answer by another interface, each once.
     pub(crate) fn next_asymmetric_route(&mut self) -> Option<Name> {
-        let is_asymmetric = |interface: &Interface| {
-            let mut usable = self.usable().filter(|a| a.index == interface.index);
-            let (routes, skip) = (&self.routes, interface.is_source_routed());
-            !interface.asymmetric_route
-                && !skip
-                && usable.any(|a| {
-                    a.address.is_ipv4()
-                        && routes.has_default(interface, &a.address)
-                        && !routes.answers_by(interface, &a.address)
-                })
+        let routes = &self.routes;
+        let best = routes.best_metric(Family::Ipv4);
+        let is_asymmetric = |address: &&LocalAddress| {
+            self.interface(address.index).is_some_and(|interface| {
+                !interface.asymmetric_route
+                    && !interface.is_source_routed()
+                    && routes.has_default(interface, &address.address)
+                    && !routes.answers_by(interface, &address.address, best)
+            })
         };
-        let at = self.interfaces.iter().position(is_asymmetric)?;
-        let interface = self.interfaces.get_mut(at)?;
+        // All of IPv4 come first.
+        let index = {
+            let mut usable = self.usable().take_while(|a| a.address.is_ipv4());
+            usable.find(is_asymmetric)?.index
+        };
+        let at = self.interfaces.binary_search_by_key(&index, |i| i.index);
+        let interface = self.interfaces.get_mut(at.ok()?)?;
         interface.asymmetric_route = true;
         Some(interface.name.clone())
     }

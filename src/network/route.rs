@@ -267,15 +267,24 @@ impl Routes {
         })
     }
 
-    /// Whether what comes in by the interface for `source` would be answered by it, as a strict
-    /// reverse-path filter demands: a rule sees to it, or the main table prefers the interface.
-    pub fn answers_by(&self, interface: &Interface, source: &IpAddr) -> bool {
-        let best = self
-            .paths()
+    /// Returns the metric of the default route that the main table prefers.
+    pub(super) fn best_metric(&self, family: Family) -> Option<u32> {
+        self.paths()
             .filter(|path| path.table == TABLE_MAIN && !path.ours && path.destination_len == 0)
-            .filter(|path| path.family == Family::of(*source))
+            .filter(|path| path.family == family)
             .map(|path| path.metric)
-            .min();
+            .min()
+    }
+
+    /// Whether what comes in by the interface for `source` would be answered by it, as a strict
+    /// reverse-path filter demands: a rule sees to it, or the main table prefers the interface,
+    /// whose `best` metric is that of [`Self::best_metric`].
+    pub(super) fn answers_by(
+        &self,
+        interface: &Interface,
+        source: &IpAddr,
+        best: Option<u32>,
+    ) -> bool {
         self.defaults(interface.index, source).any(|path| {
             (path.table == TABLE_MAIN && Some(path.metric) == best)
                 || self.rules().any(|rule| {
