@@ -233,7 +233,7 @@ impl Plugin for Manager {
         let (one, two) = (usable.next(), usable.next());
         for ip in [one, two].into_iter().flatten() {
             let id = cx.address_id(ip).unwrap_or(0);
-            cx.announce(connection.token, end((ip, 0).into(), id));
+            let _ = cx.announce(connection.token, end((ip, 0).into(), id));
         }
         cx.set_timer(connection.token % 8, Span(50));
     }
@@ -241,19 +241,19 @@ impl Plugin for Manager {
     fn new_address(&mut self, cx: &mut Context<'_>, token: u32, id: u8, address: SocketAddr) {
         let known = cx.connection(token).map_or(0, |c| c.subflows().count());
         if let Some(local) = cx.network().usable().nth(known % 2).map(|a| a.address) {
-            cx.create_subflow(token, end((local, 0).into(), 1), end(address, id));
+            let _ = cx.create_subflow(token, end((local, 0).into(), 1), end(address, id));
         }
     }
 
     fn new_subflow(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {
         let (local, remote) = (end(subflow.local, 1), end(subflow.remote, 1));
-        cx.set_backup(subflow.token, local, remote, true);
+        let _ = cx.set_backup(subflow.token, local, remote, true);
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, timer: u32) {
         let token = cx.connections().map(|c| c.token).find(|t| t % 8 == timer);
         if let Some(token) = token {
-            cx.remove_address(token, 1);
+            let _ = cx.remove_address(token, 1);
         }
     }
 }

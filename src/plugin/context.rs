@@ -1,5 +1,6 @@
 //! What a plugin can do.
 
+use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 #[allow(unused_imports)] // For the documentation.
@@ -21,6 +22,18 @@ pub(crate) struct Timer {
     pub timer: u32,
     pub at: Instant,
 }
+
+/// Too many commands wait to be carried out: this one was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueFull;
+
+impl fmt::Display for QueueFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("too many commands are waiting")
+    }
+}
+
+impl core::error::Error for QueueFull {}
 
 /// A plugin's handle on the daemon.
 pub struct Context<'a> {
@@ -90,18 +103,25 @@ impl<'a> Context<'a> {
     }
 
     /// Asks for anything the daemon can do. The result comes back through
-    /// [`Plugin::command_done`]. `None` if too much is waiting already: nothing will be done, and
-    /// nothing comes back; try again from [`Plugin::command_done`] or a timer.
-    pub fn request(&mut self, request: Request) -> Option<CommandId> {
-        self.queue.push(self.owner, request)
+    /// [`Plugin::command_done`], by the number that is returned.
+    ///
+    /// # Errors
+    /// [`QueueFull`], as of every method that returns a command's number: nothing will be done,
+    /// and nothing comes back. Try again from [`Plugin::command_done`] or a timer.
+    pub fn request(&mut self, request: Request) -> Result<CommandId, QueueFull> {
+        self.queue.push(self.owner, request).ok_or(QueueFull)
     }
 
-    fn kernel(&mut self, command: Command) -> Option<CommandId> {
+    fn kernel(&mut self, command: Command) -> Result<CommandId, QueueFull> {
         self.request(Request::Kernel(command))
     }
 
     /// Announces an address to the peer of a connection. Somebody must be listening there.
-    pub fn announce(&mut self, token: u32, address: SubflowAddress) -> Option<CommandId> {
+    pub fn announce(
+        &mut self,
+        token: u32,
+        address: SubflowAddress,
+    ) -> Result<CommandId, QueueFull> {
         self.kernel(Command::Announce { token, address })
     }
 
@@ -119,14 +139,14 @@ impl<'a> Context<'a> {
         &mut self,
         token: u32,
         address: SubflowAddress,
-    ) -> Option<CommandId> {
+    ) -> Result<CommandId, QueueFull> {
         self.request(Request::AnnounceWithListener { token, address })
     }
 
     /// Withdraws an announced address. The kernel has room for one announcement or withdrawal of
     /// a connection at a time: it sends a second announcement later, but drops a withdrawal that
     /// finds another on its way, says that it is done, and counts `MPTcpExtRmAddrTxDrop`.
-    pub fn remove_address(&mut self, token: u32, id: u8) -> Option<CommandId> {
+    pub fn remove_address(&mut self, token: u32, id: u8) -> Result<CommandId, QueueFull> {
         self.kernel(Command::RemoveAddress { token, id })
     }
 
@@ -136,7 +156,7 @@ impl<'a> Context<'a> {
         token: u32,
         local: SubflowAddress,
         remote: SubflowAddress,
-    ) -> Option<CommandId> {
+    ) -> Result<CommandId, QueueFull> {
         self.kernel(Command::CreateSubflow {
             token,
             local,
@@ -150,7 +170,7 @@ impl<'a> Context<'a> {
         token: u32,
         local: SubflowAddress,
         remote: SubflowAddress,
-    ) -> Option<CommandId> {
+    ) -> Result<CommandId, QueueFull> {
         self.kernel(Command::DestroySubflow {
             token,
             local,
@@ -165,7 +185,7 @@ impl<'a> Context<'a> {
         local: SubflowAddress,
         remote: SubflowAddress,
         backup: bool,
-    ) -> Option<CommandId> {
+    ) -> Result<CommandId, QueueFull> {
         self.kernel(Command::SetBackup {
             token,
             local,
@@ -175,61 +195,61 @@ impl<'a> Context<'a> {
     }
 
     /// Adds an endpoint by hand. Prefer [`Plugin::endpoints`], which also keeps it.
-    pub fn add_endpoint(&mut self, endpoint: Endpoint) -> Option<CommandId> {
+    pub fn add_endpoint(&mut self, endpoint: Endpoint) -> Result<CommandId, QueueFull> {
         self.kernel(Command::AddEndpoint(endpoint))
     }
 
     /// Deletes an endpoint by its id.
-    pub fn delete_endpoint(&mut self, endpoint: Endpoint) -> Option<CommandId> {
+    pub fn delete_endpoint(&mut self, endpoint: Endpoint) -> Result<CommandId, QueueFull> {
         self.kernel(Command::DeleteEndpoint(endpoint))
     }
 
     /// Asks for an endpoint; it comes in [`Plugin::reply`].
-    pub fn get_endpoint(&mut self, id: u8) -> Option<CommandId> {
+    pub fn get_endpoint(&mut self, id: u8) -> Result<CommandId, QueueFull> {
         self.kernel(Command::GetEndpoint { id })
     }
 
     /// Asks for all endpoints; they come in [`Plugin::reply`].
-    pub fn dump_endpoints(&mut self) -> Option<CommandId> {
+    pub fn dump_endpoints(&mut self) -> Result<CommandId, QueueFull> {
         self.kernel(Command::DumpEndpoints)
     }
 
     /// Deletes all endpoints of the namespace, other programs' included.
-    pub fn flush_endpoints(&mut self) -> Option<CommandId> {
+    pub fn flush_endpoints(&mut self) -> Result<CommandId, QueueFull> {
         self.kernel(Command::FlushEndpoints)
     }
 
     /// Changes the BACKUP and FULLMESH flags of an endpoint, and of the connections that use it.
-    pub fn set_flags(&mut self, endpoint: Endpoint) -> Option<CommandId> {
+    pub fn set_flags(&mut self, endpoint: Endpoint) -> Result<CommandId, QueueFull> {
         self.kernel(Command::SetFlags(endpoint))
     }
 
-    pub fn set_limits(&mut self, limits: Limits) -> Option<CommandId> {
+    pub fn set_limits(&mut self, limits: Limits) -> Result<CommandId, QueueFull> {
         self.kernel(Command::SetLimits(limits))
     }
 
     /// Asks for the limits; they come in [`Plugin::reply`].
-    pub fn get_limits(&mut self) -> Option<CommandId> {
+    pub fn get_limits(&mut self) -> Result<CommandId, QueueFull> {
         self.kernel(Command::GetLimits)
     }
 
     /// Asks for one address of a connection (Linux 6.10); it comes in [`Plugin::reply`].
-    pub fn get_address(&mut self, token: u32, id: u8) -> Option<CommandId> {
+    pub fn get_address(&mut self, token: u32, id: u8) -> Result<CommandId, QueueFull> {
         self.kernel(Command::GetAddress { token, id })
     }
 
     /// Asks for all addresses of a connection (Linux 6.10); they come in [`Plugin::reply`].
-    pub fn dump_addresses(&mut self, token: u32) -> Option<CommandId> {
+    pub fn dump_addresses(&mut self, token: u32) -> Result<CommandId, QueueFull> {
         self.kernel(Command::DumpAddresses { token })
     }
 
     /// Listens for joins at an address.
-    pub fn listen(&mut self, local: SocketAddr) -> Option<CommandId> {
+    pub fn listen(&mut self, local: SocketAddr) -> Result<CommandId, QueueFull> {
         self.request(Request::Listen(local))
     }
 
     /// Lets go of a listener; the last one to let go closes it.
-    pub fn unlisten(&mut self, local: SocketAddr) -> Option<CommandId> {
+    pub fn unlisten(&mut self, local: SocketAddr) -> Result<CommandId, QueueFull> {
         self.request(Request::Unlisten(local))
     }
 

@@ -19,8 +19,8 @@ use crate::netlink::mptcp::{ConnectionEvent, SubflowEvent};
 use crate::network::{Interface, LocalAddress, Network};
 
 pub use crate::request::{CommandId, Failure, Reply, Request};
-pub use context::Context;
 pub(crate) use context::Timer;
+pub use context::{Context, QueueFull};
 
 /// A plugin as it is compiled in.
 pub struct Entry {

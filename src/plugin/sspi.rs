@@ -1,6 +1,6 @@
 //! `sspi`: a single subflow per interface, for connections of the userspace path manager.
 //!
-//! One function, `tend`, compares what a connection should have with what the table of
+//! One function, `reconcile`, compares what a connection should have with what the table of
 //! connections and the network show, and asks for the difference. Whatever happens, it is called:
 //! there is nothing to keep in step.
 //!
@@ -24,9 +24,11 @@
 //! - *Backups.* The subflows of an interface have backup priority if its endpoints are to have it,
 //!   whoever made them.
 
+mod retries;
+
 use core::net::{IpAddr, SocketAddr};
 
-use super::{Context, Entry, Failure, Plugin, Request};
+use super::{Context, Entry, Failure, Plugin, QueueFull, Request};
 use crate::capacity;
 use crate::connection::{Connection, RemoteAddress, Subflow};
 use crate::netlink::mptcp::{
@@ -34,7 +36,8 @@ use crate::netlink::mptcp::{
 };
 use crate::network::{Interface, LocalAddress, Network};
 use crate::table::Table;
-use crate::time::{Backoff, Instant, Span};
+use crate::time::Span;
+use retries::Retries;
 
 pub const ENTRY: Entry = Entry {
     name: "sspi",
@@ -44,35 +47,26 @@ pub const ENTRY: Entry = Entry {
     create: || Box::new(Sspi::default()),
 };
 
-/// Timers: tend all connections; tend those whose subflows failed.
+/// Timers: reconcile all connections; reconcile those whose subflows failed.
 const ALL: u32 = 0;
 const RETRY: u32 = 1;
 /// When the daemon takes no more commands, go on this much later.
 const PAUSE: Span = Span(50);
 
-/// An interface from which a connection's subflow failed or ended.
-struct Failed {
-    token: u32,
-    ifindex: u32,
-    tries: u8,
-    backoff: Backoff,
-    retry_at: Instant,
-}
-
 struct Sspi {
-    failed: Table<Failed>,
+    retries: Retries,
     /// Addresses that were usable and are not, the latest last.
-    lost: Table<IpAddr>,
-    /// Where some program listens, so that we need not.
-    served: Table<SocketAddr>,
+    withdrawn: Table<IpAddr>,
+    /// Where some program listens, so that the daemon need not.
+    external_listeners: Table<SocketAddr>,
 }
 
 impl Default for Sspi {
     fn default() -> Self {
         Self {
-            failed: Table::new(capacity::FAILED_SUBFLOWS),
-            lost: Table::new(capacity::LOST_ADDRESSES),
-            served: Table::new(capacity::LISTENERS),
+            retries: Retries::default(),
+            withdrawn: Table::new(capacity::LOST_ADDRESSES),
+            external_listeners: Table::new(capacity::LISTENERS),
         }
     }
 }
@@ -83,21 +77,22 @@ impl Plugin for Sspi {
     }
 
     fn connection_established(&mut self, cx: &mut Context<'_>, event: &ConnectionEvent) {
-        self.tend(cx, event.token);
+        self.reconcile(cx, event.token);
     }
 
     fn connection_closed(&mut self, _: &mut Context<'_>, token: u32) {
-        self.failed.retain(|failed| failed.token != token);
+        self.retries.forget_connection(token);
     }
 
     fn new_address(&mut self, cx: &mut Context<'_>, token: u32, _: u8, _: SocketAddr) {
-        self.tend(cx, token);
+        self.reconcile(cx, token);
     }
 
     fn new_subflow(&mut self, cx: &mut Context<'_>, event: &SubflowEvent) {
         // Whatever the network looked like, the address works.
-        self.lost.retain(|lost| *lost != event.local.ip());
-        self.tend(cx, event.token);
+        self.withdrawn
+            .retain(|withdrawn| *withdrawn != event.local.ip());
+        self.reconcile(cx, event.token);
     }
 
     fn subflow_closed(&mut self, cx: &mut Context<'_>, event: &SubflowEvent) {
@@ -106,13 +101,14 @@ impl Plugin for Sspi {
         let failed = ours && is_usable(cx.network(), event.ifindex, event.local.ip());
         let ifindex = interface(cx.network(), event.ifindex, event.local.ip());
         if let Some(ifindex) = ifindex.filter(|_| failed) {
-            self.fail(cx, event.token, ifindex);
+            self.retry_later(cx, event.token, ifindex);
         }
-        self.tend(cx, event.token);
+        self.reconcile(cx, event.token);
     }
 
     fn listener_closed(&mut self, _: &mut Context<'_>, local: SocketAddr) {
-        self.served.retain(|served| served.port() != local.port());
+        self.external_listeners
+            .retain(|listener| listener.port() != local.port());
     }
 
     fn update_interface(&mut self, cx: &mut Context<'_>, _: &Interface) {
@@ -120,17 +116,18 @@ impl Plugin for Sspi {
     }
 
     fn new_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
-        self.failed.retain(|f| f.ifindex != address.index);
-        self.lost.retain(|lost| *lost != address.address);
+        self.retries.forget_interface(address.index);
+        self.withdrawn
+            .retain(|withdrawn| *withdrawn != address.address);
         cx.set_timer(ALL, Span(0));
     }
 
     fn delete_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
         if !is_usable(cx.network(), 0, address.address) {
-            if self.lost.is_full() {
-                self.lost.remove(0);
+            if self.withdrawn.is_full() {
+                self.withdrawn.remove(0);
             }
-            self.lost.push(address.address);
+            self.withdrawn.push(address.address);
         }
         cx.set_timer(ALL, Span(0));
     }
@@ -147,16 +144,16 @@ impl Plugin for Sspi {
             Request::AnnounceWithListener { token, address }
                 if failure.errno == libc::EADDRINUSE =>
             {
-                if !self.is_served(address.socket()) {
-                    if self.served.is_full() {
-                        self.served.remove(0);
+                if !self.has_external_listener(address.socket()) {
+                    if self.external_listeners.is_full() {
+                        self.external_listeners.remove(0);
                     }
-                    self.served.push(address.socket());
+                    self.external_listeners.push(address.socket());
                 }
-                self.tend(cx, token);
+                self.reconcile(cx, token);
             }
             Request::Kernel(Command::CreateSubflow { token, local, .. }) => {
-                self.fail(cx, token, local.ifindex);
+                self.retry_later(cx, token, local.ifindex);
             }
             _ => {}
         }
@@ -165,24 +162,24 @@ impl Plugin for Sspi {
     fn timer(&mut self, cx: &mut Context<'_>, timer: u32) {
         if timer == ALL {
             for connection in cx.connections() {
-                self.tend(cx, connection.token);
+                self.reconcile(cx, connection.token);
             }
             return;
         }
         let mut at = 0;
-        while let Some(failed) = self.failed.get(at) {
+        while let Some(retry) = self.retries.get(at) {
             at += 1;
-            if failed.retry_at <= cx.now() {
-                self.tend(cx, failed.token);
+            if retry.retry_at <= cx.now() {
+                self.reconcile(cx, retry.token);
             }
         }
-        self.set_retry(cx);
+        self.set_retry_timer(cx);
     }
 }
 
 impl Sspi {
     /// Gives a connection what it should have, as far as it has not.
-    fn tend(&self, cx: &mut Context<'_>, token: u32) {
+    fn reconcile(&self, cx: &mut Context<'_>, token: u32) {
         let Some(connection) = cx.connection(token) else {
             return;
         };
@@ -192,187 +189,181 @@ impl Sspi {
         {
             return;
         }
-        // Withdrawals first: they free ids.
-        let whole = self.withdraw(cx, &connection)
-            && self.announce(cx, &connection)
-            && self.prioritize(cx, &connection)
-            && self.close(cx, &connection)
-            && (connection.server_side || self.create(cx, &connection));
-        if !whole {
+        if self.request_changes(cx, &connection).is_err() {
             cx.set_timer(ALL, PAUSE);
         }
     }
 
-    fn withdraw(&self, cx: &mut Context<'_>, connection: &Connection<'_>) -> bool {
-        connection.announced().all(|id| {
-            let address = cx.address_of(id);
-            address.is_some_and(|address| to_announce(cx.network(), connection, address))
-                || cx.remove_address(connection.token, id).is_some()
-        })
+    /// Asks for all that differs. Ends early where the queue is full.
+    fn request_changes(
+        &self,
+        cx: &mut Context<'_>,
+        connection: &Connection<'_>,
+    ) -> Result<(), QueueFull> {
+        // Withdrawals first: they free ids.
+        remove_addresses(cx, connection)?;
+        self.announce_addresses(cx, connection)?;
+        set_priorities(cx, connection)?;
+        self.close_subflows(cx, connection)?;
+        if !connection.server_side {
+            self.create_subflows(cx, connection)?;
+        }
+        Ok(())
     }
 
-    fn announce(&self, cx: &mut Context<'_>, connection: &Connection<'_>) -> bool {
+    fn announce_addresses(
+        &self,
+        cx: &mut Context<'_>,
+        connection: &Connection<'_>,
+    ) -> Result<(), QueueFull> {
         let network = cx.network();
-        let mut usable = network.usable().enumerate();
-        usable.all(|(at, local)| {
+        let (token, port) = (connection.token, connection.local.port());
+        for (at, local) in network.usable().enumerate() {
             let address = local.address;
             // The same address on another interface is not another address.
             let again = network.usable().take(at).any(|a| a.address == address);
-            if again || !to_announce(network, connection, address) {
-                return true;
+            if again || !should_announce(network, connection, address) {
+                continue;
             }
             let Some(id) = cx.address_id(address) else {
-                return true;
+                continue;
             };
             if connection.has_announced(id) {
-                return true;
+                continue;
             }
-            let (token, port) = (connection.token, connection.local.port());
-            let bare = SubflowAddress::at(address, 0).with_id(id);
-            if !connection.server_side || self.is_served((address, port).into()) {
-                cx.announce(token, bare).is_some()
+            let end = SubflowAddress::at(address, 0).with_id(id);
+            if !connection.server_side || self.has_external_listener((address, port).into()) {
+                cx.announce(token, end)?;
             } else {
-                let listening = SubflowAddress { port, ..bare };
-                cx.announce_with_listener(token, listening).is_some()
+                cx.announce_with_listener(token, SubflowAddress { port, ..end })?;
             }
-        })
+        }
+        Ok(())
     }
 
-    fn is_served(&self, local: SocketAddr) -> bool {
-        self.served.contains(&local)
+    fn has_external_listener(&self, local: SocketAddr) -> bool {
+        self.external_listeners.contains(&local)
     }
 
-    /// Makes backups of the subflows of interfaces that are to be backups, and of no others.
-    fn prioritize(&self, cx: &mut Context<'_>, connection: &Connection<'_>) -> bool {
+    /// Closes subflows whose address can no longer be used, and second ones of an interface.
+    fn close_subflows(
+        &self,
+        cx: &mut Context<'_>,
+        connection: &Connection<'_>,
+    ) -> Result<(), QueueFull> {
         let network = cx.network();
-        // On most hosts there are none.
-        let mut interfaces = network.interfaces();
-        let some = interfaces.any(|i| i.policy.flags.contains(EndpointFlags::BACKUP));
-        connection.subflows().all(|subflow| {
-            if !subflow.established || subflow.closing || !(some || subflow.backup_here) {
-                return true;
-            }
-            let index = interface_of(network, subflow).unwrap_or(0);
-            let backup = backup(network, index).0 != 0;
-            let (token, local, remote) = (connection.token, subflow.local, subflow.remote);
-            subflow.backup_here == backup
-                || cx
-                    .set_backup(token, local.into(), remote.into(), backup)
-                    .is_some()
-        })
-    }
-
-    /// Closes subflows of lost addresses, and second ones of an interface.
-    fn close(&self, cx: &mut Context<'_>, connection: &Connection<'_>) -> bool {
-        let network = cx.network();
-        let choice = has_choice(network, connection.remote.is_ipv6());
-        let is_lost = |subflow: &Subflow| {
-            let (bound, ip) = (subflow.ifindex, subflow.local.ip());
-            self.lost.contains(&ip) || (bound != 0 && !is_usable(network, bound, ip))
-        };
-        let lives = |subflow: &&Subflow| !subflow.closing && !is_lost(subflow);
-        let mut subflows = connection.subflows().enumerate();
-        subflows.all(|(at, subflow)| {
+        let has_choice = has_choice(network, connection.remote.is_ipv6());
+        for (at, subflow) in connection.subflows().enumerate() {
             if subflow.closing || !subflow.established {
-                return true;
+                continue;
             }
-            let same_interface =
-                |other: &&Subflow| interface_of(network, other) == interface_of(network, subflow);
-            let unwanted = if is_lost(subflow) {
-                connection
-                    .subflows()
-                    .filter(lives)
-                    .any(|other| other.established)
-            } else if connection.server_side {
-                let later = connection.subflows().skip(at + 1).filter(lives);
-                let same_peer = |other: &&Subflow| other.remote.ip() == subflow.remote.ip();
-                let again = later.filter(same_peer).find(same_interface);
-                choice && again.is_some_and(|other| other.established)
+            let is_superfluous = if self.has_lost_address(network, subflow) {
+                self.remaining(network, connection)
+                    .any(|(_, other)| other.established)
+            } else if has_choice {
+                self.is_second(network, connection, at, subflow)
             } else {
-                let mut earlier = connection.subflows().take(at).filter(lives);
-                choice && earlier.any(|other| same_interface(&other))
+                false
             };
-            let (token, local, remote) = (connection.token, subflow.local, subflow.remote);
-            !unwanted
-                || cx
-                    .destroy_subflow(token, local.into(), remote.into())
-                    .is_some()
-        })
+            if is_superfluous {
+                let (local, remote) = (subflow.local.into(), subflow.remote.into());
+                cx.destroy_subflow(connection.token, local, remote)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Makes a subflow from each interface that has an address for it and none.
-    fn create(&self, cx: &mut Context<'_>, connection: &Connection<'_>) -> bool {
+    /// Whether the subflow at position `at` is to make way for another one of its interface.
+    fn is_second(
+        &self,
+        network: &Network,
+        connection: &Connection<'_>,
+        at: usize,
+        subflow: &Subflow,
+    ) -> bool {
+        let ifindex = interface_of(network, subflow);
+        let mut rivals = self
+            .remaining(network, connection)
+            .filter(|(_, other)| interface_of(network, other) == ifindex);
+        if connection.server_side {
+            // The peer has given up the earlier one, once the later one is established.
+            let later = rivals.find(|(position, other)| {
+                *position > at && other.remote.ip() == subflow.remote.ip()
+            });
+            later.is_some_and(|(_, other)| other.established)
+        } else {
+            rivals.any(|(position, _)| position < at)
+        }
+    }
+
+    /// The subflows that are to stay as far as their addresses go, with their positions.
+    fn remaining<'a>(
+        &self,
+        network: &Network,
+        connection: &Connection<'a>,
+    ) -> impl Iterator<Item = (usize, &'a Subflow)> {
+        connection
+            .subflows()
+            .enumerate()
+            .filter(|(_, subflow)| !subflow.closing && !self.has_lost_address(network, subflow))
+    }
+
+    /// Whether the address of a subflow is no longer usable, or not where the subflow is bound.
+    fn has_lost_address(&self, network: &Network, subflow: &Subflow) -> bool {
+        let (bound, ip) = (subflow.ifindex, subflow.local.ip());
+        self.withdrawn.contains(&ip) || (bound != 0 && !is_usable(network, bound, ip))
+    }
+
+    /// Makes a subflow from each interface that has an address for it and no subflow.
+    fn create_subflows(
+        &self,
+        cx: &mut Context<'_>,
+        connection: &Connection<'_>,
+    ) -> Result<(), QueueFull> {
         let network = cx.network();
-        let mut done = None;
-        let mut usable = network.usable();
-        usable.all(|local| {
+        // The addresses of an interface follow one another; its first one is used.
+        let mut previous = None;
+        for local in network.usable() {
             if local.address.is_ipv6() != connection.remote.is_ipv6()
-                || done.replace(local.index) == Some(local.index)
+                || previous.replace(local.index) == Some(local.index)
                 || connection
                     .subflows()
                     .any(|s| interface_of(network, s) == Some(local.index))
             {
-                return true;
+                continue;
             }
-            let failed = self.failed(connection.token, local.index);
-            if failed.is_some_and(|failed| failed.retry_at > cx.now()) {
-                return true;
+            let retry = self.retries.find(connection.token, local.index);
+            if retry.is_some_and(|retry| retry.retry_at > cx.now()) {
+                continue;
             }
-            let Some(remote) = target(connection, failed.map_or(0, |f| f.tries)) else {
-                return true;
+            let Some(remote) = target(connection, retry.map_or(0, |retry| retry.tries)) else {
+                continue;
             };
             let Some(id) = cx.address_id(local.address) else {
-                return true;
+                continue;
             };
-            let bare = SubflowAddress::at(local.address, 0).with_id(id);
+            let end = SubflowAddress::at(local.address, 0).with_id(id);
             let local = SubflowAddress {
-                flags: backup(network, local.index),
-                ..bare.on(local.index)
+                flags: backup_flag(network, local.index),
+                ..end.on(local.index)
             };
-            cx.create_subflow(connection.token, local, remote).is_some()
-        })
-    }
-
-    fn failed(&self, token: u32, ifindex: u32) -> Option<&Failed> {
-        let mut all = self.failed.iter();
-        all.find(|f| (f.token, f.ifindex) == (token, ifindex))
+            cx.create_subflow(connection.token, local, remote)?;
+        }
+        Ok(())
     }
 
     /// Notes that a subflow failed or ended, and when to make it again.
-    fn fail(&mut self, cx: &mut Context<'_>, token: u32, ifindex: u32) {
+    fn retry_later(&mut self, cx: &mut Context<'_>, token: u32, ifindex: u32) {
         if cx.connection(token).is_none() {
             return;
         }
-        let known = self
-            .failed
-            .iter()
-            .position(|f| (f.token, f.ifindex) == (token, ifindex));
-        let known = known.and_then(|at| self.failed.remove(at));
-        let mut failed = known.unwrap_or(Failed {
-            token,
-            ifindex,
-            tries: 0,
-            backoff: Backoff::default(),
-            retry_at: cx.now(),
-        });
-        failed.tries = failed.tries.wrapping_add(1);
-        failed.retry_at = failed.backoff.next(cx.now());
-        if self.failed.is_full() {
-            // It is tried again when something changes.
-            self.failed.remove(0);
-        }
-        self.failed.push(failed);
-        self.set_retry(cx);
+        self.retries.add(cx.now(), token, ifindex);
+        self.set_retry_timer(cx);
     }
 
-    fn set_retry(&self, cx: &mut Context<'_>) {
+    fn set_retry_timer(&self, cx: &mut Context<'_>) {
         let now = cx.now();
-        let later = self
-            .failed
-            .iter()
-            .map(|f| f.retry_at)
-            .filter(|at| *at > now);
-        match later.min() {
+        match self.retries.next_after(now) {
             Some(at) => {
                 cx.set_timer(RETRY, Span(at.0.saturating_sub(now.0)));
             }
@@ -381,9 +372,41 @@ impl Sspi {
     }
 }
 
+/// Withdraws the announced addresses that the peer should no longer know.
+fn remove_addresses(cx: &mut Context<'_>, connection: &Connection<'_>) -> Result<(), QueueFull> {
+    for id in connection.announced() {
+        let address = cx.address_of(id);
+        if !address.is_some_and(|address| should_announce(cx.network(), connection, address)) {
+            cx.remove_address(connection.token, id)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes backups of the subflows of interfaces that are to be backups, and of no others.
+fn set_priorities(cx: &mut Context<'_>, connection: &Connection<'_>) -> Result<(), QueueFull> {
+    let network = cx.network();
+    // On most hosts there are none.
+    let has_backups = network
+        .interfaces()
+        .any(|i| i.policy.flags.contains(EndpointFlags::BACKUP));
+    for subflow in connection.subflows() {
+        if !subflow.established || subflow.closing || !(has_backups || subflow.backup_here) {
+            continue;
+        }
+        let ifindex = interface_of(network, subflow).unwrap_or(0);
+        let backup = backup_flag(network, ifindex).0 != 0;
+        if subflow.backup_here != backup {
+            let (local, remote) = (subflow.local.into(), subflow.remote.into());
+            cx.set_backup(connection.token, local, remote, backup)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether the peer of a connection should know of the address: not of those of the interface it
 /// has reached us by.
-fn to_announce(network: &Network, connection: &Connection<'_>, address: IpAddr) -> bool {
+fn should_announce(network: &Network, connection: &Connection<'_>, address: IpAddr) -> bool {
     let own = network.interface_of(connection.local.ip()).map(|i| i.index);
     address.is_ipv6() == connection.local.is_ipv6()
         && address != connection.local.ip()
@@ -430,7 +453,7 @@ fn has_choice(network: &Network, ipv6: bool) -> bool {
 }
 
 /// BACKUP if the interface is to be one.
-fn backup(network: &Network, index: u32) -> EndpointFlags {
+fn backup_flag(network: &Network, index: u32) -> EndpointFlags {
     let flags = network.interface(index).map_or(0, |i| i.policy.flags.0);
     EndpointFlags(flags & EndpointFlags::BACKUP.0)
 }
@@ -454,230 +477,4 @@ fn interface(network: &Network, bound: u32, local: IpAddr) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Config, NotifyFlags};
-    use crate::engine::{Command as Asked, Engine, Input};
-    use crate::netlink::mptcp::{Event, Limits};
-    use crate::netlink::route::{Address, Link, Name, Notification};
-    use crate::network::Part;
-
-    const TOKEN: u32 = 77;
-    const NOBODY: i32 = libc::EHOSTUNREACH;
-
-    fn address(index: u32) -> IpAddr {
-        [10, 0, u8::try_from(index).unwrap(), 1].into()
-    }
-
-    /// Lets the engine act; answers the subflows it asked for, all of which are refused.
-    fn turn(engine: &mut Engine, now: Instant) -> Vec<(SubflowAddress, SubflowAddress)> {
-        let mut asked = Vec::new();
-        loop {
-            engine.settle(now);
-            match engine.poll_command(now) {
-                None => return asked,
-                Some((_, Asked::DumpNetwork(part, _))) => {
-                    for index in [1, 2] {
-                        let item = match part {
-                            Part::Links => Notification::Link(Link {
-                                index,
-                                flags: 0x41,
-                                name: Name::try_from(["wan1", "wan2"][index as usize - 1]).unwrap(),
-                                vrf_table: 0,
-                            }),
-                            Part::Addresses => Notification::Address(Address {
-                                index,
-                                local: address(index),
-                                peer: None,
-                                prefix_len: 24,
-                                flags: 0x80,
-                                scope: 0,
-                            }),
-                            Part::Routes(_) | Part::Rules(_) => break,
-                        };
-                        engine.handle(now, Input::NetworkItem(&item));
-                    }
-                    engine.handle(now, Input::NetworkEnd(part, Ok(())));
-                }
-                Some((_, Asked::DumpEndpoints)) => engine.handle(now, Input::EndpointsEnd(Ok(()))),
-                Some((_, Asked::GetLimits)) => {
-                    engine.handle(now, Input::Limits(Ok(Limits::default())))
-                }
-                Some((_, Asked::Diag(_))) => engine.handle(now, Input::DiagEnd(Ok(()))),
-                Some((_, Asked::Subscribe(_) | Asked::CheckReversePath(_))) => {}
-                Some((number, Asked::PathManager(command))) => match command {
-                    Command::CreateSubflow { local, remote, .. } => {
-                        asked.push((local, remote));
-                        let failure = Failure {
-                            errno: NOBODY,
-                            message: "",
-                        };
-                        engine.handle(now, Input::Failed(number, failure));
-                    }
-                    _ => engine.handle(now, Input::Done(number)),
-                },
-                Some(other) => panic!("{other:?}"),
-            }
-        }
-    }
-
-    fn start(now: Instant) -> (Engine, ConnectionEvent) {
-        let mut config = Config::new(&[ENTRY]);
-        config.default.notify = NotifyFlags::EXISTING;
-        config.resync_interval = 0;
-        let mut engine = Engine::new(now, config, &[&ENTRY]);
-        engine.handle(now, Input::PathManager(true));
-        assert_eq!(turn(&mut engine, now), []);
-        let event = ConnectionEvent {
-            token: TOKEN,
-            local: (address(1), 1000).into(),
-            remote: ([192, 0, 2, 1], 80).into(),
-            server_side: false,
-            deny_join_id0: false,
-            mapped: false,
-        };
-        (engine, event)
-    }
-
-    /// Another connection may come to have its token.
-    #[test]
-    fn what_was_asked_for_a_connection_that_has_ended_is_not_done() {
-        let now = Instant(1000);
-        let (mut engine, event) = start(now);
-        let closed = Event::Closed { token: TOKEN };
-        for event in [Event::Created(event), Event::Established(event), closed] {
-            engine.handle(now, Input::Connection(&event));
-        }
-        engine.settle(now);
-        assert_eq!(engine.poll_command(now), None);
-        assert_eq!(engine.deadline(), None);
-    }
-
-    #[test]
-    fn a_subflow_refused_after_the_end_is_not_made_again() {
-        let now = Instant(1000);
-        let (mut engine, event) = start(now);
-        for event in [Event::Created(event), Event::Established(event)] {
-            engine.handle(now, Input::Connection(&event));
-        }
-        let mut sent = vec![];
-        while let Some((number, Asked::PathManager(_))) = engine.poll_command(now) {
-            sent.push(number);
-        }
-        assert_eq!(sent.len(), 2);
-        engine.handle(now, Input::Connection(&Event::Closed { token: TOKEN }));
-        for number in sent {
-            let failure = Failure {
-                errno: libc::EINVAL,
-                message: "",
-            };
-            engine.handle(now, Input::Failed(number, failure));
-        }
-        engine.settle(now);
-        assert_eq!(engine.deadline(), None);
-    }
-
-    #[test]
-    fn a_path_that_leads_nowhere_is_tried_later_and_later() {
-        let mut now = Instant(1000);
-        let (mut engine, event) = start(now);
-        let heard = [
-            Event::Created(event),
-            Event::Announced {
-                token: TOKEN,
-                remote_id: 4,
-                address: [192, 0, 2, 2].into(),
-                port: 0,
-            },
-            Event::Established(event),
-        ];
-        for event in &heard {
-            engine.handle(now, Input::Connection(event));
-        }
-        let first = turn(&mut engine, now);
-        let ends = |(local, remote): &(SubflowAddress, SubflowAddress)| {
-            (local.address, local.ifindex, remote.socket(), remote.id)
-        };
-        let here = address(2);
-        let initial: SocketAddr = ([192, 0, 2, 1], 80).into();
-        let announced: SocketAddr = ([192, 0, 2, 2], 80).into();
-        assert_eq!(
-            first.iter().map(ends).collect::<Vec<_>>(),
-            [(here, 2, initial, 0)]
-        );
-
-        // Ten minutes, as long as nothing changes.
-        let (start, mut turns, mut tries) = (now, 0, vec![]);
-        while let Some(at) = engine.deadline() {
-            if at > start + Span::seconds(600) {
-                break;
-            }
-            assert!(at > now || turns == 0, "awake for nothing");
-            now = at;
-            turns += 1;
-            tries.extend(turn(&mut engine, now));
-        }
-        assert!((20..40).contains(&tries.len()), "{}", tries.len());
-        assert!(turns <= 2 * tries.len(), "{turns} turns");
-        let turns: Vec<_> = tries.iter().take(3).map(ends).collect();
-        assert_eq!(
-            turns,
-            [
-                (here, 2, announced, 4),
-                (here, 2, initial, 0),
-                (here, 2, announced, 4)
-            ]
-        );
-
-        // The end of the connection is the end of it.
-        engine.handle(now, Input::Connection(&Event::Closed { token: TOKEN }));
-        assert_eq!(turn(&mut engine, now), []);
-        assert_eq!(turn(&mut engine, now + Span::seconds(3600)), []);
-    }
-
-    /// However many addresses are served by others: none is asked for again and again.
-    #[test]
-    fn more_listeners_of_others_than_it_knows() {
-        const SOME: u16 = 300;
-        let mut config = Config::new(&[ENTRY]);
-        config.default.notify = NotifyFlags::EXISTING;
-        let now = Instant(1000);
-        let mut engine = Engine::new(now, config, &[&ENTRY]);
-        engine.handle(now, Input::PathManager(true));
-        assert_eq!(turn(&mut engine, now), []);
-        for n in 0..SOME {
-            let event = ConnectionEvent {
-                token: TOKEN + u32::from(n),
-                local: (address(1), 1000 + n).into(),
-                remote: ([192, 0, 2, 1], 80).into(),
-                server_side: true,
-                deny_join_id0: false,
-                mapped: false,
-            };
-            engine.handle(now, Input::Connection(&Event::Created(event)));
-            engine.handle(now, Input::Connection(&Event::Established(event)));
-        }
-        let (mut asked, mut announced) = (0, 0);
-        loop {
-            engine.settle(now);
-            match engine.poll_command(now) {
-                None => break,
-                Some((number, Asked::Listen(_))) => {
-                    asked += 1;
-                    assert!(asked <= SOME, "asked again");
-                    let failure = Failure {
-                        errno: libc::EADDRINUSE,
-                        message: "",
-                    };
-                    engine.handle(now, Input::Failed(number, failure));
-                }
-                Some((number, Asked::PathManager(Command::Announce { .. }))) => {
-                    announced += 1;
-                    engine.handle(now, Input::Done(number));
-                }
-                Some(other) => panic!("{other:?}"),
-            }
-        }
-        assert_eq!((asked, announced), (SOME, SOME));
-    }
-}
+mod tests;

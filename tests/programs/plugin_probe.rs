@@ -28,7 +28,7 @@ use mptcpd::netlink::mptcp::{
     ConnectionEvent, Endpoint, EndpointFlags, Limits, SubflowAddress, SubflowEvent,
 };
 use mptcpd::network::{Interface, LocalAddress};
-use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, Reply, Request};
+use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, QueueFull, Reply, Request};
 use mptcpd::time::Span;
 
 const BROKEN: &str = "broken";
@@ -140,15 +140,15 @@ impl Probe {
             return self.insist(cx, command.to_owned());
         }
         match execute(cx, command) {
-            Some(Done::Asked(Some(id))) => self.asked.push((id, number.to_owned())),
-            Some(Done::Asked(None)) => self.write(format!("#{number} queue full")),
+            Some(Done::Asked(Ok(id))) => self.asked.push((id, number.to_owned())),
+            Some(Done::Asked(Err(QueueFull))) => self.write(format!("#{number} queue full")),
             Some(Done::Answer(answer)) => self.write(format!("#{number} {answer}")),
             None => self.write(format!("#{number} not understood")),
         }
     }
 
     fn insist(&mut self, cx: &mut Context<'_>, command: String) {
-        if let Some(Done::Asked(Some(id))) = execute(cx, &command) {
+        if let Some(Done::Asked(Ok(id))) = execute(cx, &command) {
             self.insists = Some((id, command));
         }
     }
@@ -165,7 +165,7 @@ fn append(path: &str) -> io::Result<File> {
 
 enum Done {
     /// The result comes later.
-    Asked(Option<CommandId>),
+    Asked(Result<CommandId, QueueFull>),
     Answer(String),
 }
 
@@ -230,7 +230,7 @@ fn answer(cx: &mut Context<'_>, words: &[&str]) -> Option<String> {
         // How many fit the queue until it is full.
         ["flood"] => {
             let mut count = 0;
-            while cx.get_limits().is_some() {
+            while cx.get_limits().is_ok() {
                 count += 1;
             }
             count.to_string()
@@ -358,7 +358,7 @@ impl Plugin for Probe {
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), &'static str> {
         self.order(cx, "init");
         if self.name == BROKEN {
-            cx.get_limits();
+            let _ = cx.get_limits();
             cx.set_timer(1, Span(1));
             return Err("made to fail");
         }
@@ -372,7 +372,7 @@ impl Plugin for Probe {
             cx.set_timer(LOOK, LOOK_EVERY);
         }
         if let Some(local) = cx.setting("listen").and_then(parse) {
-            cx.listen(local);
+            let _ = cx.listen(local);
         }
         self.write("init".to_owned());
         Ok(())

@@ -58,14 +58,14 @@ impl Plugin for Eager {
 
     fn connection_established(&mut self, cx: &mut Context<'_>, connection: &ConnectionEvent) {
         let (token, local) = (connection.token, connection.local);
-        cx.announce(token, near(local, 3));
-        cx.announce_with_listener(token, near(local, 4));
-        cx.dump_addresses(token);
+        let _ = cx.announce(token, near(local, 3));
+        let _ = cx.announce_with_listener(token, near(local, 4));
+        let _ = cx.dump_addresses(token);
         cx.set_timer(token % 3, Span(token.into()));
     }
 
     fn connection_closed(&mut self, cx: &mut Context<'_>, token: u32) {
-        cx.remove_address(token, 3);
+        let _ = cx.remove_address(token, 3);
     }
 
     fn new_address(&mut self, cx: &mut Context<'_>, token: u32, id: u8, address: SocketAddr) {
@@ -73,31 +73,31 @@ impl Plugin for Eager {
         let Some(local) = local else { return };
         let own = cx.address_id(local).unwrap_or(0);
         let local = near((local, 0).into(), own);
-        cx.create_subflow(token, local, near(address, id));
-        cx.get_address(token, id);
+        let _ = cx.create_subflow(token, local, near(address, id));
+        let _ = cx.get_address(token, id);
     }
 
     fn new_subflow(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {
         let (local, remote) = (near(subflow.local, 1), near(subflow.remote, 1));
-        cx.set_backup(subflow.token, local, remote, !subflow.backup);
-        cx.destroy_subflow(subflow.token, local, remote);
+        let _ = cx.set_backup(subflow.token, local, remote, !subflow.backup);
+        let _ = cx.destroy_subflow(subflow.token, local, remote);
     }
 
     fn listener_created(&mut self, cx: &mut Context<'_>, local: SocketAddr) {
-        cx.listen(local);
-        cx.unlisten(local);
-        cx.get_limits();
-        cx.dump_endpoints();
+        let _ = cx.listen(local);
+        let _ = cx.unlisten(local);
+        let _ = cx.get_limits();
+        let _ = cx.dump_endpoints();
     }
 
     fn reply(&mut self, cx: &mut Context<'_>, _: CommandId, _: &Reply) {
-        cx.get_endpoint(1);
+        let _ = cx.get_endpoint(1);
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, _: u32) {
         let tokens: Vec<_> = cx.connections().map(|c| c.token).collect();
         for token in tokens {
-            cx.remove_address(token, 4);
+            let _ = cx.remove_address(token, 4);
         }
     }
 }

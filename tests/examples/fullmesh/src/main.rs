@@ -38,7 +38,7 @@ impl FullMesh {
                     let id = cx.address_id(ends.0).unwrap_or(0); // 0: the kernel finds one
                     let from = SubflowAddress::at(ends.0, 0).with_id(id).on(local.index);
                     let to = SubflowAddress::from(remote.address).with_id(remote.id);
-                    room -= usize::from(cx.create_subflow(token, from, to).is_some());
+                    room -= usize::from(cx.create_subflow(token, from, to).is_ok());
                 }
             }
         }
@@ -72,7 +72,7 @@ impl Plugin for FullMesh {
         let elsewhere = cx.network().usable().any(|a| a.address == gone.address);
         for c in cx.connections().filter(|_| !elsewhere) {
             for s in c.subflows().filter(|s| s.local.ip() == gone.address) {
-                cx.destroy_subflow(c.token, s.local.into(), s.remote.into());
+                let _ = cx.destroy_subflow(c.token, s.local.into(), s.remote.into());
             }
         }
     }
