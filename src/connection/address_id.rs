@@ -46,7 +46,7 @@ impl AddressIds {
         self.owners.iter().find(|o| o.0 == id).map(|o| o.1)
     }
 
-    /// Takes over an id that an earlier run gave. Answers whether the address has it now.
+    /// Takes over an id that an earlier run gave. Returns whether the address has it now.
     pub fn learn(&mut self, address: IpAddr, id: u8) -> bool {
         if id == 0 || self.find(address).is_some_and(|known| known != id) {
             return false;

@@ -9,9 +9,9 @@
 //! comparison with the kernel.
 
 pub mod address_id;
-mod by_token;
-mod pool;
-mod recovery;
+mod dump;
+mod slab;
+mod token_map;
 
 use core::net::{IpAddr, SocketAddr};
 use core::ops::Deref;
@@ -19,10 +19,10 @@ use core::ops::Deref;
 use crate::capacity;
 use crate::netlink::mptcp::{Command, ConnectionEvent, EndpointFlags, SubflowEvent};
 use crate::request::Request;
-use by_token::ByToken;
-use pool::{NONE, Pool};
-pub(crate) use recovery::News;
-use recovery::Told;
+pub(crate) use dump::Difference;
+use dump::{Mark, Notified};
+use slab::{NONE, Slab};
+use token_map::TokenMap;
 
 /// A subflow of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,18 +39,29 @@ pub struct Subflow {
     /// The interface the subflow is bound to; 0 if it is not.
     pub ifindex: u32,
     /// The kernel has said so. What is not has been asked for.
-    pub established: bool,
-    /// The kernel has been asked to close it.
-    pub closing: bool,
+    established: bool,
+    /// The kernel has been asked to close it. A subflow may be so that is not established: one
+    /// asked for, and one that a dump shows in the middle of its end.
+    closing: bool,
     /// The kernel knows it by IPv4-mapped addresses.
     mapped: bool,
     /// The dump under way has shown it, or it has come since.
-    seen: bool,
+    marked: bool,
     /// The plugin knows it.
-    told: bool,
+    notified: bool,
 }
 
 impl Subflow {
+    /// Whether the kernel has reported it. Any other one has been asked for.
+    pub fn is_established(&self) -> bool {
+        self.established
+    }
+
+    /// Whether the kernel has been asked to close it.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     fn new(event: &SubflowEvent) -> Self {
         Self {
             local: event.local,
@@ -63,8 +74,8 @@ impl Subflow {
             established: true,
             closing: false,
             mapped: event.mapped,
-            seen: true,
-            told: true,
+            marked: true,
+            notified: true,
         }
     }
 
@@ -96,19 +107,24 @@ struct Slot {
     event: ConnectionEvent,
     /// Number of the plugin that manages it.
     plugin: u8,
-    established: bool,
+    handshake: Handshake,
     kernel_managed: bool,
     subflows: u32,
     addresses: u32,
     /// One bit for each address id.
     announced: [u64; 4],
-    told: Told,
-    /// The dump under way has shown it, or it has come since.
-    seen: bool,
-    /// The last dump has shown it, and neither side had begun to close.
-    open: bool,
-    /// The handshake is complete, as a dump or an event has shown.
-    proven: bool,
+    notified: Notified,
+    mark: Mark,
+}
+
+/// How far a connection's handshake is known to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Handshake {
+    Incomplete,
+    /// A dump or an event has shown it to be complete. The plugin is to be told.
+    Complete,
+    /// The plugin has been told that the connection is established.
+    Announced,
 }
 
 /// A connection, as far as it is known. What it derefs to was said when it was made: the ends are
@@ -129,7 +145,7 @@ impl Deref for Connection<'_> {
 impl<'a> Connection<'a> {
     /// The handshake is complete: subflows can be made.
     pub fn is_established(&self) -> bool {
-        self.slot.established
+        self.slot.handshake == Handshake::Announced
     }
 
     /// The kernel has refused a command because its own path manager has the connection.
@@ -138,7 +154,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Whether the peer opened it, at this listener.
-    pub(crate) fn came_to(&self, listener: SocketAddr) -> bool {
+    pub(crate) fn was_accepted_at(&self, listener: SocketAddr) -> bool {
         let (local, ip) = (self.local, listener.ip());
         let same = ip.is_unspecified() || ip == local.ip();
         self.server_side && same && listener.port() == local.port()
@@ -175,16 +191,30 @@ impl Slot {
         Self {
             event: *event,
             plugin,
-            established: false,
+            handshake: Handshake::Incomplete,
             kernel_managed: false,
             subflows: NONE,
             addresses: NONE,
             announced: [0; 4],
-            told: Told::Yes,
-            seen: true,
-            open: true,
-            proven: false,
+            notified: Notified::Done,
+            mark: Mark::Open,
         }
+    }
+
+    fn complete_handshake(&mut self) {
+        if self.handshake == Handshake::Incomplete {
+            self.handshake = Handshake::Complete;
+        }
+    }
+
+    /// Returns the connection, once, if the plugin that knows it is to be told that it is
+    /// established.
+    fn announce_established(&mut self) -> Option<ConnectionEvent> {
+        if self.notified != Notified::Done || self.handshake != Handshake::Complete {
+            return None;
+        }
+        self.handshake = Handshake::Announced;
+        Some(self.event)
     }
 
     fn has_announced(&self, id: u8) -> bool {
@@ -209,20 +239,20 @@ fn bit(id: u8) -> u64 {
 
 /// What an event of a connection that was made is to the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Known {
+pub(crate) enum Lookup {
     New,
     /// A connection of other ends had the token: it has ended unnoticed.
-    Reused,
-    Already,
+    TokenReused,
+    Known,
 }
 
 /// All connections.
 pub struct Connections {
-    slots: ByToken<Slot>,
-    subflows: Pool<Subflow>,
-    addresses: Pool<RemoteAddress>,
-    /// Before this slot there is nothing found that is to be told.
-    untold_from: Option<u32>,
+    slots: TokenMap<Slot>,
+    subflows: Slab<Subflow>,
+    addresses: Slab<RemoteAddress>,
+    /// No connection in a slot before this one is [`Notified::Pending`].
+    pending_from: Option<u32>,
     /// The last dump has shown connections that found no room.
     overfull: bool,
 }
@@ -232,10 +262,10 @@ impl Connections {
     pub fn new(most: u32) -> Self {
         let most = most as usize;
         Self {
-            slots: ByToken::new(most),
-            subflows: Pool::new(most.saturating_mul(capacity::SUBFLOWS_PER_CONNECTION)),
-            addresses: Pool::new(most.saturating_mul(capacity::ADDRESSES_PER_CONNECTION)),
-            untold_from: None,
+            slots: TokenMap::new(most),
+            subflows: Slab::new(most.saturating_mul(capacity::SUBFLOWS_PER_CONNECTION)),
+            addresses: Slab::new(most.saturating_mul(capacity::ADDRESSES_PER_CONNECTION)),
+            pending_from: None,
             overfull: false,
         }
     }
@@ -273,26 +303,31 @@ impl Connections {
     /// Which plugin manages the connection, and knows it.
     pub(crate) fn manager(&self, token: u32) -> Option<usize> {
         let slot = self.slots.get(token)?;
-        (slot.told == Told::Yes).then_some(slot.plugin.into())
+        (slot.notified == Notified::Done).then_some(slot.plugin.into())
     }
 
     /// Whether the connection of an event is one that is known.
-    pub(crate) fn know(&self, event: &ConnectionEvent) -> Known {
+    pub(crate) fn lookup(&self, event: &ConnectionEvent) -> Lookup {
         match self.get(event.token) {
-            None => Known::New,
+            None => Lookup::New,
             Some(known) if (known.local, known.remote) == (event.local, event.remote) => {
-                Known::Already
+                Lookup::Known
             }
-            Some(_) => Known::Reused,
+            Some(_) => Lookup::TokenReused,
         }
     }
 
-    /// Takes in a connection, with its initial subflow; the plugin is `told` of it, or will be.
-    /// Answers false if there is no room.
-    pub(crate) fn insert(&mut self, event: &ConnectionEvent, plugin: u8, told: bool) -> bool {
-        let told = if told { Told::Yes } else { Told::Almost };
+    /// Takes in a connection, with its initial subflow; the plugin is `notified` of it, or will
+    /// be.
+    /// Returns false if there is no room.
+    pub(crate) fn insert(&mut self, event: &ConnectionEvent, plugin: u8, notified: bool) -> bool {
+        let notified = if notified {
+            Notified::Done
+        } else {
+            Notified::Ready
+        };
         let slot = Slot {
-            told,
+            notified,
             ..Slot::new(event, plugin)
         };
         let room = self.slots.insert(event.token, slot);
@@ -317,23 +352,22 @@ impl Connections {
         room
     }
 
-    /// Notes that the handshake is complete, and what only then is known. Answers whether that
+    /// Notes that the handshake is complete, and what only then is known. Returns whether that
     /// is news.
     pub(crate) fn establish(&mut self, event: &ConnectionEvent) -> bool {
         let Some(slot) = self.slots.get_mut(event.token) else {
             return false;
         };
         slot.event = *event;
-        self.prove(event.token).is_some()
+        self.confirm_handshake(event.token).is_some()
     }
 
-    /// Notes that the handshake is complete. Answers with the connection if that is news for the
+    /// Notes that the handshake is complete. Returns with the connection if that is news for the
     /// plugin that knows it.
-    pub(crate) fn prove(&mut self, token: u32) -> Option<ConnectionEvent> {
+    pub(crate) fn confirm_handshake(&mut self, token: u32) -> Option<ConnectionEvent> {
         let slot = self.slots.get_mut(token)?;
-        slot.proven = true;
-        let news = slot.told == Told::Yes && !core::mem::replace(&mut slot.established, true);
-        news.then_some(slot.event)
+        slot.complete_handshake();
+        slot.announce_established()
     }
 
     /// Forgets a connection and all that belongs to it.
@@ -344,34 +378,36 @@ impl Connections {
         }
     }
 
-    /// Takes in a subflow that is established: a new one, or one that was asked for. Answers
+    /// Takes in a subflow that is established: a new one, or one that was asked for. Returns
     /// whether the plugin is to be told; a dump may have shown it before the event was read.
     pub(crate) fn subflow_established(&mut self, event: &SubflowEvent) -> bool {
-        let told = self.manager(event.token).is_some();
+        let notified = self.manager(event.token).is_some();
         let mut new = Subflow {
-            told,
+            notified,
             ..Subflow::new(event)
         };
         match self.subflow_mut(event.token, event.local, event.remote) {
-            Some(known) if known.established => told && !core::mem::replace(&mut known.told, told),
+            Some(known) if known.established => {
+                notified && !core::mem::replace(&mut known.notified, true)
+            }
             Some(known) => {
                 new.backup_here = known.backup_here;
                 *known = new;
-                told
+                notified
             }
             None => {
                 self.add_subflow(event.token, new);
-                told
+                notified
             }
         }
     }
 
-    /// Forgets a subflow. Answers whether it was known.
+    /// Forgets a subflow. Returns whether it was known.
     pub(crate) fn subflow_closed(&mut self, event: &SubflowEvent) -> bool {
         self.remove_subflow(event.token, event.local, event.remote)
     }
 
-    /// Notes the priority that the peer gives a subflow. Answers whether the subflow is known.
+    /// Notes the priority that the peer gives a subflow. Returns whether the subflow is known.
     pub(crate) fn subflow_priority(&mut self, event: &SubflowEvent) -> bool {
         let found = self.subflow_mut(event.token, event.local, event.remote);
         found
@@ -409,9 +445,9 @@ impl Connections {
         }
     }
 
-    /// Takes in a command that a plugin gave, as if it had succeeded. Answers whether the address
+    /// Takes in a command that a plugin gave, as if it had succeeded. Returns whether the address
     /// that it is about was announced before.
-    pub(crate) fn given(&mut self, request: &Request) -> bool {
+    pub(crate) fn apply_command(&mut self, request: &Request) -> bool {
         match *request {
             Request::AnnounceWithListener { token, address }
             | Request::Kernel(Command::Announce { token, address }) => {
@@ -436,8 +472,8 @@ impl Connections {
                     established: false,
                     closing: false,
                     mapped: false,
-                    seen: true,
-                    told: true,
+                    marked: true,
+                    notified: true,
                 };
                 self.add_subflow(token, asked);
             }
@@ -447,7 +483,7 @@ impl Connections {
     }
 
     /// Takes back what a command that was refused has left here.
-    pub(crate) fn refused_command(&mut self, request: &Request, kernel_managed: bool) {
+    pub(crate) fn revert_command(&mut self, request: &Request, kernel_managed: bool) {
         match *request {
             Request::Kernel(Command::CreateSubflow {
                 token,
@@ -497,7 +533,7 @@ impl Connections {
         command
     }
 
-    /// Notes whether an address is announced. Answers whether it was.
+    /// Notes whether an address is announced. Returns whether it was.
     pub(crate) fn set_announced(&mut self, token: u32, id: u8, announced: bool) -> bool {
         let Some(slot) = self.slots.get_mut(token) else {
             return false;

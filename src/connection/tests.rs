@@ -83,12 +83,12 @@ fn a_full_table_counts_what_it_refuses() {
 fn a_reused_token_is_another_connection() {
     let mut table = table();
     let same = connection(TOKEN, "10.0.1.1:1000");
-    assert_eq!(table.know(&same), Known::Already);
+    assert_eq!(table.lookup(&same), Lookup::Known);
     assert_eq!(
-        table.know(&connection(TOKEN, "10.0.1.1:1001")),
-        Known::Reused
+        table.lookup(&connection(TOKEN, "10.0.1.1:1001")),
+        Lookup::TokenReused
     );
-    table.given(&Request::Kernel(Command::Announce {
+    table.apply_command(&Request::Kernel(Command::Announce {
         token: TOKEN,
         address: bare("10.0.2.1:0").with_id(200),
     }));
@@ -106,7 +106,7 @@ fn a_reused_token_is_another_connection() {
 fn a_subflow_asked_for_becomes_the_one_established() {
     let mut table = table();
     let first = ("10.0.1.1:1000".to_owned(), true, false, false);
-    table.given(&create("10.0.2.1:0"));
+    table.apply_command(&create("10.0.2.1:0"));
     let asked = ("10.0.2.1:0".to_owned(), false, true, false);
     assert_eq!(subflows(&table), [first.clone(), asked]);
     table.subflow_established(&subflow("10.0.2.1:4000", false));
@@ -116,8 +116,8 @@ fn a_subflow_asked_for_becomes_the_one_established() {
     // Again, and garbage.
     assert!(!table.subflow_closed(&subflow("10.0.2.1:4000", false)));
     assert!(!table.subflow_closed(&subflow("0.0.0.0:0", false)));
-    table.given(&create("10.0.2.1:0"));
-    table.refused_command(&create("10.0.2.1:0"), false);
+    table.apply_command(&create("10.0.2.1:0"));
+    table.revert_command(&create("10.0.2.1:0"), false);
     assert_eq!(subflows(&table), [first]);
 }
 
@@ -140,9 +140,9 @@ fn commands_name_subflows_as_the_kernel_does() {
         [local.address, remote.address].map(|ip| ip.to_string()),
         ["::ffff:10.0.2.1", "::ffff:192.0.2.1"]
     );
-    table.given(&Request::Kernel(command("10.0.2.1:4000")));
+    table.apply_command(&Request::Kernel(command("10.0.2.1:4000")));
     assert!(subflows(&table)[1].3);
-    table.refused_command(&Request::Kernel(command("10.0.2.1:4000")), false);
+    table.revert_command(&Request::Kernel(command("10.0.2.1:4000")), false);
     assert!(!subflows(&table)[1].3);
 }
 
@@ -183,45 +183,45 @@ fn a_dump_tells_what_was_missed() {
     let mut table = table();
     assert!(table.insert(&connection(2, "10.0.1.1:1001"), 0, true));
     table.subflow_established(&subflow("10.0.2.1:4000", false));
-    table.begin();
-    assert_eq!(table.saw(&shown(TOKEN, "10.0.1.1:1000")), None);
-    table.saw_subflow(&shown_subflow(TOKEN, "10.0.1.1:1000"));
-    table.saw_subflow(&shown_subflow(TOKEN, "10.0.3.1:4001"));
+    table.begin_dump();
+    assert_eq!(table.on_dumped(&shown(TOKEN, "10.0.1.1:1000")), None);
+    table.on_subflow_dumped(&shown_subflow(TOKEN, "10.0.1.1:1000"));
+    table.on_subflow_dumped(&shown_subflow(TOKEN, "10.0.3.1:4001"));
     // It comes from an event in the middle of the dump.
     table.subflow_established(&subflow("10.0.4.1:4002", false));
     // A dump that was interrupted proves no end.
-    assert_eq!(table.next_news(2, false), None);
-    assert_eq!(table.next_news(2, true), Some(News::Closed));
+    assert_eq!(table.next_difference(2, false), None);
+    assert_eq!(table.next_difference(2, true), Some(Difference::Closed));
     let established = connection(TOKEN, "10.0.1.1:1000");
     assert_eq!(
-        table.next_news(TOKEN, true),
-        Some(News::Established(established))
+        table.next_difference(TOKEN, true),
+        Some(Difference::Established(established))
     );
     assert_eq!(
-        table.next_news(TOKEN, true),
-        Some(News::SubflowClosed(subflow("10.0.2.1:4000", false)))
+        table.next_difference(TOKEN, true),
+        Some(Difference::SubflowClosed(subflow("10.0.2.1:4000", false)))
     );
     assert_eq!(
-        table.next_news(TOKEN, true),
-        Some(News::Subflow(subflow("10.0.3.1:4001", false)))
+        table.next_difference(TOKEN, true),
+        Some(Difference::Subflow(subflow("10.0.3.1:4001", false)))
     );
-    assert_eq!(table.next_news(TOKEN, true), None);
+    assert_eq!(table.next_difference(TOKEN, true), None);
 }
 
 #[test]
 fn what_a_dump_passes_over_is_asked_for() {
     let mut table = table();
     assert!(table.insert(&connection(2, "10.0.1.1:1001"), 0, true));
-    assert_eq!(table.next_unseen(0), None);
-    table.begin();
-    assert_eq!(table.next_unseen(0), Some((0, TOKEN)));
-    assert_eq!(table.next_unseen(1), Some((1, 2)));
-    assert_eq!(table.next_unseen(2), None);
-    assert_eq!(table.saw(&shown(TOKEN, "10.0.1.1:1000")), None);
-    assert_eq!(table.next_unseen(0), Some((1, 2)));
-    let (_, event) = table.saw(&shown(3, "10.0.1.1:1002")).unwrap();
-    assert!(!table.found(&event, 0) && table.is_overfull());
-    table.begin();
+    assert_eq!(table.next_unmarked(0), None);
+    table.begin_dump();
+    assert_eq!(table.next_unmarked(0), Some((0, TOKEN)));
+    assert_eq!(table.next_unmarked(1), Some((1, 2)));
+    assert_eq!(table.next_unmarked(2), None);
+    assert_eq!(table.on_dumped(&shown(TOKEN, "10.0.1.1:1000")), None);
+    assert_eq!(table.next_unmarked(0), Some((1, 2)));
+    let (_, event) = table.on_dumped(&shown(3, "10.0.1.1:1002")).unwrap();
+    assert!(!table.insert_dumped(&event, 0) && table.is_overfull());
+    table.begin_dump();
     assert!(!table.is_overfull());
 }
 
@@ -229,25 +229,25 @@ fn what_a_dump_passes_over_is_asked_for() {
 fn a_connection_found_is_told_with_all_that_belongs_to_it() {
     let mut table = Connections::new(2);
     let mut ids = AddressIds::default();
-    table.begin();
+    table.begin_dump();
     for token in [0, 5] {
         let fallback = diag::Connection {
             fallback: token != 0,
             ..shown(token, "10.0.1.1:1")
         };
-        assert_eq!(table.saw(&fallback), None);
+        assert_eq!(table.on_dumped(&fallback), None);
     }
-    let (known, event) = table.saw(&shown(TOKEN, "10.0.1.1:1000")).unwrap();
-    assert_eq!((known, event.server_side), (Known::New, true));
-    assert!(table.found(&event, 0));
-    table.saw_subflow(&shown_subflow(TOKEN, "10.0.2.1:4000"));
-    table.saw_subflow(&shown_subflow(TOKEN, "10.0.1.1:1000"));
+    let (known, event) = table.on_dumped(&shown(TOKEN, "10.0.1.1:1000")).unwrap();
+    assert_eq!((known, event.server_side), (Lookup::New, true));
+    assert!(table.insert_dumped(&event, 0));
+    table.on_subflow_dumped(&shown_subflow(TOKEN, "10.0.2.1:4000"));
+    table.on_subflow_dumped(&shown_subflow(TOKEN, "10.0.1.1:1000"));
     // Nothing before the dump is known to be whole, nor before it is introduced.
-    assert_eq!(table.next_untold(), None);
-    table.finish();
-    assert_eq!(table.next_news(TOKEN, true), None);
+    assert_eq!(table.next_pending(), None);
+    table.end_dump();
+    assert_eq!(table.next_difference(TOKEN, true), None);
     assert_eq!(table.manager(TOKEN), None);
-    assert_eq!(table.next_untold(), Some(TOKEN));
+    assert_eq!(table.next_pending(), Some(TOKEN));
     let announced = Endpoint {
         address: end("10.0.2.1:0").ip(),
         port: 0,
@@ -255,12 +255,12 @@ fn a_connection_found_is_told_with_all_that_belongs_to_it() {
         flags: EndpointFlags::SIGNAL,
         ifindex: 0,
     };
-    table.learn(TOKEN, &announced, &mut ids);
+    table.on_address(TOKEN, &announced, &mut ids);
     let event = connection(TOKEN, "10.0.1.1:1000");
-    table.learned(TOKEN, false);
-    assert!(table.all_read() && !table.all_read());
-    assert_eq!(table.introduce(0), Some(event));
-    assert_eq!(table.introduce(0), None);
+    table.addresses_done(TOKEN, false);
+    assert!(table.take_all_read() && !table.take_all_read());
+    assert_eq!(table.take_ready(0), Some(event));
+    assert_eq!(table.take_ready(0), None);
     assert_eq!(ids.id(announced.address), Some(9));
     let found = table.get(TOKEN).unwrap();
     assert!(found.announced().eq([9]) && !found.is_kernel_managed());
@@ -268,25 +268,25 @@ fn a_connection_found_is_told_with_all_that_belongs_to_it() {
     let locals: Vec<_> = found.subflows().map(|s| s.local.port()).collect();
     assert_eq!(locals, [1000, 4000]);
     assert_eq!(
-        table.next_news(TOKEN, false),
-        Some(News::Established(event))
+        table.next_difference(TOKEN, false),
+        Some(Difference::Established(event))
     );
     assert_eq!(
-        table.next_news(TOKEN, false),
-        Some(News::Subflow(subflow("10.0.2.1:4000", false)))
+        table.next_difference(TOKEN, false),
+        Some(Difference::Subflow(subflow("10.0.2.1:4000", false)))
     );
-    assert_eq!(table.next_news(TOKEN, true), None);
+    assert_eq!(table.next_difference(TOKEN, true), None);
 }
 
 #[test]
 fn a_dump_before_the_event_does_not_tell_a_subflow_twice() {
     let mut table = table();
-    table.begin();
-    assert_eq!(table.saw(&shown(TOKEN, "10.0.1.1:1000")), None);
-    table.saw_subflow(&shown_subflow(TOKEN, "10.0.1.1:1000"));
-    table.saw_subflow(&shown_subflow(TOKEN, "10.0.2.1:4000"));
+    table.begin_dump();
+    assert_eq!(table.on_dumped(&shown(TOKEN, "10.0.1.1:1000")), None);
+    table.on_subflow_dumped(&shown_subflow(TOKEN, "10.0.1.1:1000"));
+    table.on_subflow_dumped(&shown_subflow(TOKEN, "10.0.2.1:4000"));
     let new = subflow("10.0.2.1:4000", false);
-    while table.next_news(TOKEN, true).is_some() {}
+    while table.next_difference(TOKEN, true).is_some() {}
     assert!(!table.subflow_established(&new));
     assert!(table.subflow_closed(&new) && table.subflow_established(&new));
 }
@@ -295,33 +295,36 @@ fn a_dump_before_the_event_does_not_tell_a_subflow_twice() {
 #[test]
 fn what_happens_before_the_introduction_is_told_after_it() {
     let mut table = Connections::new(1);
-    table.begin();
-    let (_, event) = table.saw(&shown(TOKEN, "10.0.1.1:1000")).unwrap();
-    assert!(table.found(&event, 0));
-    table.finish();
+    table.begin_dump();
+    let (_, event) = table.on_dumped(&shown(TOKEN, "10.0.1.1:1000")).unwrap();
+    assert!(table.insert_dumped(&event, 0));
+    table.end_dump();
     let event = connection(TOKEN, "10.0.1.1:1000");
     assert!(!table.establish(&event));
     let new = subflow("10.0.2.1:4000", false);
     assert!(!table.subflow_established(&new));
-    table.learned(TOKEN, false);
-    assert_eq!(table.introduce(0), Some(event));
+    table.addresses_done(TOKEN, false);
+    assert_eq!(table.take_ready(0), Some(event));
     assert_eq!(
-        table.next_news(TOKEN, false),
-        Some(News::Established(event))
+        table.next_difference(TOKEN, false),
+        Some(Difference::Established(event))
     );
-    assert_eq!(table.next_news(TOKEN, false), Some(News::Subflow(new)));
+    assert_eq!(
+        table.next_difference(TOKEN, false),
+        Some(Difference::Subflow(new))
+    );
     assert!(!table.establish(&event) && !table.subflow_established(&new));
 }
 
 #[test]
 fn a_connection_found_that_ends_untold_is_forgotten() {
     let mut table = Connections::new(1);
-    table.begin();
-    let (_, event) = table.saw(&shown(TOKEN, "10.0.1.1:1000")).unwrap();
-    assert!(table.found(&event, 0));
-    table.begin();
-    assert_eq!(table.next_news(TOKEN, true), Some(News::Closed));
-    table.forget_found();
+    table.begin_dump();
+    let (_, event) = table.on_dumped(&shown(TOKEN, "10.0.1.1:1000")).unwrap();
+    assert!(table.insert_dumped(&event, 0));
+    table.begin_dump();
+    assert_eq!(table.next_difference(TOKEN, true), Some(Difference::Closed));
+    table.remove_pending();
     assert!(table.is_empty());
 }
 

@@ -9,7 +9,7 @@ use libc::{EACCES, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT};
 use super::Incomplete;
 use super::connections::ConnectionManager;
 use super::plugins::{PluginHost, View};
-use crate::connection::{Connection, Known, News};
+use crate::connection::{Connection, Difference, Lookup};
 use crate::logging;
 use crate::netlink::diag::{self, Query};
 use crate::netlink::mptcp::{Endpoint, SubflowAddress};
@@ -43,11 +43,11 @@ impl ConnectionManager {
     /// Returns the next question to inet_diag; the first one begins a comparison.
     pub fn next_query(&mut self) -> Query {
         if self.sync.step == Step::Idle {
-            self.table.begin();
+            self.table.begin_dump();
             self.sync.step = Step::Connections(Family::Ipv4);
         }
         if let Step::Unseen(from) = self.sync.step {
-            if let Some((at, token)) = self.table.next_unseen(from) {
+            if let Some((at, token)) = self.table.next_unmarked(from) {
                 self.sync.step = Step::Unseen(at);
                 return Query::Connection(token);
             }
@@ -84,20 +84,20 @@ impl ConnectionManager {
         host: &mut PluginHost,
         found: &diag::Connection,
     ) {
-        let Some((known, event)) = self.table.saw(found) else {
+        let Some((known, event)) = self.table.on_dumped(found) else {
             return;
         };
-        if known == Known::Reused {
+        if known == Lookup::TokenReused {
             self.on_closed(view, host, event.token);
         }
-        if !self.table.found(&event, host.manager()) {
+        if !self.table.insert_dumped(&event, host.manager()) {
             self.report_overflow(view);
         }
     }
 
     /// Takes in a subflow that inet_diag shows.
     pub fn on_diag_subflow(&mut self, host: &mut PluginHost, found: &diag::Subflow) {
-        self.table.saw_subflow(found);
+        self.table.on_subflow_dumped(found);
         host.ids.learn(found.ends.local.ip(), found.local_id);
     }
 
@@ -112,8 +112,8 @@ impl ConnectionManager {
             self.sync.unavailable = false;
             return false;
         };
-        self.table.forget_found();
-        self.table.finish();
+        self.table.remove_pending();
+        self.table.end_dump();
         if !core::mem::replace(&mut self.sync.unavailable, true) {
             let cause = Errno(errno);
             logging::warn!(
@@ -128,7 +128,7 @@ impl ConnectionManager {
     /// made again at once, because connections that have ended leave room for others.
     pub fn on_sync_end(&mut self, view: View<'_>, host: &mut PluginHost, whole: bool) -> bool {
         if whole {
-            self.table.finish();
+            self.table.end_dump();
         }
         let before = self.table.len();
         for at in 0..self.table.end() {
@@ -151,24 +151,24 @@ impl ConnectionManager {
         let same = |endpoint: &Endpoint| endpoint == known;
         let ours = endpoints.ours().iter().map(|slot| &slot.endpoint);
         if !endpoints.others().iter().chain(ours).any(same) {
-            self.table.learn(token, known, &mut host.ids);
+            self.table.on_address(token, known, &mut host.ids);
         }
     }
 
     /// Those were all the addresses of a connection found.
     pub fn on_addresses_end(&mut self, token: u32, kernel_managed: bool) {
-        self.table.learned(token, kernel_managed);
+        self.table.addresses_done(token, kernel_managed);
     }
 
     /// Tells the plugin of the connections found, once all have been read: the host, which gives
     /// out ids, needs to know all of those given out before.
     pub fn introduce(&mut self, view: View<'_>, host: &mut PluginHost) {
-        if !self.table.all_read() {
+        if !self.table.take_all_read() {
             return;
         }
         self.sync.done = true;
         for at in 0..self.table.end() {
-            let Some(event) = self.table.introduce(at) else {
+            let Some(event) = self.table.take_ready(at) else {
                 continue;
             };
             let token = event.token;
@@ -203,20 +203,20 @@ impl ConnectionManager {
 
     /// Tells the plugin what the comparison has shown of a connection.
     fn notify(&mut self, view: View<'_>, host: &mut PluginHost, token: u32, whole: bool) {
-        while let Some(news) = self.table.next_news(token, whole) {
+        while let Some(news) = self.table.next_difference(token, whole) {
             match news {
-                News::Closed => self.on_closed(view, host, token),
-                News::Established(event) => {
+                Difference::Closed => self.on_closed(view, host, token),
+                Difference::Established(event) => {
                     host.call_manager(view, &mut self.table, token, &mut |p, cx| {
                         p.connection_established(cx, &event)
                     });
                 }
-                News::Subflow(event) => {
+                Difference::Subflow(event) => {
                     host.call_manager(view, &mut self.table, token, &mut |p, cx| {
                         p.new_subflow(cx, &event)
                     });
                 }
-                News::SubflowClosed(event) => {
+                Difference::SubflowClosed(event) => {
                     host.call_manager(view, &mut self.table, token, &mut |p, cx| {
                         p.subflow_closed(cx, &event)
                     });

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use super::connection_sync::Sync;
 use super::plugins::{PluginHost, View};
 use crate::capacity;
-use crate::connection::{Connections, Known, RemoteAddress};
+use crate::connection::{Connections, Lookup, RemoteAddress};
 use crate::logging;
 use crate::netlink::message::is_acked;
 use crate::netlink::mptcp::{Command, ConnectionEvent, Event, SubflowAddress};
@@ -130,7 +130,7 @@ impl ConnectionManager {
             }
             Event::SubflowEstablished(subflow) => {
                 // Only a connection that is established can be joined.
-                if let Some(event) = self.table.prove(subflow.token) {
+                if let Some(event) = self.table.confirm_handshake(subflow.token) {
                     host.call_manager(view, &mut self.table, subflow.token, &mut |p, cx| {
                         p.connection_established(cx, &event);
                     });
@@ -164,7 +164,7 @@ impl ConnectionManager {
             }
             Event::ListenerClosed { local } => {
                 // What no program has accepted ends with it, and no event tells that.
-                if self.table.iter().any(|c| c.came_to(*local)) {
+                if self.table.iter().any(|c| c.was_accepted_at(*local)) {
                     self.sync_by(view.now + SYNC_AFTER);
                 }
                 host.call_default(view, &mut self.table, &mut |p, cx| {
@@ -181,10 +181,10 @@ impl ConnectionManager {
         host: &mut PluginHost,
         connection: &ConnectionEvent,
     ) -> bool {
-        match self.table.know(connection) {
-            Known::Already => return true,
-            Known::Reused => self.on_closed(view, host, connection.token),
-            Known::New => {}
+        match self.table.lookup(connection) {
+            Lookup::Known => return true,
+            Lookup::TokenReused => self.on_closed(view, host, connection.token),
+            Lookup::New => {}
         }
         let plugin = host.manager();
         if !self.table.insert(connection, plugin, self.sync.done) {
@@ -335,7 +335,7 @@ impl ConnectionManager {
         if let Err(failure) = result {
             // The kernel's words for a connection of its own path manager.
             let kernel_managed = failure.message.starts_with("userspace PM not selected");
-            self.table.refused_command(&request, kernel_managed);
+            self.table.revert_command(&request, kernel_managed);
             self.release(&|listener| listener.number == number);
             // EINVAL: there is nothing to withdraw.
             withdrawn &= failure.errno == libc::EINVAL;

@@ -176,7 +176,7 @@ impl Engine {
         {
             return Some(Instant::default());
         }
-        let more = self.connections.table.has_untold();
+        let more = self.connections.table.has_pending();
         let read_at = self.schedule.read_at(self.readable(), more);
         let at = self
             .schedule

@@ -86,11 +86,11 @@ impl Engine {
     /// Returns what is to be read from the kernel now.
     fn next_read(&mut self, now: Instant) -> Option<Command> {
         let of_use = self.readable();
-        let more = self.connections.table.has_untold();
+        let more = self.connections.table.has_pending();
         if self.schedule.read_at(of_use, more) > now {
             return None;
         }
-        if let Some(token) = self.connections.table.next_untold() {
+        if let Some(token) = self.connections.table.next_pending() {
             return Some(Command::DumpAddresses(token));
         }
         let first = self.schedule.readable(of_use).first();

@@ -150,7 +150,7 @@ impl PluginHost {
         for at in before..self.queue.len() {
             if let Some(queued) = self.queue.waiting(at) {
                 if let Some(request) = queued.task.request() {
-                    queued.announced = table.given(request);
+                    queued.announced = table.apply_command(request);
                 }
             }
         }

@@ -254,12 +254,12 @@ impl Sspi {
         let network = cx.network();
         let has_choice = has_choice(network, connection.remote.is_ipv6());
         for (at, subflow) in connection.subflows().enumerate() {
-            if subflow.closing || !subflow.established {
+            if subflow.is_closing() || !subflow.is_established() {
                 continue;
             }
             let is_superfluous = if self.has_lost_address(network, subflow) {
                 self.remaining(network, connection)
-                    .any(|(_, other)| other.established)
+                    .any(|(_, other)| other.is_established())
             } else if has_choice {
                 self.is_second(network, connection, at, subflow)
             } else {
@@ -290,7 +290,7 @@ impl Sspi {
             let later = rivals.find(|(position, other)| {
                 *position > at && other.remote.ip() == subflow.remote.ip()
             });
-            later.is_some_and(|(_, other)| other.established)
+            later.is_some_and(|(_, other)| other.is_established())
         } else {
             rivals.any(|(position, _)| position < at)
         }
@@ -302,10 +302,9 @@ impl Sspi {
         network: &Network,
         connection: &Connection<'a>,
     ) -> impl Iterator<Item = (usize, &'a Subflow)> {
-        connection
-            .subflows()
-            .enumerate()
-            .filter(|(_, subflow)| !subflow.closing && !self.has_lost_address(network, subflow))
+        connection.subflows().enumerate().filter(|(_, subflow)| {
+            !subflow.is_closing() && !self.has_lost_address(network, subflow)
+        })
     }
 
     /// Whether the address of a subflow is no longer usable, or not where the subflow is bound.
@@ -391,7 +390,10 @@ fn set_priorities(cx: &mut Context<'_>, connection: &Connection<'_>) -> Result<(
         .interfaces()
         .any(|i| i.policy.flags.contains(EndpointFlags::BACKUP));
     for subflow in connection.subflows() {
-        if !subflow.established || subflow.closing || !(has_backups || subflow.backup_here) {
+        if !subflow.is_established()
+            || subflow.is_closing()
+            || !(has_backups || subflow.backup_here)
+        {
             continue;
         }
         let ifindex = interface_of(network, subflow).unwrap_or(0);

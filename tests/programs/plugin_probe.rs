@@ -249,7 +249,7 @@ fn describe(connection: &Connection<'_>) -> String {
         all.push("the kernel's".to_owned());
     }
     for s in connection.subflows() {
-        let asked = if s.established { "" } else { " asked for" };
+        let asked = if s.is_established() { "" } else { " asked for" };
         let backup = if s.backup_here || s.backup_there {
             " backup"
         } else {

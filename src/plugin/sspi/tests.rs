@@ -4,6 +4,7 @@ use crate::engine::{Command as Asked, Engine, Input};
 use crate::netlink::mptcp::{Event, Limits};
 use crate::netlink::route::{Address, Link, Name, Notification};
 use crate::network::Part;
+use crate::time::{Instant, Span};
 
 const TOKEN: u32 = 77;
 const NOBODY: i32 = libc::EHOSTUNREACH;

@@ -25,7 +25,7 @@ pub fn check_table(simulation: &Simulation) -> Result<(), String> {
     });
     let known = simulation.engine.connections().iter().map(|c| {
         let subflows = c.subflows().map(|s| {
-            let up = s.established;
+            let up = s.is_established();
             format!("{} {} {} {} {up}", s.local, s.remote, s.ifindex, s.local_id)
         });
         row(&c, c.is_established(), subflows.collect())

@@ -1,4 +1,4 @@
-//! A pool of slots for many short lists.
+//! A slab of slots for many short lists.
 
 /// The number of no slot.
 pub const NONE: u32 = u32::MAX;
@@ -7,7 +7,7 @@ pub const NONE: u32 = u32::MAX;
 ///
 /// Slots used before are used again first, so that memory beyond the most ever needed is never
 /// touched.
-pub struct Pool<T> {
+pub struct Slab<T> {
     slots: Vec<Slot<T>>,
     capacity: usize,
     /// The first of those that were used and are not.
@@ -21,7 +21,7 @@ struct Slot<T> {
     next: u32,
 }
 
-impl<T> Pool<T> {
+impl<T> Slab<T> {
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.min(NONE as usize);
         Self {
@@ -169,20 +169,20 @@ mod tests {
 
     #[test]
     fn lists_share_slots_that_are_used_again() {
-        let mut pool = Pool::new(3);
+        let mut slab = Slab::new(3);
         let (mut a, mut b) = (NONE, NONE);
         for item in [1, 2] {
-            pool.append(&mut a, item).unwrap();
+            slab.append(&mut a, item).unwrap();
         }
-        let three = pool.append(&mut b, 3).unwrap();
-        assert_eq!(pool.append(&mut b, 4), None);
-        assert_eq!((pool.len(), pool.refused()), (3, 1));
-        let one = pool.find(a, |item| *item == 1).unwrap();
-        assert_eq!(pool.remove(&mut a, one), Some(1));
-        assert_eq!(pool.remove(&mut a, three), None);
-        assert_eq!(pool.append(&mut b, 5), Some(one));
-        assert!(pool.list(a).eq(&[2]) && pool.list(b).eq(&[3, 5]));
-        pool.clear(&mut b);
-        assert_eq!((pool.len(), pool.end(), b), (1, 3, NONE));
+        let three = slab.append(&mut b, 3).unwrap();
+        assert_eq!(slab.append(&mut b, 4), None);
+        assert_eq!((slab.len(), slab.refused()), (3, 1));
+        let one = slab.find(a, |item| *item == 1).unwrap();
+        assert_eq!(slab.remove(&mut a, one), Some(1));
+        assert_eq!(slab.remove(&mut a, three), None);
+        assert_eq!(slab.append(&mut b, 5), Some(one));
+        assert!(slab.list(a).eq(&[2]) && slab.list(b).eq(&[3, 5]));
+        slab.clear(&mut b);
+        assert_eq!((slab.len(), slab.end(), b), (1, 3, NONE));
     }
 }

@@ -1,15 +1,15 @@
 //! A hash table of fixed size, from tokens.
 
-use super::pool::{NONE, Pool};
+use super::slab::{NONE, Slab};
 
 /// Values found by token: open addressing with linear probing, at most half full.
-pub struct ByToken<T> {
+pub struct TokenMap<T> {
     /// Numbers of slots; [`NONE`] is empty. The length is a power of two, or 0.
     index: Vec<u32>,
-    slots: Pool<(u32, T)>,
+    slots: Slab<(u32, T)>,
 }
 
-impl<T> ByToken<T> {
+impl<T> TokenMap<T> {
     pub fn new(capacity: usize) -> Self {
         let places = if capacity == 0 {
             0
@@ -18,7 +18,7 @@ impl<T> ByToken<T> {
         };
         Self {
             index: vec![NONE; places],
-            slots: Pool::new(capacity),
+            slots: Slab::new(capacity),
         }
     }
 
@@ -52,7 +52,7 @@ impl<T> ByToken<T> {
         self.slots.end()
     }
 
-    /// Adds a token that is not there. Answers false, and counts, if there is no room.
+    /// Adds a token that is not there. Returns false, and counts, if there is no room.
     pub fn insert(&mut self, token: u32, value: T) -> bool {
         let Some(at) = self.slots.put((token, value), NONE) else {
             return false;
@@ -131,7 +131,7 @@ mod tests {
         /// Few places, so that tokens get into each other's way.
         #[test]
         fn is_a_map(steps in prop::collection::vec((any::<bool>(), 0u32..24), 0..300)) {
-            let mut table = ByToken::new(6);
+            let mut table = TokenMap::new(6);
             let mut model = BTreeMap::new();
             let mut refused = 0;
             for (at, (insert, token)) in steps.into_iter().enumerate() {
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_empty_table_holds_nothing() {
-        let mut table = ByToken::new(0);
+        let mut table = TokenMap::new(0);
         assert!(!table.insert(1, ()));
         assert_eq!((table.remove(1), table.len()), (None, 0));
         assert_eq!(table.get(1), None);

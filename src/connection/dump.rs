@@ -1,27 +1,38 @@
 //! What inet_diag shows against the table: what was missed is found.
 //!
-//! Everything begins unseen; a dump marks what it shows, and takes in what is new. Once it is
-//! whole, what is unseen has ended, and what nobody has been told of is news. The kernel does not
+//! Everything begins unmarked; a dump marks what it shows, and takes in what is new. Once it is
+//! whole, what is unmarked has ended, and what nobody has been told of is news. The kernel does not
 //! show the peer's announcements nor its C flag: those of a connection found are unknown.
 
 use super::address_id::AddressIds;
-use super::{Connections, Known, Slot, Subflow};
+use super::{Connections, Lookup, Slot, Subflow};
 use crate::netlink::diag;
 use crate::netlink::mptcp::{ConnectionEvent, Endpoint, EndpointFlags, SubflowEvent};
 
 /// Whether the plugin knows a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Told {
-    /// Found in a dump; that is to be whole, and the addresses it announces to be read, first.
-    NotYet,
-    /// They have been read, or there are none. Those of other connections found may have to be.
-    Almost,
-    Yes,
+pub(super) enum Notified {
+    /// Not before the dump that showed the connection is whole, and its announced addresses read.
+    Pending,
+    /// Its addresses have been read, or there are none. Those of other connections may still have
+    /// to be.
+    Ready,
+    Done,
+}
+
+/// What the dump under way, or else the last one, shows of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mark {
+    Unmarked,
+    /// It is there, and one side has begun to close it or it has fallen back to TCP.
+    Ending,
+    /// It is there, or has come since the dump began.
+    Open,
 }
 
 /// What a comparison shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum News {
+pub(crate) enum Difference {
     Closed,
     Established(ConnectionEvent),
     Subflow(SubflowEvent),
@@ -30,21 +41,24 @@ pub(crate) enum News {
 
 impl Connections {
     /// A dump begins.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin_dump(&mut self) {
         self.overfull = false;
         for at in 0..self.slots.end() {
             let Some(slot) = self.slots.at_mut(at) else {
                 continue;
             };
-            slot.seen = false;
-            slot.open = false;
+            slot.mark = Mark::Unmarked;
             self.subflows
-                .change(slot.subflows, |subflow| subflow.seen = false);
+                .change(slot.subflows, |subflow| subflow.marked = false);
         }
     }
 
-    /// Marks a connection of the dump as seen. Answers what else there is to it.
-    pub(crate) fn saw(&mut self, found: &diag::Connection) -> Option<(Known, ConnectionEvent)> {
+    /// Marks a connection that the dump shows. Returns it where the table lacks it and a plugin
+    /// can manage it.
+    pub(crate) fn on_dumped(
+        &mut self,
+        found: &diag::Connection,
+    ) -> Option<(Lookup, ConnectionEvent)> {
         let event = ConnectionEvent {
             token: found.token,
             local: found.ends.local,
@@ -54,27 +68,27 @@ impl Connections {
             deny_join_id0: false,
             mapped: found.ends.mapped,
         };
-        let known = self.know(&event);
-        if known == Known::Already {
+        let is_open = found.established && !found.fallback;
+        let known = self.lookup(&event);
+        if known == Lookup::Known {
             let slot = self.slots.get_mut(found.token)?;
-            slot.seen = true;
-            slot.open = found.established && !found.fallback;
+            slot.mark = if is_open { Mark::Open } else { Mark::Ending };
             return None;
         }
-        let manageable = found.token != 0 && found.established && !found.fallback;
-        manageable.then_some((known, event))
+        (found.token != 0 && is_open).then_some((known, event))
     }
 
     /// The first connection from this slot on that the dump has not shown: its slot and token.
-    pub(crate) fn next_unseen(&self, from: u32) -> Option<(u32, u32)> {
-        let unseen = |at| self.slots.at(at).filter(|slot: &&Slot| !slot.seen);
-        (from..self.slots.end()).find_map(|at| Some((at, unseen(at)?.event.token)))
+    pub(crate) fn next_unmarked(&self, from: u32) -> Option<(u32, u32)> {
+        let unmarked = |slot: &&Slot| slot.mark == Mark::Unmarked;
+        (from..self.slots.end())
+            .find_map(|at| Some((at, self.slots.at(at).filter(unmarked)?.event.token)))
     }
 
-    /// Takes in a connection that the dump shows. Answers false if there is no room.
-    pub(crate) fn found(&mut self, event: &ConnectionEvent, plugin: u8) -> bool {
+    /// Takes in a connection that the dump shows. Returns false if there is no room.
+    pub(crate) fn insert_dumped(&mut self, event: &ConnectionEvent, plugin: u8) -> bool {
         let slot = Slot {
-            told: Told::NotYet,
+            notified: Notified::Pending,
             ..Slot::new(event, plugin)
         };
         let room = self.slots.insert(event.token, slot);
@@ -89,26 +103,32 @@ impl Connections {
 
     /// The dump was whole: what it has shown of a connection found, which side opened it above
     /// all, can be told.
-    pub(crate) fn finish(&mut self) {
-        self.untold_from = Some(0);
+    pub(crate) fn end_dump(&mut self) {
+        self.pending_from = Some(0);
     }
 
     /// There will be no whole dump: events have to do.
-    pub(crate) fn forget_found(&mut self) {
+    pub(crate) fn remove_pending(&mut self) {
         for at in 0..self.slots.end() {
-            if let Some(slot) = self.slots.at(at).filter(|slot| slot.told == Told::NotYet) {
+            if let Some(slot) = self
+                .slots
+                .at(at)
+                .filter(|slot| slot.notified == Notified::Pending)
+            {
                 self.remove(slot.event.token);
             }
         }
     }
 
     /// Takes in a subflow that the dump shows.
-    pub(crate) fn saw_subflow(&mut self, found: &diag::Subflow) {
+    pub(crate) fn on_subflow_dumped(&mut self, found: &diag::Subflow) {
         let Some(slot) = self.slots.get_mut(found.token) else {
             return;
         };
-        slot.proven |= found.fully_established;
-        if slot.told != Told::Yes && found.opened_here {
+        if found.fully_established {
+            slot.complete_handshake();
+        }
+        if slot.notified != Notified::Done && found.opened_here {
             slot.event.server_side = false;
         }
         let diag::Ends {
@@ -128,19 +148,19 @@ impl Connections {
             established: found.established,
             closing: false,
             mapped,
-            seen: true,
+            marked: true,
             // Of the initial one the connection tells, of one under way the kernel will.
-            told: initial || !found.established,
+            notified: initial || !found.established,
         };
         if let Some(known) = self.subflow_mut(found.token, local, remote) {
-            let told = if known.established {
-                known.told
+            let notified = if known.established {
+                known.notified
             } else {
-                new.told
+                new.notified
             };
             *known = Subflow {
                 closing: known.closing,
-                told,
+                notified,
                 ..new
             };
         } else if let Some(slot) = self.slots.get_mut(found.token) {
@@ -161,55 +181,60 @@ impl Connections {
         self.slots.end()
     }
 
-    /// The next news of a connection, which the table has taken in when this returns. `whole`
+    /// Returns the next difference of a connection, which the table has taken in by then. `whole`
     /// says that the dump was: only then what it did not show has ended.
-    pub(crate) fn next_news(&mut self, token: u32, whole: bool) -> Option<News> {
+    pub(crate) fn next_difference(&mut self, token: u32, whole: bool) -> Option<Difference> {
         let slot = self.slots.get_mut(token)?;
-        if !slot.seen {
-            return whole.then_some(News::Closed);
+        if slot.mark == Mark::Unmarked {
+            return whole.then_some(Difference::Closed);
         }
-        // Who does not know the connection is told only what has come to an end, in vain.
-        let known = slot.told == Told::Yes;
-        if known && slot.proven && !core::mem::replace(&mut slot.established, true) {
-            return Some(News::Established(slot.event));
+        if let Some(event) = slot.announce_established() {
+            return Some(Difference::Established(event));
         }
         // The subflows of a connection that is about to close close with it.
-        if !slot.open {
+        if slot.mark != Mark::Open {
             return None;
         }
-        let gone = |s: &Subflow| whole && !s.seen;
-        let news = |s: &Subflow| gone(s) || (known && !s.told);
+        // Where the plugin does not know the connection yet, what has ended is removed here all
+        // the same; the engine then finds no manager to tell.
+        let is_known = slot.notified == Notified::Done;
+        let gone = |s: &Subflow| whole && !s.marked;
+        let news = |s: &Subflow| gone(s) || (is_known && !s.notified);
         let at = self.subflows.find(slot.subflows, news)?;
         let subflow = self.subflows.get_mut(at)?;
-        subflow.told = true;
+        subflow.notified = true;
         let event = subflow.event(token);
         if gone(subflow) {
             self.subflows.remove(&mut slot.subflows, at);
-            return Some(News::SubflowClosed(event));
+            return Some(Difference::SubflowClosed(event));
         }
-        Some(News::Subflow(event))
+        Some(Difference::Subflow(event))
     }
 
     /// Whether there are connections found of which the plugin is to be told.
-    pub(crate) fn has_untold(&self) -> bool {
-        self.untold_from.is_some()
+    pub(crate) fn has_pending(&self) -> bool {
+        self.pending_from.is_some()
     }
 
     /// Whether it can be told of them now: true once.
-    pub(crate) fn all_read(&mut self) -> bool {
-        let all = self.has_untold() && self.next_untold().is_none();
+    pub(crate) fn take_all_read(&mut self) -> bool {
+        let all = self.has_pending() && self.next_pending().is_none();
         if all {
-            self.untold_from = None;
+            self.pending_from = None;
         }
         all
     }
 
     /// The next connection found whose announced addresses are to be read.
-    pub(crate) fn next_untold(&mut self) -> Option<u32> {
-        let from = self.untold_from?;
+    pub(crate) fn next_pending(&mut self) -> Option<u32> {
+        let from = self.pending_from?;
         for at in from..self.slots.end() {
-            if let Some(slot) = self.slots.at(at).filter(|slot| slot.told == Told::NotYet) {
-                self.untold_from = Some(at);
+            if let Some(slot) = self
+                .slots
+                .at(at)
+                .filter(|slot| slot.notified == Notified::Pending)
+            {
+                self.pending_from = Some(at);
                 return Some(slot.event.token);
             }
         }
@@ -217,7 +242,7 @@ impl Connections {
     }
 
     /// Takes in an address of a connection found; `ids` learns what earlier runs called it.
-    pub(crate) fn learn(&mut self, token: u32, known: &Endpoint, ids: &mut AddressIds) {
+    pub(crate) fn on_address(&mut self, token: u32, known: &Endpoint, ids: &mut AddressIds) {
         ids.learn(known.address.to_canonical(), known.id);
         if known.flags.contains(EndpointFlags::SIGNAL) {
             self.set_announced(token, known.id, true);
@@ -225,20 +250,24 @@ impl Connections {
     }
 
     /// Those were all the addresses of a connection found.
-    pub(crate) fn learned(&mut self, token: u32, kernel_managed: bool) {
-        if let Some(slot) = self.slots.get_mut(token).filter(|s| s.told == Told::NotYet) {
-            slot.told = Told::Almost;
+    pub(crate) fn addresses_done(&mut self, token: u32, kernel_managed: bool) {
+        if let Some(slot) = self
+            .slots
+            .get_mut(token)
+            .filter(|s| s.notified == Notified::Pending)
+        {
+            slot.notified = Notified::Ready;
             slot.kernel_managed |= kernel_managed;
         }
     }
 
-    /// The plugin is about to be told of the connection in a slot, if it has not been.
-    pub(crate) fn introduce(&mut self, at: u32) -> Option<ConnectionEvent> {
+    /// Returns the connection in a slot, once, if the plugin can be told of it now.
+    pub(crate) fn take_ready(&mut self, at: u32) -> Option<ConnectionEvent> {
         let slot = self.slots.at_mut(at)?;
-        if slot.told != Told::Almost {
+        if slot.notified != Notified::Ready {
             return None;
         }
-        slot.told = Told::Yes;
+        slot.notified = Notified::Done;
         Some(slot.event)
     }
 }
