@@ -60,21 +60,24 @@ impl<'a> Context<'a> {
         self.ready
     }
 
+    /// Returns the interfaces and addresses of this host.
     pub fn network(&self) -> &'a Network {
         self.network
     }
 
+    /// Returns the configuration in effect.
     pub fn config(&self) -> &'a Config {
         self.config
     }
 
-    /// A connection that is managed, whichever plugin manages it. It shows what was so when the
-    /// callback began: commands given in it show in the next.
+    /// Returns a connection that is managed, whichever plugin manages it; `None` if there is none
+    /// of this token. It shows what was so when the callback began: commands given in it show in
+    /// the next.
     pub fn connection(&self, token: u32) -> Option<Connection<'a>> {
         self.connections.get(token)
     }
 
-    /// All managed connections.
+    /// Returns all managed connections, in no particular order.
     pub fn connections(&self) -> impl Iterator<Item = Connection<'a>> + use<'a> {
         self.connections.iter()
     }
@@ -86,8 +89,9 @@ impl<'a> Context<'a> {
         self.config.plugin_value(self.name, key)
     }
 
-    /// Has [`Plugin::timer`] called with `timer` after `span`. A timer that is set already is
-    /// moved. Answers false if there are too many timers.
+    /// Has [`Plugin::timer`] called once with `timer`, a number of the plugin's choice, after
+    /// `span` (milliseconds). A timer that is set already is moved. Returns false, and sets none,
+    /// if there are too many timers.
     pub fn set_timer(&mut self, timer: u32, span: Span) -> bool {
         self.cancel_timer(timer);
         self.timers.push(Timer {
@@ -97,6 +101,7 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// Stops a timer, if it is set.
     pub fn cancel_timer(&mut self, timer: u32) {
         let owner = self.owner;
         self.timers.retain(|t| t.owner != owner || t.timer != timer);
@@ -116,7 +121,9 @@ impl<'a> Context<'a> {
         self.request(Request::Kernel(command))
     }
 
-    /// Announces an address to the peer of a connection. Somebody must be listening there.
+    /// Announces an address to the peer of a connection (ADD_ADDR). Somebody must be listening
+    /// there. `address.id` is needed, as [`Self::address_id`] returns it; port 0 announces none.
+    /// Ports are in host byte order, here and everywhere.
     pub fn announce(
         &mut self,
         token: u32,
@@ -150,7 +157,9 @@ impl<'a> Context<'a> {
         self.kernel(Command::RemoveAddress { token, id })
     }
 
-    /// Makes a subflow. `local.flags` may ask for BACKUP; `remote.port` is the peer's port.
+    /// Makes a subflow. Local port 0 lets the kernel choose one; local interface index 0 does not
+    /// bind the subflow. `local.flags` may ask for BACKUP; `remote.port` is the peer's port, and is
+    /// needed.
     pub fn create_subflow(
         &mut self,
         token: u32,
@@ -164,7 +173,7 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Closes a subflow, named by both its ends with their ports.
+    /// Closes a subflow, named by both its ends with their ports; their ids and flags are ignored.
     pub fn destroy_subflow(
         &mut self,
         token: u32,
@@ -224,6 +233,7 @@ impl<'a> Context<'a> {
         self.kernel(Command::SetFlags(endpoint))
     }
 
+    /// Sets the limits of the in-kernel path manager, for the whole network namespace.
     pub fn set_limits(&mut self, limits: Limits) -> Result<CommandId, QueueFull> {
         self.kernel(Command::SetLimits(limits))
     }
@@ -243,7 +253,8 @@ impl<'a> Context<'a> {
         self.kernel(Command::DumpAddresses { token })
     }
 
-    /// Listens for joins at an address.
+    /// Listens for joins at an address; where it listens comes in [`Plugin::reply`]. With port 0 the
+    /// kernel chooses one. Each call needs its [`Self::unlisten`].
     pub fn listen(&mut self, local: SocketAddr) -> Result<CommandId, QueueFull> {
         self.request(Request::Listen(local))
     }
@@ -253,14 +264,14 @@ impl<'a> Context<'a> {
         self.request(Request::Unlisten(local))
     }
 
-    /// The address id that an address of this host has in the protocol: the same one for every
-    /// connection as long as the address exists, and not given to another soon after. `None` if
-    /// all 255 are taken.
+    /// Returns the address id (RFC 8684) of an address of this host, 1 to 255: the same one for
+    /// every connection as long as the address exists, and not given to another soon after. `None`
+    /// if all 255 are taken.
     pub fn address_id(&mut self, address: IpAddr) -> Option<u8> {
         self.ids.id(address)
     }
 
-    /// The address that has an id given by [`Self::address_id`].
+    /// Returns the address that has an id given by [`Self::address_id`], if one still has.
     pub fn address_of(&self, id: u8) -> Option<IpAddr> {
         self.ids.address(id)
     }

@@ -1,78 +1,119 @@
-//! An mptcpd of one's own: on the connections that this host makes it joins every usable local
-//! address with every address of the peer. `[fullmesh]` may say how many `subflows` at most.
+//! An mptcpd of one's own: on the connections that this host opens, it joins every usable local
+//! address with every address of the peer.
+//!
+//! ```text
+//! [fullmesh]
+//! subflows = 8    # at most, for each connection, the initial one included
+//! ```
+//!
+//! The kernel leaves connections to plugins where `sysctl net.mptcp.pm_type` is 1.
 
 use std::net::SocketAddr;
 
-use mptcpd::connection::{Connection, RemoteAddress};
+use mptcpd::connection::RemoteAddress;
 use mptcpd::netlink::mptcp::{ConnectionEvent, SubflowAddress};
 use mptcpd::network::LocalAddress;
-use mptcpd::plugin::{Context, Entry, Plugin};
+use mptcpd::plugin::{Context, Entry, Plugin, QueueFull};
 
+/// A daemon is the list of the plugins that it knows. `run` does all the rest: command line,
+/// configuration, log, signals and the kernel.
 fn main() -> std::process::ExitCode {
     mptcpd::run(&[Entry {
         name: "fullmesh",
         description: "subflows from every local address to every address of the peer",
         priority: 0,
         keys: &["subflows"],
-        create: || Box::new(FullMesh(8)),
+        create: || Box::new(FullMesh { max_subflows: 8 }),
     }])
 }
 
-struct FullMesh(usize); // how many subflows a connection may have
+/// There is no list of connections in here: the daemon keeps one, which shows what has been asked
+/// for as well as what is there.
+struct FullMesh {
+    max_subflows: usize,
+}
 
 impl FullMesh {
-    /// Asks for the subflows that a connection lacks.
-    fn complete(&self, cx: &mut Context<'_>, token: u32) {
-        let ours = |c: &Connection<'_>| c.is_established() && !c.server_side;
-        let Some(c) = cx.connection(token).filter(ours) else {
-            return;
+    /// Asks for the subflows that a connection lacks. Where the daemon takes no more commands, the
+    /// next event asks for the rest; a plugin that must not wait sets a timer.
+    fn complete(&self, cx: &mut Context<'_>, token: u32) -> Result<(), QueueFull> {
+        let Some(connection) = cx.connection(token) else {
+            return Ok(());
         };
-        let (id, address) = (0, c.remote);
-        let initial = (!c.deny_join_id0).then_some(RemoteAddress { id, address });
-        let mut room = self.0.saturating_sub(c.subflows().count());
-        for remote in initial.iter().chain(c.remote_addresses()) {
+        // The host that accepted a connection leaves its subflows to the one that opened it.
+        if !connection.is_established() || connection.server_side {
+            return Ok(());
+        }
+        let count = connection.subflows().count();
+        let mut room = self.max_subflows.saturating_sub(count);
+        // The address that the connection was opened to has the id 0. The peer may forbid further
+        // subflows to it (the C flag of MP_CAPABLE), as a load balancer does.
+        let initial = (!connection.deny_join_id0).then_some(RemoteAddress {
+            id: 0,
+            address: connection.remote,
+        });
+        for remote in initial.iter().chain(connection.remote_addresses()) {
             for local in cx.network().usable() {
-                let ends = (local.address, remote.address.ip());
-                let there = c.subflows().any(|s| (s.local.ip(), s.remote.ip()) == ends);
-                if !there && room > 0 && ends.0.is_ipv4() == ends.1.is_ipv4() {
-                    let id = cx.address_id(ends.0).unwrap_or(0); // 0: the kernel finds one
-                    let from = SubflowAddress::at(ends.0, 0).with_id(id).on(local.index);
-                    let to = SubflowAddress::from(remote.address).with_id(remote.id);
-                    room -= usize::from(cx.create_subflow(token, from, to).is_ok());
+                if room == 0 {
+                    return Ok(());
                 }
+                let ends = (local.address, remote.address.ip());
+                let mut subflows = connection.subflows();
+                if subflows.any(|s| (s.local.ip(), s.remote.ip()) == ends)
+                    || ends.0.is_ipv4() != ends.1.is_ipv4()
+                {
+                    continue;
+                }
+                // Port 0 lets the kernel choose one, and id 0 an id, where all 255 are taken.
+                let id = cx.address_id(local.address).unwrap_or(0);
+                let from = SubflowAddress::at(local.address, 0).with_id(id);
+                let to = SubflowAddress::from(remote.address).with_id(remote.id);
+                cx.create_subflow(token, from.on(local.index), to)?;
+                room -= 1;
             }
         }
+        Ok(())
     }
 }
 
+/// Each callback says what has changed; none of them needs more than a comparison anew.
 impl Plugin for FullMesh {
     fn wants_connections(&self) -> bool {
         true
     }
 
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), &'static str> {
-        let most = cx.setting("subflows").map_or(Ok(self.0), str::parse);
-        self.0 = most.map_err(|_| "subflows is not a number")?;
+        if let Some(value) = cx.setting("subflows") {
+            self.max_subflows = value.parse().map_err(|_| "subflows is not a number")?;
+        }
         Ok(())
     }
 
     fn connection_established(&mut self, cx: &mut Context<'_>, connection: &ConnectionEvent) {
-        self.complete(cx, connection.token);
+        let _ = self.complete(cx, connection.token);
     }
 
     fn new_address(&mut self, cx: &mut Context<'_>, token: u32, _: u8, _: SocketAddr) {
-        self.complete(cx, token);
+        let _ = self.complete(cx, token);
     }
 
     fn new_local_address(&mut self, cx: &mut Context<'_>, _: &LocalAddress) {
-        cx.connections().for_each(|c| self.complete(cx, c.token));
+        for connection in cx.connections() {
+            let _ = self.complete(cx, connection.token);
+        }
     }
 
     fn delete_local_address(&mut self, cx: &mut Context<'_>, gone: &LocalAddress) {
-        let elsewhere = cx.network().usable().any(|a| a.address == gone.address);
-        for c in cx.connections().filter(|_| !elsewhere) {
-            for s in c.subflows().filter(|s| s.local.ip() == gone.address) {
-                let _ = cx.destroy_subflow(c.token, s.local.into(), s.remote.into());
+        // Another interface may have the same address.
+        if cx.network().usable().any(|a| a.address == gone.address) {
+            return;
+        }
+        for connection in cx.connections() {
+            for subflow in connection.subflows() {
+                if subflow.local.ip() == gone.address {
+                    let (local, remote) = (subflow.local.into(), subflow.remote.into());
+                    let _ = cx.destroy_subflow(connection.token, local, remote);
+                }
             }
         }
     }
