@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use libfuzzer_sys::fuzz_target;
-use mptcpd::cli::{self, Action, Overrides};
-use mptcpd::config;
+use mptcpd::cli::{self, Action};
+use mptcpd::config::{self, Overrides};
 use mptcpd::plugin::{Entry, addr_adv, sspi};
 
 const PLUGINS: [Entry; 2] = [

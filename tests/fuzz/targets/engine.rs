@@ -15,7 +15,7 @@ use mptcpd::netlink::mptcp::{
     self, ConnectionEvent, Endpoint, EndpointFlags, Event, Limits, SubflowAddress, SubflowEvent,
 };
 use mptcpd::netlink::route::{self, Address, Link, Name, Notification};
-use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, Reply, Request, addr_adv, sspi};
+use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, Reply, addr_adv, sspi};
 use mptcpd::time::{Instant, Span};
 
 const CONFIGURATIONS: [&str; 4] = [
