@@ -11,24 +11,32 @@ impl Instant {
     pub const NEVER: Self = Self(u64::MAX);
 
     /// Returns the time that has passed since `earlier`, or none if that is later.
-    pub const fn saturating_since(self, earlier: Self) -> Span {
-        Span(self.0.saturating_sub(earlier.0))
+    pub const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A span of time in milliseconds.
+/// A span of time in whole milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Span(pub u64);
+pub struct Duration(u64);
 
-impl Span {
-    pub const fn seconds(seconds: u32) -> Self {
+impl Duration {
+    pub const fn from_millis(milliseconds: u64) -> Self {
+        Self(milliseconds)
+    }
+
+    pub const fn from_secs(seconds: u32) -> Self {
         Self(seconds as u64 * 1000)
     }
+
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
 }
 
-impl Add<Span> for Instant {
+impl Add<Duration> for Instant {
     type Output = Instant;
-    fn add(self, span: Span) -> Instant {
+    fn add(self, span: Duration) -> Instant {
         Instant(self.0.saturating_add(span.0))
     }
 }
@@ -51,7 +59,7 @@ impl Backoff {
     pub fn next(&mut self, now: Instant) -> Instant {
         let wait = (Self::FIRST << self.tries.min(11)).min(Self::LAST);
         self.tries = self.tries.saturating_add(1);
-        now + Span(wait)
+        now + Duration::from_millis(wait)
     }
 
     pub fn reset(&mut self) {
@@ -117,9 +125,15 @@ mod tests {
 
     #[test]
     fn a_time_span_is_never_negative() {
-        assert_eq!((NOW + Span(7)).saturating_since(NOW), Span(7));
-        assert_eq!(NOW.saturating_since(NOW + Span(7)), Span(0));
-        assert_eq!(Instant::NEVER + Span(1), Instant::NEVER);
+        assert_eq!(
+            (NOW + Duration::from_millis(7)).saturating_since(NOW),
+            Duration::from_millis(7)
+        );
+        assert_eq!(
+            NOW.saturating_since(NOW + Duration::from_millis(7)),
+            Duration::from_millis(0)
+        );
+        assert_eq!(Instant::NEVER + Duration::from_millis(1), Instant::NEVER);
     }
 
     #[test]
@@ -133,7 +147,7 @@ mod tests {
         assert_eq!(first, expected);
         assert!(waits.all(|wait| wait == Backoff::LAST));
         backoff.reset();
-        assert_eq!(backoff.next(NOW), NOW + Span(20));
+        assert_eq!(backoff.next(NOW), NOW + Duration::from_millis(20));
     }
 
     #[test]
@@ -143,8 +157,11 @@ mod tests {
         assert_eq!(retry.at(), Instant::NEVER, "nothing to wake up for");
         retry.failed(NOW);
         assert!(retry.has_failed());
-        assert_eq!(retry.at(), NOW + Span(20));
-        assert!(!retry.is_due(NOW + Span(19)) && retry.is_due(NOW + Span(20)));
+        assert_eq!(retry.at(), NOW + Duration::from_millis(20));
+        assert!(
+            !retry.is_due(NOW + Duration::from_millis(19))
+                && retry.is_due(NOW + Duration::from_millis(20))
+        );
     }
 
     #[test]
@@ -155,10 +172,10 @@ mod tests {
         assert!(retry.is_due(NOW) && retry.has_failed());
         assert_eq!(retry.at(), Instant::NEVER);
         retry.failed(NOW);
-        assert_eq!(retry.at(), NOW + Span(40));
+        assert_eq!(retry.at(), NOW + Duration::from_millis(40));
         retry.succeeded();
         assert!(retry.is_due(NOW) && !retry.has_failed());
         retry.failed(NOW);
-        assert_eq!(retry.at(), NOW + Span(20));
+        assert_eq!(retry.at(), NOW + Duration::from_millis(20));
     }
 }

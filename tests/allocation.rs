@@ -23,7 +23,7 @@ use mptcpd::netlink::route::{self, Family, Hop, Notification, Route};
 use mptcpd::network::Part;
 use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, addr_adv, sspi};
 use mptcpd::state::{self, HALF, Identity};
-use mptcpd::time::{Instant, Span};
+use mptcpd::time::{Duration, Instant};
 
 struct Counting;
 
@@ -235,7 +235,7 @@ impl Plugin for Manager {
             let id = cx.address_id(ip).unwrap_or(0);
             let _ = cx.announce(connection.token, end((ip, 0).into(), id));
         }
-        cx.set_timer(connection.token % 8, Span(50));
+        cx.set_timer(connection.token % 8, Duration::from_millis(50));
     }
 
     fn new_address(&mut self, cx: &mut Context<'_>, token: u32, id: u8, address: SocketAddr) {
@@ -481,7 +481,7 @@ fn many_events(manager: &str) {
 
     let before = ALLOCATIONS.get();
     for round in 0..200_000 {
-        now = now + Span(u64::try_from(world.random(30)).unwrap());
+        now = now + Duration::from_millis(u64::try_from(world.random(30)).unwrap());
         event(&mut world, &mut engine, now);
         turn(&mut world, &mut engine, now, &mut half);
         if round % 2_000 == 0 {

@@ -7,7 +7,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use mptcpd::capacity::{ADDRESSES, INTERFACES, ROUTES};
 use mptcpd::netlink::route::{Address, Family};
 use mptcpd::network::route::TABLE_MAIN;
-use mptcpd::time::Span;
+use mptcpd::time::Duration;
 use simulator::network::kernel::link_flags;
 use simulator::network::{Simulation, specification};
 
@@ -57,7 +57,7 @@ fn endpoints(simulation: &Simulation) -> Vec<IpAddr> {
 
 #[track_caller]
 fn expect(simulation: &mut Simulation, wanted: &[usize]) {
-    simulation.run(Span::seconds(40));
+    simulation.run(Duration::from_secs(40));
     let wanted: Vec<_> = wanted.iter().copied().map(address).collect();
     assert_eq!(endpoints(simulation), wanted);
 }

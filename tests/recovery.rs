@@ -6,7 +6,7 @@ use mptcpd::engine::{Command, Engine, Incomplete, Input};
 use mptcpd::netlink::diag::Query;
 use mptcpd::netlink::route::Family;
 use mptcpd::plugin::sspi;
-use mptcpd::time::{Instant, Span};
+use mptcpd::time::{Duration, Instant};
 
 const START: Instant = Instant(1_000_000);
 
@@ -19,7 +19,7 @@ fn engine() -> Engine {
 
 /// Carries out what the engine asks for, on a kernel that is empty, refuses the first dumps of
 /// connections with these errors and gives the others. Answers when each began.
-fn run(time: Span, errors: &[i32]) -> Vec<Instant> {
+fn run(time: Duration, errors: &[i32]) -> Vec<Instant> {
     let mut engine = engine();
     let mut dumps = vec![];
     let (mut now, end) = (START, START + time);
@@ -64,7 +64,7 @@ fn run(time: Span, errors: &[i32]) -> Vec<Instant> {
 #[test]
 fn what_may_go_well_later_is_tried_again_ever_more_slowly() {
     let errors = [libc::ENOBUFS, libc::EINTR, libc::ENOMEM, libc::EBUSY];
-    let dumps = run(Span::seconds(10), &errors);
+    let dumps = run(Duration::from_secs(10), &errors);
     assert_eq!(dumps.len(), errors.len() + 1, "{dumps:?}");
     let waits: Vec<_> = dumps.windows(2).map(|two| two[1].0 - two[0].0).collect();
     assert!(waits.is_sorted_by(|a, b| a < b), "{waits:?}");
@@ -78,7 +78,7 @@ fn what_the_kernel_cannot_do_is_left_until_the_next_resync() {
         libc::EPROTONOSUPPORT,
         libc::EPERM,
     ] {
-        let dumps = run(Span::seconds(310), &[errno]);
-        assert_eq!(dumps, [START, START + Span::seconds(300)]);
+        let dumps = run(Duration::from_secs(310), &[errno]);
+        assert_eq!(dumps, [START, START + Duration::from_secs(300)]);
     }
 }

@@ -1,6 +1,6 @@
 //! Connection events of a busy host, read many at a time.
 
-use crate::time::{Instant, Span};
+use crate::time::{Duration, Instant};
 
 /// Puts off the reading of events that come in quick succession: to be woken costs more than to
 /// take in ten of them. A connection that is over within [`Self::INTERVAL`] is never given further
@@ -16,7 +16,7 @@ impl EventCoalescer {
     /// Milliseconds.
     const SOON: u64 = 5;
     const STREAK: u32 = 8;
-    const INTERVAL: Span = Span(2);
+    const INTERVAL: Duration = Duration::from_millis(2);
 
     /// Notes that events came.
     pub fn on_events(&mut self, now: Instant) {

@@ -15,7 +15,7 @@ use crate::netlink::message::{Ack, Message, Messages};
 use crate::netlink::mptcp::{self, Command};
 use crate::request::{CommandId, Reply};
 use crate::sys::netlink::{Received, Socket};
-use crate::time::{Backoff, Instant, Span};
+use crate::time::{Backoff, Duration, Instant};
 
 use super::coalesce::EventCoalescer;
 use super::exchange::{exchange, read_all};
@@ -27,7 +27,7 @@ const MAX_UNANSWERED: CommandId = 64;
 /// Bytes of a batch of commands, after which it is sent.
 const BATCH: usize = 2048;
 /// After this long without the kernel's path manager, say so.
-const PATIENCE: Span = Span::seconds(10);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The number of the daemon's own request to nlctrl, which no command of the engine's has.
 const FAMILY_REQUEST: CommandId = 0;
 

@@ -213,7 +213,7 @@ fn a_kernel_that_has_grown_is_asked_for_one_more_at_a_time() {
     let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
     let wants: Vec<Want> = (1..=12).map(want).collect();
     kernel.settle(NOW, &mut endpoints, &wants);
-    let later = NOW + crate::time::Span::seconds(60);
+    let later = NOW + crate::time::Duration::from_secs(60);
     endpoints.forget_refusals();
     let (sent, dump) = kernel.round(later, &mut endpoints, &wants);
     assert_eq!((sent.len(), dump), (1, true), "a full one is asked once");
@@ -274,7 +274,7 @@ fn an_endpoint_is_made_anew_where_flags_cannot_be_set() {
         flags: EndpointFlags(EndpointFlags::SUBFLOW.0 | EndpointFlags::BACKUP.0),
         ..want(1)
     };
-    let later = NOW + crate::time::Span::seconds(60);
+    let later = NOW + crate::time::Duration::from_secs(60);
     kernel.settle(NOW, &mut endpoints, &[backup]);
     kernel.settle(later, &mut endpoints, &[backup]);
     assert_eq!(kernel.endpoints.len(), 1);

@@ -11,15 +11,15 @@ use crate::netlink::message::is_acked;
 use crate::netlink::mptcp::{Command, ConnectionEvent, Event, SubflowAddress};
 use crate::request::{CommandId, Failure, Queued, Reply, Request, Task};
 use crate::table::Table;
-use crate::time::{Instant, Span};
+use crate::time::{Duration, Instant};
 
 /// An event that does not say what ended has the connections dumped this much later, so that many
 /// at once cost one dump.
-const SYNC_AFTER: Span = Span(500);
+const SYNC_AFTER: Duration = Duration::from_millis(500);
 
 /// When the table is full it may be so of connections whose end no event has told, as that by
 /// MP_FASTCLOSE (RFC 8684, 3.5).
-const MAKE_ROOM_AFTER: Span = Span::seconds(2);
+const MAKE_ROOM_AFTER: Duration = Duration::from_secs(2);
 
 /// A listener of the daemon's own behind an announced address.
 #[derive(Debug)]

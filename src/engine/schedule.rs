@@ -10,15 +10,15 @@ use super::due::Due;
 use super::storm::Storm;
 use crate::logging;
 use crate::sys::errno::Errno;
-use crate::time::{Backoff, Instant, Span};
+use crate::time::{Backoff, Duration, Instant};
 
 /// How long to wait at most before a dump that was interrupted is asked for again.
-const LONGEST_RETRY: Span = Span(500);
+const LONGEST_RETRY: Duration = Duration::from_millis(500);
 
 /// An event makes the daemon dump the endpoints this much later, to find what others did to them;
 /// but only so long after the last dump, for the sake of isolated events.
-const ENDPOINTS_AFTER: Span = Span(500);
-const ENDPOINTS_EVERY: Span = Span::seconds(10);
+const ENDPOINTS_AFTER: Duration = Duration::from_millis(500);
+const ENDPOINTS_EVERY: Duration = Duration::from_secs(10);
 
 /// What is of use to configuration and plugins, and can be read.
 #[derive(Clone, Copy)]
@@ -127,7 +127,7 @@ impl Schedule {
     pub fn schedule_resync(&mut self, now: Instant, interval: u32) {
         self.resync_at = match interval {
             0 => Instant::NEVER,
-            _ => now + Span::seconds(interval),
+            _ => now + Duration::from_secs(interval),
         };
     }
 

@@ -1,6 +1,6 @@
 //! Storms of events.
 
-use crate::time::{Instant, Span};
+use crate::time::{Duration, Instant};
 
 /// Tells a storm of events from single ones, and when it has passed.
 #[derive(Default)]
@@ -16,9 +16,9 @@ impl Storm {
     /// Events within a window before the engine waits for quiet.
     const EVENTS: u32 = 16;
     const WINDOW: u64 = 100;
-    const QUIET: Span = Span(20);
+    const QUIET: Duration = Duration::from_millis(20);
     /// The longest wait, quiet or not.
-    const LONGEST: Span = Span(500);
+    const LONGEST: Duration = Duration::from_millis(500);
 
     pub fn event(&mut self, now: Instant) {
         if now.0.saturating_sub(self.since.0) > Self::WINDOW {

@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ::log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::sys::clock::now;
-use crate::time::{Instant, Span};
+use crate::time::{Duration, Instant};
 use sink::Sink;
 
 /// Where messages go.
@@ -35,7 +35,7 @@ pub enum Destination {
 const LINE: usize = 512;
 /// Messages remembered, about 550 bytes each: together less than a page.
 const REMEMBERED: usize = 7;
-const WINDOW: Span = Span::seconds(30);
+const WINDOW: Duration = Duration::from_secs(30);
 
 /// Makes this the program's logger. Whatever cannot be opened is reported on stderr.
 pub fn init(destination: Destination, level: LevelFilter) {

@@ -13,13 +13,13 @@ use simple_logger::SimpleLogger;
 
 use super::{Destination, LINE, Line};
 use crate::sys;
-use crate::time::{Instant, Span};
+use crate::time::{Duration, Instant};
 
 const NAME: &str = "mptcpd";
 /// The facility "system daemons" (RFC 3164, 4.1.1).
 const DAEMON: u8 = 3 << 3;
 /// Before a destination is tried again.
-const RETRY: Span = Span::seconds(10);
+const RETRY: Duration = Duration::from_secs(10);
 /// How long an answer waits for room, in milliseconds.
 const PATIENCE: u8 = 100;
 

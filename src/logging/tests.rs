@@ -70,7 +70,7 @@ fn bind(path: &PathBuf) -> UnixDatagram {
 }
 
 fn at(seconds: u32) -> Instant {
-    Instant(1_000_000) + Span::seconds(seconds)
+    Instant(1_000_000) + Duration::from_secs(seconds)
 }
 
 #[test]

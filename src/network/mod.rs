@@ -12,7 +12,7 @@ use crate::capacity;
 use crate::config::{Config, Policy};
 use crate::netlink::route::{Address, Family, Link, Name, Notification};
 use crate::table::Table;
-use crate::time::{Instant, Span};
+use crate::time::{Duration, Instant};
 
 pub use route::Routes;
 
@@ -542,7 +542,7 @@ impl Network {
             let counts = matches!(address.verdict, Verdict::Usable | Verdict::Standby);
             let counts = !started || (counts && address.fit_since.is_some());
             let since = *address.fit_since.get_or_insert(now);
-            let ready = since + Span::seconds(hold_down);
+            let ready = since + Duration::from_secs(hold_down);
             address.verdict = if !counts && now < ready {
                 self.deadline = self.deadline.min(ready);
                 Verdict::HoldDown

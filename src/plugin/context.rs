@@ -13,7 +13,7 @@ use crate::netlink::mptcp::{Command, Endpoint, Limits, SubflowAddress};
 use crate::network::Network;
 use crate::request::Queue;
 use crate::table::Table;
-use crate::time::{Instant, Span};
+use crate::time::{Duration, Instant};
 
 /// A timer of a plugin's.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,7 @@ impl<'a> Context<'a> {
     /// Has [`Plugin::timer`] called once with `timer`, a number of the plugin's choice, after
     /// `span` (milliseconds). A timer that is set already is moved. Returns false, and sets none,
     /// if there are too many timers.
-    pub fn set_timer(&mut self, timer: u32, span: Span) -> bool {
+    pub fn set_timer(&mut self, timer: u32, span: Duration) -> bool {
         self.cancel_timer(timer);
         self.timers.push(Timer {
             owner: self.owner,

@@ -36,7 +36,7 @@ use crate::netlink::mptcp::{
 };
 use crate::network::{Interface, LocalAddress, Network};
 use crate::table::Table;
-use crate::time::Span;
+use crate::time::Duration;
 use retries::Retries;
 
 pub const ENTRY: Entry = Entry {
@@ -51,7 +51,7 @@ pub const ENTRY: Entry = Entry {
 const ALL: u32 = 0;
 const RETRY: u32 = 1;
 /// When the daemon takes no more commands, go on this much later.
-const PAUSE: Span = Span(50);
+const PAUSE: Duration = Duration::from_millis(50);
 
 struct Sspi {
     retries: Retries,
@@ -112,14 +112,14 @@ impl Plugin for Sspi {
     }
 
     fn update_interface(&mut self, cx: &mut Context<'_>, _: &Interface) {
-        cx.set_timer(ALL, Span(0));
+        cx.set_timer(ALL, Duration::from_millis(0));
     }
 
     fn new_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
         self.retries.forget_interface(address.index);
         self.withdrawn
             .retain(|withdrawn| *withdrawn != address.address);
-        cx.set_timer(ALL, Span(0));
+        cx.set_timer(ALL, Duration::from_millis(0));
     }
 
     fn delete_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
@@ -129,7 +129,7 @@ impl Plugin for Sspi {
             }
             self.withdrawn.push(address.address);
         }
-        cx.set_timer(ALL, Span(0));
+        cx.set_timer(ALL, Duration::from_millis(0));
     }
 
     fn command_done(
@@ -364,7 +364,7 @@ impl Sspi {
         let now = cx.now();
         match self.retries.next_after(now) {
             Some(at) => {
-                cx.set_timer(RETRY, Span(at.0.saturating_sub(now.0)));
+                cx.set_timer(RETRY, Duration::from_millis(at.0.saturating_sub(now.0)));
             }
             None => cx.cancel_timer(RETRY),
         }

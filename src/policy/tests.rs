@@ -1,7 +1,7 @@
 use super::*;
 use crate::netlink::route::{Address, Family, Hop, Link, Name, Notification, Route};
 use crate::network::{IFF_RUNNING, Part};
-use crate::time::{Instant, Span};
+use crate::time::{Duration, Instant};
 
 const UP: u32 = IFF_UP | IFF_RUNNING;
 const WAN: u32 = 7;
@@ -233,7 +233,7 @@ fn gone_unjudged_hold_down_and_standby_are_given_by_the_network() {
     let now = Instant(1000);
     evaluate(&mut network, now, &case.config);
     assert_eq!(verdict(&network), Some(Verdict::HoldDown));
-    let end = now + Span::seconds(HOLD_DOWN);
+    let end = now + Duration::from_secs(HOLD_DOWN);
     assert_eq!(network.deadline(), end);
     evaluate(&mut network, Instant(end.0 - 1), &case.config);
     assert_eq!(verdict(&network), Some(Verdict::HoldDown));

@@ -1,7 +1,7 @@
 //! Histories of a router: once it is over the kernel has what the specification says, nothing
 //! that belongs to others has been touched, and the daemon rests.
 
-use mptcpd::time::Span;
+use mptcpd::time::Duration;
 use proptest::prelude::*;
 
 use super::simulator::ALWAYS;
@@ -366,7 +366,7 @@ fn a_route_refused_because_the_link_is_down_has_the_links_read() {
     // The end of the story is told before its beginning.
     simulation.play(&down_up_down);
     simulation.step(Step::Change(Swap(2)));
-    simulation.run(Span::seconds(1));
+    simulation.run(Duration::from_secs(1));
     assert_eq!(specification::check(&simulation), Ok(()));
 }
 
@@ -386,11 +386,11 @@ fn refusals_without_end_cost_little() {
         for what in [&add[..], &delete, &[Reload(4)]] {
             let mut simulation = Simulation::new(1, 8, ALL_FLAGS);
             simulation.play(&up);
-            simulation.run(Span::seconds(20));
+            simulation.run(Duration::from_secs(20));
             let before = simulation.counts;
             simulation.step(Refuse(errno, 0, ALWAYS));
             simulation.play(what);
-            simulation.run(Span::seconds(60));
+            simulation.run(Duration::from_secs(60));
             let tries = simulation.counts.changes - before.changes;
             let looks = simulation.counts.looks - before.looks;
             assert!((1..60).contains(&tries), "{what:?}: {tries} commands");

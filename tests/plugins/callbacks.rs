@@ -6,7 +6,7 @@ use mptcpd::capacity;
 use mptcpd::config::Config;
 use mptcpd::engine::{Engine, Input};
 use mptcpd::plugin::{Context, Entry, Plugin};
-use mptcpd::time::{Instant, Span};
+use mptcpd::time::{Duration, Instant};
 
 use crate::pair::{DUAL_STACK, IPV4, IPV6, Pair, Probe, Way, field, lab, port_of};
 use crate::support::peer::Peer;
@@ -409,14 +409,14 @@ fn late_timers_keep_their_order() {
     impl Plugin for Alarm {
         fn init(&mut self, cx: &mut Context<'_>) -> Result<(), &'static str> {
             for timer in [30, 10, 20, 0, 300] {
-                cx.set_timer(timer, Span(timer.into()));
+                cx.set_timer(timer, Duration::from_millis(timer.into()));
             }
             Ok(())
         }
         fn timer(&mut self, cx: &mut Context<'_>, timer: u32) {
             note(timer.to_string());
             if timer == 0 {
-                cx.set_timer(0, Span(0));
+                cx.set_timer(0, Duration::from_millis(0));
             }
         }
     }

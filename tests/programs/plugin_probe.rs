@@ -29,7 +29,7 @@ use mptcpd::netlink::mptcp::{
 };
 use mptcpd::network::{Interface, LocalAddress};
 use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, QueueFull, Reply, Request};
-use mptcpd::time::Span;
+use mptcpd::time::Duration;
 
 const BROKEN: &str = "broken";
 
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
 
 /// The timer by which the command file is read.
 const LOOK: u32 = u32::MAX;
-const LOOK_EVERY: Span = Span(5);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 struct Probe {
     name: &'static str,
@@ -205,7 +205,7 @@ fn execute(cx: &mut Context<'_>, command: &str) -> Option<Done> {
 fn answer(cx: &mut Context<'_>, words: &[&str]) -> Option<String> {
     Some(match words {
         ["timer", number, milliseconds] => {
-            let set = cx.set_timer(parse(number)?, Span(parse(milliseconds)?));
+            let set = cx.set_timer(parse(number)?, Duration::from_millis(parse(milliseconds)?));
             (if set { "set" } else { "too many timers" }).to_owned()
         }
         ["cancel", number] => {
@@ -359,7 +359,7 @@ impl Plugin for Probe {
         self.order(cx, "init");
         if self.name == BROKEN {
             let _ = cx.get_limits();
-            cx.set_timer(1, Span(1));
+            cx.set_timer(1, Duration::from_millis(1));
             return Err("made to fail");
         }
         self.wants_connections = cx.setting("connections") != Some("no");

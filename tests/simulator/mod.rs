@@ -18,7 +18,7 @@ use mptcpd::engine::{Command, Engine, Incomplete, Input};
 use mptcpd::netlink::mptcp::Command as PathManager;
 use mptcpd::plugin::{CommandId, Entry, Failure};
 use mptcpd::state::{self, HALF, Identity};
-use mptcpd::time::{Instant, Span};
+use mptcpd::time::{Duration, Instant};
 
 /// A step of a history. Numbers stand for whatever it is, whatever their size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -174,7 +174,7 @@ impl<K: Simulated> Simulation<K> {
         self.turns = 0;
         match step {
             Step::Change(change) => K::happen(self, change),
-            Step::Run(time) => self.run(Span(u64::from(time) * 10)),
+            Step::Run(time) => self.run(Duration::from_millis(u64::from(time) * 10)),
             Step::Glance(events) if self.alive => {
                 self.read(events.into());
                 self.settle();
@@ -262,7 +262,7 @@ impl<K: Simulated> Simulation<K> {
     }
 
     /// Lets the daemon run, and time pass.
-    pub fn run(&mut self, span: Span) {
+    pub fn run(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
             self.kernel.advance(self.now);
@@ -399,7 +399,7 @@ impl<K: Simulated> Simulation<K> {
         let blocks = matches!(command, PathManager::DeleteEndpoint(_));
         if blocks {
             // synchronize_rcu()
-            self.now = self.now + Span(16);
+            self.now = self.now + Duration::from_millis(16);
         }
         blocks
     }

@@ -4,7 +4,7 @@ use crate::engine::{Command as Asked, Engine, Input};
 use crate::netlink::mptcp::{Event, Limits};
 use crate::netlink::route::{Address, Link, Name, Notification};
 use crate::network::Part;
-use crate::time::{Instant, Span};
+use crate::time::{Duration, Instant};
 
 const TOKEN: u32 = 77;
 const NOBODY: i32 = libc::EHOSTUNREACH;
@@ -151,7 +151,7 @@ fn a_path_that_leads_nowhere_is_tried_later_and_later() {
     // Ten minutes, as long as nothing changes.
     let (start, mut turns, mut tries) = (now, 0, vec![]);
     while let Some(at) = engine.deadline() {
-        if at > start + Span::seconds(600) {
+        if at > start + Duration::from_secs(600) {
             break;
         }
         assert!(at > now || turns == 0, "awake for nothing");
@@ -174,7 +174,7 @@ fn a_path_that_leads_nowhere_is_tried_later_and_later() {
     // The end of the connection is the end of it.
     engine.handle(now, Input::Connection(&Event::Closed { token: TOKEN }));
     assert_eq!(turn(&mut engine, now), []);
-    assert_eq!(turn(&mut engine, now + Span::seconds(3600)), []);
+    assert_eq!(turn(&mut engine, now + Duration::from_secs(3600)), []);
 }
 
 /// However many addresses are served by others: none is asked for again and again.

@@ -9,7 +9,7 @@ use mptcpd::netlink::mptcp::{
 };
 use mptcpd::netlink::route::{Link, Name, Notification};
 use mptcpd::plugin::Request;
-use mptcpd::time::{Instant, Span};
+use mptcpd::time::{Duration, Instant};
 
 use super::super::events::Events;
 use super::Change;
@@ -19,7 +19,7 @@ const INTERFACES: [&str; 3] = ["wan0", "wan1", "lte0"];
 const SERVED: u16 = 5001;
 pub const UNSERVED: u16 = 5000;
 /// How long a subflow takes to be made.
-const ROUND_TRIP: Span = Span(25);
+const ROUND_TRIP: Duration = Duration::from_millis(25);
 
 pub fn index(interface: u8) -> u32 {
     u32::from(interface % 3) + 2

@@ -17,7 +17,7 @@ use mptcpd::netlink::mptcp::{Command as PathManager, Limits};
 use mptcpd::netlink::route::{Address, Family, Notification};
 use mptcpd::network::Part;
 use mptcpd::plugin::{CommandId, Entry};
-use mptcpd::time::{Instant, Span};
+use mptcpd::time::{Duration, Instant};
 
 use super::{Counts, Simulated};
 use kernel::{Kernel, Path, UNSERVED, here, index};
@@ -175,7 +175,7 @@ pub fn judge(steps: &[Step]) -> Result<(), String> {
         return Err(format!("{changes} commands and {looks} looks"));
     }
     let before = simulation.counts;
-    simulation.run(Span::seconds(3600));
+    simulation.run(Duration::from_secs(3600));
     if before != simulation.counts {
         return Err(format!("not at rest: {before:?}, {:?}", simulation.counts));
     }
@@ -189,7 +189,7 @@ impl Simulation {
     pub fn recover(&mut self) {
         self.end_faults();
         self.kernel.unreachable = 0;
-        self.run(Span::seconds(40));
+        self.run(Duration::from_secs(40));
         for token in self.tokens() {
             let connection = &self.kernel.connections[&token.into()];
             // Of one that has no subflow left a dump does not show whose it is.
@@ -199,7 +199,7 @@ impl Simulation {
                 self.kernel.change(Change::Establish(token));
             }
         }
-        self.run(Span::seconds(5));
+        self.run(Duration::from_secs(5));
     }
 
     /// Something changes, so that what was refused is tried again; and TCP gives up where nothing
@@ -208,21 +208,21 @@ impl Simulation {
         let was = self.kernel.up[0];
         for up in [!was, was] {
             self.kernel.change(Change::Link(0, up));
-            self.run(Span::seconds(2));
+            self.run(Duration::from_secs(2));
         }
         let up = self.kernel.up;
         let dead = |path: &Path| (0..3).any(|n| path.is_on(n) && !up[usize::from(n)]);
         for token in self.tokens() {
             self.kernel.end(token.into(), dead, 110);
         }
-        self.run(Span::seconds(120));
+        self.run(Duration::from_secs(120));
     }
 
     pub fn close_all(&mut self) {
         for token in self.tokens() {
             self.kernel.change(Change::Close(token));
         }
-        self.run(Span::seconds(5));
+        self.run(Duration::from_secs(5));
     }
 
     fn tokens(&self) -> Vec<u8> {

@@ -14,7 +14,7 @@ use mptcpd::engine::{Command, Incomplete, Input, Source};
 use mptcpd::netlink::mptcp::{Command as PathManager, Endpoint, EndpointFlags, Limits};
 use mptcpd::netlink::route::{Address, Family, Notification};
 use mptcpd::plugin::{CommandId, Entry, addr_adv};
-use mptcpd::time::{Instant, Span};
+use mptcpd::time::{Duration, Instant};
 
 use super::Simulated;
 use kernel::{Kernel, Maker, TABLES, link_flags};
@@ -256,7 +256,7 @@ pub fn judge(configuration: u8, room: usize, known: u32, steps: &[Step]) -> Resu
     // Nothing happens: nothing is done, but for the slow look, with which a full kernel may be
     // asked once more.
     let before = simulation.counts;
-    simulation.run(Span::seconds(150));
+    simulation.run(Duration::from_secs(150));
     let looks = simulation.counts.looks - before.looks;
     let changes = simulation.counts.changes - before.changes;
     let full = simulation.kernel.endpoints.len() >= room;
@@ -276,12 +276,12 @@ impl Simulation {
     pub fn recover(&mut self) {
         self.end_faults();
         self.step(Step::Change(Change::Family(true)));
-        self.run(Span::seconds(100));
+        self.run(Duration::from_secs(100));
         // Lies about how much the kernel takes are believed until the next resync.
         let lie = |errno: &i32| [EINVAL, ERANGE].contains(errno);
         let lied = core::mem::take(&mut self.refused).iter().any(lie);
         if core::mem::take(&mut self.kernel.silent) | lied {
-            self.run(Span::seconds(310));
+            self.run(Duration::from_secs(310));
         }
     }
 
