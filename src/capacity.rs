@@ -29,6 +29,11 @@ pub const LISTENERS: usize = 256;
 pub const SUBFLOWS_PER_CONNECTION: usize = 4;
 /// Announced addresses of peers for each of `max-connections`, on average, 44 bytes each.
 pub const ADDRESSES_PER_CONNECTION: usize = 4;
+/// Subflows that a look at the connections of the in-kernel path manager takes in, 8 bytes each:
+/// 512 KiB when full.
+pub const COVERED_SUBFLOWS: usize = 65_536;
+/// Subflows that such connections lack, 40 bytes each.
+pub const MISSING_SUBFLOWS: usize = 1024;
 /// Our addresses' ids of RFC 8684, 8 bits wide and never 0, 18 bytes each.
 pub const ADDRESS_IDS: usize = 255;
 /// Plugins loaded at the same time.

@@ -423,6 +423,7 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                             backup_there: false,
                             opened_here: true,
                             established,
+                            retransmissions: 0,
                             fully_established: established,
                         }),
                     );

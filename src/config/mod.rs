@@ -68,6 +68,9 @@ pub struct Config {
     pub temporary_addresses: Temporary,
     /// Connections followed at the same time.
     pub max_connections: u32,
+    /// Seconds between looks for subflows that connections of the in-kernel path manager lack; 0
+    /// is never.
+    pub heal_interval: u32,
     /// The kernel's limit of additional subflows; `None` lets the plugin choose.
     pub limit_subflows: Option<u32>,
     /// The kernel's limit of accepted ADD_ADDRs; `None` lets the plugin choose.
@@ -195,6 +198,7 @@ impl Config {
             resync_interval: 300,
             temporary_addresses: Temporary::Fallback,
             max_connections: 4096,
+            heal_interval: 60,
             limit_subflows: None,
             limit_add_addr_accepted: None,
             source_routing: SourceRouting {

@@ -163,6 +163,7 @@ fn every_key_reaches_its_field() {
         resync_interval: 0,
         temporary_addresses: Temporary::No,
         max_connections: 100,
+        heal_interval: 60,
         limit_subflows: Some(3),
         limit_add_addr_accepted: Some(0),
         source_routing: SourceRouting {

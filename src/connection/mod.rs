@@ -9,6 +9,7 @@
 //! comparison with the kernel.
 
 pub mod address_id;
+pub mod coverage;
 mod dump;
 mod slab;
 mod token_map;

@@ -174,6 +174,7 @@ fn shown_subflow(token: u32, local: &str) -> diag::Subflow {
         backup_there: false,
         opened_here: true,
         established: true,
+        retransmissions: 0,
         fully_established: true,
     }
 }

@@ -10,6 +10,7 @@ use std::io;
 use crate::engine::{Engine, Incomplete, Input, Source};
 use crate::logging;
 use crate::netlink::attribute::Builder;
+use crate::netlink::filter::SUBFLOW_ENDS;
 use crate::netlink::generic::{self, Controller};
 use crate::netlink::message::{Ack, Message, Messages};
 use crate::netlink::mptcp::{self, Command};
@@ -336,9 +337,20 @@ impl PathManager {
         }
     }
 
-    /// Joins the group of connection events, or leaves it; as soon as there is one.
-    pub fn subscribe(&mut self, connections: bool) {
-        self.subscription.wanted = connections;
+    /// Joins the group of connection events as soon as there is one: for all of them, or for the
+    /// ends of subflows alone.
+    pub fn subscribe(&mut self, all: bool) {
+        if self.subscription.wanted {
+            return;
+        }
+        if !all {
+            if let Err(error) = self.events.attach_filter(&SUBFLOW_ENDS) {
+                // Every connection would wake the daemon.
+                logging::warn!("cannot hear of the ends of subflows: {error}");
+                return;
+            }
+        }
+        self.subscription.wanted = true;
         self.update_subscription();
     }
 
@@ -346,17 +358,15 @@ impl PathManager {
         let Some(family) = self.discovery.family else {
             return;
         };
-        let wanted = self.subscription.wanted;
-        if wanted == self.subscription.joined {
+        if !self.subscription.wanted || self.subscription.joined {
             return;
         }
         let result = match family.events {
-            Some(group) if wanted => self.events.join(group),
-            Some(group) => self.events.leave(group),
+            Some(group) => self.events.join(group),
             None => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
         };
         match result {
-            Ok(()) => self.subscription.joined = wanted,
+            Ok(()) => self.subscription.joined = true,
             Err(error) => logging::error!("cannot hear of connections: {error}"),
         }
     }

@@ -1,10 +1,13 @@
 //! The endpoints and limits that the kernel should have: what plugins want against what there is,
 //! and whether the run state has to be written.
 
+use core::net::IpAddr;
+
 use super::limits::{Fixed, LimitKeeper};
 use super::{Endpoints, Wanted};
+use crate::config::flags::AddressFlags;
 use crate::logging;
-use crate::netlink::mptcp::{Command, EndpointFlags, Limits};
+use crate::netlink::mptcp::{Command, Endpoint, EndpointFlags, Limits};
 use crate::state::State;
 use crate::time::Instant;
 
@@ -33,15 +36,16 @@ pub struct Reconciled {
     pub complete: bool,
     /// Only a dump can tell the ids of some endpoints.
     pub needs_dump: bool,
+    /// Only a look at the connections can tell whether an endpoint may be deleted.
+    pub needs_look: bool,
+    /// An endpoint is new, or wanted again: connections should come to have subflows there.
+    pub gained: bool,
 }
 
 /// What a refusal calls for.
 pub enum Refusal {
     /// The endpoints are in doubt: dump them. Somebody may have to be told of the address.
-    Endpoint {
-        dump: bool,
-        report: Option<core::net::IpAddr>,
-    },
+    Endpoint { dump: bool, report: Option<IpAddr> },
     /// The limits are in doubt; whether it is worth telling.
     Limits { report: bool },
 }
@@ -52,7 +56,7 @@ impl EndpointManager {
     }
 
     /// Takes in an endpoint that the dump under way shows.
-    pub fn on_dumped(&mut self, endpoint: crate::netlink::mptcp::Endpoint) {
+    pub fn on_dumped(&mut self, endpoint: Endpoint) {
         self.endpoints.on_dumped(endpoint);
     }
 
@@ -81,7 +85,7 @@ impl EndpointManager {
     }
 
     /// Takes back an endpoint of an earlier run.
-    pub fn remember(&mut self, endpoint: crate::netlink::mptcp::Endpoint) {
+    pub fn remember(&mut self, endpoint: Endpoint) {
         self.endpoints.remember(endpoint);
     }
 
@@ -158,10 +162,13 @@ impl EndpointManager {
             changes,
             ..
         } = self;
-        let mut complete = true;
+        let kept = |endpoints: &Endpoints| endpoints.ours().iter().filter(|s| s.is_kept()).count();
+        let kept_before = kept(endpoints);
+        let (mut complete, mut added) = (true, false);
         let mut send = |command: Command| {
             let number = send(command);
             complete &= number.is_some();
+            added |= matches!(command, Command::AddEndpoint(_));
             // What comes to be ours is written down first; what ceases to be can wait.
             if matches!(command, Command::AddEndpoint(_) | Command::SetFlags(_)) {
                 *changes = changes.wrapping_add(1);
@@ -177,6 +184,7 @@ impl EndpointManager {
             }
         }
         endpoints.reconcile(now, wanted, &mut send);
+        let gained = added || kept(endpoints) < kept_before;
         if raised {
             self.mark_state_changed();
         }
@@ -184,7 +192,25 @@ impl EndpointManager {
         Reconciled {
             complete,
             needs_dump: self.endpoints.needs_dump(),
+            needs_look: self.endpoints.has_requests(),
+            gained,
         }
+    }
+
+    /// Lets those endpoints go that nobody wants and that no connection needs, as `is_needed` says
+    /// of their address; the log is told of those that stay. Returns whether any may go.
+    pub fn decide_departures(&mut self, is_needed: &dyn Fn(IpAddr) -> bool) -> bool {
+        self.endpoints.decide_departures(is_needed, &mut |endpoint| {
+            let address = endpoint.address;
+            logging::info!(
+                "endpoint {address} stays without a path: connections have no other one that works"
+            );
+        })
+    }
+
+    /// Has an endpoint deleted and made again, for the subflows that connections lack there.
+    pub fn renew(&mut self, address: IpAddr) {
+        self.endpoints.renew(address);
     }
 
     /// Deletes all endpoints of ours and gives the administrator's limits back.
@@ -227,7 +253,7 @@ impl EndpointManager {
         }
         let unsupported = self.endpoints.unsupported().0;
         if unsupported & !self.reported.unsupported.0 != 0 {
-            let flags = crate::config::flags::AddressFlags(self.endpoints.unsupported());
+            let flags = AddressFlags(self.endpoints.unsupported());
             logging::warn!("this kernel does not support endpoint flag {flags}");
         }
         self.reported.unsupported.0 |= unsupported;

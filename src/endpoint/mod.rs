@@ -8,6 +8,7 @@ mod kernel_capacity;
 pub mod limits;
 pub mod manager;
 mod refusals;
+mod slot;
 mod wanted;
 
 use core::net::IpAddr;
@@ -17,7 +18,7 @@ use libc::{EAGAIN, EINVAL, ENOENT, ENOMEM, EPERM, ERANGE};
 use crate::capacity;
 use crate::netlink::message::is_acked;
 use crate::netlink::mptcp::{Command, Endpoint, EndpointFlags};
-use crate::table::{Mark, Table};
+use crate::table::Table;
 use crate::time::Instant;
 
 pub use wanted::{Want, Wanted};
@@ -25,62 +26,8 @@ pub use wanted::{Want, Wanted};
 use flag_support::FlagSupport;
 use kernel_capacity::KernelCapacity;
 use refusals::Refusals;
-
-/// An endpoint of ours.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Slot {
-    /// As the kernel has it, or was asked to.
-    pub endpoint: Endpoint,
-    /// What the kernel has been asked for and has not acknowledged.
-    pending: Option<Operation>,
-    /// Sequence number of that command.
-    command: u32,
-    /// Added, and no dump has shown it since.
-    unverified: bool,
-    /// Its flags were set, and no dump has shown it since: the next one tells which flags the
-    /// kernel keeps.
-    flags_unverified: bool,
-    /// The kernel chose its id, and no dump has shown it since.
-    id_unknown: bool,
-    /// The dump under way has shown it.
-    marked: bool,
-}
-
-const _: () = assert!(size_of::<Slot>() <= 40);
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Operation {
-    Add,
-    SetFlags,
-    Delete,
-}
-
-impl Slot {
-    /// Returns it as a later run should know it: with id 0 where the kernel has chosen one that
-    /// no dump has shown.
-    pub fn remembered(&self) -> Endpoint {
-        let id = if self.id_unknown { 0 } else { self.endpoint.id };
-        Endpoint {
-            id,
-            ..self.endpoint
-        }
-    }
-
-    /// Returns whether the kernel has been asked to delete it.
-    pub fn is_deleting(&self) -> bool {
-        self.pending == Some(Operation::Delete)
-    }
-
-    fn set_pending(&mut self, operation: Operation, command: u32) {
-        (self.pending, self.command) = (Some(operation), command);
-    }
-}
-
-impl Mark for Slot {
-    fn mark(&mut self) -> &mut bool {
-        &mut self.marked
-    }
-}
+pub use slot::Slot;
+use slot::{Departure, Operation};
 
 /// What a refusal calls for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -166,13 +113,8 @@ impl Endpoints {
     /// next dump decides what of it is still there.
     pub fn remember(&mut self, endpoint: Endpoint) {
         self.ours.push(Slot {
-            endpoint,
-            pending: None,
-            command: 0,
-            unverified: false,
-            flags_unverified: false,
             id_unknown: endpoint.id == 0,
-            marked: false,
+            ..Slot::new(endpoint)
         });
     }
 
@@ -306,6 +248,7 @@ impl Endpoints {
             ours.iter().any(|s| is_at(&s.endpoint, address, port))
                 || want.any(|w| (w.address, w.port) == (address, port))
         });
+        self.note_departures(wanted);
         self.amend(now, wanted, Operation::SetFlags, send);
         // A new path first, so that a connection has it when the old one goes; but if the
         // kernel has no room, the old one must go first.
@@ -328,8 +271,68 @@ impl Endpoints {
         }
     }
 
+    /// Notes which of ours nobody wants any more as they are.
+    fn note_departures(&mut self, wanted: &Wanted) {
+        let fixed = !self.flags.changeable() & !self.flags.unsupported().0;
+        for slot in self.ours.iter_mut() {
+            let (ifindex, flags) = (slot.endpoint.ifindex, slot.endpoint.flags.0);
+            let want = want_of(wanted, slot);
+            let stays = |w: &Want| w.ifindex == ifindex && (w.flags.0 ^ flags) & fixed == 0;
+            slot.departure = match slot.departure {
+                // The address leaves by another device, and it can have one endpoint only.
+                _ if want.is_some_and(|w| w.ifindex != ifindex) => Departure::Granted,
+                Departure::Renewal if want.is_some_and(stays) => Departure::Renewal,
+                _ if want.is_some_and(stays) => Departure::Unwanted,
+                Departure::Unwanted | Departure::Renewal => Departure::Requested,
+                departure => departure,
+            };
+        }
+    }
+
+    /// Returns whether it has to be found out which connections need an endpoint, before that can
+    /// be deleted.
+    pub fn has_requests(&self) -> bool {
+        let requested = |slot: &Slot| slot.departure == Departure::Requested;
+        self.ours.iter().any(requested)
+    }
+
+    /// Lets those go that nobody wants and that no connection needs, as `is_needed` says of their
+    /// address. Hands each that has to stay to `report` once. Returns whether any may go.
+    pub fn decide_departures(
+        &mut self,
+        is_needed: &dyn Fn(IpAddr) -> bool,
+        report: &mut dyn FnMut(&Endpoint),
+    ) -> bool {
+        let mut granted = false;
+        for slot in self.ours.iter_mut() {
+            let news = match slot.departure {
+                Departure::Requested => true,
+                Departure::Denied => false,
+                _ => continue,
+            };
+            if !is_needed(slot.endpoint.address) {
+                slot.departure = Departure::Granted;
+                granted = true;
+                continue;
+            }
+            slot.departure = Departure::Denied;
+            if news {
+                report(&slot.endpoint);
+            }
+        }
+        granted
+    }
+
+    /// Has an endpoint that is to stay deleted and made again with the next reconciliation.
+    pub fn renew(&mut self, address: IpAddr) {
+        let is_it = |slot: &&mut Slot| slot.endpoint.address == address && slot.is_settled();
+        if let Some(slot) = self.ours.iter_mut().find(is_it) {
+            slot.departure = Departure::Renewal;
+        }
+    }
+
     /// Asks for what ours need, if that is `how`: other flags, where those can be changed in place,
-    /// or to be deleted, because nobody wants them or they have to be made anew.
+    /// or to be deleted, where they may be.
     fn amend(
         &mut self,
         now: Instant,
@@ -337,7 +340,7 @@ impl Endpoints {
         how: Operation,
         send: &mut dyn FnMut(Command) -> Option<u32>,
     ) {
-        let (changeable, unsupported) = (self.flags.changeable(), self.flags.unsupported());
+        let unsupported = self.flags.unsupported();
         let Self {
             ours,
             refusals,
@@ -346,12 +349,15 @@ impl Endpoints {
         } = self;
         for slot in ours.iter_mut().filter(|slot| !slot.is_deleting()) {
             let mut endpoint = slot.endpoint;
-            let change = |want: &Want| (endpoint.flags.0 ^ want.flags.0) & !unsupported.0;
-            let may_stay =
-                |want: &&Want| endpoint.ifindex == want.ifindex && change(want) & !changeable == 0;
-            let command = match want_of(wanted, slot).filter(may_stay) {
-                None if how == Operation::Delete => Command::DeleteEndpoint(endpoint),
-                Some(want) if how == Operation::SetFlags && change(want) != 0 => {
+            let command = match (how, slot.departure) {
+                (Operation::Delete, Departure::Granted | Departure::Renewal) => {
+                    Command::DeleteEndpoint(endpoint)
+                }
+                (Operation::SetFlags, Departure::Unwanted) => {
+                    let differs = |w: &&Want| (endpoint.flags.0 ^ w.flags.0) & !unsupported.0 != 0;
+                    let Some(want) = want_of(wanted, slot).filter(differs) else {
+                        continue;
+                    };
                     endpoint.flags = want.flags;
                     Command::SetFlags(endpoint)
                 }
@@ -405,6 +411,13 @@ impl Endpoints {
                 .position(|e| is_at(e, want.address, want.port));
             let implicit = implicit.and_then(|at| self.others.remove(at));
             if room == 0 && implicit.is_none() {
+                // A path that works is worth more than one that may return.
+                let gives_way = |slot: &&mut Slot| {
+                    matches!(slot.departure, Departure::Requested | Departure::Denied)
+                };
+                if let Some(slot) = self.ours.iter_mut().find(gives_way) {
+                    slot.departure = Departure::Granted;
+                }
                 return;
             }
             let Some(id) = implicit.map(|e| e.id).or_else(|| self.free_id()) else {
@@ -427,13 +440,12 @@ impl Endpoints {
             };
             self.last_id = id;
             self.ours.push(Slot {
-                endpoint,
                 pending: Some(Operation::Add),
                 command: number,
                 unverified: true,
                 flags_unverified: true,
                 id_unknown: implicit.is_some(),
-                marked: false,
+                ..Slot::new(endpoint)
             });
             room = room.saturating_sub(1);
             unacked += 1;

@@ -53,6 +53,8 @@ struct Kernel {
     drops: u32,
     can_set_flags: bool,
     sequence: u32,
+    /// Addresses without which a connection would lose its last working subflow.
+    needed: Vec<IpAddr>,
     /// The largest number of commands it was given at once.
     burst: usize,
 }
@@ -65,6 +67,7 @@ impl Kernel {
             drops: 0,
             can_set_flags: true,
             sequence: 0,
+            needed: Vec::new(),
             burst: 0,
         }
     }
@@ -127,10 +130,17 @@ impl Kernel {
     fn settle(&mut self, now: Instant, endpoints: &mut Endpoints, wants: &[Want]) {
         for _ in 0..100 {
             let (sent, dump) = self.round(now, endpoints, wants);
-            let needed = endpoints.needs_dump();
-            if dump || needed {
+            let (dump, look) = (dump || endpoints.needs_dump(), endpoints.has_requests());
+            if look {
+                endpoints.decide_departures(&|address| self.needed.contains(&address), &mut |_| ());
+            }
+            if dump {
                 self.dump(now, endpoints);
-            } else if sent.is_empty() {
+            }
+            if look || dump {
+                continue;
+            }
+            if sent.is_empty() {
                 return;
             }
         }
@@ -280,6 +290,78 @@ fn an_endpoint_is_made_anew_where_flags_cannot_be_set() {
     assert_eq!(kernel.endpoints.len(), 1);
     assert_eq!(kernel.endpoints[0].flags, backup.flags);
     assert_ne!(kernel.endpoints[0].id, id, "ids are not reused at once");
+}
+
+#[test]
+fn an_endpoint_that_a_connection_needs_stays_until_it_does_not() {
+    let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+    kernel.settle(NOW, &mut endpoints, &[want(1), want(2)]);
+    kernel.needed = vec![ip(1)];
+    kernel.settle(NOW, &mut endpoints, &[]);
+    assert_eq!(kernel.endpoints, [endpoint(1, 1)], "the other one goes");
+    assert!(endpoints.ours().iter().all(Slot::is_kept));
+    // The new path first: a connection that has joined it needs the old one no more.
+    kernel.settle(NOW, &mut endpoints, &[want(3)]);
+    assert_eq!(kernel.endpoints, [endpoint(1, 1), endpoint(3, 3)]);
+    assert!(endpoints.decide_departures(&|_| false, &mut |_| panic!("told twice")));
+    kernel.settle(NOW, &mut endpoints, &[want(3)]);
+    assert_eq!(kernel.endpoints, [endpoint(3, 3)]);
+}
+
+#[test]
+fn an_endpoint_that_is_wanted_again_was_never_touched() {
+    let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+    kernel.settle(NOW, &mut endpoints, &[want(1)]);
+    kernel.needed = vec![ip(1)];
+    kernel.settle(NOW, &mut endpoints, &[]);
+    let (sent, _) = kernel.round(NOW, &mut endpoints, &[want(1)]);
+    assert_eq!(sent, []);
+    assert!(endpoints.ours().iter().all(Slot::is_settled));
+    // And what a look that comes too late says of it no longer matters.
+    assert!(!endpoints.decide_departures(&|_| false, &mut |_| ()));
+}
+
+#[test]
+fn where_the_kernel_is_full_a_path_that_works_replaces_one_that_is_lost() {
+    let (mut kernel, mut endpoints) = (Kernel::new(2), Endpoints::new());
+    kernel.settle(NOW, &mut endpoints, &[want(1), want(2)]);
+    kernel.needed = vec![ip(1), ip(2)];
+    let later = NOW + crate::time::Duration::from_secs(60);
+    kernel.settle(NOW, &mut endpoints, &[want(3)]);
+    kernel.settle(later, &mut endpoints, &[want(3)]);
+    let addresses: Vec<_> = kernel.endpoints.iter().map(|e| e.address).collect();
+    assert_eq!(addresses, [ip(2), ip(3)]);
+}
+
+#[test]
+fn an_endpoint_that_moves_to_another_device_is_made_again_at_once() {
+    let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+    kernel.settle(NOW, &mut endpoints, &[want(1)]);
+    kernel.needed = vec![ip(1)];
+    let moved = Want {
+        ifindex: 2,
+        ..want(1)
+    };
+    kernel.settle(NOW, &mut endpoints, &[moved]);
+    assert_eq!(kernel.endpoints.len(), 1);
+    assert_eq!(kernel.endpoints[0].ifindex, 2);
+}
+
+#[test]
+fn a_renewed_endpoint_is_deleted_and_added_once_with_another_id() {
+    let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+    kernel.settle(NOW, &mut endpoints, &[want(1), want(2)]);
+    endpoints.renew(ip(1));
+    let (sent, _) = kernel.round(NOW, &mut endpoints, &[want(1), want(2)]);
+    assert_eq!(
+        sent,
+        [
+            Command::DeleteEndpoint(endpoint(1, 1)),
+            Command::AddEndpoint(endpoint(1, 3))
+        ]
+    );
+    let (sent, _) = kernel.round(NOW, &mut endpoints, &[want(1), want(2)]);
+    assert_eq!(sent, []);
 }
 
 #[test]

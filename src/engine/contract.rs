@@ -84,7 +84,8 @@ pub enum Source {
 pub struct Subscriptions {
     /// Those of routes, rules and nexthop objects, beside links and addresses.
     pub routes: bool,
-    /// Those of connections.
+    /// All those of connections; else only the ends of subflows, which a healthy connection has
+    /// none of.
     pub connections: bool,
 }
 

@@ -23,6 +23,8 @@ impl Due {
     pub const NETWORK: Self = Self(0b11_1111);
     pub const KERNEL: Self = Self(0b1100_0000);
     pub const CONNECTIONS: Self = Self(1 << 8);
+    /// Those of the connections of the in-kernel path manager.
+    pub const SUBFLOWS: Self = Self(1 << 9);
 
     pub fn add(&mut self, other: Self) {
         self.0 |= other.0;
@@ -47,9 +49,10 @@ impl Due {
             "IPv6 rules",
             "endpoints",
             "limits",
+            "connections",
         ];
         let at = self.0.trailing_zeros() as usize;
-        names.get(at).unwrap_or(&"connections")
+        names.get(at).unwrap_or(&"subflows")
     }
 
     pub fn routes(family: Family) -> Self {

@@ -16,6 +16,7 @@ mod connection_sync;
 mod connections;
 mod contract;
 mod due;
+mod healing;
 mod output;
 mod plugins;
 mod report;
@@ -33,10 +34,10 @@ use crate::endpoint::manager::{EndpointManager, Refusal};
 use crate::endpoint::{Endpoints, Slot};
 use crate::logging;
 use crate::netlink::message::is_acked;
-use crate::netlink::mptcp::Endpoint;
+use crate::netlink::mptcp::{Endpoint, Event};
 use crate::netlink::route::Notification;
-use crate::network::Network;
 use crate::network::route::{Change, Item};
+use crate::network::{Interface, Network};
 use crate::plugin::Entry;
 use crate::policy;
 use crate::request::{CommandId, Failure, Queue, Request};
@@ -46,6 +47,7 @@ use crate::time::Instant;
 use connections::ConnectionManager;
 pub use contract::{Command, Incomplete, Input, Source, Subscriptions};
 use due::Due;
+use healing::Healer;
 use plugins::{PluginHost, View};
 pub use report::Counters;
 use schedule::{Schedule, Use};
@@ -57,6 +59,7 @@ pub struct Engine {
     plugins: PluginHost,
     connections: ConnectionManager,
     endpoints: EndpointManager,
+    healer: Healer,
     router: SourceRouter,
     counters: Counters,
     reported: Reported,
@@ -104,6 +107,7 @@ impl Engine {
             plugins: PluginHost::new(entries),
             connections: ConnectionManager::new(0),
             endpoints: EndpointManager::default(),
+            healer: Healer::new(),
             router: SourceRouter::default(),
             counters: Counters::default(),
             reported: Reported::default(),
@@ -182,7 +186,8 @@ impl Engine {
             .schedule
             .deadline(read_at, self.act_at())
             .min(self.plugins.deadline())
-            .min(self.connections.sync_at);
+            .min(self.connections.sync_at)
+            .min(self.healer.deadline());
         (at != Instant::NEVER).then_some(at)
     }
 
@@ -252,6 +257,11 @@ impl Engine {
             Input::Restore(state) => self.endpoints.restore(state),
             Input::StateNotSaved => self.endpoints.mark_state_changed(),
             Input::Stop => self.stop(now),
+            Input::Connection(_) | Input::DiagSubflow(_) | Input::DiagEnd(_)
+                if !self.of_use.connections =>
+            {
+                self.on_coverage_input(now, input);
+            }
             input => self.on_connection_input(now, input),
         }
     }
@@ -305,6 +315,49 @@ impl Engine {
         }
     }
 
+    /// Takes in what is about the connections of the in-kernel path manager.
+    fn on_coverage_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Connection(Event::SubflowClosed(_)) => {
+                self.counters.connection_events += 1;
+                self.healer.on_loss(now);
+            }
+            Input::DiagSubflow(found) => {
+                let network = &self.network;
+                let is_up = |ip| network.interface_of(ip).is_some_and(Interface::is_up);
+                self.healer.on_subflow(&found, &is_up);
+            }
+            Input::DiagEnd(result) => {
+                let Some(result) = self.healer.on_query_end(result) else {
+                    return;
+                };
+                if self.schedule.on_dump_end(now, Due::SUBFLOWS, result) {
+                    self.heal(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Acts upon a look at the connections of the in-kernel path manager.
+    fn heal(&mut self, now: Instant) {
+        if self.healer.is_outdated() {
+            self.schedule.due.add(Due::SUBFLOWS);
+            return;
+        }
+        let healer = &mut self.healer;
+        self.endpoints
+            .decide_departures(&|address| healer.is_needed(address));
+        let limits = self.endpoints.limits().current();
+        let limit = limits.map_or(0, |limits| limits.subflows as usize);
+        healer.find_missing(now, limit);
+        while let Some(address) = healer.next_renewal(now) {
+            self.endpoints.renew(address);
+        }
+        let kept = self.endpoints.endpoints().ours().iter().any(Slot::is_kept);
+        healer.schedule(now, self.config.heal_interval, kept);
+    }
+
     fn on_network_event(&mut self, now: Instant, event: &Notification) {
         self.counters.events += 1;
         let routes = self.of_use.routes;
@@ -356,6 +409,7 @@ impl Engine {
             Source::Connections => {
                 logging::warn!("connection events were lost; looking at all connections");
                 self.schedule.due.add(Due::CONNECTIONS);
+                self.healer.on_loss(now);
             }
         }
     }
@@ -443,6 +497,9 @@ impl Engine {
         if self.connections.take_sync(now) {
             self.schedule.due.add(Due::CONNECTIONS);
         }
+        if self.healer.take_due(now) {
+            self.schedule.due.add(Due::SUBFLOWS);
+        }
         let view = view!(self, now);
         self.connections.introduce(view, &mut self.plugins);
         self.plugins.run_timers(view, &mut self.connections.table);
@@ -518,7 +575,20 @@ impl Engine {
             self.schedule.due.add(Due::ENDPOINTS);
         }
         self.plugins.report_overflow();
-        done.complete && routed
+        let mut complete = done.complete && routed;
+        if done.needs_look {
+            if self.of_use.connections {
+                // Connections of plugins do not depend on endpoints.
+                complete &= !self.endpoints.decide_departures(&|_| false);
+            } else {
+                self.schedule.due.add(Due::SUBFLOWS);
+                self.healer.on_departure();
+            }
+        }
+        if done.gained && !self.of_use.connections {
+            self.healer.on_path_gained(now);
+        }
+        complete
     }
 
     /// Brings our routes and rules in step with the network. Returns whether every change found

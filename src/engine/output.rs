@@ -107,6 +107,10 @@ impl Engine {
                 Some(Command::DumpEndpoints)
             }
             Due::LIMITS => Some(Command::GetLimits),
+            Due::SUBFLOWS => {
+                let ours = self.endpoints.endpoints().ours().iter();
+                Some(Command::Diag(self.healer.next_query(ours)))
+            }
             Due::CONNECTIONS => Some(Command::Diag(self.connections.next_query())),
             _ => None,
         }

@@ -69,10 +69,10 @@ impl Engine {
         }
         let endpoints = self.endpoints.endpoints();
         for slot in endpoints.ours() {
-            let state = if slot.is_deleting() {
-                ", being deleted"
-            } else {
-                ""
+            let state = match () {
+                () if slot.is_deleting() => ", being deleted",
+                () if slot.is_kept() => ", kept for connections without another path",
+                () => "",
             };
             line(format_args!("{}: ours{state}", slot.endpoint));
         }

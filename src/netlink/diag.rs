@@ -6,7 +6,7 @@
 //!         inet_diag_req_v2       inet_diag_msg
 //!    0    family                 family
 //!    1    protocol               state
-//!    2    extensions wanted      -
+//!    2    extensions wanted      timer, retransmissions
 //!    4    states wanted          source port, destination port
 //!    8    which socket (40)      source (16), destination (16), interface, cookie
 //!   48    token (4), 0 (4)
@@ -58,6 +58,9 @@ const OPEN: u32 = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
 /// ESTABLISHED and SYN_SENT: `MPTCP_EVENT_SUB_CLOSED` is yet to come.
 const ALIVE: u32 = 1 << 1 | 1 << 2;
 
+/// `idiag_timer` while something that was sent is not acknowledged.
+const RETRANSMISSION_TIMER: u8 = 1;
+
 /// Where the inode stands in `struct inet_diag_msg`.
 const INODE_AT: usize = 68;
 /// `MPTCP_INFO_FLAG_FALLBACK`.
@@ -101,6 +104,8 @@ pub struct Subflow {
     /// This host made it.
     pub opened_here: bool,
     pub established: bool,
+    /// Timeouts in a row after which something was sent once more and not acknowledged yet.
+    pub retransmissions: u8,
     /// The peer has shown that it still speaks MPTCP.
     pub fully_established: bool,
 }
@@ -205,6 +210,11 @@ pub fn decode_connection(payload: &[u8]) -> Option<Connection> {
 /// Reads the payload of an answer to [`dump_subflows`]; `None` if it is malformed or no subflow.
 pub fn decode_subflow(payload: &[u8]) -> Option<Subflow> {
     let (state, ends, ifindex, mut attributes) = socket(payload)?;
+    // Of other timers it counts something else.
+    let retransmissions = match *payload.first_chunk::<4>()? {
+        [_, _, RETRANSMISSION_TIMER, count] => count,
+        _ => 0,
+    };
     let ulp = attributes.find(|attribute| attribute.kind == INET_DIAG_ULP_INFO)?;
     let info = ulp.nested().find(|a| a.kind == INET_ULP_INFO_MPTCP)?;
     let (mut token, mut flags, mut local_id, mut remote_id) = (0, 0, 0, 0);
@@ -227,6 +237,7 @@ pub fn decode_subflow(payload: &[u8]) -> Option<Subflow> {
         backup_there: flags & BACKUP_THERE != 0,
         opened_here: flags & OPENED_HERE != 0,
         established: state == ESTABLISHED && flags & CONNECTED != 0,
+        retransmissions,
         fully_established: flags & FULLY_ESTABLISHED != 0,
     })
 }
@@ -298,7 +309,7 @@ mod tests {
     #[test]
     fn reads_a_subflow() {
         let answer = bytes(
-            "0a 01 00 00 =1388 =b22d =00000000000000000000ffff0a000102 \
+            "0a 01 01 02 =1388 =b22d =00000000000000000000ffff0a000102 \
              =00000000000000000000ffff0a000201 00000007 00000000 00000000 00000000 00000000 \
              00000000 00000000 00000000 \
              0005 0008 00 =000000 \
@@ -320,6 +331,7 @@ mod tests {
             backup_there: true,
             opened_here: false,
             established: true,
+            retransmissions: 2,
             fully_established: true,
         };
         assert_eq!(decode_subflow(&answer), Some(expected));

@@ -4,6 +4,7 @@
 
 pub mod attribute;
 pub mod diag;
+pub mod filter;
 pub mod generic;
 pub mod message;
 pub mod mptcp;

@@ -394,6 +394,7 @@ impl Kernel {
             backup_there: false,
             opened_here: path.ours,
             established: path.pending.is_none(),
+            retransmissions: 0,
             fully_established: c.established,
         });
         shown.collect()

@@ -1,0 +1,266 @@
+//! Which paths the connections of the in-kernel path manager use: one look at all subflows.
+//!
+//! Nothing of it is kept up to date. A look begins with the local addresses that matter, takes in
+//! every subflow that inet_diag shows, and then says of each connection over which of those
+//! addresses it has subflows, and which of them work.
+
+use core::net::IpAddr;
+
+use crate::capacity;
+use crate::netlink::diag::Subflow;
+use crate::table::Table;
+
+/// Local addresses, by their number: bit n stands for the address with number n.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Paths(u64);
+
+impl Paths {
+    /// Returns the set of one path; empty if the number is beyond the 64 that a look can tell
+    /// apart.
+    pub fn one(number: usize) -> Self {
+        let bit = u32::try_from(number).ok().and_then(|n| 1u64.checked_shl(n));
+        Self(bit.unwrap_or(0))
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+/// What a look shows of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Covered {
+    pub token: u32,
+    /// Paths with an established subflow.
+    pub established: Paths,
+    /// Those of them whose subflow works, by path and by its own retransmissions.
+    pub working: Paths,
+    /// Paths that are being joined.
+    pub joining: Paths,
+    /// A subflow from another address works.
+    pub works_elsewhere: bool,
+    /// This host opened it: it is for this host to join.
+    pub opened_here: bool,
+    /// The peer has an IPv4 or IPv6 address in it.
+    pub ipv4: bool,
+    pub ipv6: bool,
+    pub subflows: usize,
+}
+
+impl Covered {
+    /// Returns whether it has a subflow that works on none but these paths.
+    pub fn depends_on(&self, paths: Paths) -> bool {
+        !self.works_elsewhere && paths.contains(self.working)
+    }
+}
+
+/// The subflows of a look.
+pub struct Coverage {
+    /// By token once the look is complete; see [`pack`].
+    subflows: Table<u64>,
+}
+
+/// The path of a subflow from an address that does not matter.
+const ELSEWHERE: u8 = u8::MAX;
+
+const ESTABLISHED: u8 = 1;
+const WORKING: u8 = 1 << 1;
+const JOINING: u8 = 1 << 2;
+const OPENED_HERE: u8 = 1 << 3;
+const IPV6: u8 = 1 << 4;
+
+/// Eight octets for each subflow, in the order that sorts them: token, path and flags.
+fn pack(token: u32, path: u8, flags: u8) -> u64 {
+    u64::from(token) << 32 | u64::from(path) << 8 | u64::from(flags)
+}
+
+fn token_of(packed: u64) -> u32 {
+    (packed >> 32) as u32
+}
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self {
+            subflows: Table::new(capacity::COVERED_SUBFLOWS),
+        }
+    }
+}
+
+impl Coverage {
+    /// A look begins.
+    pub fn begin(&mut self) {
+        self.subflows.clear();
+    }
+
+    /// Takes in a subflow. `number` is that of its local address, if that matters; `alive` says
+    /// whether that address has a way out.
+    pub fn add(&mut self, subflow: &Subflow, number: Option<usize>, alive: bool) {
+        let local: IpAddr = subflow.ends.local.ip();
+        if subflow.token == 0 || local.is_loopback() {
+            return;
+        }
+        // What has been sent and not been acknowledged in time says that a path may be dead.
+        let silent = subflow.retransmissions > 0;
+        let mut flags = 0;
+        for (flag, set) in [
+            (ESTABLISHED, subflow.established),
+            (WORKING, subflow.established && alive && !silent),
+            (JOINING, !subflow.established && !silent),
+            (OPENED_HERE, subflow.opened_here),
+            (IPV6, subflow.ends.remote.is_ipv6()),
+        ] {
+            flags |= if set { flag } else { 0 };
+        }
+        let path = number.and_then(|n| u8::try_from(n).ok().filter(|n| *n < 64));
+        let packed = pack(subflow.token, path.unwrap_or(ELSEWHERE), flags);
+        self.subflows.push(packed);
+    }
+
+    /// The look is complete. Returns whether it shows all subflows.
+    pub fn finish(&mut self) -> bool {
+        self.subflows.sort_unstable();
+        !self.subflows.is_short()
+    }
+
+    /// Returns the connections that the look shows, once each.
+    pub fn connections(&self) -> impl Iterator<Item = Covered> {
+        let mut rest: &[u64] = &self.subflows;
+        core::iter::from_fn(move || {
+            let token = token_of(*rest.first()?);
+            let mut covered = Covered {
+                token,
+                ..Covered::default()
+            };
+            while let Some((first, others)) = rest.split_first() {
+                if token_of(*first) != token {
+                    break;
+                }
+                covered.add(*first);
+                rest = others;
+            }
+            Some(covered)
+        })
+    }
+}
+
+impl Covered {
+    fn add(&mut self, packed: u64) {
+        let [.., path, flags] = packed.to_be_bytes();
+        let has = |flag| flags & flag != 0;
+        let path = if path == ELSEWHERE {
+            self.works_elsewhere |= has(WORKING);
+            Paths::default()
+        } else {
+            Paths::one(path.into())
+        };
+        for (paths, flag) in [
+            (&mut self.established, ESTABLISHED),
+            (&mut self.working, WORKING),
+            (&mut self.joining, JOINING),
+        ] {
+            if has(flag) {
+                paths.add(path);
+            }
+        }
+        self.opened_here |= has(OPENED_HERE);
+        self.ipv6 |= has(IPV6);
+        self.ipv4 |= !has(IPV6);
+        self.subflows += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::diag::Ends;
+
+    fn subflow(token: u32, local: &str, established: bool, retransmissions: u8) -> Subflow {
+        Subflow {
+            token,
+            ends: Ends {
+                local: local.parse().unwrap(),
+                remote: "10.9.0.1:80".parse().unwrap(),
+                mapped: false,
+            },
+            local_id: 0,
+            remote_id: 0,
+            ifindex: 0,
+            backup_here: false,
+            backup_there: false,
+            opened_here: token != 7,
+            established,
+            retransmissions,
+            fully_established: true,
+        }
+    }
+
+    fn look(subflows: &[(Subflow, Option<usize>, bool)]) -> Vec<Covered> {
+        let mut coverage = Coverage::default();
+        coverage.begin();
+        for (subflow, number, alive) in subflows {
+            coverage.add(subflow, *number, *alive);
+        }
+        assert!(coverage.finish());
+        coverage.connections().collect()
+    }
+
+    #[test]
+    fn subflows_are_gathered_by_connection_in_any_order() {
+        let found = look(&[
+            (subflow(9, "10.0.1.1:1", true, 0), Some(0), true),
+            (subflow(7, "10.0.1.1:2", true, 0), Some(0), true),
+            (subflow(9, "10.0.2.1:3", false, 0), Some(1), true),
+            (subflow(9, "10.0.3.1:4", true, 2), Some(2), true),
+        ]);
+        let [seven, nine] = found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!((seven.token, nine.token), (7, 9));
+        assert!(!seven.opened_here && nine.opened_here);
+        assert_eq!(
+            nine.working,
+            Paths::one(0),
+            "one retransmits, one only joins"
+        );
+        assert_eq!(nine.joining, Paths::one(1));
+        assert!(nine.established.contains(Paths::one(2)));
+        assert!(nine.ipv4 && !nine.ipv6 && nine.subflows == 3);
+    }
+
+    #[test]
+    fn a_connection_depends_on_its_last_working_path() {
+        let lost = |alive| (subflow(9, "10.0.1.1:1", true, 0), Some(0), alive);
+        let [alone] = look(&[lost(false)])[..] else {
+            panic!()
+        };
+        assert!(alone.depends_on(Paths::one(0)));
+        let other = |number, silent| (subflow(9, "10.0.2.1:1", true, silent), number, true);
+        for number in [Some(1), None] {
+            let [two] = look(&[lost(false), other(number, 0)])[..] else {
+                panic!()
+            };
+            assert!(!two.depends_on(Paths::one(0)));
+            let [two] = look(&[lost(false), other(number, 3)])[..] else {
+                panic!()
+            };
+            assert!(two.depends_on(Paths::one(0)), "the other path is silent");
+        }
+    }
+
+    #[test]
+    fn loopback_connections_and_plain_sockets_do_not_matter() {
+        let found = look(&[
+            (subflow(9, "127.0.0.1:1", true, 0), None, true),
+            (subflow(0, "10.0.1.1:1", true, 0), None, true),
+        ]);
+        assert!(found.is_empty());
+    }
+}

@@ -1,0 +1,100 @@
+//! An endpoint of ours, and what becomes of it.
+
+use crate::netlink::mptcp::Endpoint;
+use crate::table::Mark;
+
+/// An endpoint of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    /// As the kernel has it, or was asked to.
+    pub endpoint: Endpoint,
+    /// What the kernel has been asked for and has not acknowledged.
+    pub(super) pending: Option<Operation>,
+    /// Sequence number of that command.
+    pub(super) command: u32,
+    pub(super) departure: Departure,
+    /// Added, and no dump has shown it since.
+    pub(super) unverified: bool,
+    /// Its flags were set, and no dump has shown it since: the next one tells which flags the
+    /// kernel keeps.
+    pub(super) flags_unverified: bool,
+    /// The kernel chose its id, and no dump has shown it since.
+    pub(super) id_unknown: bool,
+    /// The dump under way has shown it.
+    pub(super) marked: bool,
+}
+
+const _: () = assert!(size_of::<Slot>() <= 40);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Operation {
+    Add,
+    SetFlags,
+    Delete,
+}
+
+/// Whether an endpoint may be deleted: with it go its subflows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Departure {
+    /// It is wanted as it is.
+    #[default]
+    Unwanted,
+    /// Nobody wants it any more. Whether a connection needs it is not known yet.
+    Requested,
+    /// A connection would lose its last working subflow with it.
+    Denied,
+    /// No connection needs it.
+    Granted,
+    /// It is wanted, and to be deleted and made again: with that come the subflows it lacks.
+    Renewal,
+}
+
+impl Slot {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            pending: None,
+            command: 0,
+            departure: Departure::default(),
+            unverified: false,
+            flags_unverified: false,
+            id_unknown: false,
+            marked: false,
+        }
+    }
+
+    /// Returns it as a later run should know it: with id 0 where the kernel has chosen one that
+    /// no dump has shown.
+    pub fn remembered(&self) -> Endpoint {
+        let id = if self.id_unknown { 0 } else { self.endpoint.id };
+        Endpoint {
+            id,
+            ..self.endpoint
+        }
+    }
+
+    /// Returns whether the kernel has been asked to delete it.
+    pub fn is_deleting(&self) -> bool {
+        self.pending == Some(Operation::Delete)
+    }
+
+    /// Returns whether it stays for the sake of connections although its path is lost.
+    pub fn is_kept(&self) -> bool {
+        self.departure == Departure::Denied
+    }
+
+    /// Returns whether it is wanted, there, and to stay.
+    pub fn is_settled(&self) -> bool {
+        self.departure == Departure::Unwanted && self.pending.is_none()
+    }
+
+    pub(super) fn set_pending(&mut self, operation: Operation, command: u32) {
+        (self.pending, self.command) = (Some(operation), command);
+    }
+}
+
+impl Mark for Slot {
+    fn mark(&mut self) -> &mut bool {
+        &mut self.marked
+    }
+}

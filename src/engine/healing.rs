@@ -1,0 +1,334 @@
+//! The connections of the in-kernel path manager: which of our endpoints they need, and which
+//! they lack a subflow of.
+//!
+//! The kernel tries each join once, makes no subflow again that has ended, and closes those of an
+//! endpoint that is deleted. So before an endpoint goes, a look at all subflows tells whether a
+//! connection would lose its last working one; and after a subflow has ended or a path has
+//! returned, and now and then, a look tells whether endpoints are to be made again for the sake of
+//! connections that have no subflow there. Between looks nothing is known, and nothing costs.
+
+use core::net::IpAddr;
+
+use libc::{EACCES, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT};
+
+use super::Incomplete;
+use crate::capacity;
+use crate::connection::coverage::{Coverage, Covered, Paths};
+use crate::endpoint::Slot;
+use crate::logging;
+use crate::netlink::diag::{Query, Subflow};
+use crate::netlink::mptcp::EndpointFlags;
+use crate::netlink::route::Family;
+use crate::table::{Mark, Table};
+use crate::time::{Duration, Instant};
+
+/// When to look whether connections have come to use a path that is new or has returned: soon,
+/// and when a first retransmission of a join has had its time.
+const RETURN_CHECKS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(3000)];
+/// Attempts in vain after which a subflow that is lacked is no reason any more to disturb others.
+const HOPELESS: u8 = 5;
+/// So many healthy subflows may be made anew for the sake of one that is lacked. Being made anew
+/// costs one 40 to 80 ms, in which its connection uses the others.
+const WORTH: usize = 4;
+/// After this long without another loss, one is answered quickly again.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Returns how long to wait after so many attempts: from 250 ms up to a minute.
+fn wait(attempts: u8) -> Duration {
+    Duration::from_millis((250 << attempts.min(8)).min(60_000))
+}
+
+/// An endpoint of ours, as it was when the look began.
+#[derive(Clone, Copy)]
+struct Path {
+    address: IpAddr,
+    /// It is to stay, and the kernel has it.
+    usable: bool,
+    /// Connections that this host opens make subflows from it.
+    joins: bool,
+}
+
+/// A subflow that a connection should have and has not.
+struct Missing {
+    token: u32,
+    address: IpAddr,
+    attempts: u8,
+    /// When it may be tried again.
+    at: Instant,
+    /// The last look has shown the connection without it.
+    marked: bool,
+}
+
+const _: () = assert!(size_of::<Missing>() <= 40);
+
+impl Mark for Missing {
+    fn mark(&mut self) -> &mut bool {
+        &mut self.marked
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Step {
+    #[default]
+    Idle,
+    Subflows(Family),
+}
+
+pub(super) struct Healer {
+    coverage: Coverage,
+    paths: Table<Path>,
+    missing: Table<Missing>,
+    step: Step,
+    /// When to look.
+    look_at: Instant,
+    /// When to look once more after a path has returned.
+    recheck_at: Instant,
+    /// What the look under way finds may be older than what it is asked for.
+    outdated: bool,
+    /// The last look showed all there is.
+    complete: bool,
+    /// The kernel cannot show subflows.
+    unavailable: bool,
+    /// Looks in a row that endpoints had to stay after.
+    kept: u8,
+    /// Looks after the end of subflows that found nothing to do.
+    vain: u8,
+    last_loss: Instant,
+    /// The log has been told of subflows that cannot be had.
+    hopeless_reported: bool,
+}
+
+impl Healer {
+    pub fn new() -> Self {
+        Self {
+            coverage: Coverage::default(),
+            paths: Table::new(capacity::ENDPOINTS),
+            missing: Table::new(capacity::MISSING_SUBFLOWS),
+            step: Step::Idle,
+            look_at: Instant::NEVER,
+            recheck_at: Instant::NEVER,
+            outdated: false,
+            complete: false,
+            unavailable: false,
+            kept: 0,
+            vain: 0,
+            last_loss: Instant::default(),
+            hopeless_reported: false,
+        }
+    }
+
+    /// Returns when to look.
+    pub fn deadline(&self) -> Instant {
+        self.look_at.min(self.recheck_at)
+    }
+
+    /// Returns whether it is time to look: true once.
+    pub fn take_due(&mut self, now: Instant) -> bool {
+        let due = self.deadline() <= now;
+        for at in [&mut self.look_at, &mut self.recheck_at] {
+            if *at <= now {
+                *at = Instant::NEVER;
+            }
+        }
+        due
+    }
+
+    /// An endpoint is to go: the caller looks at once.
+    pub fn on_departure(&mut self) {
+        self.outdated = self.step != Step::Idle;
+        self.kept = 0;
+    }
+
+    /// An endpoint is new, or has its path again.
+    pub fn on_path_gained(&mut self, now: Instant) {
+        let [soon, later] = RETURN_CHECKS;
+        self.look_at = self.look_at.min(now + soon);
+        self.recheck_at = now + later;
+        self.kept = 0;
+    }
+
+    /// A subflow has ended, or could not be made, or events of that kind were lost.
+    pub fn on_loss(&mut self, now: Instant) {
+        if now.saturating_since(self.last_loss) > QUIET {
+            self.vain = 0;
+        }
+        self.last_loss = now;
+        self.look_at = self.look_at.min(now + wait(self.vain));
+    }
+
+    /// Returns the next question to inet_diag; the first one begins a look, with these endpoints.
+    pub fn next_query<'a>(&mut self, ours: impl Iterator<Item = &'a Slot>) -> Query {
+        if self.step == Step::Idle {
+            self.step = Step::Subflows(Family::Ipv4);
+            self.outdated = false;
+            self.coverage.begin();
+            self.paths.clear();
+            for slot in ours {
+                let (endpoint, usable) = (&slot.endpoint, slot.is_settled());
+                self.paths.push(Path {
+                    address: endpoint.address,
+                    usable,
+                    joins: usable && endpoint.flags.contains(EndpointFlags::SUBFLOW),
+                });
+            }
+        }
+        match self.step {
+            Step::Subflows(family) => Query::Subflows(family),
+            Step::Idle => Query::Subflows(Family::Ipv4),
+        }
+    }
+
+    /// Takes in a subflow. `is_up` says of an address without an endpoint whether it has a link.
+    pub fn on_subflow(&mut self, subflow: &Subflow, is_up: &dyn Fn(IpAddr) -> bool) {
+        let local = subflow.ends.local.ip();
+        let number = self.paths.iter().position(|path| path.address == local);
+        let path = number.and_then(|number| self.paths.get(number));
+        let alive = path.map_or_else(|| is_up(local), |path| path.usable);
+        self.coverage.add(subflow, number, alive);
+    }
+
+    /// The answer to a question ended. Returns the result of the look, if that is at its end. That
+    /// the kernel cannot show subflows at all is a result like another.
+    pub fn on_query_end(
+        &mut self,
+        result: Result<(), Incomplete>,
+    ) -> Option<Result<(), Incomplete>> {
+        if (self.step, result) == (Step::Subflows(Family::Ipv4), Ok(())) {
+            self.step = Step::Subflows(Family::Ipv6);
+            return None;
+        }
+        self.step = Step::Idle;
+        self.complete = self.coverage.finish();
+        const MISSING: [i32; 5] = [ENOENT, EOPNOTSUPP, EPROTONOSUPPORT, EPERM, EACCES];
+        self.unavailable =
+            matches!(result, Err(Incomplete::Refused(errno)) if MISSING.contains(&errno));
+        Some(if self.unavailable { Ok(()) } else { result })
+    }
+
+    /// Returns whether the look that has ended is older than what it was to tell.
+    pub fn is_outdated(&self) -> bool {
+        self.outdated
+    }
+
+    /// Returns whether a connection has its last working subflow from this address. Where that
+    /// cannot be told, it may be so: unless, without inet_diag, there is another path.
+    pub fn is_needed(&self, address: IpAddr) -> bool {
+        if self.unavailable {
+            return !self.paths.iter().any(|path| path.usable);
+        }
+        let number = self.paths.iter().position(|path| path.address == address);
+        let Some(number) = number.filter(|_| self.complete) else {
+            return true;
+        };
+        self.is_last_of_any(Paths::one(number))
+    }
+
+    fn is_last_of_any(&self, path: Paths) -> bool {
+        let is_last = |c: Covered| c.established.contains(path) && c.depends_on(path);
+        self.coverage.connections().any(is_last)
+    }
+
+    /// Finds what connections lack, where the kernel makes at most `limit` subflows beside the
+    /// first.
+    pub fn find_missing(&mut self, now: Instant, limit: usize) {
+        self.missing.unmark(|_| true);
+        if !self.complete || self.unavailable {
+            return;
+        }
+        for connection in self.coverage.connections() {
+            if !connection.opened_here || connection.subflows > limit {
+                continue;
+            }
+            for (number, path) in self.paths.iter().enumerate() {
+                let one = Paths::one(number);
+                let reachable = match path.address {
+                    IpAddr::V4(_) => connection.ipv4,
+                    IpAddr::V6(_) => connection.ipv6,
+                };
+                let mut used = connection.established;
+                used.add(connection.joining);
+                if path.joins && reachable && !used.contains(one) {
+                    note_missing(&mut self.missing, now, connection.token, path.address);
+                }
+            }
+        }
+        // What is made is remembered for a while, lest a middlebox that ends it each time be
+        // answered each time at once.
+        self.missing.sweep_unmarked(|m| m.at + QUIET < now);
+        if self.missing.iter().all(|m| !m.marked) {
+            self.hopeless_reported = false;
+        }
+    }
+
+    /// Returns the address of an endpoint that is worth to be made again now, each once.
+    pub fn next_renewal(&mut self, now: Instant) -> Option<IpAddr> {
+        for number in 0..self.paths.len() {
+            let address = self.paths.get(number)?.address;
+            let due = |m: &Missing| m.marked && m.address == address && m.at <= now;
+            let lacking = self.missing.iter().filter(|m| due(m)).count();
+            if lacking == 0 {
+                continue;
+            }
+            let hopeful = |m: &&Missing| due(m) && m.attempts < HOPELESS;
+            let hopeful = self.missing.iter().filter(hopeful).count();
+            let one = Paths::one(number);
+            let covered = self.coverage.connections();
+            let healthy = covered.filter(|c| c.established.contains(one)).count();
+            if (healthy > 0 && healthy > hopeful * WORTH) || self.is_last_of_any(one) {
+                continue;
+            }
+            for missing in self.missing.iter_mut().filter(|m| due(m)) {
+                missing.attempts = missing.attempts.saturating_add(1);
+                missing.at = now + wait(missing.attempts);
+            }
+            self.vain = 0;
+            logging::info!("endpoint {address} is made again: {lacking} connections lack it");
+            return Some(address);
+        }
+        None
+    }
+
+    /// Sets when to look next: after `interval` seconds, unless that is 0; and earlier where an
+    /// endpoint had to stay (`kept`) or a subflow may be tried again.
+    pub fn schedule(&mut self, now: Instant, interval: u32, kept: bool) {
+        if kept {
+            self.look_at = self.look_at.min(now + wait(self.kept));
+            self.kept = self.kept.saturating_add(1);
+        }
+        if now.saturating_since(self.last_loss) < QUIET {
+            self.vain = self.vain.saturating_add(1);
+        }
+        if interval != 0 && self.paths.iter().any(|path| path.joins) {
+            self.look_at = self.look_at.min(now + Duration::from_secs(interval));
+        }
+        let waiting = self.missing.iter().filter(|m| m.marked && m.at > now);
+        let next = waiting.map(|m| m.at).min().unwrap_or(Instant::NEVER);
+        self.look_at = self.look_at.min(next);
+        let hopeless = |m: &Missing| m.marked && m.attempts >= HOPELESS;
+        if let Some(missing) = self.missing.iter().find(|m| hopeless(m)) {
+            if !core::mem::replace(&mut self.hopeless_reported, true) {
+                let address = missing.address;
+                logging::warn!(
+                    "a connection gets no subflow from {address}: its peer or the way there does \
+                     not take it; trying again now and then"
+                );
+            }
+        }
+    }
+}
+
+/// Notes that a connection has no subflow from an address. What does not fit is found later.
+fn note_missing(missing: &mut Table<Missing>, now: Instant, token: u32, address: IpAddr) {
+    let is_it = |m: &&mut Missing| m.token == token && m.address == address;
+    if let Some(known) = missing.iter_mut().find(is_it) {
+        known.marked = true;
+        return;
+    }
+    missing.push(Missing {
+        token,
+        address,
+        attempts: 0,
+        at: now,
+        marked: true,
+    });
+}
