@@ -409,7 +409,9 @@ impl Engine {
             Source::Connections => {
                 logging::warn!("connection events were lost; looking at all connections");
                 self.schedule.due.add(Due::CONNECTIONS);
-                self.healer.on_loss(now);
+                if !self.of_use.connections {
+                    self.healer.on_loss(now);
+                }
             }
         }
     }

@@ -177,9 +177,11 @@ impl Schedule {
     pub fn readable(&self, of_use: Use) -> Due {
         let mut readable = self.network_parts(of_use.routes);
         if of_use.path_manager {
-            readable.add(Due::KERNEL | Due::SUBFLOWS);
+            readable.add(Due::KERNEL);
             // A plugin hears of connections only once it knows the network.
-            if self.initial_sync_done && of_use.connections {
+            if !of_use.connections {
+                readable.add(Due::SUBFLOWS);
+            } else if self.initial_sync_done {
                 readable.add(Due::CONNECTIONS);
             }
         }

@@ -2,13 +2,12 @@
 //!
 //! The probe program has three: `broken` (priority -20), `second` (-1) and `probe` (0).
 
-use std::collections::BTreeMap;
 use std::fs;
 
-use nix::sys::signal::Signal::SIGHUP;
+use nix::sys::signal::Signal::{SIGHUP, SIGUSR1};
 
 use crate::pair::{Probe, lab};
-use crate::support::peer::Peer;
+use crate::support::peer::{Held, Peer};
 use crate::support::{Lab, until};
 
 fn start<'a>(lab: &'a Lab, core: &str) -> Probe<'a> {
@@ -128,38 +127,28 @@ fn a_daemon_whose_plugins_all_fail_says_so() {
     probe.daemon.says(&["warn", "no plugins"]);
 }
 
-/// How many groups of generic netlink the daemon hears.
-fn groups(lab: &Lab, probe: &Probe<'_>) -> u32 {
-    let descriptors =
-        fs::read_dir(format!("/proc/{}/fd", probe.daemon.pid())).expect("a process of ours");
-    let links = descriptors.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
-    let sockets: Vec<String> = links.map(|link| link.display().to_string()).collect();
-    let table = lab.host.out("cat /proc/net/netlink");
-    // While sockets come and go the kernel may show one twice.
-    let mut masks = BTreeMap::new();
-    for line in table.lines().skip(1) {
-        let columns: Vec<&str> = line.split_whitespace().collect();
-        let own = sockets.contains(&format!("socket:[{}]", columns[9]));
-        if own && columns[1] == "16" {
-            let mask = u32::from_str_radix(columns[3], 16).expect("a mask");
-            masks.insert(columns[9], mask);
-        }
-    }
-    masks.values().map(|mask| mask.count_ones()).sum()
-}
-
-/// While nobody wants connections the kernel need not tell of them.
+/// While nobody wants connections one that is healthy does not wake the daemon.
 #[test]
 fn who_wants_no_connections_does_not_hear_of_them() {
     let Some(lab) = lab() else { return };
     let heard = ["", "connections = no"].map(|own| {
         let probe = Probe::with(&lab, &lab.host, "host", "load-plugins = probe", own);
         probe.told("ready");
-        let count = groups(&lab, &probe);
+        Held::open(&lab.host, "10.0.1.2:5000", &lab.outside, "10.0.1.2:5000", 3).release();
+        // A change of the network is told after what was told before.
+        lab.host.ip("addr add 10.0.1.77/24 dev wan1");
+        assert!(until(|| probe
+            .lines()
+            .iter()
+            .any(|l| l.contains("10.0.1.77"))));
+        lab.host.ip("addr del 10.0.1.77/24 dev wan1");
+        probe.daemon.signal(SIGUSR1);
+        probe.daemon.says(&["counters connection-events"]);
+        let count = probe.daemon.log().contains("counters connection-events 0");
         probe.daemon.stop();
         count
     });
-    assert_eq!(heard[0], heard[1] + 1);
+    assert_eq!(heard, [false, true]);
 }
 
 #[test]

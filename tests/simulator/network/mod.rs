@@ -221,6 +221,10 @@ impl Simulated for Kernel {
                 };
                 simulation.tell(Input::Limits(result));
             }
+            Command::Diag(_) => {
+                let (_, result) = simulation.next_dump();
+                simulation.tell(Input::DiagEnd(result));
+            }
             Command::CheckReversePath(_) => {}
             Command::Route(change) => {
                 simulation.counts.changes += 1;
