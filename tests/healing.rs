@@ -6,7 +6,7 @@ mod support;
 use std::thread::sleep;
 use std::time::Duration;
 
-use support::peer::{Held, Peer, Transfer};
+use support::peer::{Held, Transfer};
 use support::{Lab, Namespace, SERVER, until};
 
 const BYTES: &str = "6000000";
@@ -167,18 +167,18 @@ fn a_crash_in_the_middle_of_an_outage() {
     transfer.finish();
 }
 
-/// Has the next segment of a subflow answered by a reset, as a middlebox does that has forgotten
-/// it.
+/// Has the server end a subflow with a reset, as a middlebox does that has forgotten it.
 #[track_caller]
 fn reset(lab: &Lab, from: &str) {
     let line = format!("ss -tnH state established src {from}");
-    let text = lab.host.out(&line);
-    let near = text.split_whitespace().nth(2).expect("a subflow");
-    let (_, port) = near.rsplit_once(':').expect("a port");
-    // One that is bound to a device is shown with it.
-    let near = format!("{from}:{port}");
-    let mut reset = Peer::other(&lab.outside, "reset_subflow", &[SERVER, &near, "0", "1"]);
-    reset.says("listening");
+    let before = lab.host.out(&line);
+    let port = before
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix(from)?.rsplit_once(':'))
+        .expect("a subflow")
+        .1;
+    lab.outside
+        .out(&format!("ss -tK dst {from} dport = :{port}"));
     let port = format!(":{port} ");
     assert!(
         until(|| !lab.host.out(&line).contains(&port)),
