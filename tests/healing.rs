@@ -204,6 +204,21 @@ fn a_subflow_that_was_reset_is_made_again() {
     }
 }
 
+/// A connection that has lost its only subflow is joined again before the kernel gives it up.
+#[test]
+fn the_only_subflow_was_reset() {
+    let Some(lab) = Lab::with_uplinks(1) else {
+        return;
+    };
+    let _daemon = lab.daemon("");
+    lab.expect(&ENDPOINTS[..1]);
+    let transfer = Transfer::start(&lab, BYTES, RATE);
+    on_all_paths(&lab, 1, 1);
+    reset(&lab, "10.0.1.1");
+    on_all_paths(&lab, 1, 1);
+    transfer.finish();
+}
+
 /// A join to a gateway that does not answer fails, and is tried again until it does.
 #[test]
 fn a_join_that_failed_is_tried_again() {

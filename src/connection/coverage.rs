@@ -7,7 +7,7 @@
 use core::net::IpAddr;
 
 use crate::capacity;
-use crate::netlink::diag::Subflow;
+use crate::netlink::diag::{Connection, Subflow};
 use crate::table::Table;
 
 /// Local addresses, by their number: bit n stands for the address with number n.
@@ -56,6 +56,12 @@ pub struct Covered {
 }
 
 impl Covered {
+    /// Returns whether it is for this host to join it. Which side opened a connection that has no
+    /// subflow left is not known.
+    pub fn is_joined_here(&self) -> bool {
+        self.opened_here || self.subflows == 0
+    }
+
     /// Returns whether it has a subflow that works on none but these paths.
     pub fn depends_on(&self, paths: Paths) -> bool {
         !self.works_elsewhere && paths.contains(self.working)
@@ -76,6 +82,7 @@ const WORKING: u8 = 1 << 1;
 const JOINING: u8 = 1 << 2;
 const OPENED_HERE: u8 = 1 << 3;
 const IPV6: u8 = 1 << 4;
+const SUBFLOW: u8 = 1 << 5;
 
 /// Eight octets for each subflow, in the order that sorts them: token, path and flags.
 fn pack(token: u32, path: u8, flags: u8) -> u64 {
@@ -116,12 +123,25 @@ impl Coverage {
             (JOINING, !subflow.established && !silent),
             (OPENED_HERE, subflow.opened_here),
             (IPV6, subflow.ends.remote.is_ipv6()),
+            (SUBFLOW, true),
         ] {
             flags |= if set { flag } else { 0 };
         }
         let path = number.and_then(|n| u8::try_from(n).ok().filter(|n| *n < 64));
         let packed = pack(subflow.token, path.unwrap_or(ELSEWHERE), flags);
         self.subflows.push(packed);
+    }
+
+    /// Takes in a connection, lest one without subflows go unseen.
+    pub fn add_connection(&mut self, connection: &Connection) {
+        let flags = if connection.ends.remote.is_ipv6() {
+            IPV6
+        } else {
+            0
+        };
+        if connection.token != 0 && !connection.ends.local.ip().is_loopback() {
+            self.subflows.push(pack(connection.token, ELSEWHERE, flags));
+        }
     }
 
     /// The look is complete. Returns whether it shows all subflows.
@@ -173,7 +193,7 @@ impl Covered {
         self.opened_here |= has(OPENED_HERE);
         self.ipv6 |= has(IPV6);
         self.ipv4 |= !has(IPV6);
-        self.subflows += 1;
+        self.subflows += usize::from(has(SUBFLOW));
     }
 }
 

@@ -16,7 +16,7 @@ use crate::capacity;
 use crate::connection::coverage::{Coverage, Covered, Paths};
 use crate::endpoint::Slot;
 use crate::logging;
-use crate::netlink::diag::{Query, Subflow};
+use crate::netlink::diag::{Connection, Query, Subflow};
 use crate::netlink::mptcp::EndpointFlags;
 use crate::netlink::route::Family;
 use crate::table::{Mark, Table};
@@ -32,6 +32,9 @@ const HOPELESS: u8 = 5;
 const WORTH: usize = 4;
 /// After this long without another loss, one is answered quickly again.
 const QUIET: Duration = Duration::from_secs(60);
+
+/// What kernels without inet_diag or MPTCP's part of it refuse with, and security policies.
+const NO_DIAG: [i32; 5] = [ENOENT, EOPNOTSUPP, EPROTONOSUPPORT, EPERM, EACCES];
 
 /// Returns how long to wait after so many attempts: from 250 ms up to a minute.
 fn wait(attempts: u8) -> Duration {
@@ -72,6 +75,8 @@ enum Step {
     #[default]
     Idle,
     Subflows(Family),
+    /// For those that have no subflow left.
+    Connections(Family),
 }
 
 pub(super) struct Healer {
@@ -83,6 +88,10 @@ pub(super) struct Healer {
     look_at: Instant,
     /// When to look once more after a path has returned.
     recheck_at: Instant,
+    /// An endpoint is to go: the next look is for that alone.
+    departing: bool,
+    /// The look under way leaves out what [`Step::Connections`] would show.
+    brief: bool,
     /// What the look under way finds may be older than what it is asked for.
     outdated: bool,
     /// The last look showed all there is.
@@ -107,6 +116,8 @@ impl Healer {
             step: Step::Idle,
             look_at: Instant::NEVER,
             recheck_at: Instant::NEVER,
+            departing: false,
+            brief: false,
             outdated: false,
             complete: false,
             unavailable: false,
@@ -135,6 +146,7 @@ impl Healer {
 
     /// An endpoint is to go: the caller looks at once.
     pub fn on_departure(&mut self) {
+        self.departing = true;
         self.outdated = self.step != Step::Idle;
         self.kept = 0;
     }
@@ -161,6 +173,7 @@ impl Healer {
         if self.step == Step::Idle {
             self.step = Step::Subflows(Family::Ipv4);
             self.outdated = false;
+            self.brief = core::mem::take(&mut self.departing);
             self.coverage.begin();
             self.paths.clear();
             for slot in ours {
@@ -174,6 +187,7 @@ impl Healer {
         }
         match self.step {
             Step::Subflows(family) => Query::Subflows(family),
+            Step::Connections(family) => Query::Connections(family),
             Step::Idle => Query::Subflows(Family::Ipv4),
         }
     }
@@ -187,22 +201,37 @@ impl Healer {
         self.coverage.add(subflow, number, alive);
     }
 
+    /// Takes in a connection, which may be without subflows.
+    pub fn on_connection(&mut self, connection: &Connection) {
+        if connection.established && !connection.fallback {
+            self.coverage.add_connection(connection);
+        }
+    }
+
     /// The answer to a question ended. Returns the result of the look, if that is at its end. That
     /// the kernel cannot show subflows at all is a result like another.
     pub fn on_query_end(
         &mut self,
         result: Result<(), Incomplete>,
     ) -> Option<Result<(), Incomplete>> {
-        if (self.step, result) == (Step::Subflows(Family::Ipv4), Ok(())) {
-            self.step = Step::Subflows(Family::Ipv6);
+        use Family::{Ipv4, Ipv6};
+        let unavailable =
+            matches!(result, Err(Incomplete::Refused(errno)) if NO_DIAG.contains(&errno));
+        let next = match (self.step, result) {
+            (Step::Subflows(Ipv4), Ok(())) => Step::Subflows(Ipv6),
+            (Step::Subflows(Ipv6), Ok(())) if !self.brief => Step::Connections(Ipv4),
+            (Step::Connections(Ipv4), Ok(())) => Step::Connections(Ipv6),
+            _ => Step::Idle,
+        };
+        // Without mptcp_diag those without subflows go unseen.
+        let partly = matches!(self.step, Step::Connections(_));
+        self.step = next;
+        if next != Step::Idle {
             return None;
         }
-        self.step = Step::Idle;
         self.complete = self.coverage.finish();
-        const MISSING: [i32; 5] = [ENOENT, EOPNOTSUPP, EPROTONOSUPPORT, EPERM, EACCES];
-        self.unavailable =
-            matches!(result, Err(Incomplete::Refused(errno)) if MISSING.contains(&errno));
-        Some(if self.unavailable { Ok(()) } else { result })
+        self.unavailable = unavailable && !partly;
+        Some(if unavailable { Ok(()) } else { result })
     }
 
     /// Returns whether the look that has ended is older than what it was to tell.
@@ -231,12 +260,15 @@ impl Healer {
     /// Finds what connections lack, where the kernel makes at most `limit` subflows beside the
     /// first.
     pub fn find_missing(&mut self, now: Instant, limit: usize) {
+        if self.brief {
+            return;
+        }
         self.missing.unmark(|_| true);
         if !self.complete || self.unavailable {
             return;
         }
         for connection in self.coverage.connections() {
-            if !connection.opened_here || connection.subflows > limit {
+            if !connection.is_joined_here() || connection.subflows > limit {
                 continue;
             }
             for (number, path) in self.paths.iter().enumerate() {
@@ -262,6 +294,9 @@ impl Healer {
 
     /// Returns the address of an endpoint that is worth to be made again now, each once.
     pub fn next_renewal(&mut self, now: Instant) -> Option<IpAddr> {
+        if self.brief {
+            return None;
+        }
         for number in 0..self.paths.len() {
             let address = self.paths.get(number)?.address;
             let due = |m: &Missing| m.marked && m.address == address && m.at <= now;

@@ -257,7 +257,10 @@ impl Engine {
             Input::Restore(state) => self.endpoints.restore(state),
             Input::StateNotSaved => self.endpoints.mark_state_changed(),
             Input::Stop => self.stop(now),
-            Input::Connection(_) | Input::DiagSubflow(_) | Input::DiagEnd(_)
+            Input::Connection(_)
+            | Input::DiagConnection(_)
+            | Input::DiagSubflow(_)
+            | Input::DiagEnd(_)
                 if !self.of_use.connections =>
             {
                 self.on_coverage_input(now, input);
@@ -322,6 +325,7 @@ impl Engine {
                 self.counters.connection_events += 1;
                 self.healer.on_loss(now);
             }
+            Input::DiagConnection(found) => self.healer.on_connection(&found),
             Input::DiagSubflow(found) => {
                 let network = &self.network;
                 let is_up = |ip| network.interface_of(ip).is_some_and(Interface::is_up);
