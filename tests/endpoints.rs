@@ -14,6 +14,32 @@ const REMOVE: &str = "[core]\non-exit = remove\n";
 
 const NONE: [&str; 0] = [];
 
+/// IPv6 addresses that outlive a link that is down are tentative again once it is up, which no
+/// event tells: a join from one fails.
+#[test]
+fn a_kept_address_waits_until_it_is_no_longer_tentative() {
+    let lab = lab!();
+    lab.wan(1);
+    for variable in ["keep_addr_on_down", "accept_dad"] {
+        lab.host.sysctl(&format!("ipv6/conf/wan1/{variable}"), 1);
+    }
+    lab.wan6(1);
+    let six = "2001:db8:1::1 subflow dev wan1";
+    let _daemon = lab.daemon(ANY_ROUTE);
+    lab.expect(&["10.0.1.1 subflow dev wan1", six]);
+    lab.host.ip("link set wan1 down");
+    lab.expect(&NONE);
+    lab.host.ip("link set wan1 up");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    let tentative = || lab.host.out("ip -6 -o addr show dev wan1 tentative");
+    assert!(tentative().contains("2001:db8:1::1"), "{}", tentative());
+    assert!(until(|| {
+        let there = lab.host.endpoints().contains(&six.to_owned());
+        assert!(!there || !tentative().contains("2001:db8:1::1"));
+        there
+    }));
+}
+
 #[test]
 fn addresses_at_start_later_and_gone() {
     let lab = lab!();

@@ -3,7 +3,7 @@
 use core::ops::{BitAnd, BitOr};
 
 use crate::netlink::route::{Family, Notification, PROTOCOL};
-use crate::network::{IFF_UP, LocalAddress, Network, Part, route};
+use crate::network::{IFF_RUNNING, IFF_UP, LocalAddress, Network, Part, route};
 
 /// One bit for each thing that is due to be read from the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,9 @@ impl Due {
 
     /// Returns what has to be read after an event that `network` has not taken in yet, or `None`
     /// if the event is of no use. The kernel removes IPv4 routes without a word when their link or
-    /// the last address of it goes, and any route with the address that it prefers.
+    /// the last address of it goes, and any route with the address that it prefers; and IPv6
+    /// addresses that outlive a link that is down are tentative again, without a word, once it is
+    /// up.
     pub fn after(event: &Notification, network: &Network, routes: bool) -> Option<Self> {
         let both = Self::ROUTES4 | Self::ROUTES6;
         let due = match event {
@@ -117,11 +119,16 @@ impl Due {
             Notification::Nexthop => routes.then_some(both)?,
             Notification::Link(link) => {
                 let was = network.interface(link.index).map_or(0, |i| i.flags);
-                if was & IFF_UP != link.flags & IFF_UP {
-                    both
-                } else {
-                    Self::NONE
+                let mut due = Self::NONE;
+                if routes && (was ^ link.flags) & IFF_UP != 0 {
+                    due.add(both);
                 }
+                let kept = |a: &LocalAddress| a.index == link.index && a.address.is_ipv6();
+                if link.flags & !was & (IFF_UP | IFF_RUNNING) != 0 && network.addresses().any(kept)
+                {
+                    due.add(Self::ADDRESSES);
+                }
+                return Some(due);
             }
             Notification::LinkGone { .. } => both,
             Notification::AddressGone(gone) if routes => {
