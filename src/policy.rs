@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use crate::config::{Config, NotifyFlags, Temporary, Use};
 use crate::network::route::{contains, gateway};
 use crate::network::{IFF_LOOPBACK, IFF_UP, Interface, LocalAddress, Network, Verdict};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// `IFA_F_*` of linux/if_addr.h. The kernel uses bit 0 for two things: an IPv4 address that is
 /// not the first of its prefix, and an IPv6 privacy address.
@@ -19,7 +19,8 @@ const SCOPE_HOST: u8 = 254;
 
 /// Gives every address of the network its verdict.
 pub fn evaluate(network: &mut Network, now: Instant, config: &Config) {
-    network.evaluate(now, &|address, interface, network| {
+    let route_grace = Duration::from_secs(config.route_grace);
+    network.evaluate(now, route_grace, &|address, interface, network| {
         judge(address, interface, network, config)
     });
 }

@@ -264,3 +264,30 @@ fn what_is_healthy_is_left_alone() {
     one.release();
     many.release();
 }
+
+/// A DHCP client takes the default route away at each renewal, and puts it back.
+#[test]
+fn a_renewal_costs_nothing() {
+    let Some(lab) = Lab::with_uplinks(2) else {
+        return;
+    };
+    let _daemon = lab.daemon("");
+    lab.expect(&ENDPOINTS);
+    let ids = lab.host.endpoints_with_ids();
+    let transfer = Transfer::start(&lab, BYTES, RATE);
+    on_all_paths(&lab, 2, 1);
+    for _ in 0..3 {
+        lab.host.ip("route del default dev wan2");
+        sleep(Duration::from_millis(400));
+        lab.route(2);
+        sleep(Duration::from_millis(400));
+    }
+    sleep(Duration::from_millis(1500));
+    assert_eq!(lab.host.endpoints_with_ids(), ids);
+    assert_eq!(lab.host.counter("MPTcpExtRmSubflow"), 0);
+    assert_eq!(lab.host.joins(), 1);
+    // One that is away for longer is missed.
+    lab.host.ip("route del default dev wan2");
+    lab.expect(&ENDPOINTS[..1]);
+    transfer.finish();
+}

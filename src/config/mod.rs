@@ -71,6 +71,8 @@ pub struct Config {
     /// Seconds between looks for subflows that connections of the in-kernel path manager lack; 0
     /// is never.
     pub heal_interval: u32,
+    /// Seconds for which an address stays in use that lacks nothing but its route.
+    pub route_grace: u32,
     /// The kernel's limit of additional subflows; `None` lets the plugin choose.
     pub limit_subflows: Option<u32>,
     /// The kernel's limit of accepted ADD_ADDRs; `None` lets the plugin choose.
@@ -199,6 +201,7 @@ impl Config {
             temporary_addresses: Temporary::Fallback,
             max_connections: 4096,
             heal_interval: 60,
+            route_grace: 1,
             limit_subflows: None,
             limit_add_addr_accepted: None,
             source_routing: SourceRouting {

@@ -164,6 +164,7 @@ fn every_key_reaches_its_field() {
         temporary_addresses: Temporary::No,
         max_connections: 100,
         heal_interval: 60,
+        route_grace: 1,
         limit_subflows: Some(3),
         limit_add_addr_accepted: Some(0),
         source_routing: SourceRouting {

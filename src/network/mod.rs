@@ -75,8 +75,11 @@ pub struct LocalAddress {
     /// Was there when the daemon started.
     pub existing: bool,
     pub verdict: Verdict,
-    /// Since when it would be usable, were it not for hold-down and standby.
-    fit_since: Option<Instant>,
+    /// Since when it would be usable, were it not for hold-down and standby; [`Instant::NEVER`] if
+    /// it would not.
+    fit_since: Instant,
+    /// Since when it lacks a route and nothing else; [`Instant::NEVER`] if it does not.
+    routeless_since: Instant,
     /// Plugins know it.
     pub(crate) told: bool,
     gone: bool,
@@ -163,7 +166,7 @@ pub struct Network {
     sequence: u32,
     /// The first judgement is done: what comes now is not `existing`, and is held down.
     started: bool,
-    /// When the next address leaves hold-down.
+    /// When the next address leaves hold-down, or its grace without a route ends.
     deadline: Instant,
 }
 
@@ -289,7 +292,7 @@ impl Network {
         }
     }
 
-    /// When the next address leaves hold-down.
+    /// When the next address leaves hold-down, or its grace without a route ends.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -369,7 +372,8 @@ impl Network {
             sequence: self.sequence,
             existing: !self.started,
             verdict: Verdict::Unjudged,
-            fit_since: None,
+            fit_since: Instant::NEVER,
+            routeless_since: Instant::NEVER,
             told: false,
             gone: false,
             seen: true,
@@ -386,7 +390,7 @@ impl Network {
                         // It went and came back before anyone looked: as good as new.
                         old.gone = false;
                         old.existing = new.existing;
-                        old.fit_since = None;
+                        old.fit_since = Instant::NEVER;
                     }
                 }
                 return;
@@ -489,10 +493,13 @@ impl Network {
     }
 
     /// Gives every address its verdict: that of `judge` for the address by itself, and then what
-    /// hold-down and standby, which depend on time and on the other addresses, make of it.
+    /// hold-down and standby, which depend on time and on the other addresses, make of it. One in
+    /// use that lacks nothing but a route stays in use for `route_grace`: a DHCP client takes the
+    /// route away and puts it back.
     pub(crate) fn evaluate(
         &mut self,
         now: Instant,
+        route_grace: Duration,
         judge: &dyn Fn(&LocalAddress, &Interface, &Self) -> Verdict,
     ) {
         self.deadline = Instant::NEVER;
@@ -529,20 +536,32 @@ impl Network {
             let Some(address) = self.addresses.get_mut(at) else {
                 break;
             };
+            if interrupted {
+                address.fit_since = Instant::NEVER;
+            }
+            if verdict != Verdict::NoRoute {
+                address.routeless_since = Instant::NEVER;
+            } else if address.fit_since != Instant::NEVER {
+                address.routeless_since = address.routeless_since.min(now);
+                let end = address.routeless_since + route_grace;
+                if now < end {
+                    self.deadline = self.deadline.min(end);
+                    uplink |= address.verdict == Verdict::Usable;
+                    standby |= address.verdict == Verdict::Standby;
+                    continue;
+                }
+            }
             if !matches!(verdict, Verdict::Usable | Verdict::Standby) {
-                address.fit_since = None;
+                address.fit_since = Instant::NEVER;
                 address.verdict = verdict;
                 continue;
-            }
-            if interrupted {
-                address.fit_since = None;
             }
             // What counts already goes on counting, even where the configuration now asks for
             // more; what was there when the daemon started has been there long enough.
             let counts = matches!(address.verdict, Verdict::Usable | Verdict::Standby);
-            let counts = !started || (counts && address.fit_since.is_some());
-            let since = *address.fit_since.get_or_insert(now);
-            let ready = since + Duration::from_secs(hold_down);
+            let counts = !started || (counts && address.fit_since != Instant::NEVER);
+            address.fit_since = address.fit_since.min(now);
+            let ready = address.fit_since + Duration::from_secs(hold_down);
             address.verdict = if !counts && now < ready {
                 self.deadline = self.deadline.min(ready);
                 Verdict::HoldDown

@@ -280,3 +280,58 @@ fn standby_is_used_only_without_an_uplink() {
     assert_eq!(verdict(&network), Some(Verdict::Standby));
     assert_eq!(network.usable().count(), 1);
 }
+
+/// An address in use outlives its route for a while, but neither its link nor its carrier.
+#[test]
+fn a_route_that_is_away_for_a_moment_is_missed_later() {
+    let mut case = Case::new();
+    case.config.default.notify = NotifyFlags::CHECK_ROUTE;
+    case.route = true;
+    let verdict = |network: &Network| network.addresses().next().map(|a| a.verdict);
+    let no_routes = |network: &mut Network| {
+        network.begin(Part::Routes(Family::Ipv4));
+        network.finish(Part::Routes(Family::Ipv4));
+    };
+    let start = Instant(5000);
+    let mut network = case.network();
+    evaluate(&mut network, start, &case.config);
+    assert_eq!(verdict(&network), Some(Verdict::Usable));
+    for _ in 0..2 {
+        no_routes(&mut network);
+        evaluate(&mut network, start, &case.config);
+        assert_eq!(verdict(&network), Some(Verdict::Usable));
+        let end = start + Duration::from_secs(case.config.route_grace);
+        assert_eq!(network.deadline(), end);
+        // It is back before the time is up, and away again after that.
+        network.apply(&default_route(), &case.config);
+        evaluate(&mut network, Instant(end.0 - 1), &case.config);
+        no_routes(&mut network);
+        evaluate(&mut network, end, &case.config);
+        assert_eq!(verdict(&network), Some(Verdict::Usable));
+        evaluate(&mut network, Instant(end.0 + 1000), &case.config);
+        assert_eq!(verdict(&network), Some(Verdict::NoRoute));
+        network.apply(&default_route(), &case.config);
+        evaluate(&mut network, start, &case.config);
+    }
+    // Without a carrier in between there is no grace.
+    let link = |flags| {
+        Notification::Link(Link {
+            index: WAN,
+            flags,
+            name: Name::try_from("wan").unwrap(),
+            vrf_table: 0,
+        })
+    };
+    network.apply(&link(IFF_UP), &case.config);
+    network.apply(&link(UP), &case.config);
+    no_routes(&mut network);
+    evaluate(&mut network, start, &case.config);
+    assert_eq!(verdict(&network), Some(Verdict::NoRoute));
+    // Nor where the configuration says so.
+    network.apply(&default_route(), &case.config);
+    evaluate(&mut network, start, &case.config);
+    case.config.route_grace = 0;
+    no_routes(&mut network);
+    evaluate(&mut network, start, &case.config);
+    assert_eq!(verdict(&network), Some(Verdict::NoRoute));
+}
