@@ -6,11 +6,13 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::cli::{self, Action};
-use crate::config::{self, Config, Overrides};
+use crate::config::{self, Config, Diagnostic, Overrides};
 use crate::daemon::Daemon;
+use crate::engine::Engine;
 use crate::logging;
 use crate::plugin::Entry;
 use crate::sys;
+use crate::sys::clock;
 use crate::sys::signal::Signals;
 use crate::sys::sysctl::{self, Mptcp};
 
@@ -19,19 +21,49 @@ const FAILURE: u8 = 1;
 /// A command line that makes no sense (EX_USAGE of sysexits.h).
 const USAGE_ERROR: u8 = 64;
 
-/// Does what the command line asks for, with these plugins compiled in.
-pub fn run(plugins: &'static [Entry]) -> ExitCode {
-    answer(plugins, std::env::args_os().skip(1).collect()).into()
+/// A daemon: its own name and version, and the plugins compiled into it.
+#[derive(Clone, Copy)]
+pub struct Program {
+    /// As messages and the help have it.
+    pub name: &'static str,
+    /// As `--version` has it.
+    pub version: &'static str,
+    /// What `path-manager` and `load-plugins` may name.
+    pub plugins: &'static [Entry],
+}
+
+/// Returns a [`Program`] of these plugins, a `&'static [Entry]`, with name and version of the
+/// crate that says so.
+#[macro_export]
+macro_rules! program {
+    ($plugins:expr) => {
+        $crate::Program {
+            name: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            plugins: $plugins,
+        }
+    };
+}
+
+/// Does what the command line asks for, and returns the exit status: 0, 1 for a failure, 64 for a
+/// command line that makes no sense.
+pub fn run(program: Program) -> ExitCode {
+    answer(program, std::env::args_os().skip(1).collect()).into()
 }
 
 /// Does what `arguments`, without the program's name, ask for, and returns the exit status.
-pub fn answer(plugins: &'static [Entry], arguments: Vec<OsString>) -> u8 {
+pub fn answer(program: Program, arguments: Vec<OsString>) -> u8 {
+    let Program {
+        name,
+        version,
+        plugins,
+    } = program;
     match cli::parse(arguments, plugins) {
-        Ok(Action::Run(options)) => start(options, plugins),
-        Ok(Action::Check(options)) => check(&options, plugins),
-        Ok(Action::Help) => print(cli::HELP),
-        Ok(Action::Usage) => print(cli::USAGE),
-        Ok(Action::Version) => print(&format!("{}\n", cli::VERSION)),
+        Ok(Action::Run(options)) => start(options, program),
+        Ok(Action::Check(options)) => check(&options, program),
+        Ok(Action::Help) => print(&format!("Usage: {name}{}", cli::HELP)),
+        Ok(Action::Usage) => print(&format!("Usage: {name}{}", cli::USAGE)),
+        Ok(Action::Version) => print(&format!("{name} {version}\n")),
         Ok(Action::ListPlugins) => {
             let mut text = String::new();
             for Entry {
@@ -46,50 +78,52 @@ pub fn answer(plugins: &'static [Entry], arguments: Vec<OsString>) -> u8 {
             print(&text)
         }
         Err(cause) => {
-            complain(&format!("{cause} (try 'mptcpd --help')"));
+            program.complain(&format!("{cause} (try '{name} --help')"));
             USAGE_ERROR
         }
     }
 }
 
-fn check(options: &Overrides, plugins: &[Entry]) -> u8 {
-    match config::load(options, plugins) {
+fn check(options: &Overrides, program: Program) -> u8 {
+    match config::load(options, program.plugins) {
         Ok(loaded) => {
-            loaded
-                .warnings
-                .iter()
-                .for_each(|warning| complain(&format!("warning: {warning}")));
-            print(&loaded.config.to_string())
+            for warning in &loaded.warnings {
+                program.complain(&format!("warning: {warning}"));
+            }
+            let text = loaded.config.to_string();
+            let entries = select(&loaded.config, program.plugins);
+            let engine = Engine::new(clock::now(), loaded.config, &entries);
+            for problem in engine.plugin_problems() {
+                program.complain(problem);
+            }
+            match engine.plugin_problems() {
+                [] => print(&text),
+                _ => FAILURE,
+            }
         }
-        Err(problems) => {
-            problems.iter().for_each(|each| complain(&each.to_string()));
-            FAILURE
-        }
+        Err(problems) => program.complain_of(&problems),
     }
 }
 
-fn start(options: Overrides, plugins: &'static [Entry]) -> u8 {
+fn start(options: Overrides, program: Program) -> u8 {
     // First of all, so that no early signal ends us by default.
     let signals = match Signals::open() {
         Ok(signals) => signals,
         Err(error) => {
-            complain(&format!("cannot read signals: {error}"));
+            program.complain(&format!("cannot read signals: {error}"));
             return FAILURE;
         }
     };
-    let loaded = match config::load(&options, plugins) {
+    let loaded = match config::load(&options, program.plugins) {
         Ok(loaded) => loaded,
-        Err(problems) => {
-            problems.iter().for_each(|each| complain(&each.to_string()));
-            return FAILURE;
-        }
+        Err(problems) => return program.complain_of(&problems),
     };
     logging::init(loaded.config.log, loaded.config.log_level);
     loaded
         .warnings
         .iter()
         .for_each(|warning| logging::warn!("{warning}"));
-    let result = serve(options, loaded.config, plugins, signals);
+    let result = serve(options, loaded.config, program.plugins, signals);
     if let Err(cause) = &result {
         logging::error!("{cause}");
     }
@@ -127,6 +161,9 @@ fn serve(
     let daemon = Daemon::start(options, config, &entries, plugins, signals)?;
     // It ends with the process, which leaves nothing behind.
     let mut daemon = ManuallyDrop::new(daemon);
+    for problem in daemon.engine().plugin_problems() {
+        logging::error!("{problem}; it is not used");
+    }
     for name in daemon.engine().plugin_names() {
         logging::info!("plugin {name}");
     }
@@ -162,6 +199,17 @@ fn print(text: &str) -> u8 {
     }
 }
 
-fn complain(cause: &str) {
-    let _ = sys::print(libc::STDERR_FILENO, &format!("mptcpd: {cause}\n"));
+impl Program {
+    fn complain(&self, cause: &str) {
+        let line = format!("{}: {cause}\n", self.name);
+        let _ = sys::print(libc::STDERR_FILENO, &line);
+    }
+
+    /// Says what is wrong with the configuration, and returns the exit status for that.
+    fn complain_of(&self, problems: &[Diagnostic]) -> u8 {
+        for problem in problems {
+            self.complain(&problem.to_string());
+        }
+        FAILURE
+    }
 }

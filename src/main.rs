@@ -1,4 +1,4 @@
 //! The daemon with the plugins that its features select.
 #![no_main]
 
-mptcpd::main!(mptcpd::plugin::BUILT_IN);
+mptcpd::main!(mptcpd::BUILT_IN);

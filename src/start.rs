@@ -7,7 +7,8 @@
 macro_rules! main {
     ($plugins:expr) => {
         #[global_allocator]
-        static HEAP: $crate::sys::memory::Heap = $crate::sys::memory::Heap::new();
+        static HEAP: $crate::internal::sys::memory::Heap =
+            $crate::internal::sys::memory::Heap::new();
 
         // SAFETY: this is the `main` of the C library, and the only one: the crate is no_main.
         #[unsafe(no_mangle)]
@@ -16,8 +17,8 @@ macro_rules! main {
             arguments: *const *const ::core::ffi::c_char,
         ) -> ::core::ffi::c_int {
             // SAFETY: these are the arguments of `main`.
-            let arguments = unsafe { $crate::sys::process::begin(count, arguments) };
-            $crate::app::answer($plugins, arguments).into()
+            let arguments = unsafe { $crate::internal::sys::process::begin(count, arguments) };
+            $crate::internal::app::answer($crate::program!($plugins), arguments).into()
         }
     };
 }

@@ -10,20 +10,20 @@ use core::fmt::Write;
 use core::net::{IpAddr, SocketAddr};
 use std::alloc::{GlobalAlloc, Layout, System};
 
-use mptcpd::config;
-use mptcpd::config::Overrides;
-use mptcpd::engine::{Command, Engine, Incomplete, Input, Source};
-use mptcpd::netlink::attribute::Builder;
-use mptcpd::netlink::diag::{self, Query};
-use mptcpd::netlink::message::Messages;
-use mptcpd::netlink::mptcp::{
+use mptcpd::internal::config;
+use mptcpd::internal::config::Overrides;
+use mptcpd::internal::engine::{Command, Engine, Incomplete, Input, Source};
+use mptcpd::internal::netlink::attribute::Builder;
+use mptcpd::internal::netlink::diag::{self, Query};
+use mptcpd::internal::netlink::message::Messages;
+use mptcpd::internal::netlink::mptcp::{
     Command as Kernel, ConnectionEvent, Endpoint, Event, Limits, SubflowAddress, SubflowEvent,
 };
-use mptcpd::netlink::route::{self, Family, Hop, Notification, Route};
-use mptcpd::network::Part;
-use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, addr_adv, sspi};
-use mptcpd::state::{self, HALF, Identity};
-use mptcpd::time::{Duration, Instant};
+use mptcpd::internal::netlink::route::{self, Family, Hop, Notification, Route};
+use mptcpd::internal::network::Part;
+use mptcpd::internal::plugin::{CommandId, Context, Entry, Failure, Plugin, addr_adv, sspi};
+use mptcpd::internal::state::{self, HALF, Identity};
+use mptcpd::internal::time::{Duration, Instant};
 
 struct Counting;
 
@@ -206,18 +206,9 @@ fn decode(bytes: &[u8]) -> Option<Notification> {
 /// Manages connections as strategies do: announces, makes, demotes and closes.
 struct Manager;
 
-const MANAGER: Entry = Entry {
-    name: "manager",
-    description: "",
-    priority: 0,
-    keys: &[],
-    create: || Box::new(Manager),
-};
+const MANAGER: Entry = Entry::new("manager", "", || Box::new(Manager));
 static SSPI: Entry = sspi::ENTRY;
-static ADDR_ADV: Entry = Entry {
-    priority: 1,
-    ..addr_adv::ENTRY
-};
+static ADDR_ADV: Entry = addr_adv::ENTRY.with_priority(1);
 
 fn end(socket: SocketAddr, id: u8) -> SubflowAddress {
     SubflowAddress::from(socket).with_id(id)

@@ -4,10 +4,10 @@ mod simulator;
 
 use core::net::{IpAddr, Ipv4Addr};
 
-use mptcpd::capacity::{ADDRESSES, INTERFACES, ROUTES};
-use mptcpd::netlink::route::{Address, Family};
-use mptcpd::network::route::TABLE_MAIN;
-use mptcpd::time::Duration;
+use mptcpd::internal::capacity::{ADDRESSES, INTERFACES, ROUTES};
+use mptcpd::internal::netlink::route::{Address, Family};
+use mptcpd::internal::network::route::TABLE_MAIN;
+use mptcpd::internal::time::Duration;
 use simulator::network::kernel::link_flags;
 use simulator::network::{Simulation, specification};
 

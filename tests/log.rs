@@ -8,12 +8,12 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 
 use log::{LevelFilter, Log, Metadata, Record};
-use mptcpd::capacity;
-use mptcpd::config::Config;
-use mptcpd::engine::{Command, Engine, Incomplete, Input, Subscriptions};
-use mptcpd::netlink::mptcp::{Command as Kernel, SubflowAddress};
-use mptcpd::plugin::{Entry, Failure, Plugin, Request};
-use mptcpd::time::Instant;
+use mptcpd::internal::capacity;
+use mptcpd::internal::config::Config;
+use mptcpd::internal::engine::{Command, Engine, Incomplete, Input, Subscriptions};
+use mptcpd::internal::netlink::mptcp::{Command as Kernel, SubflowAddress};
+use mptcpd::internal::plugin::{Entry, Failure, Plugin, Request};
+use mptcpd::internal::time::Instant;
 use nix::sys::signal::Signal::{SIGHUP, SIGUSR1};
 use support::until;
 
@@ -181,13 +181,7 @@ fn keep() {
 struct Idle;
 impl Plugin for Idle {}
 
-static IDLE: Entry = Entry {
-    name: "idle",
-    description: "",
-    priority: 0,
-    keys: &[],
-    create: || Box::new(Idle),
-};
+static IDLE: Entry = Entry::new("idle", "", || Box::new(Idle));
 
 fn engine(plugins: usize) -> Engine {
     keep();

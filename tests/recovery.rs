@@ -1,12 +1,12 @@
 //! What the daemon makes of a kernel that does not show its connections.
 
-use mptcpd::config;
-use mptcpd::config::Overrides;
-use mptcpd::engine::{Command, Engine, Incomplete, Input};
-use mptcpd::netlink::diag::Query;
-use mptcpd::netlink::route::Family;
-use mptcpd::plugin::sspi;
-use mptcpd::time::{Duration, Instant};
+use mptcpd::internal::config;
+use mptcpd::internal::config::Overrides;
+use mptcpd::internal::engine::{Command, Engine, Incomplete, Input};
+use mptcpd::internal::netlink::diag::Query;
+use mptcpd::internal::netlink::route::Family;
+use mptcpd::internal::plugin::sspi;
+use mptcpd::internal::time::{Duration, Instant};
 
 const START: Instant = Instant(1_000_000);
 
@@ -34,7 +34,7 @@ fn run(time: Duration, errors: &[i32]) -> Vec<Instant> {
                 }
                 Command::DumpEndpoints => engine.handle(now, Input::EndpointsEnd(Ok(()))),
                 Command::GetLimits => {
-                    let limits = mptcpd::netlink::mptcp::Limits::default();
+                    let limits = mptcpd::internal::netlink::mptcp::Limits::default();
                     engine.handle(now, Input::Limits(Ok(limits)));
                 }
                 Command::Diag(Query::Connections(Family::Ipv4)) => {

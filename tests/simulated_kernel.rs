@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
-use mptcpd::netlink::mptcp::{Command, Endpoint, EndpointFlags, Limits};
-use mptcpd::netlink::route::{Address, Family};
-use mptcpd::network::{IFF_RUNNING, IFF_UP, Part};
+use mptcpd::internal::netlink::mptcp::{Command, Endpoint, EndpointFlags, Limits};
+use mptcpd::internal::netlink::route::{Address, Family};
+use mptcpd::internal::network::{IFF_RUNNING, IFF_UP, Part};
 use simulator::network::kernel::{Kernel, Maker};
 use simulator::network::words;
 use support::peer::program;

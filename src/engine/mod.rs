@@ -157,6 +157,11 @@ impl Engine {
         self.plugins.names()
     }
 
+    /// Returns why plugins could not be initialized, a line for each.
+    pub fn plugin_problems(&self) -> &[String] {
+        &self.plugins.problems
+    }
+
     /// Returns whether connection events are of use to anybody.
     pub fn wants_connections(&self) -> bool {
         self.of_use.connections
@@ -430,6 +435,10 @@ impl Engine {
         self.config = config;
         self.of_use.routes = self.config.uses_routes();
         self.network.configure(&self.config);
+        let view = view!(self, now);
+        let table = &mut self.connections.table;
+        self.plugins
+            .call_all(view, table, &mut |plugin, cx| plugin.reload(cx));
         self.schedule.cleanup_due = true;
         self.endpoints.forget_kernel();
         self.resync(now);

@@ -42,6 +42,8 @@ pub(super) struct PluginHost {
     pub queue: Queue,
     /// The log has been told that the queue was full.
     overflow_reported: bool,
+    /// Why plugins could not be initialized.
+    pub problems: Vec<String>,
 }
 
 impl PluginHost {
@@ -67,11 +69,12 @@ impl PluginHost {
             ids: AddressIds::default(),
             queue: Queue::new(),
             overflow_reported: false,
+            problems: Vec::new(),
         }
     }
 
-    /// Initializes the plugins and drops those that fail; then chooses the one that manages
-    /// connections.
+    /// Initializes the plugins and drops those that fail, each with a line in [`Self::problems`];
+    /// then chooses the one that manages connections.
     pub fn init(&mut self, view: View<'_>, table: &mut Connections) {
         let mut at = 0;
         while at < self.loaded.len() {
@@ -79,7 +82,8 @@ impl PluginHost {
             self.call(view, table, at, &mut |plugin, cx| result = plugin.init(cx));
             match (result, self.loaded.get(at)) {
                 (Err(cause), Some(loaded)) => {
-                    logging::error!("plugin {}: {cause}; it is not used", loaded.name);
+                    let problem = format!("plugin {}: {cause}", loaded.name);
+                    self.problems.push(problem);
                     self.loaded.remove(at);
                     // What it asked for would be the next one's.
                     let owner = owner(at);

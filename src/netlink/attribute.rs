@@ -146,7 +146,7 @@ pub struct Nest(usize);
 /// What does not fit is remembered and told once, by [`Builder::end`].
 ///
 /// ```
-/// use mptcpd::netlink::attribute::Builder;
+/// use mptcpd::internal::netlink::attribute::Builder;
 ///
 /// let mut buffer = [0; 64];
 /// let mut builder = Builder::new(&mut buffer);

@@ -5,13 +5,11 @@ use crate::config::Config;
 use crate::endpoint::Wanted;
 use crate::network::Network;
 
-pub const ENTRY: Entry = Entry {
-    name: "addr_adv",
-    description: "endpoints of the in-kernel path manager, from the host's addresses",
-    priority: 0,
-    keys: &[],
-    create: || Box::new(AddrAdv),
-};
+pub const ENTRY: Entry = Entry::new(
+    "addr_adv",
+    "endpoints of the in-kernel path manager, from the host's addresses",
+    || Box::new(AddrAdv),
+);
 
 struct AddrAdv;
 

@@ -83,8 +83,7 @@ impl<'a> Context<'a> {
     }
 
     /// The value of a key in the plugin's own section of the configuration, of which
-    /// [`super::Entry::keys`] must tell. It may be another after SIGHUP, of which a plugin is not
-    /// told: what shall follow it is asked for anew each time.
+    /// [`super::Entry::keys`] must tell. It may be another after SIGHUP: see [`Plugin::reload`].
     pub fn setting(&self, key: &str) -> Option<&'a str> {
         self.config.plugin_value(self.name, key)
     }

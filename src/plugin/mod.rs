@@ -3,7 +3,8 @@
 //! A plugin is a type that implements [`Plugin`] and an [`Entry`] in the list given to
 //! [`crate::run`]. Everything it is told is a callback with a default that does nothing;
 //! everything it can do is a method of the [`Context`] it is handed. Plugins are called one at a
-//! time, from one thread, and must not block.
+//! time, from one thread, and must not block. They log with the macros of the crate `log`; tokens
+//! are secrets and do not belong there.
 
 #[cfg(feature = "addr_adv")]
 pub mod addr_adv;
@@ -23,15 +24,58 @@ pub(crate) use context::Timer;
 pub use context::{Context, QueueFull};
 
 /// A plugin as it is compiled in.
+///
+/// ```
+/// # struct Idle;
+/// # impl mptcpd::Plugin for Idle {}
+/// use mptcpd::Entry;
+///
+/// static IDLE: Entry = Entry::new("idle", "does nothing", || Box::new(Idle))
+///     .with_keys(&["patience"])
+///     .with_priority(10);
+/// assert_eq!(IDLE.name, "idle");
+/// ```
+#[non_exhaustive]
 pub struct Entry {
     /// What `path-manager` and `load-plugins` call it, and its section in the configuration.
     pub name: &'static str,
+    /// What it does, for `--list-plugins`.
     pub description: &'static str,
     /// The lowest number is the default plugin, unless `path-manager` names one.
     pub priority: i8,
     /// The keys of its section, for [`Context::setting`]; any other is told the user as unknown.
     pub keys: &'static [&'static str],
+    /// Makes one, before [`Plugin::init`].
     pub create: fn() -> Box<dyn Plugin>,
+}
+
+impl Entry {
+    /// Returns an entry with priority 0 and no keys.
+    pub const fn new(
+        name: &'static str,
+        description: &'static str,
+        create: fn() -> Box<dyn Plugin>,
+    ) -> Self {
+        Self {
+            name,
+            description,
+            priority: 0,
+            keys: &[],
+            create,
+        }
+    }
+
+    /// Returns the same with another priority.
+    pub const fn with_priority(mut self, priority: i8) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Returns the same with the keys of its section.
+    pub const fn with_keys(mut self, keys: &'static [&'static str]) -> Self {
+        self.keys = keys;
+        self
+    }
 }
 
 impl PluginKeys for Entry {
@@ -61,6 +105,23 @@ pub const BUILT_IN: &[Entry] = &[
 /// when events were lost, is told later in the same way, from a comparison with the kernel. Until
 /// the connections of before the start are known, with the ids that their addresses have, nothing
 /// is told of any.
+///
+/// ```
+/// use mptcpd::{ConnectionEvent, Context, Plugin};
+///
+/// /// Writes down which connections there are.
+/// struct Diary;
+///
+/// impl Plugin for Diary {
+///     fn wants_connections(&self) -> bool {
+///         true
+///     }
+///
+///     fn connection_established(&mut self, _: &mut Context<'_>, event: &ConnectionEvent) {
+///         log::info!("{} has connected to {}", event.local, event.remote);
+///     }
+/// }
+/// ```
 #[allow(unused_variables)]
 pub trait Plugin {
     /// Whether the kernel should tell of connections. While the plugin that manages them answers
@@ -69,11 +130,16 @@ pub trait Plugin {
         false
     }
 
-    /// Called once, before anything else. A plugin that fails is not used, and what it asked for
-    /// is not done.
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), &'static str> {
+    /// Called once, before anything else; by `--check`, too, which does nothing of what is asked
+    /// for. The error is one line for the user, who is told the plugin's name along with it. A
+    /// plugin that fails is not used, and what it asked for is not done.
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
         Ok(())
     }
+
+    /// The configuration was read again: [`Context::setting`] and [`Context::config`] may say
+    /// something else now. What changes for interfaces and addresses is told after this.
+    fn reload(&mut self, cx: &mut Context<'_>) {}
 
     /// Called once, last: commands given here are still sent, but their results not told.
     fn exit(&mut self, cx: &mut Context<'_>) {}
@@ -164,13 +230,7 @@ impl Entry {
         fn create() -> Box<dyn Plugin> {
             unreachable!()
         }
-        Self {
-            name,
-            description: "",
-            priority: 0,
-            keys,
-            create,
-        }
+        Self::new(name, "", create).with_keys(keys)
     }
 }
 

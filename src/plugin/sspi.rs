@@ -39,13 +39,11 @@ use crate::table::Table;
 use crate::time::Duration;
 use retries::Retries;
 
-pub const ENTRY: Entry = Entry {
-    name: "sspi",
-    description: "a single subflow per interface, for connections of the userspace path manager",
-    priority: 0,
-    keys: &[],
-    create: || Box::new(Sspi::default()),
-};
+pub const ENTRY: Entry = Entry::new(
+    "sspi",
+    "a single subflow per interface, for connections of the userspace path manager",
+    || Box::new(Sspi::default()),
+);
 
 /// Timers: reconcile all connections; reconcile those whose subflows failed.
 const ALL: u32 = 0;

@@ -12,18 +12,18 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
-use mptcpd::config;
-use mptcpd::config::Overrides;
-use mptcpd::engine::{Command, Engine, Input};
-use mptcpd::netlink::attribute::Builder;
-use mptcpd::netlink::message::Messages;
-use mptcpd::netlink::mptcp::{
+use mptcpd::internal::config;
+use mptcpd::internal::config::Overrides;
+use mptcpd::internal::engine::{Command, Engine, Input};
+use mptcpd::internal::netlink::attribute::Builder;
+use mptcpd::internal::netlink::message::Messages;
+use mptcpd::internal::netlink::mptcp::{
     self, Command as Kernel, Endpoint, EndpointFlags, Limits, SubflowAddress,
 };
-use mptcpd::netlink::{generic, route};
-use mptcpd::network::{IFF_RUNNING, IFF_UP, Part};
-use mptcpd::plugin::{BUILT_IN, CommandId, Failure};
-use mptcpd::time::Instant;
+use mptcpd::internal::netlink::{generic, route};
+use mptcpd::internal::network::{IFF_RUNNING, IFF_UP, Part};
+use mptcpd::internal::plugin::{BUILT_IN, CommandId, Failure};
+use mptcpd::internal::time::Instant;
 
 type Case = (&'static str, fn() -> usize);
 

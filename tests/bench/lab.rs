@@ -9,13 +9,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use mptcpd::netlink::attribute::{Builder, Full};
-use mptcpd::netlink::generic::{self, Controller};
-use mptcpd::netlink::message::Messages;
-use mptcpd::netlink::mptcp::{self, Endpoint, EndpointFlags};
-use mptcpd::netlink::route::{self, Notification};
-use mptcpd::network::{IFF_RUNNING, IFF_UP};
-use mptcpd::sys::netlink::{Received, Socket};
+use mptcpd::internal::netlink::attribute::{Builder, Full};
+use mptcpd::internal::netlink::generic::{self, Controller};
+use mptcpd::internal::netlink::message::Messages;
+use mptcpd::internal::netlink::mptcp::{self, Endpoint, EndpointFlags};
+use mptcpd::internal::netlink::route::{self, Notification};
+use mptcpd::internal::network::{IFF_RUNNING, IFF_UP};
+use mptcpd::internal::sys::netlink::{Received, Socket};
 
 use crate::process::own_cpu;
 

@@ -4,11 +4,11 @@
 use std::io;
 use std::net::IpAddr;
 
-use mptcpd::netlink::attribute::Builder;
-use mptcpd::netlink::message::Messages;
-use mptcpd::netlink::mptcp::{Command, Endpoint, EndpointFlags};
-use mptcpd::netlink::route::{self, Notification};
-use mptcpd::sys::netlink::{Received, Socket};
+use mptcpd::internal::netlink::attribute::Builder;
+use mptcpd::internal::netlink::message::Messages;
+use mptcpd::internal::netlink::mptcp::{Command, Endpoint, EndpointFlags};
+use mptcpd::internal::netlink::route::{self, Notification};
+use mptcpd::internal::sys::netlink::{Received, Socket};
 
 /// Runs until it is killed. `family` is that of the path manager.
 pub fn run(family: u16) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! Histories of a router: once it is over the kernel has what the specification says, nothing
 //! that belongs to others has been touched, and the daemon rests.
 
-use mptcpd::time::Duration;
+use mptcpd::internal::time::Duration;
 use proptest::prelude::*;
 
 use super::simulator::ALWAYS;

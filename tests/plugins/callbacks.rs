@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 
-use mptcpd::capacity;
-use mptcpd::config::Config;
-use mptcpd::engine::{Engine, Input};
-use mptcpd::plugin::{Context, Entry, Plugin};
-use mptcpd::time::{Duration, Instant};
+use mptcpd::internal::capacity;
+use mptcpd::internal::config::Config;
+use mptcpd::internal::engine::{Engine, Input};
+use mptcpd::internal::plugin::{Context, Entry, Plugin};
+use mptcpd::internal::time::{Duration, Instant};
 
 use crate::pair::{DUAL_STACK, IPV4, IPV6, Pair, Probe, Way, field, lab, port_of};
 use crate::support::peer::Peer;
@@ -387,13 +387,7 @@ fn the_family_comes_and_goes() {
             note(format!("not_ready {}", cx.is_ready()));
         }
     }
-    static WATCHER: Entry = Entry {
-        name: "watcher",
-        description: "",
-        priority: 0,
-        keys: &[],
-        create: || Box::new(Watcher),
-    };
+    static WATCHER: Entry = Entry::new("watcher", "", || Box::new(Watcher));
     let mut engine = engine(&WATCHER);
     for present in [true, true, false, false, true] {
         engine.handle(Instant(1), Input::PathManager(present));
@@ -407,7 +401,7 @@ fn the_family_comes_and_goes() {
 fn late_timers_keep_their_order() {
     struct Alarm;
     impl Plugin for Alarm {
-        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), &'static str> {
+        fn init(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
             for timer in [30, 10, 20, 0, 300] {
                 cx.set_timer(timer, Duration::from_millis(timer.into()));
             }
@@ -420,13 +414,7 @@ fn late_timers_keep_their_order() {
             }
         }
     }
-    static ALARM: Entry = Entry {
-        name: "alarm",
-        description: "",
-        priority: 0,
-        keys: &[],
-        create: || Box::new(Alarm),
-    };
+    static ALARM: Entry = Entry::new("alarm", "", || Box::new(Alarm));
     let mut engine = engine(&ALARM);
     engine.settle(Instant(100));
     let mut told = TOLD.take();

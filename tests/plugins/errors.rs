@@ -324,7 +324,7 @@ fn of_a_full_queue() {
     let first = probe.tell_all(&["flood", "set-limits 0 3", "timer 1 1"]);
     assert_eq!(
         probe.answer(first).1,
-        mptcpd::capacity::COMMANDS.to_string()
+        mptcpd::internal::capacity::COMMANDS.to_string()
     );
     assert_eq!(probe.answer(first + 1).1, "queue full");
     probe.told("timer 1");

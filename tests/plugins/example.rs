@@ -158,5 +158,41 @@ fn a_full_mesh_has_its_limit() {
         "[core]\nstate-file =\n[fullmesh]\nsubflows = many\n",
     );
     let daemon = lab.program_in(&lab.host, &fullmesh(), &config, &[]);
-    daemon.says(&["error", "plugin fullmesh", "subflows is not a number"]);
+    daemon.says(&["error", "plugin fullmesh", "subflows = many: not a number"]);
+}
+
+/// A daemon of one's own has its own name and version, and `--check` asks its plugins too.
+#[test]
+fn a_full_mesh_is_its_own_program() {
+    let Some(lab) = lab() else { return };
+    let run = |arguments: &[&str]| {
+        let mut command = lab.host.command(fullmesh());
+        let output = command.args(arguments).output().expect("nsenter");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    assert_eq!(run(&["--version"]).1, "fullmesh 1.0.0\n");
+    assert!(
+        run(&["--help"])
+            .1
+            .starts_with("Usage: fullmesh [OPTION...]")
+    );
+    for (value, status, said) in [
+        ("3", 0, ""),
+        (
+            "3.5",
+            1,
+            "fullmesh: plugin fullmesh: subflows = 3.5: not a number\n",
+        ),
+    ] {
+        let text = format!("[fullmesh]\nsubflows = {value}\n");
+        let config = lab.write("check.conf", text);
+        let config = config.to_str().expect("a path of ours");
+        let (code, _, errors) = run(&["--check", "-c", config]);
+        assert_eq!((code, errors.as_str()), (Some(status), said));
+    }
 }

@@ -163,6 +163,7 @@ fn a_plugin_has_its_own_section() {
     let text = fs::read_to_string(&file).expect("our own file");
     fs::write(&file, text.replace("dark", "light")).expect("our own file");
     probe.daemon.signal(SIGHUP);
+    probe.told("reload");
     assert!(
         until(|| probe.ask("setting colour") == "light  red"),
         "{}",

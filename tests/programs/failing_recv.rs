@@ -17,14 +17,14 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use libc::{c_int, c_void, size_t, ssize_t};
-use mptcpd::netlink::message::{Messages, NLM_F_MULTI, NLMSG_DONE};
-use mptcpd::plugin::{Entry, addr_adv};
+use mptcpd::internal::netlink::message::{Messages, NLM_F_MULTI, NLMSG_DONE};
+use mptcpd::internal::plugin::{Entry, addr_adv};
 use nix::errno::Errno;
 
 const PLUGINS: &[Entry] = &[addr_adv::ENTRY, plugin_probe::PROBE];
 
 fn main() -> ExitCode {
-    mptcpd::run(PLUGINS)
+    mptcpd::run(mptcpd::program!(PLUGINS))
 }
 
 /// The socket from which the latest read brought a part of a dump.
@@ -60,7 +60,7 @@ extern "C" fn recv(fd: c_int, buffer: *mut c_void, length: size_t, flags: c_int)
     read
 }
 
-fn in_part(message: &mptcpd::netlink::message::Message<'_>) -> bool {
+fn in_part(message: &mptcpd::internal::netlink::message::Message<'_>) -> bool {
     message.flags & NLM_F_MULTI != 0 && message.kind != NLMSG_DONE
 }
 

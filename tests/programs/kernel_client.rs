@@ -13,12 +13,12 @@ mod words;
 
 use std::io::{self, BufRead, Write};
 
-use mptcpd::netlink::attribute::Builder;
-use mptcpd::netlink::generic;
-use mptcpd::netlink::message::{Message, Messages, NLM_F_ACK};
-use mptcpd::netlink::mptcp::{self, Command, Endpoint, EndpointFlags, Limits};
-use mptcpd::netlink::route::{self, Family, Notification};
-use mptcpd::sys::netlink::{Received, Socket};
+use mptcpd::internal::netlink::attribute::Builder;
+use mptcpd::internal::netlink::generic;
+use mptcpd::internal::netlink::message::{Message, Messages, NLM_F_ACK};
+use mptcpd::internal::netlink::mptcp::{self, Command, Endpoint, EndpointFlags, Limits};
+use mptcpd::internal::netlink::route::{self, Family, Notification};
+use mptcpd::internal::sys::netlink::{Received, Socket};
 
 const NETLINK_ROUTE: i32 = 0;
 const NETLINK_GENERIC: i32 = 16;

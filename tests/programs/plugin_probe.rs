@@ -23,13 +23,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use mptcpd::connection::Connection;
-use mptcpd::netlink::mptcp::{
-    ConnectionEvent, Endpoint, EndpointFlags, Limits, SubflowAddress, SubflowEvent,
+use mptcpd::{
+    CommandId, Connection, ConnectionEvent, Context, Duration, Endpoint, EndpointFlags, Entry,
+    Failure, Interface, Limits, LocalAddress, Plugin, QueueFull, Reply, Request, SubflowAddress,
+    SubflowEvent,
 };
-use mptcpd::network::{Interface, LocalAddress};
-use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, QueueFull, Reply, Request};
-use mptcpd::time::Duration;
 
 const BROKEN: &str = "broken";
 
@@ -43,34 +41,25 @@ const KEYS: &[&str] = &[
     "colour",
 ];
 
-pub const PROBE: Entry = Entry {
-    name: "probe",
-    description: "writes down and does as it is told",
-    priority: 0,
-    keys: KEYS,
-    create: || Box::new(Probe::new("probe")),
-};
+pub const PROBE: Entry = Entry::new("probe", "writes down and does as it is told", || {
+    Box::new(Probe::new("probe"))
+})
+.with_keys(KEYS);
 
 const PLUGINS: &[Entry] = &[
     PROBE,
-    Entry {
-        name: "second",
-        description: "does the same",
-        priority: -1,
-        keys: KEYS,
-        create: || Box::new(Probe::new("second")),
-    },
-    Entry {
-        name: BROKEN,
-        description: "fails to initialise",
-        priority: -20,
-        keys: KEYS,
-        create: || Box::new(Probe::new(BROKEN)),
-    },
+    Entry::new("second", "does the same", || Box::new(Probe::new("second")))
+        .with_priority(-1)
+        .with_keys(KEYS),
+    Entry::new(BROKEN, "fails to initialise", || {
+        Box::new(Probe::new(BROKEN))
+    })
+    .with_priority(-20)
+    .with_keys(KEYS),
 ];
 
 fn main() -> ExitCode {
-    mptcpd::run(PLUGINS)
+    mptcpd::run(mptcpd::program!(PLUGINS))
 }
 
 /// The timer by which the command file is read.
@@ -355,12 +344,12 @@ impl Plugin for Probe {
         self.wants_connections
     }
 
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), &'static str> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
         self.order(cx, "init");
         if self.name == BROKEN {
             let _ = cx.get_limits();
             cx.set_timer(1, Duration::from_millis(1));
-            return Err("made to fail");
+            return Err("made to fail".to_owned());
         }
         self.wants_connections = cx.setting("connections") != Some("no");
         let record = cx.setting("record").ok_or("no record")?;
@@ -376,6 +365,10 @@ impl Plugin for Probe {
         }
         self.write("init".to_owned());
         Ok(())
+    }
+
+    fn reload(&mut self, _: &mut Context<'_>) {
+        self.write("reload".to_owned());
     }
 
     fn exit(&mut self, cx: &mut Context<'_>) {

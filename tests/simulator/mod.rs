@@ -13,12 +13,12 @@ pub mod network;
 use core::fmt;
 use std::collections::BTreeSet;
 
-use mptcpd::config::Config;
-use mptcpd::engine::{Command, Engine, Incomplete, Input};
-use mptcpd::netlink::mptcp::Command as PathManager;
-use mptcpd::plugin::{CommandId, Entry, Failure};
-use mptcpd::state::{self, HALF, Identity};
-use mptcpd::time::{Duration, Instant};
+use mptcpd::internal::config::Config;
+use mptcpd::internal::engine::{Command, Engine, Incomplete, Input};
+use mptcpd::internal::netlink::mptcp::Command as PathManager;
+use mptcpd::internal::plugin::{CommandId, Entry, Failure};
+use mptcpd::internal::state::{self, HALF, Identity};
+use mptcpd::internal::time::{Duration, Instant};
 
 /// A step of a history. Numbers stand for whatever it is, whatever their size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,16 +5,13 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use libfuzzer_sys::fuzz_target;
-use mptcpd::cli::{self, Action};
-use mptcpd::config::{self, Overrides};
-use mptcpd::plugin::{Entry, addr_adv, sspi};
+use mptcpd::internal::cli::{self, Action};
+use mptcpd::internal::config::{self, Overrides};
+use mptcpd::internal::plugin::{Entry, addr_adv, sspi};
 
 const PLUGINS: [Entry; 2] = [
     addr_adv::ENTRY,
-    Entry {
-        keys: &["x", "key with blanks"],
-        ..sspi::ENTRY
-    },
+    sspi::ENTRY.with_keys(&["x", "key with blanks"]),
 ];
 
 fuzz_target!(|bytes: &[u8]| {

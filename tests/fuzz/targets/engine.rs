@@ -6,17 +6,17 @@
 use core::net::{IpAddr, SocketAddr};
 
 use libfuzzer_sys::fuzz_target;
-use mptcpd::config::Overrides;
-use mptcpd::config::{self, Config};
-use mptcpd::engine::{Command, Engine, Incomplete, Input, Source};
-use mptcpd::netlink::attribute::Attributes;
-use mptcpd::netlink::diag;
-use mptcpd::netlink::mptcp::{
+use mptcpd::internal::config::Overrides;
+use mptcpd::internal::config::{self, Config};
+use mptcpd::internal::engine::{Command, Engine, Incomplete, Input, Source};
+use mptcpd::internal::netlink::attribute::Attributes;
+use mptcpd::internal::netlink::diag;
+use mptcpd::internal::netlink::mptcp::{
     self, ConnectionEvent, Endpoint, EndpointFlags, Event, Limits, SubflowAddress, SubflowEvent,
 };
-use mptcpd::netlink::route::{self, Address, Link, Name, Notification};
-use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, Reply, addr_adv, sspi};
-use mptcpd::time::{Instant, Span};
+use mptcpd::internal::netlink::route::{self, Address, Link, Name, Notification};
+use mptcpd::internal::plugin::{CommandId, Context, Entry, Failure, Plugin, Reply, addr_adv, sspi};
+use mptcpd::internal::time::{Duration, Instant};
 
 const CONFIGURATIONS: [&str; 4] = [
     "[core]\npath-manager=sspi\nmax-connections=5\n",
@@ -28,13 +28,8 @@ const CONFIGURATIONS: [&str; 4] = [
 /// Commands in one turn: all tables full of changes, and then some.
 const TURN: usize = 5000;
 
-const EAGER: Entry = Entry {
-    name: "eager",
-    description: "asks for everything there is",
-    priority: -1,
-    keys: &[],
-    create: || Box::new(Eager),
-};
+const EAGER: Entry =
+    Entry::new("eager", "asks for everything there is", || Box::new(Eager)).with_priority(-1);
 static ADDR_ADV: Entry = addr_adv::ENTRY;
 static SSPI: Entry = sspi::ENTRY;
 
@@ -61,7 +56,7 @@ impl Plugin for Eager {
         let _ = cx.announce(token, near(local, 3));
         let _ = cx.announce_with_listener(token, near(local, 4));
         let _ = cx.dump_addresses(token);
-        cx.set_timer(token % 3, Span(token.into()));
+        cx.set_timer(token % 3, Duration::from_millis(token.into()));
     }
 
     fn connection_closed(&mut self, cx: &mut Context<'_>, token: u32) {
@@ -200,6 +195,7 @@ impl Bytes<'_> {
             backup_there: flags & 64 != 0,
             opened_here: flags & 32 != 0,
             established: flags & 4 != 0,
+            retransmissions: flags >> 6,
             fully_established: flags & 8 != 0,
         })
     }
@@ -275,7 +271,7 @@ fuzz_target!(|bytes: &[u8]| {
     while !bytes.0.is_empty() {
         input(&mut engine, &mut bytes, now);
         if bytes.next() % 4 == 0 {
-            now = now + Span(u64::from(bytes.next()).pow(2));
+            now = now + Duration::from_millis(u64::from(bytes.next()).pow(2));
         }
         turn(&mut engine, &mut bytes, now);
     }
@@ -393,7 +389,7 @@ fn turn(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
             },
             Command::PathManager(command) => {
                 let mut room = [0; 512];
-                let mut out = mptcpd::netlink::attribute::Builder::new(&mut room);
+                let mut out = mptcpd::internal::netlink::attribute::Builder::new(&mut room);
                 assert!(command.encode(&mut out, 30, number).is_ok());
                 unanswered = Some(number);
                 end(engine, now, number, bytes.result());

@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mptcpd::netlink::attribute::{Attributes, Builder};
-use mptcpd::netlink::message::Messages;
-use mptcpd::netlink::route::{Change, Notification};
-use mptcpd::netlink::{diag, generic, mptcp, route};
+use mptcpd::internal::netlink::attribute::{Attributes, Builder};
+use mptcpd::internal::netlink::message::Messages;
+use mptcpd::internal::netlink::route::{Change, Notification};
+use mptcpd::internal::netlink::{diag, generic, mptcp, route};
 
 fuzz_target!(|bytes: &[u8]| {
     for message in Messages::new(bytes) {

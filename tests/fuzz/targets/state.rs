@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mptcpd::state::{HALF, Identity, decode, encode};
+use mptcpd::internal::state::{HALF, Identity, decode, encode};
 
 const IDENTITY: Identity = Identity {
     boot_id: [0; 16],
@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     // The checksum, which is hard to guess.
     let mut sealed = bytes.to_vec();
     if let Some(body) = sealed.get(12..) {
-        let sum = mptcpd::state::checksum(body);
+        let sum = mptcpd::internal::state::checksum(body);
         sealed[..8].copy_from_slice(b"mptcpd\0\x01");
         sealed[8..12].copy_from_slice(&sum.to_ne_bytes());
         check(&sealed);

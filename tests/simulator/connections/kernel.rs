@@ -3,13 +3,13 @@
 use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, VecDeque};
 
-use mptcpd::netlink::diag;
-use mptcpd::netlink::mptcp::{
+use mptcpd::internal::netlink::diag;
+use mptcpd::internal::netlink::mptcp::{
     Command, ConnectionEvent, Endpoint, EndpointFlags, Event, SubflowEvent,
 };
-use mptcpd::netlink::route::{Link, Name, Notification};
-use mptcpd::plugin::Request;
-use mptcpd::time::{Duration, Instant};
+use mptcpd::internal::netlink::route::{Link, Name, Notification};
+use mptcpd::internal::plugin::Request;
+use mptcpd::internal::time::{Duration, Instant};
 
 use super::super::events::Events;
 use super::Change;

@@ -10,14 +10,14 @@ mod witness;
 
 use std::net::SocketAddr;
 
-use mptcpd::config::{Config, NotifyFlags};
-use mptcpd::engine::{Command, Incomplete, Input, Source};
-use mptcpd::netlink::diag::Query;
-use mptcpd::netlink::mptcp::{Command as PathManager, Limits};
-use mptcpd::netlink::route::{Address, Family, Notification};
-use mptcpd::network::Part;
-use mptcpd::plugin::{CommandId, Entry};
-use mptcpd::time::{Duration, Instant};
+use mptcpd::internal::config::{Config, NotifyFlags};
+use mptcpd::internal::engine::{Command, Incomplete, Input, Source};
+use mptcpd::internal::netlink::diag::Query;
+use mptcpd::internal::netlink::mptcp::{Command as PathManager, Limits};
+use mptcpd::internal::netlink::route::{Address, Family, Notification};
+use mptcpd::internal::network::Part;
+use mptcpd::internal::plugin::{CommandId, Entry};
+use mptcpd::internal::time::{Duration, Instant};
 
 use super::{Counts, Simulated};
 use kernel::{Kernel, Path, UNSERVED, here, index};

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
-use mptcpd::netlink::mptcp::{ConnectionEvent, Endpoint, EndpointFlags};
+use mptcpd::internal::netlink::mptcp::{ConnectionEvent, Endpoint, EndpointFlags};
 
 use super::kernel::{Connection, Ends, Path, UNSERVED, here};
 use super::{Simulation, witness};

@@ -4,9 +4,9 @@ use core::net::SocketAddr;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use mptcpd::netlink::mptcp::{ConnectionEvent, SubflowEvent};
-use mptcpd::network::LocalAddress;
-use mptcpd::plugin::{CommandId, Context, Entry, Failure, Plugin, Request, sspi};
+use mptcpd::internal::netlink::mptcp::{ConnectionEvent, SubflowEvent};
+use mptcpd::internal::network::LocalAddress;
+use mptcpd::internal::plugin::{CommandId, Context, Entry, Failure, Plugin, Request, sspi};
 
 /// What the plugin knows of a connection, from what it has been told.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -37,16 +37,14 @@ pub fn told() -> Result<BTreeMap<u32, Told>, String> {
 
 struct Witness(Box<dyn Plugin>);
 
-pub const ENTRY: Entry = Entry {
-    name: "witness",
-    description: "sspi, with a protocol of what it is told",
-    priority: 0,
-    keys: &[],
-    create: || {
+pub const ENTRY: Entry = Entry::new(
+    "witness",
+    "sspi, with a protocol of what it is told",
+    || {
         PROTOCOL.take();
         Box::new(Witness((sspi::ENTRY.create)()))
     },
-};
+);
 
 /// Notes what is told of a connection, which `check` finds right or not.
 fn note(what: &str, token: u32, check: impl FnOnce(&mut Told) -> bool) {

@@ -4,13 +4,13 @@
 use core::net::IpAddr;
 
 use libc::{EBUSY, EEXIST, EINVAL, ENETDOWN, ENODEV, ENOENT, ERANGE, ESRCH};
-use mptcpd::netlink::mptcp::{Command, Endpoint, EndpointFlags, Limits};
-use mptcpd::netlink::route::{
+use mptcpd::internal::netlink::mptcp::{Command, Endpoint, EndpointFlags, Limits};
+use mptcpd::internal::netlink::route::{
     Address, Family, Hop, Link, Name, Notification, PROTOCOL, Route, Rule,
 };
-use mptcpd::network::route::{Action, Change as Routing, Item};
-use mptcpd::network::route::{Path, TABLE_MAIN, UNICAST};
-use mptcpd::network::{IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_UP, Part};
+use mptcpd::internal::network::route::{Action, Change as Routing, Item};
+use mptcpd::internal::network::route::{Path, TABLE_MAIN, UNICAST};
+use mptcpd::internal::network::{IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_UP, Part};
 
 use super::super::events::Events;
 

@@ -8,13 +8,13 @@ pub mod words;
 use core::net::IpAddr;
 
 use libc::{EBUSY, EEXIST, EINVAL, ENOBUFS, ENOMEM, EPERM, ERANGE};
-use mptcpd::config::Overrides;
-use mptcpd::config::{self, Config};
-use mptcpd::engine::{Command, Incomplete, Input, Source};
-use mptcpd::netlink::mptcp::{Command as PathManager, Endpoint, EndpointFlags, Limits};
-use mptcpd::netlink::route::{Address, Family, Notification};
-use mptcpd::plugin::{CommandId, Entry, addr_adv};
-use mptcpd::time::{Duration, Instant};
+use mptcpd::internal::config::Overrides;
+use mptcpd::internal::config::{self, Config};
+use mptcpd::internal::engine::{Command, Incomplete, Input, Source};
+use mptcpd::internal::netlink::mptcp::{Command as PathManager, Endpoint, EndpointFlags, Limits};
+use mptcpd::internal::netlink::route::{Address, Family, Notification};
+use mptcpd::internal::plugin::{CommandId, Entry, addr_adv};
+use mptcpd::internal::time::{Duration, Instant};
 
 use super::Simulated;
 use kernel::{Kernel, Maker, TABLES, link_flags};

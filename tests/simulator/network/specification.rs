@@ -4,10 +4,10 @@
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 
-use mptcpd::config::{Config, NotifyFlags, Policy, Temporary, Use};
-use mptcpd::netlink::mptcp::EndpointFlags;
-use mptcpd::netlink::route::{Address, Family, Link, PROTOCOL, Route, Rule};
-use mptcpd::network::route::TABLE_MAIN;
+use mptcpd::internal::config::{Config, NotifyFlags, Policy, Temporary, Use};
+use mptcpd::internal::netlink::mptcp::EndpointFlags;
+use mptcpd::internal::netlink::route::{Address, Family, Link, PROTOCOL, Route, Rule};
+use mptcpd::internal::network::route::TABLE_MAIN;
 
 use super::Simulation;
 use super::kernel::{Kernel, Maker};

@@ -1,8 +1,8 @@
 //! What a kernel tells or shows, in words that can be compared: the simulated one's and the real
 //! one's, of which only what matters to the daemon is left.
 
-use mptcpd::netlink::route::Notification;
-use mptcpd::network::{IFF_LOOPBACK, IFF_RUNNING, IFF_UP};
+use mptcpd::internal::netlink::route::Notification;
+use mptcpd::internal::network::{IFF_LOOPBACK, IFF_RUNNING, IFF_UP};
 
 /// `IFA_F_*`: dadfailed, deprecated, tentative. What says temporary for IPv6 says secondary for
 /// IPv4, which is nothing to the daemon.

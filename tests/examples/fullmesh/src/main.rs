@@ -10,21 +10,21 @@
 
 use std::net::SocketAddr;
 
-use mptcpd::connection::RemoteAddress;
-use mptcpd::netlink::mptcp::{ConnectionEvent, SubflowAddress};
-use mptcpd::network::LocalAddress;
-use mptcpd::plugin::{Context, Entry, Plugin, QueueFull};
+use mptcpd::{
+    ConnectionEvent, Context, Entry, LocalAddress, Plugin, QueueFull, RemoteAddress, SubflowAddress,
+};
+
+static PLUGINS: &[Entry] = &[Entry::new(
+    "fullmesh",
+    "subflows from every local address to every address of the peer",
+    || Box::new(FullMesh { max_subflows: 8 }),
+)
+.with_keys(&["subflows"])];
 
 /// A daemon is the list of the plugins that it knows. `run` does all the rest: command line,
 /// configuration, log, signals and the kernel.
 fn main() -> std::process::ExitCode {
-    mptcpd::run(&[Entry {
-        name: "fullmesh",
-        description: "subflows from every local address to every address of the peer",
-        priority: 0,
-        keys: &["subflows"],
-        create: || Box::new(FullMesh { max_subflows: 8 }),
-    }])
+    mptcpd::run(mptcpd::program!(PLUGINS))
 }
 
 /// There is no list of connections in here: the daemon keeps one, which shows what has been asked
@@ -82,9 +82,10 @@ impl Plugin for FullMesh {
         true
     }
 
-    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), &'static str> {
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
         if let Some(value) = cx.setting("subflows") {
-            self.max_subflows = value.parse().map_err(|_| "subflows is not a number")?;
+            let cause = |_| format!("subflows = {value}: not a number");
+            self.max_subflows = value.parse().map_err(cause)?;
         }
         Ok(())
     }
