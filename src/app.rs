@@ -61,8 +61,8 @@ pub fn answer(program: Program, arguments: Vec<OsString>) -> u8 {
     match cli::parse(arguments, plugins) {
         Ok(Action::Run(options)) => start(options, program),
         Ok(Action::Check(options)) => check(&options, program),
-        Ok(Action::Help) => print(&format!("Usage: {name}{}", cli::HELP)),
-        Ok(Action::Usage) => print(&format!("Usage: {name}{}", cli::USAGE)),
+        Ok(Action::Help) => print(&format!("Usage: {name} {}", cli::HELP)),
+        Ok(Action::Usage) => print(&format!("Usage: {name} {}", cli::USAGE)),
         Ok(Action::Version) => print(&format!("{name} {version}\n")),
         Ok(Action::ListPlugins) => {
             let mut text = String::new();

@@ -9,7 +9,7 @@ use crate::plugin::Entry;
 
 /// What `--usage` says after the program's name.
 pub const USAGE: &str = "\
- [-d] [-c FILE] [-l DEST] [--plugin-dir DIR] [--path-manager NAME]
+[-d] [-c FILE] [-l DEST] [--plugin-dir DIR] [--path-manager NAME]
        [--addr-flags LIST] [--notify-flags LIST] [--load-plugins LIST]
        [--state-file FILE] [--check]
        [--list-plugins | --help | --usage | --version]
@@ -17,7 +17,7 @@ pub const USAGE: &str = "\
 
 /// What `--help` says after the program's name.
 pub const HELP: &str = "\
- [OPTION...]
+[OPTION...]
 Keep the kernel's Multipath TCP path manager in step with the network.
 
   -c, --config FILE        read FILE instead of /etc/mptcpd/mptcpd.conf
