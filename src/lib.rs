@@ -16,6 +16,7 @@ mod plugin;
 mod policy;
 mod request;
 mod routing;
+#[cfg(feature = "router")]
 mod start;
 mod state;
 #[allow(unsafe_code)]

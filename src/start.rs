@@ -1,4 +1,4 @@
-//! The entry point of a program that does without std's runtime.
+//! The entry point of a program that does without std's runtime, with the feature `router`.
 
 /// Defines the entry point of a program with these plugins, a `&'static [Entry]`, for a crate that
 /// is `#![no_main]`, and its allocator, [`Heap`](crate::sys::memory::Heap).

@@ -3,8 +3,10 @@
 pub mod clock;
 pub mod errno;
 pub mod listener;
+#[cfg(any(test, feature = "router"))]
 pub mod memory;
 pub mod netlink;
+#[cfg(any(test, feature = "router"))]
 pub mod process;
 pub mod signal;
 pub mod sysctl;
