@@ -22,7 +22,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 /// Waits until one of the descriptors can be read or the time has come; `None` waits for ever.
-/// Answers which can be read, one bit for each; a signal that interrupts counts as none.
+/// Returns which can be read, one bit for each; a signal that interrupts counts as none.
 pub fn poll<const N: usize>(fds: [RawFd; N], timeout: Option<u64>) -> io::Result<u32> {
     let mut polled = fds.map(|fd| libc::pollfd {
         fd,

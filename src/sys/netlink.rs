@@ -1,10 +1,12 @@
 //! Netlink sockets.
 
-use core::mem::{size_of, zeroed};
+use core::mem::zeroed;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::{check, set_option, socket};
+use nix::sys::socket::{self, MsgFlags, NetlinkAddr};
+
+use super::set_option;
 
 const SOL_NETLINK: i32 = 270;
 const NETLINK_ADD_MEMBERSHIP: i32 = 1;
@@ -30,16 +32,11 @@ pub struct Socket(OwnedFd);
 impl Socket {
     /// `protocol` is NETLINK_ROUTE, NETLINK_GENERIC or NETLINK_SOCK_DIAG of linux/netlink.h.
     pub fn open(protocol: i32) -> io::Result<Self> {
-        let fd = socket(libc::AF_NETLINK, libc::SOCK_RAW, protocol)?;
+        let fd = super::socket(libc::AF_NETLINK, libc::SOCK_RAW, protocol)?;
         // The kernel's own words in refusals; it does without before Linux 4.12.
         let _ = set_option(&fd, SOL_NETLINK, NETLINK_EXT_ACK, &1i32);
-        // SAFETY: a sockaddr_nl of zeroes is valid, and asks for any port id.
-        let mut address: libc::sockaddr_nl = unsafe { zeroed() };
-        address.nl_family = u16::try_from(libc::AF_NETLINK).unwrap_or(0);
-        let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_nl>()).unwrap_or(0);
-        // SAFETY: the pointer and the length describe `address`, which outlives the call.
-        let result = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) };
-        check(result)?;
+        let any_port_id = NetlinkAddr::new(0, 0);
+        socket::bind(fd.as_raw_fd(), &any_port_id)?;
         Ok(Self(fd))
     }
 
@@ -95,13 +92,8 @@ impl Socket {
 
     /// Sends to the kernel, which carries out requests before this returns.
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        // SAFETY: the pointer and the length describe `bytes`.
-        let sent = unsafe { libc::send(self.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
-        if sent < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(())
-        }
+        socket::send(self.fd(), bytes, MsgFlags::empty())?;
+        Ok(())
     }
 
     /// Reads one datagram into `buffer`, up to its capacity, which grows if that is too little:
@@ -157,8 +149,8 @@ impl Inbox {
         &mut self.buffer
     }
 
-    /// Reads what has arrived. Answers whether there may be more.
-    pub fn fill(&mut self, socket: &Socket) -> io::Result<bool> {
+    /// Reads what has arrived. Returns whether there may be more.
+    pub fn fill(&mut self, from: &Socket) -> io::Result<bool> {
         let buffer = self.whole();
         buffer.clear();
         buffer.reserve(BATCH * ROOM);
@@ -181,7 +173,7 @@ impl Inbox {
         let read = unsafe {
             libc::syscall(
                 libc::SYS_recvmmsg,
-                socket.fd(),
+                from.fd(),
                 headers.as_mut_ptr(),
                 BATCH,
                 flags,
