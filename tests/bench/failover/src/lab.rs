@@ -3,23 +3,22 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
+use crate::candidate::{Candidate, DIRECTORY, start};
 use crate::sys;
 use crate::traffic::{Rate, Traffic};
 use crate::wire::{self, Control, Port, Quality, Wire};
 
-pub const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const PORT: u16 = 5000;
 
-/// Fibre and LTE.
-const QUALITIES: [Quality; 2] = [
+/// Fibre, LTE and DSL.
+const QUALITIES: [Quality; 3] = [
     Quality {
         delay: Duration::from_millis(10),
         rate: 50_000_000,
@@ -28,45 +27,37 @@ const QUALITIES: [Quality; 2] = [
         delay: Duration::from_millis(30),
         rate: 20_000_000,
     },
+    Quality {
+        delay: Duration::from_millis(20),
+        rate: 10_000_000,
+    },
 ];
 
-/// Who manages the client's paths.
-#[derive(Clone, Copy, PartialEq)]
-pub enum Candidate {
-    /// Nobody: endpoints by hand.
-    None,
-    /// The C daemon with its plugin addr_adv.
-    C,
-    /// This daemon with addr_adv.
-    AddrAdv,
-    /// This daemon with sspi.
-    Sspi,
-}
-
-impl Candidate {
-    pub const ALL: [Self; 4] = [Self::None, Self::C, Self::AddrAdv, Self::Sspi];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::C => "c",
-            Self::AddrAdv => "addr_adv",
-            Self::Sspi => "sspi",
-        }
-    }
+/// What the lab consists of.
+#[derive(Clone, Copy)]
+pub struct Network {
+    /// The client's.
+    pub uplinks: usize,
+    /// LTE is for when nothing else works.
+    pub backup: bool,
+    /// The server has a link of its own at each router, with an address each, instead of one
+    /// address that is reached by all of them; and whoever manages the client's paths announces
+    /// the addresses of the server.
+    pub two_servers: bool,
 }
 
 pub struct Lab {
+    network: Network,
     home: File,
     client: File,
+    server: File,
     /// Those of the routers.
     routers: Vec<File>,
     pub controls: Vec<Arc<Control>>,
     pub traffic: Arc<Traffic>,
     threads: Vec<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
-    daemon: Option<Child>,
-    directory: PathBuf,
+    daemons: Vec<Child>,
 }
 
 /// The client's address at an uplink: the first, and the one after a renumbering.
@@ -76,6 +67,11 @@ pub fn address(uplink: usize, second: bool) -> Ipv4Addr {
 
 pub fn gateway(uplink: usize, second: bool) -> Ipv4Addr {
     Ipv4Addr::new(10, uplink as u8 + 1, u8::from(second), 1)
+}
+
+/// The server's address on its link at a router.
+pub fn server_address(router: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, router as u8 + 101, 0, 2)
 }
 
 fn hardware(uplink: usize, end: u8) -> [u8; 6] {
@@ -88,10 +84,10 @@ fn written(hardware: [u8; 6]) -> String {
 }
 
 impl Lab {
-    /// Builds everything but the daemon. The process must have one thread, and be root of a user
+    /// Builds everything but the daemons. The process must have one thread, and be root of a user
     /// namespace with a mount namespace of its own.
-    pub fn new(uplinks: usize, rate: Rate) -> io::Result<Self> {
-        command("mount", "-t tmpfs tmpfs /run")?;
+    pub fn new(network: Network, rate: Rate) -> io::Result<Self> {
+        command("mount", &format!("-t tmpfs tmpfs {DIRECTORY}"))?;
         let namespace = |name: &str| {
             command("ip", &format!("netns add {name}"))?;
             File::open(format!("/run/netns/{name}"))
@@ -99,7 +95,7 @@ impl Lab {
         let home = File::open("/proc/self/ns/net")?;
         let (client, server) = (namespace("client")?, namespace("server")?);
         let mut routers = vec![];
-        for n in 0..uplinks {
+        for n in 0..network.uplinks {
             routers.push(namespace(&format!("router{n}"))?);
         }
         for space in [&client, &server].into_iter().chain(&routers) {
@@ -172,11 +168,16 @@ impl Lab {
             })?;
             within(&home, &server, || {
                 sys::no_offload(&format!("s{n}"))?;
-                let (net, way) = (n + 1, 101 + n);
-                ip(&format!(
-                    "link set s{n} up\naddr add 10.{way}.0.2/24 dev s{n}\n\
-                     route add 10.{net}.0.0/16 via 10.{way}.0.1"
-                ))
+                let (net, way, own) = (n + 1, 101 + n, server_address(n));
+                ip(&format!("link set s{n} up\naddr add {own}/24 dev s{n}"))?;
+                if network.two_servers {
+                    return ip(&format!(
+                        "route add default via 10.{way}.0.1 dev s{n} metric {metric}\n\
+                         route add default via 10.{way}.0.1 dev s{n} table {way}\n\
+                         rule add from {own} lookup {way}"
+                    ));
+                }
+                ip(&format!("route add 10.{net}.0.0/16 via 10.{way}.0.1"))
             })?;
             let control = Arc::new(Control::default());
             controls.push(control.clone());
@@ -187,11 +188,17 @@ impl Lab {
             });
         }
         let listener = within(&home, &server, || {
-            ip(&format!("addr add {SERVER}/32 dev lo"))?;
-            sys::listen(SERVER, PORT)
+            if !network.two_servers {
+                ip(&format!("addr add {SERVER}/32 dev lo"))?;
+            }
+            sys::listen(Ipv4Addr::UNSPECIFIED, PORT)
         })?;
         let traffic = Traffic::new(listener, rate);
-        traffic.lock().wanted = (0..uplinks).map(|n| address(n, false)).collect();
+        let mut wanted: Vec<_> = (0..network.uplinks).map(|n| address(n, false)).collect();
+        if network.two_servers {
+            wanted.extend((0..network.uplinks).map(server_address));
+        }
+        traffic.lock().wanted = wanted;
 
         let stop = Arc::new(AtomicBool::new(false));
         let threads = vec![
@@ -208,18 +215,17 @@ impl Lab {
                 move || traffic.run()
             }),
         ];
-        let directory = std::env::temp_dir().join(format!("failover-{}", std::process::id()));
-        fs::create_dir(&directory)?;
         Ok(Self {
+            network,
             home,
             client,
+            server,
             routers,
             controls,
             traffic,
             threads,
             stop,
-            daemon: None,
-            directory,
+            daemons: vec![],
         })
     }
 
@@ -229,96 +235,98 @@ impl Lab {
 
     /// Starts what manages the paths, and waits until it has done its first work.
     pub fn manage(&mut self, candidate: Candidate, program: &str) -> io::Result<()> {
-        let uplinks = self.uplinks();
-        let mut daemon = Command::new(program);
-        match candidate {
-            Candidate::None => {
-                return self.at_client(|| {
-                    (0..uplinks).try_for_each(|n| {
-                        let own = address(n, false);
-                        ip(&format!("mptcp endpoint add {own} dev wan{n} subflow"))
-                    })
-                });
+        let Network {
+            backup,
+            two_servers,
+            ..
+        } = self.network;
+        if candidate == Candidate::None {
+            self.at_client(|| {
+                (0..self.uplinks()).try_for_each(|n| {
+                    let flags = if backup && n == 1 { " backup" } else { "" };
+                    let own = address(n, false);
+                    ip(&format!(
+                        "mptcp endpoint add {own} dev wan{n} subflow{flags}"
+                    ))
+                })
+            })?;
+            if two_servers {
+                self.at_server(|| {
+                    let own = server_address(1);
+                    ip(&format!("mptcp endpoint add {own} dev s1 signal"))
+                })?;
             }
-            Candidate::C => {
-                daemon.args([
-                    "--path-manager=addr_adv",
-                    "--load-plugins=addr_adv",
-                    "--addr-flags=subflow",
-                    "--notify-flags=existing,skip_link_local,skip_loopback",
-                ]);
-            }
-            Candidate::AddrAdv | Candidate::Sspi => {
-                let name = candidate.name();
-                let config = self.directory.join("mptcpd.conf");
-                let state = self.directory.join("state");
-                fs::write(
-                    &config,
-                    format!(
-                        "[core]\nlog-level = debug\npath-manager = {name}\nload-plugins = {name}\n\
-                         state-file = {}\n",
-                        state.display()
-                    ),
-                )?;
-                daemon.arg("-c").arg(config);
+            return Ok(());
+        }
+        let more = match backup {
+            true => "[interface wan1]\naddr-flags = subflow,backup\n",
+            false => "",
+        };
+        let mut daemons =
+            vec![self.at_client(|| start("client", candidate, program, "subflow", more))?];
+        if two_servers {
+            daemons.push(self.at_server(|| start("server", candidate, program, "signal", ""))?);
+        }
+        self.daemons = daemons;
+        sleep(Duration::from_secs(1));
+        for daemon in &mut self.daemons {
+            if let Some(status) = daemon.try_wait()? {
+                let log = self.log();
+                return Err(io::Error::other(format!("{program}: {status}: {log}")));
             }
         }
-        let log = File::create(self.directory.join("log"))?;
-        daemon
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        // SAFETY: one system call between fork and exec.
-        unsafe {
-            daemon.pre_exec(|| {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                Ok(())
-            })
-        };
-        let child = self.at_client(|| {
-            if candidate == Candidate::Sspi {
-                sysctl("mptcp/pm_type", "1")?;
-            }
-            daemon.spawn()
-        })?;
-        self.daemon = Some(child);
-        sleep(Duration::from_secs(1));
-        if let Some(status) = self.daemon.as_mut().and_then(|it| it.try_wait().ok()?) {
-            return Err(io::Error::other(format!(
-                "{program} ended with {status}: {}",
-                self.log()
-            )));
+        if candidate == Candidate::C && backup {
+            // Its flags are for all addresses alike.
+            let own = address(1, false);
+            self.at_client(|| ip(&format!("mptcp endpoint change {own} backup")))?;
         }
         Ok(())
     }
 
+    /// What the daemons have logged.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+        ["client", "server"]
+            .iter()
+            .filter_map(|side| fs::read_to_string(format!("{DIRECTORY}/{side}.log")).ok())
+            .collect()
     }
 
-    /// The processor time of the daemon so far.
+    /// The processor time of the daemons so far.
     pub fn cpu(&self) -> Duration {
-        let read = |child: &Child| {
+        let read = |child: &Child| -> Option<u64> {
             let text = fs::read_to_string(format!("/proc/{}/schedstat", child.id())).ok()?;
             text.split_whitespace().next()?.parse().ok()
         };
-        Duration::from_nanos(self.daemon.as_ref().and_then(read).unwrap_or(0))
+        Duration::from_nanos(self.daemons.iter().filter_map(read).sum())
     }
 
-    pub fn at_client<T>(&self, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    fn at_client<T>(&self, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         within(&self.home, &self.client, run)
     }
 
-    /// Opens connections, without waiting for them.
-    pub fn open(&self, count: usize) -> io::Result<()> {
+    fn at_server<T>(&self, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        within(&self.home, &self.server, run)
+    }
+
+    /// Opens connections one after the other, without waiting for them.
+    pub fn open(&self, count: usize, every: Duration) -> io::Result<()> {
+        let target = match self.network.two_servers {
+            true => server_address(0),
+            false => SERVER,
+        };
         for _ in 0..count {
-            let socket = self.at_client(|| sys::connect(SERVER, PORT))?;
-            self.traffic.add(socket);
-            if count > 1 {
-                sleep(Duration::from_millis(5));
-            }
+            let socket = self.at_client(|| Ok(sys::connect(target, PORT)))?;
+            self.traffic.add(socket.ok());
+            sleep(every);
         }
         Ok(())
+    }
+
+    /// How long a connection without subflows lives, at both ends.
+    pub fn close_timeout(&self, seconds: u32) -> io::Result<()> {
+        let set = || sysctl("mptcp/close_timeout", &seconds.to_string());
+        self.at_client(set)?;
+        self.at_server(set)
     }
 
     /// Waits until every connection has all its paths.
@@ -333,6 +341,13 @@ impl Lab {
     pub fn carrier(&self, uplink: usize, there: bool) -> io::Result<()> {
         within(&self.home, &self.routers[uplink], || {
             sys::set_up("lan", there)
+        })
+    }
+
+    /// Pulls or plugs the cable of the server at a router.
+    pub fn server_carrier(&self, router: usize, there: bool) -> io::Result<()> {
+        within(&self.home, &self.routers[router], || {
+            sys::set_up("srv", there)
         })
     }
 
@@ -356,27 +371,28 @@ impl Lab {
         self.controls[uplink].blackhole.store(on, Ordering::Relaxed);
     }
 
-    /// Gives or takes an address of an uplink, with its default route, as netifd does.
+    /// Gives or takes an address of an uplink, with its default route, as netifd does. The
+    /// default route of an address that is still there is replaced.
     pub fn configure(&self, uplink: usize, second: bool, there: bool) -> io::Result<()> {
         let (own, gate) = (address(uplink, second), gateway(uplink, second));
         let metric = 10 * (uplink + 1);
         self.at_client(|| match there {
             true => ip(&format!(
                 "addr add {own}/24 dev wan{uplink}\n\
-                 route add default via {gate} dev wan{uplink} metric {metric}"
+                 route replace default via {gate} dev wan{uplink} metric {metric}"
             )),
             false => ip(&format!("addr del {own}/24 dev wan{uplink}")),
         })
     }
 
-    /// Ends the traffic, the wires and the daemon.
+    /// Ends the traffic, the wires and the daemons.
     pub fn end(&mut self) {
         self.traffic.stop();
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
-        if let Some(mut daemon) = self.daemon.take() {
+        for mut daemon in self.daemons.drain(..) {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
@@ -386,7 +402,6 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         self.end();
-        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -424,6 +439,6 @@ fn ip(lines: &str) -> io::Result<()> {
     }
 }
 
-fn sysctl(path: &str, value: &str) -> io::Result<()> {
+pub fn sysctl(path: &str, value: &str) -> io::Result<()> {
     fs::write(format!("/proc/sys/net/{path}"), value)
 }

@@ -243,12 +243,13 @@ pub fn receive_packet(fd: &OwnedFd, buffer: &mut [u8]) -> Option<usize> {
     read(fd, buffer).ok()
 }
 
-/// The local addresses of a connection's subflows that work: established, and with nothing sent
+/// The local and remote addresses of a connection's subflows that work: established, and with nothing sent
 /// that waits for a second retransmission.
 pub fn working_subflows(fd: &OwnedFd) -> Vec<Ipv4Addr> {
     const MOST: usize = 16;
     const HEAD: usize = 16;
-    const ADDRESSES: usize = 256;
+    const ADDRESSES: usize = 2 * ADDRESS;
+    const ADDRESS: usize = 128;
     const STATE: usize = 104;
     let ask = |name: i32, size: usize| -> Option<(usize, Vec<u8>)> {
         let mut buffer = vec![0_u8; HEAD + MOST * size];
@@ -279,14 +280,8 @@ pub fn working_subflows(fd: &OwnedFd) -> Vec<Ipv4Addr> {
             let (state, retransmits) = (info[HEAD + n * STATE], info[HEAD + n * STATE + 2]);
             state == 1 && retransmits < 2
         })
-        .map(|n| {
-            let at = HEAD + n * ADDRESSES + 4;
-            Ipv4Addr::new(
-                addresses[at],
-                addresses[at + 1],
-                addresses[at + 2],
-                addresses[at + 3],
-            )
-        })
+        .flat_map(|n| [0, ADDRESS].map(|end| HEAD + n * ADDRESSES + end + 4))
+        .filter_map(|at| <[u8; 4]>::try_from(&addresses[at..at + 4]).ok())
+        .map(Ipv4Addr::from)
         .collect()
 }

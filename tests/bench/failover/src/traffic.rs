@@ -42,6 +42,8 @@ pub struct End {
     body: usize,
     expected: u32,
     last: Instant,
+    /// When something came first.
+    pub first: Option<Instant>,
     pub gaps: Vec<Gap>,
     /// How old the oldest message was when it came.
     pub oldest: Duration,
@@ -60,6 +62,7 @@ impl End {
             body: 0,
             expected: 0,
             last: due,
+            first: None,
             gaps: vec![],
             oldest: Duration::ZERO,
             broken: false,
@@ -75,6 +78,11 @@ impl End {
             });
         }
         self.last = now;
+    }
+
+    /// How long nothing has come.
+    pub fn silent(&self) -> Duration {
+        self.last.elapsed()
     }
 
     /// A message when it is time for one and the last one has gone.
@@ -148,6 +156,7 @@ impl End {
                 Ok(0) => self.broken = true,
                 Ok(length) => {
                     let now = Instant::now();
+                    self.first.get_or_insert(now);
                     self.received(now);
                     number = self.parse(&buffer[..length], start, now).or(number);
                 }
@@ -169,17 +178,16 @@ fn fatal(error: &std::io::Error) -> bool {
 /// A connection: the client's end and the server's.
 pub struct Connection {
     pub ends: [End; 2],
-    pub opened: Instant,
-    /// When it first had a working subflow from every address that is wanted.
-    pub complete: Option<Instant>,
-    /// Since when it has one, without a break.
+    /// The addresses that it had no working subflow from or to when last looked at.
+    pub lacks: Vec<Ipv4Addr>,
+    /// Since when it has lacked none, without a break.
     pub complete_since: Option<Instant>,
 }
 
 /// What the thread that runs the traffic and the one that runs the scenario share.
 pub struct Shared {
     pub connections: Vec<Connection>,
-    /// The client's addresses from which a subflow is wanted.
+    /// The addresses of either end from or to which a subflow is wanted.
     pub wanted: Vec<Ipv4Addr>,
 }
 
@@ -213,13 +221,14 @@ impl Traffic {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Has a connection whose socket is already connecting.
-    pub fn add(&self, socket: OwnedFd) {
+    /// Has a connection whose socket is already connecting, or could not even do that.
+    pub fn add(&self, socket: Option<OwnedFd>) {
         let now = Instant::now();
+        let mut client = End::new(socket, now);
+        client.broken = client.socket.is_none();
         self.lock().connections.push(Connection {
-            ends: [End::new(Some(socket), now), End::new(None, now)],
-            opened: now,
-            complete: None,
+            ends: [client, End::new(None, now)],
+            lacks: vec![],
             complete_since: None,
         });
     }
@@ -317,20 +326,16 @@ impl Shared {
         let now = Instant::now();
         for it in &mut self.connections {
             let [client, server] = &it.ends;
-            let Some(socket) = client
+            let there = client
                 .socket
                 .as_ref()
                 .filter(|_| server.socket.is_some() && !client.broken)
-            else {
-                it.complete_since = None;
-                continue;
-            };
-            let there = sys::working_subflows(socket);
-            if self.wanted.iter().all(|address| there.contains(address)) {
-                it.complete.get_or_insert(now);
-                it.complete_since.get_or_insert(now);
-            } else {
-                it.complete_since = None;
+                .map_or(vec![], sys::working_subflows);
+            it.lacks.clone_from(&self.wanted);
+            it.lacks.retain(|wanted| !there.contains(wanted));
+            match it.lacks.is_empty() {
+                true => it.complete_since = it.complete_since.or(Some(now)),
+                false => it.complete_since = None,
             }
         }
     }

@@ -98,6 +98,7 @@ struct Direction {
     free: Option<Instant>,
 }
 
+/// An uplink. Its delay, rate and mishaps are the same wherever the server is reached.
 pub struct Wire {
     /// Towards the client, towards the server.
     pub ports: [Port; 2],
@@ -139,34 +140,56 @@ pub fn run(wires: &[Wire], stop: &AtomicBool) -> io::Result<()> {
         });
         sys::poll(&mut descriptors, limit);
         let ready: Vec<bool> = descriptors.iter().map(|it| it.revents != 0).collect();
-        for (n, (wire, directions)) in wires.iter().zip(&mut directions).enumerate() {
-            for from in 0..2 {
+        for (n, wire) in wires.iter().enumerate() {
+            for (from, port) in wire.ports.iter().enumerate() {
                 // At most a burst, so that no direction waits for the other.
                 let burst = if ready[2 * n + from] { 64 } else { 0 };
                 for _ in 0..burst {
-                    let Some(length) = sys::receive_packet(&wire.ports[from].socket, &mut buffer)
-                    else {
+                    let Some(length) = sys::receive_packet(&port.socket, &mut buffer) else {
                         break;
                     };
-                    wire.take(&mut directions[from], from, &buffer[..length]);
+                    let bytes = &buffer[..length];
+                    // What comes from the server goes by the uplink it is for.
+                    let by = if from == 0 {
+                        n
+                    } else {
+                        router(bytes).unwrap_or(n)
+                    };
+                    if let Some(wire) = wires.get(by) {
+                        wire.take(&mut directions[by][from], from, port, bytes);
+                    }
                 }
-                wire.deliver(&mut directions[from], from);
             }
+        }
+        for (n, (wire, directions)) in wires.iter().zip(&mut directions).enumerate() {
+            wire.deliver(&mut directions[0], 0, |bytes| {
+                let to = wires.get(router(bytes).unwrap_or(n)).unwrap_or(wire);
+                &to.ports[1]
+            });
+            wire.deliver(&mut directions[1], 1, |_| &wire.ports[0]);
         }
     }
     Ok(())
 }
 
+/// The number of the router that an IPv4 packet is for: the client's networks are 10.1, 10.2 and
+/// so on, the server's 10.101, 10.102; an address of neither is reached by every router.
+fn router(packet: &[u8]) -> Option<usize> {
+    let [10, net] = *packet.get(16..18)? else {
+        return None;
+    };
+    usize::from(net % 100).checked_sub(1)
+}
+
 impl Wire {
-    /// A packet that came in by port `from`.
-    fn take(&self, direction: &mut Direction, from: usize, bytes: &[u8]) {
+    /// A packet that came in by the port `back`, on the side `from`.
+    fn take(&self, direction: &mut Direction, from: usize, back: &Port, bytes: &[u8]) {
         if self.control.blackhole.load(Ordering::Relaxed) {
             return;
         }
         if let Some(segment) = Segment::parse(bytes)
             && self.resets(from, &segment)
         {
-            let back = &self.ports[from];
             if let Some(answer) = segment.reset() {
                 sys::send_packet(&back.socket, &answer, back.index, back.peer);
             }
@@ -185,9 +208,8 @@ impl Wire {
             .push_back((end + self.quality.delay, bytes.to_vec()));
     }
 
-    /// Hands out what has arrived at the other end.
-    fn deliver(&self, direction: &mut Direction, from: usize) {
-        let port = &self.ports[1 - from];
+    /// Hands out what has arrived at the other end, by the port that `out` names.
+    fn deliver<'a>(&self, direction: &mut Direction, from: usize, out: impl Fn(&[u8]) -> &'a Port) {
         while let Some((due, _)) = direction.queue.front() {
             if *due > Instant::now() {
                 break;
@@ -198,6 +220,7 @@ impl Wire {
             if self.control.blackhole.load(Ordering::Relaxed) {
                 continue;
             }
+            let port = out(&bytes);
             if sys::send_packet(&port.socket, &bytes, port.index, port.peer) {
                 self.notice(from, &bytes);
             }

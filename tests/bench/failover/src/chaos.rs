@@ -1,0 +1,199 @@
+//! Random mishaps on all uplinks for some minutes, and whether every connection survives them and
+//! finds back to every path.
+
+use std::io;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::candidate::Candidate;
+use crate::lab::{Lab, Network, address};
+use crate::measure::SILENCE;
+use crate::sys;
+use crate::traffic::Rate;
+
+/// What a plan follows from.
+#[derive(Clone, Copy)]
+pub struct Chaos {
+    pub minutes: u64,
+    pub seed: u64,
+    pub uplinks: usize,
+}
+
+const CONNECTIONS: usize = 20;
+const RATE: Rate = Rate {
+    every: Duration::from_millis(100),
+    down: 1_000,
+    up: 250,
+};
+/// How long the connections have to recover once all uplinks work again.
+const RECOVERY: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    Carrier(bool),
+    Blackhole(bool),
+    /// The gateway answers nothing, not even ARP.
+    Silence(bool),
+    /// Whatever comes is reset.
+    Reset(bool),
+    /// One subflow is reset.
+    ResetOne,
+    /// The address goes.
+    Leave,
+    /// The address comes back.
+    Return,
+    /// Another address comes.
+    Move,
+    /// The one before it goes.
+    LeaveOld,
+}
+
+use Step::{Blackhole, Carrier, Leave, LeaveOld, Move, Reset, ResetOne, Return, Silence};
+
+/// What happens at once, and what some time later.
+const MISHAPS: &[(&[Step], &[Step])] = &[
+    (&[Carrier(false)], &[Carrier(true)]),
+    (&[Carrier(false)], &[Carrier(true)]),
+    (&[Carrier(false), Leave], &[Carrier(true), Return]),
+    (&[Carrier(false), Leave], &[Carrier(true), Move]),
+    (&[Carrier(false)], &[Carrier(true), Move, LeaveOld]),
+    (&[Leave, Move], &[]),
+    (&[Blackhole(true)], &[Blackhole(false)]),
+    (&[Blackhole(true)], &[Blackhole(false)]),
+    (&[Silence(true)], &[Silence(false)]),
+    (&[Reset(true)], &[Reset(false)]),
+    (&[ResetOne], &[]),
+];
+
+/// xorshift64*: the same seed gives the same plan everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// Milliseconds; each doubling is as likely as the other.
+    fn span(&mut self, shortest: u64, doublings: u64) -> Duration {
+        let least = shortest << self.below(doublings);
+        Duration::from_millis(least + self.below(least))
+    }
+}
+
+/// What happens when at which uplink, in order. All of it is over in the end.
+fn plan(chaos: Chaos) -> Vec<(Duration, usize, &'static [Step])> {
+    let mut random = Random(chaos.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let end = Duration::from_secs(60 * chaos.minutes);
+    let mut steps = vec![];
+    for uplink in 0..chaos.uplinks {
+        let mut at = random.span(250, 5);
+        while at < end {
+            let (first, later) = MISHAPS[random.below(MISHAPS.len() as u64) as usize];
+            steps.push((at, uplink, first));
+            // 100 ms to 12.8 s, then 250 ms to 8 s of rest.
+            at = (at + random.span(100, 7)).min(end);
+            steps.push((at, uplink, later));
+            at += random.span(250, 5);
+        }
+    }
+    steps.sort_by_key(|&(at, uplink, _)| (at, uplink));
+    steps
+}
+
+/// Prints a verdict; false if a connection is dead or lacks a path.
+pub fn run(chaos: Chaos, candidate: Candidate, program: &str, log: bool) -> io::Result<bool> {
+    sys::bound(Duration::from_secs(60 * chaos.minutes) + 2 * RECOVERY);
+    let network = Network {
+        uplinks: chaos.uplinks,
+        backup: false,
+        two_servers: false,
+    };
+    let mut lab = Lab::new(network, RATE)?;
+    lab.manage(candidate, program)?;
+    lab.open(CONNECTIONS, Duration::from_millis(5))?;
+    lab.await_complete(Duration::from_secs(10));
+
+    let start = Instant::now();
+    let mut second = vec![false; chaos.uplinks];
+    let mut count = 0;
+    for (at, uplink, steps) in plan(chaos) {
+        sleep(at.saturating_sub(start.elapsed()));
+        for &step in steps {
+            if log {
+                eprintln!("{:.3} s: uplink {uplink}: {step:?}", at.as_secs_f64());
+            }
+            take(&lab, uplink, step, &mut second[uplink])?;
+            count += 1;
+        }
+    }
+    let cpu = lab.cpu();
+    let back = Instant::now();
+    while back.elapsed() < RECOVERY && !recovered(&lab) {
+        sleep(Duration::from_millis(20));
+    }
+    let took = back.elapsed();
+
+    let mut fine = 0;
+    let mut longest = Duration::ZERO;
+    for (n, it) in lab.traffic.lock().connections.iter().enumerate() {
+        let gaps = it.ends.iter().flat_map(|end| &end.gaps);
+        let worst = gaps.map(|gap| gap.long).max().unwrap_or_default();
+        longest = longest.max(worst);
+        let fault = if it.ends.iter().any(|end| end.broken) {
+            "ended".to_owned()
+        } else if let Some(end) = it.ends.iter().find(|end| end.silent() > SILENCE) {
+            format!("received nothing for {:.1} s", end.silent().as_secs_f64())
+        } else if !it.lacks.is_empty() {
+            format!("no working subflow from {:?}", it.lacks)
+        } else {
+            fine += 1;
+            continue;
+        };
+        println!("  {} connection {n}: {fault}", candidate.name());
+    }
+    println!(
+        "{}: {fine} of {CONNECTIONS} connections alive and on every path {:.1} s after the last \
+         of {count} steps; longest stall {:.1} s, CPU {} ms",
+        candidate.name(),
+        took.as_secs_f64(),
+        longest.as_secs_f64(),
+        cpu.as_millis(),
+    );
+    lab.end();
+    if log {
+        eprintln!("{}", lab.log());
+    }
+    Ok(fine == CONNECTIONS)
+}
+
+fn take(lab: &Lab, uplink: usize, step: Step, second: &mut bool) -> io::Result<()> {
+    match step {
+        Carrier(there) => lab.carrier(uplink, there)?,
+        Blackhole(on) => lab.blackhole(uplink, on),
+        Silence(on) => lab.silence(uplink, on)?,
+        Reset(on) => lab.controls[uplink].reset_all(on),
+        ResetOne => lab.controls[uplink].reset_one(),
+        Leave => lab.configure(uplink, *second, false)?,
+        Return => lab.configure(uplink, *second, true)?,
+        Move => {
+            *second = !*second;
+            lab.traffic.lock().wanted[uplink] = address(uplink, *second);
+            lab.configure(uplink, *second, true)?;
+        }
+        LeaveOld => lab.configure(uplink, !*second, false)?,
+    }
+    Ok(())
+}
+
+fn recovered(lab: &Lab) -> bool {
+    let shared = lab.traffic.lock();
+    let mut ends = shared.connections.iter().flat_map(|it| &it.ends);
+    shared.complete() && ends.all(|end| !end.broken && end.silent() < SILENCE)
+}
