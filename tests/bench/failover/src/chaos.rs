@@ -62,7 +62,7 @@ const MISHAPS: &[(&[Step], &[Step])] = &[
     (&[Blackhole(true)], &[Blackhole(false)]),
     (&[Silence(true)], &[Silence(false)]),
     (&[Reset(true)], &[Reset(false)]),
-    (&[ResetOne], &[]),
+    (&[ResetOne], &[Reset(false)]),
 ];
 
 /// xorshift64*: the same seed gives the same plan everywhere.
@@ -146,8 +146,12 @@ pub fn run(chaos: Chaos, candidate: Candidate, program: &str, log: bool) -> io::
         let gaps = it.ends.iter().flat_map(|end| &end.gaps);
         let worst = gaps.map(|gap| gap.long).max().unwrap_or_default();
         longest = longest.max(worst);
-        let fault = if it.ends.iter().any(|end| end.broken) {
-            "ended".to_owned()
+        let fault = if let Some(error) = it.ends.iter().find_map(|end| end.ended) {
+            let silent = it.ends.iter().map(|end| end.silent()).max();
+            format!(
+                "ended ({error}), and received nothing for {:.1} s",
+                silent.unwrap_or_default().as_secs_f64()
+            )
         } else if let Some(end) = it.ends.iter().find(|end| end.silent() > SILENCE) {
             format!("received nothing for {:.1} s", end.silent().as_secs_f64())
         } else if !it.lacks.is_empty() {
@@ -195,5 +199,5 @@ fn take(lab: &Lab, uplink: usize, step: Step, second: &mut bool) -> io::Result<(
 fn recovered(lab: &Lab) -> bool {
     let shared = lab.traffic.lock();
     let mut ends = shared.connections.iter().flat_map(|it| &it.ends);
-    shared.complete() && ends.all(|end| !end.broken && end.silent() < SILENCE)
+    shared.complete() && ends.all(|end| end.ended.is_none() && end.silent() < SILENCE)
 }

@@ -316,7 +316,7 @@ impl Lab {
         };
         for _ in 0..count {
             let socket = self.at_client(|| Ok(sys::connect(target, PORT)))?;
-            self.traffic.add(socket.ok());
+            self.traffic.add(socket);
             sleep(every);
         }
         Ok(())

@@ -65,7 +65,7 @@ pub fn run(
         let mut dead = false;
         for side in &it.ends {
             let mut sum = Duration::ZERO;
-            dead |= side.broken;
+            dead |= side.ended.is_some();
             for gap in &side.gaps {
                 let until = gap.since + gap.long;
                 if until < marks.away {

@@ -23,7 +23,7 @@ pub fn rows(scenario: &Scenario, results: &[(Candidate, Vec<Outcome>)]) {
                 return "failed".to_owned();
             };
             let mut text = written(median);
-            if worst != median {
+            if written(worst) != text {
                 text += &format!(" ({})", written(worst));
             }
             let peer = c.and_then(|(_, theirs)| summary(theirs, value));

@@ -117,8 +117,8 @@ pub const ALL: &[Scenario] = &[
     Scenario {
         name: "S2l",
         what: "fibre blackholed upstream 60 s",
-        // The stall on return can last nearly a minute.
-        run: |lab| blackhole(lab, ms(60_000), ms(75_000)),
+        // The kernel tries the path again up to a minute later, and only then comes the stall.
+        run: |lab| blackhole(lab, ms(60_000), ms(120_000)),
         ..USUAL
     },
     Scenario {

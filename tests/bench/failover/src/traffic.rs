@@ -1,5 +1,6 @@
 //! Connections with time-stamped messages in both directions, and what their ends receive when.
 
+use std::io::{self, ErrorKind};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +48,8 @@ pub struct End {
     pub gaps: Vec<Gap>,
     /// How old the oldest message was when it came.
     pub oldest: Duration,
-    pub broken: bool,
+    /// Why it no longer takes part.
+    pub ended: Option<ErrorKind>,
 }
 
 impl End {
@@ -65,7 +67,18 @@ impl End {
             first: None,
             gaps: vec![],
             oldest: Duration::ZERO,
-            broken: false,
+            ended: None,
+        }
+    }
+
+    fn live(&self) -> Option<&OwnedFd> {
+        self.socket.as_ref().filter(|_| self.ended.is_none())
+    }
+
+    fn end(&mut self, error: ErrorKind) {
+        use ErrorKind::{Interrupted, NotConnected, WouldBlock};
+        if !matches!(error, WouldBlock | Interrupted | NotConnected) {
+            self.ended = Some(error);
         }
     }
 
@@ -87,9 +100,9 @@ impl End {
 
     /// A message when it is time for one and the last one has gone.
     fn send(&mut self, number: u32, every: Duration, bytes: usize, start: Instant, now: Instant) {
-        let Some(socket) = self.socket.as_ref().filter(|_| !self.broken) else {
+        if self.live().is_none() {
             return;
-        };
+        }
         if self.at == self.left.len() && self.due <= now {
             self.due = (self.due + every).max(now);
             self.left.clear();
@@ -103,10 +116,12 @@ impl End {
             self.left.resize(HEAD + bytes, 0);
             self.sent += 1;
         }
-        if self.at < self.left.len() {
+        if let Some(socket) = self.live()
+            && self.at < self.left.len()
+        {
             match sys::send(socket, &self.left[self.at..]) {
                 Ok(length) => self.at += length,
-                Err(error) => self.broken |= fatal(&error),
+                Err(error) => self.end(error.kind()),
             }
         }
     }
@@ -132,7 +147,7 @@ impl End {
                 u32::from_be_bytes([word[0], word[1], word[2], word[3]])
             };
             if word(0) != MAGIC || word(2) != self.expected {
-                self.broken = true;
+                self.end(ErrorKind::InvalidData);
                 return number;
             }
             number = Some(word(1));
@@ -149,11 +164,11 @@ impl End {
     fn receive(&mut self, start: Instant, buffer: &mut [u8]) -> Option<u32> {
         let mut number = None;
         for _ in 0..16 {
-            let Some(socket) = self.socket.as_ref().filter(|_| !self.broken) else {
+            let Some(socket) = self.live() else {
                 break;
             };
             match sys::read(socket, buffer) {
-                Ok(0) => self.broken = true,
+                Ok(0) => self.end(ErrorKind::UnexpectedEof),
                 Ok(length) => {
                     let now = Instant::now();
                     self.first.get_or_insert(now);
@@ -161,18 +176,13 @@ impl End {
                     number = self.parse(&buffer[..length], start, now).or(number);
                 }
                 Err(error) => {
-                    self.broken |= fatal(&error);
+                    self.end(error.kind());
                     break;
                 }
             }
         }
         number
     }
-}
-
-fn fatal(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{Interrupted, NotConnected, WouldBlock};
-    !matches!(error.kind(), WouldBlock | Interrupted | NotConnected)
 }
 
 /// A connection: the client's end and the server's.
@@ -222,10 +232,11 @@ impl Traffic {
     }
 
     /// Has a connection whose socket is already connecting, or could not even do that.
-    pub fn add(&self, socket: Option<OwnedFd>) {
+    pub fn add(&self, socket: io::Result<OwnedFd>) {
         let now = Instant::now();
-        let mut client = End::new(socket, now);
-        client.broken = client.socket.is_none();
+        let ended = socket.as_ref().err().map(io::Error::kind);
+        let mut client = End::new(socket.ok(), now);
+        client.ended = ended;
         self.lock().connections.push(Connection {
             ends: [client, End::new(None, now)],
             lacks: vec![],
@@ -241,10 +252,8 @@ impl Traffic {
         let mut looked = start;
         while !self.stop.load(Ordering::Relaxed) {
             let mut descriptors = vec![descriptor(&self.listener, 0)];
-            descriptors.extend(strangers.iter().filter_map(|end| {
-                let socket = end.socket.as_ref().filter(|_| !end.broken)?;
-                Some(descriptor(socket, 0))
-            }));
+            let live = strangers.iter().filter_map(End::live);
+            descriptors.extend(live.map(|socket| descriptor(socket, 0)));
             let first = descriptors.len();
             let mut places = vec![];
             let mut due = Instant::now() + Duration::from_millis(20);
@@ -253,7 +262,7 @@ impl Traffic {
             for (number, it) in shared.connections.iter().enumerate() {
                 for (side, end) in it.ends.iter().enumerate() {
                     let waits = end.at < end.left.len();
-                    if let Some(socket) = end.socket.as_ref().filter(|_| !end.broken) {
+                    if let Some(socket) = end.live() {
                         descriptors.push(descriptor(socket, if waits { libc::POLLOUT } else { 0 }));
                         places.push((number, side));
                         if !waits {
@@ -327,9 +336,8 @@ impl Shared {
         for it in &mut self.connections {
             let [client, server] = &it.ends;
             let there = client
-                .socket
-                .as_ref()
-                .filter(|_| server.socket.is_some() && !client.broken)
+                .live()
+                .filter(|_| server.socket.is_some())
                 .map_or(vec![], sys::working_subflows);
             it.lacks.clone_from(&self.wanted);
             it.lacks.retain(|wanted| !there.contains(wanted));
