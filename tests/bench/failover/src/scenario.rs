@@ -230,7 +230,7 @@ pub const ALL: &[Scenario] = &[
         what: "200 connections, fibre without carrier 8 s",
         rate: TRICKLE,
         connections: 200,
-        run: |lab| outage(lab, &[0], ms(8_000), ms(8_000)),
+        run: |lab| outage(lab, &[0], ms(8_000), ms(20_000)),
         ..USUAL
     },
     Scenario {

@@ -3,7 +3,7 @@
 //! Each uplink has a router of its own with an interface towards the client and one towards the
 //! server. The router's kernel answers ARP but forwards nothing; we do, between packet sockets.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,8 +46,11 @@ enum Reset {
 }
 
 /// Waits for data that passes and is acknowledged by the same subflow.
+#[derive(Default)]
 struct Watch {
-    awaited: Option<(u16, bool, u32)>,
+    /// The first data of each subflow, by the client's port: whether the client sent it, and the
+    /// sequence number behind it.
+    awaited: HashMap<u16, (bool, u32)>,
     /// Subflows of this client port do not count.
     except: Option<u16>,
     used: Option<Instant>,
@@ -60,11 +63,7 @@ impl Control {
 
     /// From now on looks for data that passes.
     pub fn watch(&self) {
-        self.lock().watch = Some(Watch {
-            awaited: None,
-            except: None,
-            used: None,
-        });
+        self.lock().watch = Some(Watch::default());
     }
 
     /// When data first passed since [`Control::watch`].
@@ -235,9 +234,10 @@ impl Wire {
         {
             inner.reset = Reset::One(port);
             if let Some(watch) = &mut inner.watch {
-                watch.except = Some(port);
-                watch.awaited = None;
-                watch.used = None;
+                *watch = Watch {
+                    except: Some(port),
+                    ..Watch::default()
+                };
             }
         }
         match inner.reset {
@@ -259,18 +259,19 @@ impl Wire {
         if watch.used.is_some() || watch.except == Some(port) || segment.flags & RST != 0 {
             return;
         }
-        if let Some((awaited, sender, end)) = watch.awaited
-            && awaited == port
-            && sender != (from == 0)
-            && segment.flags & ACK != 0
-            && segment.acknowledged.wrapping_sub(end) < 1 << 31
-        {
-            watch.used = Some(Instant::now());
-            return;
-        }
-        if segment.payload > 0 && watch.awaited.is_none_or(|(awaited, ..)| awaited != port) {
-            let end = segment.sequence.wrapping_add(segment.payload);
-            watch.awaited = Some((port, from == 0, end));
+        let by_client = from == 0;
+        match watch.awaited.get(&port) {
+            Some((sender, end)) => {
+                let covered = segment.acknowledged.wrapping_sub(*end) < 1 << 31;
+                if *sender != by_client && segment.flags & ACK != 0 && covered {
+                    watch.used = Some(Instant::now());
+                }
+            }
+            None if segment.payload > 0 => {
+                let end = segment.sequence.wrapping_add(segment.payload);
+                watch.awaited.insert(port, (by_client, end));
+            }
+            None => {}
         }
     }
 }
