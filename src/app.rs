@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::cli::{self, Action};
-use crate::config::{self, Config, Diagnostic, Overrides};
+use crate::config::{self, Config, Loaded, Overrides};
 use crate::daemon::Daemon;
 use crate::engine::Engine;
 use crate::logging;
@@ -61,8 +61,7 @@ pub fn answer(program: Program, arguments: Vec<OsString>) -> u8 {
     match cli::parse(arguments, plugins) {
         Ok(Action::Run(options)) => start(options, program),
         Ok(Action::Check(options)) => check(&options, program),
-        Ok(Action::Help) => print(&format!("Usage: {name} {}", cli::HELP)),
-        Ok(Action::Usage) => print(&format!("Usage: {name} {}", cli::USAGE)),
+        Ok(Action::Help) => print(&format!("Usage: {name} {}", cli::help())),
         Ok(Action::Version) => print(&format!("{name} {version}\n")),
         Ok(Action::ListPlugins) => {
             let mut text = String::new();
@@ -85,23 +84,22 @@ pub fn answer(program: Program, arguments: Vec<OsString>) -> u8 {
 }
 
 fn check(options: &Overrides, program: Program) -> u8 {
-    match config::load(options, program.plugins) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                program.complain(&format!("warning: {warning}"));
-            }
-            let text = loaded.config.to_string();
-            let entries = select(&loaded.config, program.plugins);
-            let engine = Engine::new(clock::now(), loaded.config, &entries);
-            for problem in engine.plugin_problems() {
-                program.complain(problem);
-            }
-            match engine.plugin_problems() {
-                [] => print(&text),
-                _ => FAILURE,
-            }
-        }
-        Err(problems) => program.complain_of(&problems),
+    let Some(mut loaded) = program.load(options) else {
+        return FAILURE;
+    };
+    for warning in &loaded.warnings {
+        program.complain(&format!("warning: {warning}"));
+    }
+    let file = loaded.file.as_deref().unwrap_or("no file: all defaults");
+    let text = format!("# {file}\n{}", loaded.config.text());
+    let entries = select(&loaded.config, program.plugins);
+    let engine = Engine::new(clock::now(), loaded.config, &entries);
+    for problem in engine.plugin_problems() {
+        program.complain(problem);
+    }
+    match engine.plugin_problems() {
+        [] => print(&text),
+        _ => FAILURE,
     }
 }
 
@@ -114,9 +112,8 @@ fn start(options: Overrides, program: Program) -> u8 {
             return FAILURE;
         }
     };
-    let loaded = match config::load(&options, program.plugins) {
-        Ok(loaded) => loaded,
-        Err(problems) => return program.complain_of(&problems),
+    let Some(loaded) = program.load(&options) else {
+        return FAILURE;
     };
     logging::init(loaded.config.log, loaded.config.log_level);
     loaded
@@ -205,11 +202,15 @@ impl Program {
         let _ = sys::print(libc::STDERR_FILENO, &line);
     }
 
-    /// Says what is wrong with the configuration, and returns the exit status for that.
-    fn complain_of(&self, problems: &[Diagnostic]) -> u8 {
+    /// Returns the configuration, or says what is wrong with it.
+    fn load(&self, options: &Overrides) -> Option<Loaded> {
+        let problems = match config::load(options, self.plugins) {
+            Ok(loaded) => return Some(loaded),
+            Err(problems) => problems,
+        };
         for problem in problems {
             self.complain(&problem.to_string());
         }
-        FAILURE
+        None
     }
 }

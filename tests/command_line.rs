@@ -186,7 +186,9 @@ fn check_prints_the_effective_configuration() {
     let check = |path: &str| {
         let (code, out, errors) = lab.execute(&["--check", "-c", path, "--log", "syslog"]);
         assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
-        out
+        let (first, effective) = out.split_once('\n').expect("two lines");
+        assert_eq!(first, format!("# {path}"));
+        effective.to_string()
     };
     let effective = check(file.to_str().expect("UTF-8"));
     for word in [
@@ -239,6 +241,7 @@ fn no_configuration_file_at_all() {
     let (code, out, errors) = lab.execute(&["--check"]);
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     for word in [
+        "# no file: all defaults\n",
         "subflow",
         "existing,skip_link_local,skip_loopback,check_route",
         "addr_adv",

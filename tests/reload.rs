@@ -221,7 +221,7 @@ fn warnings_come_again() {
     lab.reload(&daemon, text);
     for part in [
         ":3: unknown key",
-        ":5: duplicate section [interface a]",
+        ":5: section [interface a] is never used",
         ":6: unknown section [else]",
     ] {
         daemon.says(&["warn", part]);

@@ -67,58 +67,73 @@ pub(crate) const FAMILIES: Words<u32> = Words {
     values: &[IPV4, IPV6],
 };
 
-pub(crate) const YES_NO: Words<bool> = Words {
-    words: &["yes", "no"],
-    values: &[true, false],
-};
+/// A value that is one of several words.
+pub(crate) trait Word {
+    fn words(&self) -> &'static [&'static str];
+    /// Returns which of the words it is.
+    fn get(&self) -> usize;
+    fn set(&mut self, at: usize);
+}
 
-pub(crate) const DESTINATIONS: Words<Destination> = Words {
-    words: &["stderr", "syslog", "journal", "null"],
-    values: &[
-        Destination::Stderr,
-        Destination::Syslog,
-        Destination::Journal,
-        Destination::Null,
-    ],
-};
+/// A type whose values have words.
+trait Choice: Copy + PartialEq + 'static {
+    const WORDS: Words<Self>;
+}
 
-pub(crate) const LEVELS: Words<LevelFilter> = Words {
-    words: &["error", "warn", "info", "debug"],
-    values: &[
-        LevelFilter::Error,
-        LevelFilter::Warn,
-        LevelFilter::Info,
-        LevelFilter::Debug,
-    ],
-};
+impl Choice for bool {
+    const WORDS: Words<Self> = Words {
+        words: &["yes", "no"],
+        values: &[true, false],
+    };
+}
 
-pub(crate) const USES: Words<Use> = Words {
-    words: &["yes", "no", "standby"],
-    values: &[Use::Yes, Use::No, Use::Standby],
-};
+impl Choice for Destination {
+    const WORDS: Words<Self> = Words {
+        words: &["stderr", "syslog", "journal", "null"],
+        values: &[Self::Stderr, Self::Syslog, Self::Journal, Self::Null],
+    };
+}
 
-pub(crate) const ON_EXIT: Words<OnExit> = Words {
-    words: &["keep", "remove"],
-    values: &[OnExit::Keep, OnExit::Remove],
-};
+impl Choice for LevelFilter {
+    const WORDS: Words<Self> = Words {
+        words: &["error", "warn", "info", "debug"],
+        values: &[Self::Error, Self::Warn, Self::Info, Self::Debug],
+    };
+}
 
-pub(crate) const TEMPORARY: Words<Temporary> = Words {
-    words: &["fallback", "yes", "no"],
-    values: &[Temporary::Fallback, Temporary::Yes, Temporary::No],
-};
+impl Choice for Use {
+    const WORDS: Words<Self> = Words {
+        words: &["yes", "no", "standby"],
+        values: &[Self::Yes, Self::No, Self::Standby],
+    };
+}
 
-impl<T: Copy + PartialEq> Words<T> {
-    /// Sets `value` to what `word` stands for, or returns an error that lists the words there are.
-    pub(crate) fn choose(&self, word: &str, value: &mut T) -> Result<(), String> {
-        let at = position(word, self.words)?;
-        *value = *self.values.get(at).unwrap_or(value);
-        Ok(())
+impl Choice for OnExit {
+    const WORDS: Words<Self> = Words {
+        words: &["keep", "remove"],
+        values: &[Self::Keep, Self::Remove],
+    };
+}
+
+impl Choice for Temporary {
+    const WORDS: Words<Self> = Words {
+        words: &["fallback", "yes", "no"],
+        values: &[Self::Fallback, Self::Yes, Self::No],
+    };
+}
+
+impl<T: Choice> Word for T {
+    fn words(&self) -> &'static [&'static str] {
+        T::WORDS.words
     }
 
-    /// The word for `value`.
-    pub(crate) fn word(&self, value: T) -> &'static str {
-        let at = self.values.iter().position(|each| *each == value);
-        at.and_then(|at| self.words.get(at)).unwrap_or(&"")
+    fn get(&self) -> usize {
+        let mut values = T::WORDS.values.iter();
+        values.position(|each| each == self).unwrap_or(usize::MAX)
+    }
+
+    fn set(&mut self, at: usize) {
+        *self = *T::WORDS.values.get(at).unwrap_or(self);
     }
 }
 
@@ -126,9 +141,8 @@ impl<T: Copy + PartialEq> Words<T> {
 pub(crate) fn bits(text: &str, words: &Words<u32>) -> Result<u32, String> {
     let mut bits = 0;
     for item in items(text) {
-        let mut bit = 0;
-        words.choose(item?, &mut bit)?;
-        bits |= bit;
+        let at = position(item?, words.words)?;
+        bits |= words.values.get(at).unwrap_or(&0);
     }
     Ok(bits)
 }

@@ -5,23 +5,22 @@
 
 pub mod flags;
 mod ini;
+mod keys;
 mod pattern;
 mod read;
 
-use core::fmt::{self, Display};
+use core::fmt::Write;
 
 use crate::logging::Destination;
 use crate::netlink::mptcp::EndpointFlags;
 
+use keys::Place;
+
 pub use flags::NotifyFlags;
+pub(crate) use keys::keys;
 pub use pattern::Pattern;
 pub(crate) use read::check;
 pub use read::{Diagnostic, Loaded, load, parse};
-
-use flags::{
-    AddressFlags, DESTINATIONS, FAMILIES, IPV4, IPV6, LEVELS, List, NOTIFY_FLAGS, ON_EXIT,
-    TEMPORARY, USES, YES_NO, write_list,
-};
 
 /// Read when the command line names no file.
 pub const DEFAULT_FILE: &str = "/etc/mptcpd/mptcpd.conf";
@@ -31,7 +30,6 @@ pub const DEFAULT_FILE: &str = "/etc/mptcpd/mptcpd.conf";
 pub struct Overrides {
     /// The configuration file.
     pub config: Option<String>,
-    pub debug: bool,
     /// What takes the place of keys of `[core]`, in this order. The values are valid.
     pub core: Vec<(&'static str, String)>,
 }
@@ -49,14 +47,16 @@ pub trait PluginKeys {
 pub struct Config {
     pub log: Destination,
     pub log_level: ::log::LevelFilter,
+    /// Makes `log_level` debug.
+    pub debug: bool,
     /// Accepted for compatibility; plugins are compiled in.
     pub plugin_dir: Option<String>,
     /// The default plugin.
     pub path_manager: Option<String>,
     /// The plugins to load, in this order; `None` is all of them.
     pub load_plugins: Option<Vec<String>>,
-    /// The only interfaces to use; `None` is all of them.
-    pub interfaces: Option<Vec<Pattern>>,
+    /// The only interfaces to use.
+    pub interfaces: Vec<Pattern>,
     /// The policy of an interface that no section matches.
     pub default: Policy,
     /// In the order of the file; the first match wins.
@@ -186,13 +186,14 @@ impl Config {
         Self {
             log: Destination::Stderr,
             log_level: ::log::LevelFilter::Info,
+            debug: false,
             plugin_dir: None,
             path_manager: plugins
                 .iter()
                 .any(|plugin| plugin.name() == "addr_adv")
                 .then(|| "addr_adv".to_string()),
             load_plugins: None,
-            interfaces: None,
+            interfaces: vec![Pattern::any()],
             default: Policy::DEFAULT,
             interface: Vec::new(),
             on_exit: OnExit::Keep,
@@ -216,10 +217,9 @@ impl Config {
 
     /// How to use the interface named `device`. Does not allocate.
     pub fn policy(&self, device: &str) -> &Policy {
-        if let Some(allowed) = &self.interfaces {
-            if !allowed.iter().any(|pattern| pattern.matches(device)) {
-                return const { &Policy::UNUSED };
-            }
+        let mut allowed = self.interfaces.iter();
+        if !allowed.any(|pattern| pattern.matches(device)) {
+            return const { &Policy::UNUSED };
         }
         let section = self
             .interface
@@ -240,121 +240,35 @@ impl Config {
         all.find(|(s, k, _)| s == section && k == key)
             .map(|(_, _, value)| value.as_str())
     }
-}
 
-/// The effective configuration as a file; reading it gives the same configuration.
-impl Display for Config {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("[core]\n")?;
-        pair(f, "log", &DESTINATIONS.word(self.log))?;
-        pair(f, "log-level", &LEVELS.word(self.log_level))?;
-        if let Some(dir) = &self.plugin_dir {
-            pair(f, "plugin-dir", dir)?;
+    /// Returns the effective configuration as a file; reading it gives the same configuration.
+    ///
+    /// It stays as it is, although the table of keys wants fields that can be set.
+    pub fn text(&mut self) -> String {
+        let mut text = String::from("[core]\n");
+        keys::write(&mut text, self, Place::Core);
+        let default = self.default;
+        let sections = core::mem::take(&mut self.interface);
+        for InterfaceSection { pattern, policy } in &sections {
+            let _ = writeln!(text, "\n[interface {pattern}]");
+            self.default = *policy;
+            keys::write(&mut text, self, Place::Interface);
         }
-        if let Some(name) = &self.path_manager {
-            pair(f, "path-manager", name)?;
-        }
-        if let Some(names) = &self.load_plugins {
-            list(
-                f,
-                "load-plugins",
-                &mut names.iter().map(|name| name as &dyn Display),
-            )?;
-        }
-        if let Some(allowed) = &self.interfaces {
-            list(
-                f,
-                "interfaces",
-                &mut allowed.iter().map(|pattern| pattern as &dyn Display),
-            )?;
-        }
-        self.default.write_core(f)?;
-        pair(f, "on-exit", &ON_EXIT.word(self.on_exit))?;
-        match &self.state_file {
-            StateFile::Default => {}
-            StateFile::None => pair(f, "state-file", &"")?,
-            StateFile::Path(path) => pair(f, "state-file", path)?,
-        }
-        pair(f, "resync-interval", &self.resync_interval)?;
-        let temporary = TEMPORARY.word(self.temporary_addresses);
-        pair(f, "temporary-addresses", &temporary)?;
-        pair(f, "max-connections", &self.max_connections)?;
-        if let Some(limit) = &self.limit_subflows {
-            pair(f, "limit-subflows", limit)?;
-        }
-        if let Some(limit) = &self.limit_add_addr_accepted {
-            pair(f, "limit-add-addr-accepted", limit)?;
-        }
-        let SourceRouting {
-            first_table,
-            last_table,
-            first_priority,
-            last_priority,
-        } = self.source_routing;
-        pair(
-            f,
-            "source-routing-tables",
-            &format_args!("{first_table}-{last_table}"),
-        )?;
-        pair(
-            f,
-            "source-routing-priorities",
-            &format_args!("{first_priority}-{last_priority}"),
-        )?;
-
-        for InterfaceSection { pattern, policy } in &self.interface {
-            writeln!(f, "\n[interface {pattern}]")?;
-            policy.write_core(f)?;
-            policy.write_rest(f)?;
-        }
-
+        self.default = default;
+        self.interface = sections;
         let mut last = "";
         for (section, key, value) in &self.plugin_sections {
             if section != last {
-                writeln!(f, "\n[{section}]")?;
+                let _ = writeln!(text, "\n[{section}]");
                 last = section;
             }
-            pair(f, key, value)?;
+            let _ = writeln!(text, "{key} = {value}");
         }
-        Ok(())
+        text
     }
 }
 
-impl Policy {
-    /// The keys that `[core]` has too.
-    fn write_core(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        pair(f, "addr-flags", &AddressFlags(self.flags))?;
-        pair(
-            f,
-            "notify-flags",
-            &List(self.notify.0.into(), &NOTIFY_FLAGS),
-        )?;
-        pair(f, "source-routing", &YES_NO.word(self.source_routing))?;
-        pair(f, "hold-down", &self.hold_down)
-    }
-
-    fn write_rest(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        pair(f, "use", &USES.word(self.usage))?;
-        pair(f, "priority", &self.priority)?;
-        let families = if self.ipv4 { IPV4 } else { 0 } | if self.ipv6 { IPV6 } else { 0 };
-        pair(f, "families", &List(families, &FAMILIES))?;
-        pair(f, "port", &self.port)
-    }
-}
-
-fn pair(f: &mut fmt::Formatter, key: &str, value: &dyn Display) -> fmt::Result {
-    writeln!(f, "{key} = {value}")
-}
-
-fn list(
-    f: &mut fmt::Formatter,
-    key: &str,
-    items: &mut dyn Iterator<Item = &dyn Display>,
-) -> fmt::Result {
-    write!(f, "{key} = ")?;
-    write_list(f, items)?;
-    f.write_str("\n")
-}
-
+#[cfg(test)]
+mod document_tests;
 #[cfg(test)]
 mod tests;

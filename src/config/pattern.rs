@@ -21,6 +21,21 @@ impl Pattern {
         Err(cause.to_string())
     }
 
+    /// Returns the pattern that every name matches.
+    pub(crate) fn any() -> Self {
+        Self("*".to_string())
+    }
+
+    /// Returns whether this pattern surely matches every name that `other` matches.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self == other || self.0 == "*" || other.is_name() && self.matches(&other.0)
+    }
+
+    /// Returns whether only one name matches.
+    pub(crate) fn is_name(&self) -> bool {
+        !self.0.contains(['*', '?', '['])
+    }
+
     /// Whether the whole of `name` matches. Takes at most the product of the two lengths in steps.
     pub fn matches(&self, name: &str) -> bool {
         let (mut pattern, mut name) = (self.0.as_str(), name);
@@ -142,6 +157,26 @@ mod tests {
             assert!(compiled.matches(yes), "{pattern} {yes}");
             // "-" stands for a pattern without a counter-example.
             assert!(no == "-" || !compiled.matches(no), "{pattern} {no}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_only_what_it_surely_matches() {
+        for (first, second, covers) in [
+            ("*", "eth?", true),
+            ("*", "eth[ab]", true),
+            ("eth*", "eth0", true),
+            ("eth[0-9]", "eth[0-9]", true),
+            ("eth[0-9]", "eth3", true),
+            ("eth?", "eth3", true),
+            ("eth0", "eth*", false),
+            ("eth?", "eth*", false),
+            ("*a*", "eth[ab]", false),
+            ("eth[*]", "eth*", false),
+            ("eth0", "eth1", false),
+        ] {
+            let [one, other] = [first, second].map(|text| Pattern::new(text).unwrap());
+            assert_eq!(one.covers(&other), covers, "{first} {second}");
         }
     }
 

@@ -37,11 +37,11 @@ fn check(file: &[u8], options: &Overrides) {
             }
         }
         // What is shown can be read again and means the same.
-        Ok(loaded) => {
-            let shown = loaded.config.to_string();
+        Ok(mut loaded) => {
+            let shown = loaded.config.text();
             let again = config::parse("shown", shown.as_bytes(), &Overrides::default(), &PLUGINS);
             match again {
-                Ok(again) => assert_eq!(again.config.to_string(), shown),
+                Ok(mut again) => assert_eq!(again.config.text(), shown),
                 Err(problems) => panic!("{problems:?} in\n{shown}"),
             }
         }
