@@ -107,7 +107,7 @@ case_every_multipath_value() {
 [interface eth0.7] addr-flags = subflow priority = -128
 [interface br-wan] addr-flags = subflow,backup
 [interface wwan0] use = standby addr-flags = subflow"
-	logged "interface f: multipath 'sometimes' is none of"
+	logged "interface f: unknown multipath 'sometimes'"
 }
 
 case_own_section_wins() {
@@ -249,7 +249,7 @@ case_two_minds_on_one_device() {
 	service start
 	is "interfaces = eth1
 [interface eth1] addr-flags = subflow"
-	logged "interface wan6: multipath 'backup' loses to another interface on eth1"
+	logged "interface wan6: multipath 'backup' ignored: another interface on eth1 comes first"
 }
 
 case_missing_device() {

@@ -11,7 +11,7 @@ case_broken_uci() {
 		netifd 'wan eth9 eth9'
 		service reload
 		logged "/etc/config/$broken: Parse error (invalid command) at line $lines"
-		logged 'the previous one stays in force'
+		logged 'keeping the previous one'
 		is "interfaces = eth1
 [interface eth1] addr-flags = subflow"
 		did start, nothing
@@ -22,7 +22,7 @@ case_broken_uci() {
 case_broken_uci_at_boot() {
 	echo 'option' >>"$ROOT/etc/config/mptcpd"
 	service start
-	logged 'configuration refused, not started'
+	logged 'configuration refused: not started'
 	did ''
 	told 'reload-trigger network'
 }
@@ -32,17 +32,20 @@ case_refused_value() {
 	uci mptcpd <<-END
 		config globals 'globals'
 			option log_level 'bogus'
+			list load_plugins 'addr_adv'
+			option path_manager 'sspi'
 	END
 	service reload
+	logged 'daemon.warn mptcpd: /var/run/mptcpd.conf.new:'
 	logged 'daemon.err mptcpd: /var/run/mptcpd.conf.new:'
-	logged 'the previous one stays in force'
+	logged 'keeping the previous one'
 	did start, nothing
 	service restart
 	did start, nothing, signal HUP, signal TERM, start
 	core 'on-exit = remove'
 	service stop
 	service start
-	logged 'configuration refused, not started'
+	logged 'configuration refused: not started'
 	did start, nothing, signal HUP, signal TERM, start, signal TERM
 }
 

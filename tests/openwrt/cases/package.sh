@@ -83,9 +83,9 @@ config globals 'globals'
 	list addr_flags 'signal'
 	list notify_flags 'existing'
 	list notify_flags 'skip_loopback'" "$(diff "$OUT/etc/config/mptcpd" "$ROOT/etc/config/mptcpd" | sed -n 's/^> //p')"
-	logged 'addr-flags: fullmesh is left behind'
-	logged 'notify-flags: unheard_of is left behind'
-	logged 'load-plugins: mine is left behind'
+	logged 'addr-flags: fullmesh is not supported: dropped'
+	logged 'notify-flags: unheard_of is not supported: dropped'
+	logged 'load-plugins: mine is not supported: dropped'
 	service start
 	did start
 	for line in 'path-manager = addr_adv' 'load-plugins = addr_adv' 'notify-flags = existing,skip_loopback'; do
