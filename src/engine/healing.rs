@@ -317,7 +317,9 @@ impl Healer {
                 missing.at = now + wait(missing.attempts);
             }
             self.vain = 0;
-            logging::info!("endpoint {address} is made again: {lacking} connections lack it");
+            logging::info!(
+                "making endpoint {address} again: connections without a subflow there: {lacking}"
+            );
             return Some(address);
         }
         None

@@ -415,12 +415,11 @@ impl Engine {
                 let parts = self.schedule.network_parts(self.of_use.routes);
                 self.schedule.on_event(now, parts);
             }
+            // As when an endpoint goes over which thousands had a subflow.
+            Source::Connections if !self.of_use.connections => self.healer.on_loss(now),
             Source::Connections => {
                 logging::warn!("connection events were lost; looking at all connections");
                 self.schedule.due.add(Due::CONNECTIONS);
-                if !self.of_use.connections {
-                    self.healer.on_loss(now);
-                }
             }
         }
     }
