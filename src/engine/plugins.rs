@@ -28,6 +28,20 @@ pub(super) struct View<'a> {
     pub config: &'a Config,
 }
 
+/// Makes a [`View`] of disjoint parts of the engine, which a method could not.
+macro_rules! view {
+    ($engine:ident, $now:expr) => {
+        View {
+            now: $now,
+            ready: $engine.pm_available,
+            network: &$engine.network,
+            config: &$engine.config,
+        }
+    };
+}
+
+pub(super) use view;
+
 /// A callback with its arguments filled in. Not generic: a dozen copies of [`PluginHost::call`]
 /// would be 3 KiB more.
 pub(super) type Callback<'a> = &'a mut dyn FnMut(&mut dyn Plugin, &mut Context<'_>);

@@ -1,0 +1,301 @@
+//! What the engine takes in: each input goes to the child that it concerns.
+
+use core::fmt;
+
+use libc::{ENETDOWN, ENODEV};
+
+use super::due::Due;
+use super::plugins::{View, view};
+use super::{Engine, Incomplete, Input, Source};
+use crate::config::Config;
+use crate::endpoint::Slot;
+use crate::endpoint::manager::Refusal;
+use crate::logging;
+use crate::netlink::message::is_acked;
+use crate::netlink::mptcp::Event;
+use crate::netlink::route::Notification;
+use crate::network::Interface;
+use crate::request::{CommandId, Failure};
+use crate::time::Instant;
+
+impl Engine {
+    /// Takes in something that happened.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Network(event) => self.on_network_event(now, event),
+            Input::NetworkItem(item) => self.network.apply(item, &self.config),
+            Input::NetworkEnd(part, result) => {
+                if self.schedule.on_dump_end(now, Due::part(part), result) {
+                    self.network.finish(part);
+                }
+            }
+            Input::Endpoint(endpoint) => self.endpoints.on_dumped(endpoint),
+            Input::EndpointsEnd(result) => {
+                if self.schedule.on_dump_end(now, Due::ENDPOINTS, result) {
+                    self.endpoints.finish_dump(now);
+                }
+            }
+            Input::Limits(result) => {
+                let whole = result.map(drop);
+                self.schedule.on_dump_end(now, Due::LIMITS, whole);
+                if let Ok(limits) = result {
+                    self.endpoints.on_limits(limits);
+                }
+            }
+            Input::Failed(number, failure) => self.on_failed(now, number, failure),
+            Input::Done(number) => self.on_done(now, number, Ok(())),
+            Input::ResultsLost(number) => {
+                self.resync(now);
+                let failure = Failure {
+                    errno: libc::ENOBUFS,
+                    message: "the kernel's answer was lost",
+                };
+                self.on_done(now, number, Err(failure));
+            }
+            Input::PathManager(present) => self.on_path_manager(now, present),
+            Input::EventsLost(source) => self.on_events_lost(now, source),
+            Input::Reload(config) => self.reload(now, *config),
+            Input::Remember(endpoint) => self.endpoints.remember(endpoint),
+            Input::Restore(state) => self.endpoints.restore(state),
+            Input::StateNotSaved => self.endpoints.mark_state_changed(),
+            Input::Stop => self.stop(now),
+            Input::Connection(_)
+            | Input::DiagConnection(_)
+            | Input::DiagSubflow(_)
+            | Input::DiagEnd(_)
+                if !self.of_use.connections =>
+            {
+                self.on_coverage_input(now, input);
+            }
+            input => self.on_connection_input(now, input),
+        }
+    }
+
+    /// Takes in what is about connections.
+    fn on_connection_input(&mut self, now: Instant, input: Input<'_>) {
+        let view = view!(self, now);
+        let (connections, host) = (&mut self.connections, &mut self.plugins);
+        match input {
+            Input::Connection(event) => {
+                self.counters.connection_events += 1;
+                connections.on_event(view, host, event);
+            }
+            Input::Reply(number, reply) => connections.on_reply(view, host, number, reply),
+            Input::DiagConnection(found) => connections.on_diag_connection(view, host, &found),
+            Input::DiagSubflow(found) => connections.on_diag_subflow(host, &found),
+            Input::DiagEnd(result) => {
+                let Some(result) = connections.on_query_end(result) else {
+                    return;
+                };
+                if connections.is_unavailable(result) {
+                    self.schedule.due.remove(Due::CONNECTIONS);
+                    return;
+                }
+                let whole = self.schedule.on_dump_end(now, Due::CONNECTIONS, result);
+                if connections.on_sync_end(view, host, whole) {
+                    self.schedule.due.add(Due::CONNECTIONS);
+                }
+            }
+            Input::ConnectionAddress(token, address) => {
+                let endpoints = self.endpoints.endpoints();
+                connections.on_address(host, token, &address, endpoints);
+            }
+            Input::ConnectionAddressesEnd(token, result) => {
+                // "userspace PM not selected": the connection is not for plugins.
+                let kernel_managed = result == Err(Incomplete::Refused(libc::EINVAL));
+                if result.is_err() && !kernel_managed {
+                    self.schedule.on_dump_end(now, Due::NONE, result);
+                    return;
+                }
+                self.schedule.reset_backoff();
+                connections.on_addresses_end(token, kernel_managed);
+            }
+            Input::Listening(number, local) => {
+                let complete = connections.on_listening(view, host, number, local);
+                if complete {
+                    self.on_done(now, number, Ok(()));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes in what is about the connections of the in-kernel path manager.
+    fn on_coverage_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Connection(Event::SubflowClosed(_)) => {
+                self.counters.connection_events += 1;
+                self.healer.on_loss(now);
+            }
+            Input::DiagConnection(found) => self.healer.on_connection(&found),
+            Input::DiagSubflow(found) => {
+                let network = &self.network;
+                let is_up = |ip| network.interface_of(ip).is_some_and(Interface::is_up);
+                self.healer.on_subflow(&found, &is_up);
+            }
+            Input::DiagEnd(result) => {
+                let Some(result) = self.healer.on_query_end(result) else {
+                    return;
+                };
+                if self.schedule.on_dump_end(now, Due::SUBFLOWS, result) {
+                    self.heal(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Acts upon a look at the connections of the in-kernel path manager.
+    fn heal(&mut self, now: Instant) {
+        if self.healer.is_outdated() {
+            self.schedule.due.add(Due::SUBFLOWS);
+            return;
+        }
+        let healer = &mut self.healer;
+        self.endpoints
+            .decide_departures(&|address| healer.is_needed(address));
+        let limits = self.endpoints.limits().current();
+        let limit = limits.map_or(0, |limits| limits.subflows as usize);
+        healer.find_missing(now, limit);
+        while let Some(address) = healer.next_renewal(now) {
+            self.endpoints.renew(address);
+        }
+        let kept = self.endpoints.endpoints().ours().iter().any(Slot::is_kept);
+        healer.schedule(now, self.config.heal_interval, kept);
+    }
+
+    fn on_network_event(&mut self, now: Instant, event: &Notification) {
+        self.counters.events += 1;
+        let routes = self.of_use.routes;
+        let Some(due) = Due::after(event, &self.network, routes) else {
+            return;
+        };
+        // Routes and rules are kept by dumps alone.
+        if matches!(
+            event,
+            Notification::Link(_)
+                | Notification::LinkGone { .. }
+                | Notification::Address(_)
+                | Notification::AddressGone(_)
+        ) {
+            self.network.apply(event, &self.config);
+        }
+        self.schedule.on_event(now, due);
+    }
+
+    fn on_path_manager(&mut self, now: Instant, present: bool) {
+        if self.pm_available == present {
+            return;
+        }
+        self.pm_available = present;
+        self.schedule.reconcile_due = true;
+        if present {
+            self.schedule.due.add(Due::KERNEL);
+            self.endpoints.forget_kernel();
+        }
+        let view = view!(self, now);
+        let table = &mut self.connections.table;
+        self.plugins.call_all(view, table, &mut |plugin, cx| {
+            if present {
+                plugin.ready(cx)
+            } else {
+                plugin.not_ready(cx)
+            }
+        });
+    }
+
+    fn on_events_lost(&mut self, now: Instant, source: Source) {
+        self.counters.overflows += 1;
+        match source {
+            Source::Network => {
+                logging::warn!("network events were lost; reading the whole network again");
+                let parts = self.schedule.network_parts(self.of_use.routes);
+                self.schedule.on_event(now, parts);
+            }
+            // As when an endpoint goes over which thousands had a subflow.
+            Source::Connections if !self.of_use.connections => self.healer.on_loss(now),
+            Source::Connections => {
+                logging::warn!("connection events were lost; looking at all connections");
+                self.schedule.due.add(Due::CONNECTIONS);
+            }
+        }
+    }
+
+    pub(super) fn resync(&mut self, now: Instant) {
+        let (interval, routes) = (self.config.resync_interval, self.of_use.routes);
+        self.schedule.resync(now, interval, routes);
+        self.endpoints.forget_refusals();
+    }
+
+    fn reload(&mut self, now: Instant, config: Config) {
+        self.config = config;
+        self.of_use.routes = self.config.uses_routes();
+        self.network.configure(&self.config);
+        let view = view!(self, now);
+        let table = &mut self.connections.table;
+        self.plugins
+            .call_all(view, table, &mut |plugin, cx| plugin.reload(cx));
+        self.schedule.cleanup_due = true;
+        self.endpoints.forget_kernel();
+        self.resync(now);
+    }
+
+    pub(super) fn on_failed(&mut self, now: Instant, number: CommandId, failure: Failure<'_>) {
+        self.counters.refusals += 1;
+        let say = |what: fmt::Arguments<'_>| logging::warn!("the kernel refuses {what}: {failure}");
+        if let Some(refusal) = self.endpoints.failed(now, number, failure.errno) {
+            match refusal {
+                Refusal::Endpoint { dump, report } => {
+                    if dump {
+                        self.schedule.due.add(Due::ENDPOINTS);
+                    }
+                    if let Some(address) = report {
+                        say(format_args!("endpoint {address}"));
+                    }
+                    self.schedule.reconcile_due = true;
+                }
+                Refusal::Limits { report } => {
+                    self.schedule.due.add(Due::LIMITS);
+                    if report {
+                        say(format_args!("the limits"));
+                    }
+                }
+            }
+        } else if let Some(queued) = self.plugins.queue.answered(number) {
+            let view = view!(self, now);
+            let host = &mut self.plugins;
+            self.connections
+                .command_done(view, host, queued, Err(failure));
+        } else if let Some(refused) = self.router.failed(number, failure.errno) {
+            let errno = failure.errno;
+            // A kernel without policy routing refuses every one for the same reason.
+            let news = refused.news && !refused.gone;
+            if news && core::mem::replace(&mut self.reported.routing, errno) != errno {
+                say(format_args!("the {}", refused.change));
+            }
+            if matches!(errno, ENODEV | ENETDOWN) {
+                // The interface is not what it was thought to be.
+                self.schedule.due.add(Due::LINKS);
+            }
+            self.schedule.reconcile_due = true;
+        } else {
+            self.connections.on_unowned_failure(number);
+            self.schedule.due.add(Due::KERNEL);
+            self.schedule.reconcile_due = true;
+        }
+    }
+
+    /// Every command up to this one has ended. What became of our own is read where that is not
+    /// known; plugins are told.
+    fn on_done(&mut self, now: Instant, number: CommandId, result: Result<(), Failure<'_>>) {
+        if self.unacked.is_some_and(|last| is_acked(last, number)) {
+            self.unacked = None;
+        }
+        self.schedule.reconcile_due |= self.endpoints.done(number);
+        while let Some(queued) = self.plugins.queue.done(number) {
+            let view = view!(self, now);
+            let host = &mut self.plugins;
+            self.connections.command_done(view, host, queued, result);
+        }
+    }
+}
