@@ -33,6 +33,11 @@ impl Paths {
     pub fn add(&mut self, other: Self) {
         self.0 |= other.0;
     }
+
+    /// Returns those of them that are not in `other`.
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
 }
 
 /// What a look shows of a connection.
@@ -43,6 +48,8 @@ pub struct Covered {
     pub established: Paths,
     /// Those of them whose subflow works, by path and by its own retransmissions.
     pub working: Paths,
+    /// Established ones that have sent in vain so often that another try is far off.
+    pub stuck: Paths,
     /// Paths that are being joined.
     pub joining: Paths,
     /// A subflow from another address works.
@@ -66,6 +73,13 @@ impl Covered {
     pub fn depends_on(&self, paths: Paths) -> bool {
         !self.works_elsewhere && paths.contains(self.working)
     }
+
+    /// Returns whether a subflow on one of these paths is all that would bring the connection
+    /// back, should none of its subflows work now.
+    pub fn hangs_on(&self, paths: Paths) -> bool {
+        self.depends_on(paths)
+            && (!self.working.is_empty() || self.established.without(paths).is_empty())
+    }
 }
 
 /// The subflows of a look.
@@ -73,6 +87,10 @@ pub struct Coverage {
     /// By token once the look is complete; see [`pack`].
     subflows: Table<u64>,
 }
+
+/// Retransmissions in a row after which a subflow counts as stuck: with the smallest timeout the
+/// kernel has, that is after 1.4 s, and the next one is 1.6 s away.
+const STUCK_AFTER: u8 = 3;
 
 /// The path of a subflow from an address that does not matter.
 const ELSEWHERE: u8 = u8::MAX;
@@ -83,6 +101,7 @@ const JOINING: u8 = 1 << 2;
 const OPENED_HERE: u8 = 1 << 3;
 const IPV6: u8 = 1 << 4;
 const SUBFLOW: u8 = 1 << 5;
+const STUCK: u8 = 1 << 6;
 
 /// Eight octets for each subflow, in the order that sorts them: token, path and flags.
 fn pack(token: u32, path: u8, flags: u8) -> u64 {
@@ -124,6 +143,10 @@ impl Coverage {
             (OPENED_HERE, subflow.opened_here),
             (IPV6, subflow.ends.remote.is_ipv6()),
             (SUBFLOW, true),
+            (
+                STUCK,
+                subflow.established && subflow.retransmissions >= STUCK_AFTER,
+            ),
         ] {
             flags |= if set { flag } else { 0 };
         }
@@ -185,6 +208,7 @@ impl Covered {
             (&mut self.established, ESTABLISHED),
             (&mut self.working, WORKING),
             (&mut self.joining, JOINING),
+            (&mut self.stuck, STUCK),
         ] {
             if has(flag) {
                 paths.add(path);
@@ -273,6 +297,27 @@ mod tests {
             };
             assert!(two.depends_on(Paths::one(0)), "the other path is silent");
         }
+    }
+
+    /// A stuck subflow may be made again for the sake of its connection, which another one holds
+    /// meanwhile; the only one there is may not, nor one beside which none works.
+    #[test]
+    fn a_connection_hangs_on_the_only_subflow_that_is_left() {
+        let stuck = |local, number| (subflow(9, local, true, 5), Some(number), true);
+        let [one] = look(&[stuck("10.0.1.1:1", 0)])[..] else {
+            panic!()
+        };
+        assert!(one.hangs_on(Paths::one(0)) && one.stuck == Paths::one(0));
+        let [two] = look(&[stuck("10.0.1.1:1", 0), stuck("10.0.2.1:1", 1)])[..] else {
+            panic!()
+        };
+        assert!(!two.hangs_on(Paths::one(0)) && !two.hangs_on(Paths::one(1)));
+        assert!(two.depends_on(Paths::one(0)), "neither may go for good");
+        let works = (subflow(9, "10.0.2.1:1", true, 0), Some(1), true);
+        let [two] = look(&[stuck("10.0.1.1:1", 0), works])[..] else {
+            panic!()
+        };
+        assert!(!two.hangs_on(Paths::one(0)) && two.hangs_on(Paths::one(1)));
     }
 
     #[test]

@@ -96,6 +96,8 @@ pub(super) struct Healer {
     outdated: bool,
     /// The last look showed all there is.
     complete: bool,
+    /// Endpoints that are made again after the last look.
+    renewed: Paths,
     /// The kernel cannot show subflows.
     unavailable: bool,
     /// Looks in a row that endpoints had to stay after.
@@ -120,6 +122,7 @@ impl Healer {
             brief: false,
             outdated: false,
             complete: false,
+            renewed: Paths::default(),
             unavailable: false,
             kept: 0,
             vain: 0,
@@ -174,6 +177,7 @@ impl Healer {
             self.step = Step::Subflows(Family::Ipv4);
             self.outdated = false;
             self.brief = core::mem::take(&mut self.departing);
+            self.renewed = Paths::default();
             self.coverage.begin();
             self.paths.clear();
             for slot in ours {
@@ -249,11 +253,8 @@ impl Healer {
         let Some(number) = number.filter(|_| self.complete) else {
             return true;
         };
-        self.is_last_of_any(Paths::one(number))
-    }
-
-    fn is_last_of_any(&self, path: Paths) -> bool {
-        let is_last = |c: Covered| c.established.contains(path) && c.depends_on(path);
+        let one = Paths::one(number);
+        let is_last = |c: Covered| c.established.contains(one) && c.depends_on(one);
         self.coverage.connections().any(is_last)
     }
 
@@ -277,7 +278,7 @@ impl Healer {
                     IpAddr::V4(_) => connection.ipv4,
                     IpAddr::V6(_) => connection.ipv6,
                 };
-                let mut used = connection.established;
+                let mut used = connection.established.without(connection.stuck);
                 used.add(connection.joining);
                 if path.joins && reachable && !used.contains(one) {
                     note_missing(&mut self.missing, now, connection.token, path.address);
@@ -308,8 +309,13 @@ impl Healer {
             let hopeful = self.missing.iter().filter(hopeful).count();
             let one = Paths::one(number);
             let covered = self.coverage.connections();
-            let healthy = covered.filter(|c| c.established.contains(one)).count();
-            if (healthy > 0 && healthy > hopeful * WORTH) || self.is_last_of_any(one) {
+            let is_healthy = |c: &Covered| c.established.without(c.stuck).contains(one);
+            let healthy = covered.filter(is_healthy).count();
+            let mut covered = self.coverage.connections();
+            let mut cut = self.renewed;
+            cut.add(one);
+            let would_cut = |c: Covered| c.established.contains(one) && c.hangs_on(cut);
+            if (healthy > 0 && healthy > hopeful * WORTH) || covered.any(would_cut) {
                 continue;
             }
             for missing in self.missing.iter_mut().filter(|m| due(m)) {
@@ -317,6 +323,7 @@ impl Healer {
                 missing.at = now + wait(missing.attempts);
             }
             self.vain = 0;
+            self.renewed = cut;
             logging::info!(
                 "making endpoint {address} again: connections without a subflow there: {lacking}"
             );
