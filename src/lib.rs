@@ -29,7 +29,8 @@ pub use config::{Config, NotifyFlags, Policy};
 pub use connection::{Connection, RemoteAddress, Subflow};
 pub use endpoint::{Want, Wanted};
 pub use netlink::mptcp::{
-    Command, ConnectionEvent, Endpoint, EndpointFlags, Limits, SubflowAddress, SubflowEvent,
+    AddressId, Command, ConnectionEvent, Endpoint, EndpointFlags, Limits, SubflowAddress,
+    SubflowEvent, Token,
 };
 pub use netlink::route::Name;
 pub use network::{Interface, LocalAddress, Network, Verdict};

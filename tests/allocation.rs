@@ -17,7 +17,8 @@ use mptcpd::internal::netlink::attribute::Builder;
 use mptcpd::internal::netlink::diag::{self, Query};
 use mptcpd::internal::netlink::message::Messages;
 use mptcpd::internal::netlink::mptcp::{
-    Command as Kernel, ConnectionEvent, Endpoint, Event, Limits, SubflowAddress, SubflowEvent,
+    AddressId, Command as Kernel, ConnectionEvent, Endpoint, Event, Limits, SubflowAddress,
+    SubflowEvent, Token,
 };
 use mptcpd::internal::netlink::route::{self, Family, Hop, Notification, Route};
 use mptcpd::internal::network::Part;
@@ -210,7 +211,7 @@ const MANAGER: Entry = Entry::new("manager", "", || Box::new(Manager));
 static SSPI: Entry = sspi::ENTRY;
 static ADDR_ADV: Entry = addr_adv::ENTRY.with_priority(1);
 
-fn end(socket: SocketAddr, id: u8) -> SubflowAddress {
+fn end(socket: SocketAddr, id: AddressId) -> SubflowAddress {
     SubflowAddress::from(socket).with_id(id)
 }
 
@@ -223,28 +224,44 @@ impl Plugin for Manager {
         let mut usable = cx.network().usable().map(|a| a.address);
         let (one, two) = (usable.next(), usable.next());
         for ip in [one, two].into_iter().flatten() {
-            let id = cx.address_id(ip).unwrap_or(0);
+            let id = cx.address_id(ip).unwrap_or(AddressId::NONE);
             let _ = cx.announce(connection.token, end((ip, 0).into(), id));
         }
-        cx.set_timer(connection.token % 8, Duration::from_millis(50));
+        cx.set_timer(connection.token.get() % 8, Duration::from_millis(50));
     }
 
-    fn new_address(&mut self, cx: &mut Context<'_>, token: u32, id: u8, address: SocketAddr) {
+    fn new_address(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        id: AddressId,
+        address: SocketAddr,
+    ) {
         let known = cx.connection(token).map_or(0, |c| c.subflows().count());
         if let Some(local) = cx.network().usable().nth(known % 2).map(|a| a.address) {
-            let _ = cx.create_subflow(token, end((local, 0).into(), 1), end(address, id));
+            let _ = cx.create_subflow(
+                token,
+                end((local, 0).into(), AddressId(1)),
+                end(address, id),
+            );
         }
     }
 
     fn new_subflow(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {
-        let (local, remote) = (end(subflow.local, 1), end(subflow.remote, 1));
+        let (local, remote) = (
+            end(subflow.local, AddressId(1)),
+            end(subflow.remote, AddressId(1)),
+        );
         let _ = cx.set_backup(subflow.token, local, remote, true);
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, timer: u32) {
-        let token = cx.connections().map(|c| c.token).find(|t| t % 8 == timer);
+        let token = cx
+            .connections()
+            .map(|c| c.token)
+            .find(|t| t.get() % 8 == timer);
         if let Some(token) = token {
-            let _ = cx.remove_address(token, 1);
+            let _ = cx.remove_address(token, AddressId(1));
         }
     }
 }
@@ -282,13 +299,13 @@ fn event(world: &mut World, engine: &mut Engine, now: Instant) {
             engine.handle(now, Input::PathManager(true));
         }
         kind => {
-            let token = u32::try_from(world.random(100)).unwrap();
+            let token = Token::new(u32::try_from(world.random(100)).unwrap());
             connection(world, engine, now, kind, token);
         }
     }
 }
 
-fn connection(world: &mut World, engine: &mut Engine, now: Instant, kind: usize, token: u32) {
+fn connection(world: &mut World, engine: &mut Engine, now: Instant, kind: usize, token: Token) {
     let port = u16::try_from(world.random(4) + 1).unwrap();
     let (local, remote) = (([10, 0, 0, 1], port).into(), ([192, 0, 2, 1], port).into());
     let of = ConnectionEvent {
@@ -303,8 +320,8 @@ fn connection(world: &mut World, engine: &mut Engine, now: Instant, kind: usize,
         token,
         local,
         remote,
-        local_id: 1,
-        remote_id: 1,
+        local_id: AddressId(1),
+        remote_id: AddressId(1),
         backup: false,
         ifindex: 0,
         error: 0,
@@ -312,7 +329,7 @@ fn connection(world: &mut World, engine: &mut Engine, now: Instant, kind: usize,
         reset_flags: 0,
         mapped: false,
     };
-    let remote_id = u8::try_from(world.random(8)).unwrap();
+    let remote_id = AddressId(u8::try_from(world.random(8)).unwrap());
     let event = match kind {
         22 => Event::Created(of),
         23 | 24 => Event::Established(of),
@@ -386,7 +403,7 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
             }
             Command::Diag(_) => {
                 for _ in 0..world.random(16) {
-                    let token = u32::try_from(world.random(100)).unwrap();
+                    let token = Token::new(u32::try_from(world.random(100)).unwrap());
                     let ends = diag::Ends {
                         local: ([10, 0, 0, 1], 1).into(),
                         remote: ([192, 0, 2, 1], 1).into(),
@@ -407,8 +424,8 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                         Input::DiagSubflow(diag::Subflow {
                             token,
                             ends,
-                            local_id: u8::try_from(world.random(4)).unwrap(),
-                            remote_id: 1,
+                            local_id: AddressId(u8::try_from(world.random(4)).unwrap()),
+                            remote_id: AddressId(1),
                             ifindex: 0,
                             backup_here: false,
                             backup_there: false,

@@ -11,7 +11,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use mptcpd::internal::capacity;
 use mptcpd::internal::config::Config;
 use mptcpd::internal::engine::{Command, Engine, Incomplete, Input, Subscriptions};
-use mptcpd::internal::netlink::mptcp::{Command as Kernel, SubflowAddress};
+use mptcpd::internal::netlink::mptcp::{AddressId, Command as Kernel, SubflowAddress, Token};
 use mptcpd::internal::plugin::{Entry, Failure, Plugin, Request};
 use mptcpd::internal::time::Instant;
 use nix::sys::signal::Signal::{SIGHUP, SIGUSR1};
@@ -109,15 +109,15 @@ fn debugging_shows_every_command() {
 fn no_command_shows_a_token() {
     const TOKEN: u32 = 0x1234_5678;
     let address: IpAddr = [10, 0, 1, 1].into();
-    let local = SubflowAddress::at(address, 5000).with_id(7);
+    let local = SubflowAddress::at(address, 5000).with_id(AddressId(7));
     let remote = SubflowAddress::at(address, 80);
-    let (token, backup) = (TOKEN, true);
+    let (token, id, backup) = (Token::new(TOKEN), local.id, true);
     let commands = [
         Kernel::Announce {
             token,
             address: local,
         },
-        Kernel::RemoveAddress { token, id: 7 },
+        Kernel::RemoveAddress { token, id },
         Kernel::CreateSubflow {
             token,
             local,
@@ -134,7 +134,7 @@ fn no_command_shows_a_token() {
             remote,
             backup,
         },
-        Kernel::GetAddress { token, id: 7 },
+        Kernel::GetAddress { token, id },
         Kernel::DumpAddresses { token },
     ];
     let listening = Request::AnnounceWithListener {
@@ -142,7 +142,8 @@ fn no_command_shows_a_token() {
         address: local,
     };
     let requests = commands.map(Request::Kernel).into_iter().chain([listening]);
-    let texts: Vec<String> = requests.map(|request| request.to_string()).collect();
+    let texts = requests.flat_map(|request| [request.to_string(), format!("{request:?}")]);
+    let texts: Vec<String> = texts.collect();
     for text in &texts {
         for token in [TOKEN.to_string(), format!("{TOKEN:x}")] {
             assert!(!text.contains(&token), "{text}");

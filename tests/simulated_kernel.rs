@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
-use mptcpd::internal::netlink::mptcp::{Command, Endpoint, EndpointFlags, Limits};
+use mptcpd::internal::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags, Limits};
 use mptcpd::internal::netlink::route::{Address, Family};
 use mptcpd::internal::network::{IFF_RUNNING, IFF_UP, Part};
 use simulator::network::kernel::{Kernel, Maker};
@@ -115,7 +115,7 @@ fn endpoints(kernel: &Kernel) -> Vec<(u8, String)> {
         if let Some(link) = kernel.links.iter().find(|l| l.index == e.ifindex) {
             text += &format!(" dev {}", link.name);
         }
-        (e.id, text)
+        (e.id.0, text)
     };
     let mut all: Vec<_> = kernel.endpoints.iter().map(|(e, _)| tell(e)).collect();
     all.sort_by(|a, b| a.1.cmp(&b.1));
@@ -126,7 +126,7 @@ fn command(random: &mut Random) -> (Command, String) {
     let endpoint = Endpoint {
         address: random.of(&ADDRESSES).parse().unwrap(),
         port: random.of(&[0, 0, 0, 4000]),
-        id: u8::try_from(random.below(12)).unwrap(),
+        id: AddressId(u8::try_from(random.below(12)).unwrap()),
         flags: EndpointFlags(random.of(&[0, 1, 1, 2, 2, 2, 3, 4, 5, 6, 8, 9, 10, 12, 13, 16])),
         ifindex: random.of(&[0, 0, 1]),
     };
@@ -142,7 +142,7 @@ fn command(random: &mut Random) -> (Command, String) {
         0..11 => (Command::AddEndpoint(endpoint), format!("add {text}")),
         11..15 => {
             // The daemon knows the id of what it deletes; 0 is the initial subflow's.
-            let id = id.max(1);
+            let id = id.max(AddressId(1));
             let text = format!("delete {address} {port} {id} {} {ifindex}", flags.0);
             (Command::DeleteEndpoint(Endpoint { id, ..endpoint }), text)
         }

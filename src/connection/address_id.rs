@@ -3,6 +3,7 @@
 use core::net::IpAddr;
 
 use crate::capacity;
+use crate::netlink::mptcp::AddressId;
 use crate::table::Table;
 
 /// One id for each address, the same for every connection as long as the address exists.
@@ -10,45 +11,44 @@ use crate::table::Table;
 /// An id is given again only when all others have had their turn, so that a peer has long
 /// forgotten what it meant. 0 is never given: it is the initial subflow's own (RFC 8684, 3.2).
 pub struct AddressIds {
-    owners: Table<(u8, IpAddr)>,
-    last: u8,
+    owners: Table<(AddressId, IpAddr)>,
+    last: AddressId,
 }
 
 impl Default for AddressIds {
     fn default() -> Self {
         Self {
             owners: Table::new(capacity::ADDRESS_IDS),
-            last: 0,
+            last: AddressId::NONE,
         }
     }
 }
 
 impl AddressIds {
     /// The id of an address, which gets one if it has none. `None` if all are taken.
-    pub fn id(&mut self, address: IpAddr) -> Option<u8> {
+    pub fn id(&mut self, address: IpAddr) -> Option<AddressId> {
         if let Some(id) = self.find(address) {
             return Some(id);
         }
-        let after = |id: u8| if id == u8::MAX { 1 } else { id + 1 };
-        let mut id = after(self.last);
+        let mut id = self.last.next();
         for _ in 1..=u8::MAX {
             if self.learn(address, id) {
                 self.last = id;
                 return Some(id);
             }
-            id = after(id);
+            id = id.next();
         }
         None
     }
 
     /// The address that has the id.
-    pub fn address(&self, id: u8) -> Option<IpAddr> {
+    pub fn address(&self, id: AddressId) -> Option<IpAddr> {
         self.owners.iter().find(|o| o.0 == id).map(|o| o.1)
     }
 
     /// Takes over an id that an earlier run gave. Returns whether the address has it now.
-    pub fn learn(&mut self, address: IpAddr, id: u8) -> bool {
-        if id == 0 || self.find(address).is_some_and(|known| known != id) {
+    pub fn learn(&mut self, address: IpAddr, id: AddressId) -> bool {
+        if id == AddressId::INITIAL || self.find(address).is_some_and(|known| known != id) {
             return false;
         }
         match self.address(id) {
@@ -62,7 +62,7 @@ impl AddressIds {
         self.owners.retain(|(_, address)| there(*address));
     }
 
-    fn find(&self, address: IpAddr) -> Option<u8> {
+    fn find(&self, address: IpAddr) -> Option<AddressId> {
         self.owners.iter().find(|o| o.1 == address).map(|o| o.0)
     }
 }
@@ -80,21 +80,24 @@ mod tests {
     fn one_id_for_each_address_as_long_as_it_is_there() {
         let mut ids = AddressIds::default();
         for n in 1..=255 {
-            assert_eq!(ids.id(address(n)), u8::try_from(n).ok());
+            assert_eq!(ids.id(address(n)), u8::try_from(n).ok().map(AddressId));
         }
         assert_eq!(ids.id(address(256)), None);
-        assert_eq!(ids.id(address(7)), Some(7));
+        assert_eq!(ids.id(address(7)), Some(AddressId(7)));
         ids.retain(|a| a != address(9) && a != address(3));
-        assert_eq!(ids.address(9), None);
-        assert_eq!(ids.id(address(256)), Some(3));
-        assert_eq!(ids.id(address(3)), Some(9));
+        assert_eq!(ids.address(AddressId(9)), None);
+        assert_eq!(ids.id(address(256)), Some(AddressId(3)));
+        assert_eq!(ids.id(address(3)), Some(AddressId(9)));
     }
 
     #[test]
     fn an_id_is_not_given_again_at_once() {
         let mut ids = AddressIds::default();
         for n in 1..=600 {
-            assert_eq!(ids.id(address(n)), u8::try_from((n - 1) % 255 + 1).ok());
+            assert_eq!(
+                ids.id(address(n)),
+                u8::try_from((n - 1) % 255 + 1).ok().map(AddressId)
+            );
             ids.retain(|_| false);
         }
     }
@@ -102,10 +105,13 @@ mod tests {
     #[test]
     fn ids_of_an_earlier_run_are_kept() {
         let mut ids = AddressIds::default();
-        assert!(ids.learn(address(1), 2) && ids.learn(address(1), 2));
-        assert!(!ids.learn(address(1), 3) && !ids.learn(address(5), 2));
-        assert!(!ids.learn(address(5), 0));
-        assert_eq!(ids.id(address(1)), Some(2));
-        assert_eq!((ids.id(address(3)), ids.id(address(4))), (Some(1), Some(3)));
+        assert!(ids.learn(address(1), AddressId(2)) && ids.learn(address(1), AddressId(2)));
+        assert!(!ids.learn(address(1), AddressId(3)) && !ids.learn(address(5), AddressId(2)));
+        assert!(!ids.learn(address(5), AddressId(0)));
+        assert_eq!(ids.id(address(1)), Some(AddressId(2)));
+        assert_eq!(
+            (ids.id(address(3)), ids.id(address(4))),
+            (Some(AddressId(1)), Some(AddressId(3)))
+        );
     }
 }

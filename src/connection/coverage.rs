@@ -8,6 +8,7 @@ use core::net::IpAddr;
 
 use crate::capacity;
 use crate::netlink::diag::{Connection, Subflow};
+use crate::netlink::mptcp::Token;
 use crate::table::Table;
 
 /// Local addresses, by their number: bit n stands for the address with number n.
@@ -43,7 +44,7 @@ impl Paths {
 /// What a look shows of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Covered {
-    pub token: u32,
+    pub token: Token,
     /// Paths with an established subflow.
     pub established: Paths,
     /// Those of them whose subflow works, by path and by its own retransmissions.
@@ -104,12 +105,12 @@ const SUBFLOW: u8 = 1 << 5;
 const STUCK: u8 = 1 << 6;
 
 /// Eight octets for each subflow, in the order that sorts them: token, path and flags.
-fn pack(token: u32, path: u8, flags: u8) -> u64 {
-    u64::from(token) << 32 | u64::from(path) << 8 | u64::from(flags)
+fn pack(token: Token, path: u8, flags: u8) -> u64 {
+    u64::from(token.get()) << 32 | u64::from(path) << 8 | u64::from(flags)
 }
 
-fn token_of(packed: u64) -> u32 {
-    (packed >> 32) as u32
+fn token_of(packed: u64) -> Token {
+    Token::new((packed >> 32) as u32)
 }
 
 impl Default for Coverage {
@@ -130,7 +131,7 @@ impl Coverage {
     /// whether that address has a way out.
     pub fn add(&mut self, subflow: &Subflow, number: Option<usize>, alive: bool) {
         let local: IpAddr = subflow.ends.local.ip();
-        if subflow.token == 0 || local.is_loopback() {
+        if subflow.token == Token::NONE || local.is_loopback() {
             return;
         }
         // What has been sent and not been acknowledged in time says that a path may be dead.
@@ -162,7 +163,7 @@ impl Coverage {
         } else {
             0
         };
-        if connection.token != 0 && !connection.ends.local.ip().is_loopback() {
+        if connection.token != Token::NONE && !connection.ends.local.ip().is_loopback() {
             self.subflows.push(pack(connection.token, ELSEWHERE, flags));
         }
     }
@@ -225,17 +226,18 @@ impl Covered {
 mod tests {
     use super::*;
     use crate::netlink::diag::Ends;
+    use crate::netlink::mptcp::AddressId;
 
     fn subflow(token: u32, local: &str, established: bool, retransmissions: u8) -> Subflow {
         Subflow {
-            token,
+            token: Token::new(token),
             ends: Ends {
                 local: local.parse().unwrap(),
                 remote: "10.9.0.1:80".parse().unwrap(),
                 mapped: false,
             },
-            local_id: 0,
-            remote_id: 0,
+            local_id: AddressId::INITIAL,
+            remote_id: AddressId::INITIAL,
             ifindex: 0,
             backup_here: false,
             backup_there: false,
@@ -267,7 +269,7 @@ mod tests {
         let [seven, nine] = found[..] else {
             panic!("{found:?}")
         };
-        assert_eq!((seven.token, nine.token), (7, 9));
+        assert_eq!([seven.token, nine.token], [7, 9].map(Token::new));
         assert!(!seven.opened_here && nine.opened_here);
         assert_eq!(
             nine.working,

@@ -7,7 +7,7 @@
 use super::address_id::AddressIds;
 use super::{Connections, Lookup, Slot, Subflow};
 use crate::netlink::diag;
-use crate::netlink::mptcp::{ConnectionEvent, Endpoint, EndpointFlags, SubflowEvent};
+use crate::netlink::mptcp::{ConnectionEvent, Endpoint, EndpointFlags, SubflowEvent, Token};
 
 /// Whether the plugin knows a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,11 +75,11 @@ impl Connections {
             slot.mark = if is_open { Mark::Open } else { Mark::Ending };
             return None;
         }
-        (found.token != 0 && is_open).then_some((known, event))
+        (found.token != Token::NONE && is_open).then_some((known, event))
     }
 
     /// The first connection from this slot on that the dump has not shown: its slot and token.
-    pub(crate) fn next_unmarked(&self, from: u32) -> Option<(u32, u32)> {
+    pub(crate) fn next_unmarked(&self, from: u32) -> Option<(u32, Token)> {
         let unmarked = |slot: &&Slot| slot.mark == Mark::Unmarked;
         (from..self.slots.end())
             .find_map(|at| Some((at, self.slots.at(at).filter(unmarked)?.event.token)))
@@ -173,7 +173,7 @@ impl Connections {
     }
 
     /// The token in a slot of the table; there is none at [`Self::end`] and beyond.
-    pub(crate) fn token_at(&self, at: u32) -> Option<u32> {
+    pub(crate) fn token_at(&self, at: u32) -> Option<Token> {
         self.slots.at(at).map(|slot| slot.event.token)
     }
 
@@ -183,7 +183,7 @@ impl Connections {
 
     /// Returns the next difference of a connection, which the table has taken in by then. `whole`
     /// says that the dump was: only then what it did not show has ended.
-    pub(crate) fn next_difference(&mut self, token: u32, whole: bool) -> Option<Difference> {
+    pub(crate) fn next_difference(&mut self, token: Token, whole: bool) -> Option<Difference> {
         let slot = self.slots.get_mut(token)?;
         if slot.mark == Mark::Unmarked {
             return whole.then_some(Difference::Closed);
@@ -226,7 +226,7 @@ impl Connections {
     }
 
     /// The next connection found whose announced addresses are to be read.
-    pub(crate) fn next_pending(&mut self) -> Option<u32> {
+    pub(crate) fn next_pending(&mut self) -> Option<Token> {
         let from = self.pending_from?;
         for at in from..self.slots.end() {
             if let Some(slot) = self
@@ -242,7 +242,7 @@ impl Connections {
     }
 
     /// Takes in an address of a connection found; `ids` learns what earlier runs called it.
-    pub(crate) fn on_address(&mut self, token: u32, known: &Endpoint, ids: &mut AddressIds) {
+    pub(crate) fn on_address(&mut self, token: Token, known: &Endpoint, ids: &mut AddressIds) {
         ids.learn(known.address.to_canonical(), known.id);
         if known.flags.contains(EndpointFlags::SIGNAL) {
             self.set_announced(token, known.id, true);
@@ -250,7 +250,7 @@ impl Connections {
     }
 
     /// Those were all the addresses of a connection found.
-    pub(crate) fn addresses_done(&mut self, token: u32, kernel_managed: bool) {
+    pub(crate) fn addresses_done(&mut self, token: Token, kernel_managed: bool) {
         if let Some(slot) = self
             .slots
             .get_mut(token)

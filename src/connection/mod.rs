@@ -18,7 +18,9 @@ use core::net::{IpAddr, SocketAddr};
 use core::ops::Deref;
 
 use crate::capacity;
-use crate::netlink::mptcp::{Command, ConnectionEvent, EndpointFlags, SubflowEvent};
+use crate::netlink::mptcp::{
+    AddressId, Command, ConnectionEvent, EndpointFlags, SubflowEvent, Token,
+};
 use crate::request::Request;
 pub(crate) use dump::Difference;
 use dump::{Mark, Notified};
@@ -31,9 +33,8 @@ pub struct Subflow {
     /// The port is 0 until the kernel has told which one it chose.
     pub local: SocketAddr,
     pub remote: SocketAddr,
-    /// Address ids of RFC 8684; 0 is the initial subflow's.
-    pub local_id: u8,
-    pub remote_id: u8,
+    pub local_id: AddressId,
+    pub remote_id: AddressId,
     /// This host has asked for backup priority (RFC 8684, 3.3.8), and the peer.
     pub backup_here: bool,
     pub backup_there: bool,
@@ -80,7 +81,7 @@ impl Subflow {
         }
     }
 
-    fn event(&self, token: u32) -> SubflowEvent {
+    fn event(&self, token: Token) -> SubflowEvent {
         SubflowEvent {
             token,
             local: self.local,
@@ -100,7 +101,7 @@ impl Subflow {
 /// An address that the peer announces (ADD_ADDR, RFC 8684, 3.4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RemoteAddress {
-    pub id: u8,
+    pub id: AddressId,
     pub address: SocketAddr,
 }
 
@@ -172,17 +173,17 @@ impl<'a> Connection<'a> {
     }
 
     /// The ids of the addresses that we announce.
-    pub fn announced(&self) -> impl Iterator<Item = u8> + use<'a> {
+    pub fn announced(&self) -> impl Iterator<Item = AddressId> + use<'a> {
         let words = [0u8, 64, 128, 192].into_iter().zip(&self.slot.announced);
         words.flat_map(|(first, word)| {
             let rest = |bits: &u64| Some(bits & (bits - 1)).filter(|bits| *bits != 0);
             let bits = core::iter::successors(Some(*word).filter(|bits| *bits != 0), rest);
             // There are 64 of them.
-            bits.map(move |bits| first + bits.trailing_zeros() as u8)
+            bits.map(move |bits| AddressId(first + bits.trailing_zeros() as u8))
         })
     }
 
-    pub fn has_announced(&self, id: u8) -> bool {
+    pub fn has_announced(&self, id: AddressId) -> bool {
         self.slot.has_announced(id)
     }
 }
@@ -218,13 +219,13 @@ impl Slot {
         Some(self.event)
     }
 
-    fn has_announced(&self, id: u8) -> bool {
-        let word = self.announced.get(usize::from(id / 64));
+    fn has_announced(&self, id: AddressId) -> bool {
+        let word = self.announced.get(usize::from(id.0 / 64));
         word.is_some_and(|word| word & bit(id) != 0)
     }
 
-    fn set_announced(&mut self, id: u8, announced: bool) {
-        if let Some(word) = self.announced.get_mut(usize::from(id / 64)) {
+    fn set_announced(&mut self, id: AddressId, announced: bool) {
+        if let Some(word) = self.announced.get_mut(usize::from(id.0 / 64)) {
             if announced {
                 *word |= bit(id);
             } else {
@@ -234,8 +235,8 @@ impl Slot {
     }
 }
 
-fn bit(id: u8) -> u64 {
-    1 << (id % 64)
+fn bit(id: AddressId) -> u64 {
+    1 << (id.0 % 64)
 }
 
 /// What an event of a connection that was made is to the table.
@@ -290,7 +291,7 @@ impl Connections {
         subflows.saturating_add(addresses)
     }
 
-    pub fn get(&self, token: u32) -> Option<Connection<'_>> {
+    pub fn get(&self, token: Token) -> Option<Connection<'_>> {
         let slot = self.slots.get(token)?;
         Some(Connection { slot, table: self })
     }
@@ -302,7 +303,7 @@ impl Connections {
     }
 
     /// Which plugin manages the connection, and knows it.
-    pub(crate) fn manager(&self, token: u32) -> Option<usize> {
+    pub(crate) fn manager(&self, token: Token) -> Option<usize> {
         let slot = self.slots.get(token)?;
         (slot.notified == Notified::Done).then_some(slot.plugin.into())
     }
@@ -339,8 +340,8 @@ impl Connections {
                     token: event.token,
                     local: event.local,
                     remote: event.remote,
-                    local_id: 0,
-                    remote_id: 0,
+                    local_id: AddressId::INITIAL,
+                    remote_id: AddressId::INITIAL,
                     backup: false,
                     ifindex: 0,
                     error: 0,
@@ -365,14 +366,14 @@ impl Connections {
 
     /// Notes that the handshake is complete. Returns with the connection if that is news for the
     /// plugin that knows it.
-    pub(crate) fn confirm_handshake(&mut self, token: u32) -> Option<ConnectionEvent> {
+    pub(crate) fn confirm_handshake(&mut self, token: Token) -> Option<ConnectionEvent> {
         let slot = self.slots.get_mut(token)?;
         slot.complete_handshake();
         slot.announce_established()
     }
 
     /// Forgets a connection and all that belongs to it.
-    pub(crate) fn remove(&mut self, token: u32) {
+    pub(crate) fn remove(&mut self, token: Token) {
         if let Some(mut slot) = self.slots.remove(token) {
             self.subflows.clear(&mut slot.subflows);
             self.addresses.clear(&mut slot.addresses);
@@ -417,7 +418,7 @@ impl Connections {
     }
 
     /// Notes an address that the peer announces, which replaces an earlier one of the same id.
-    pub(crate) fn address_announced(&mut self, token: u32, new: RemoteAddress) {
+    pub(crate) fn address_announced(&mut self, token: Token, new: RemoteAddress) {
         let Some(slot) = self.slots.get_mut(token) else {
             return;
         };
@@ -433,11 +434,11 @@ impl Connections {
     }
 
     /// The `nth` address that the peer announces.
-    pub(crate) fn remote_address(&self, token: u32, nth: usize) -> Option<RemoteAddress> {
+    pub(crate) fn remote_address(&self, token: Token, nth: usize) -> Option<RemoteAddress> {
         self.get(token)?.remote_addresses().nth(nth).copied()
     }
 
-    pub(crate) fn address_removed(&mut self, token: u32, id: u8) {
+    pub(crate) fn address_removed(&mut self, token: Token, id: AddressId) {
         let Some(slot) = self.slots.get_mut(token) else {
             return;
         };
@@ -535,7 +536,7 @@ impl Connections {
     }
 
     /// Notes whether an address is announced. Returns whether it was.
-    pub(crate) fn set_announced(&mut self, token: u32, id: u8, announced: bool) -> bool {
+    pub(crate) fn set_announced(&mut self, token: Token, id: AddressId, announced: bool) -> bool {
         let Some(slot) = self.slots.get_mut(token) else {
             return false;
         };
@@ -544,13 +545,13 @@ impl Connections {
         was
     }
 
-    fn add_subflow(&mut self, token: u32, subflow: Subflow) {
+    fn add_subflow(&mut self, token: Token, subflow: Subflow) {
         if let Some(slot) = self.slots.get_mut(token) {
             self.subflows.append(&mut slot.subflows, subflow);
         }
     }
 
-    fn remove_subflow(&mut self, token: u32, local: SocketAddr, remote: SocketAddr) -> bool {
+    fn remove_subflow(&mut self, token: Token, local: SocketAddr, remote: SocketAddr) -> bool {
         let at = self.find_subflow(token, local, remote);
         let (Some(at), Some(slot)) = (at, self.slots.get_mut(token)) else {
             return false;
@@ -560,7 +561,7 @@ impl Connections {
 
     fn subflow_mut(
         &mut self,
-        token: u32,
+        token: Token,
         local: SocketAddr,
         remote: SocketAddr,
     ) -> Option<&mut Subflow> {
@@ -570,7 +571,7 @@ impl Connections {
 
     /// The subflow with these ends or, failing that, one asked for that may have become it: the
     /// kernel chose its local port.
-    fn find_subflow(&self, token: u32, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    fn find_subflow(&self, token: Token, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
         let head = self.slots.get(token)?.subflows;
         let exact = |s: &Subflow| (s.local, s.remote) == (local, remote);
         let asked =

@@ -3,13 +3,13 @@ use super::*;
 use crate::netlink::diag::{self, Ends};
 use crate::netlink::mptcp::{Endpoint, SubflowAddress};
 
-const TOKEN: u32 = 0xabcd_1234;
+const TOKEN: Token = Token::new(0xabcd_1234);
 
 fn end(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-fn connection(token: u32, local: &str) -> ConnectionEvent {
+fn connection(token: Token, local: &str) -> ConnectionEvent {
     ConnectionEvent {
         token,
         local: end(local),
@@ -25,8 +25,8 @@ fn subflow(local: &str, mapped: bool) -> SubflowEvent {
         token: TOKEN,
         local: end(local),
         remote: end("192.0.2.1:80"),
-        local_id: 3,
-        remote_id: 0,
+        local_id: AddressId(3),
+        remote_id: AddressId(0),
         backup: false,
         ifindex: 7,
         error: 0,
@@ -68,13 +68,13 @@ fn subflows(table: &Connections) -> Vec<(String, bool, bool, bool)> {
 #[test]
 fn a_full_table_counts_what_it_refuses() {
     let mut table = table();
-    assert!(table.insert(&connection(2, "10.0.1.1:1001"), 0, true));
-    assert!(!table.insert(&connection(3, "10.0.1.1:1002"), 0, true));
+    assert!(table.insert(&connection(Token::new(2), "10.0.1.1:1001"), 0, true));
+    assert!(!table.insert(&connection(Token::new(3), "10.0.1.1:1002"), 0, true));
     assert_eq!((table.len(), table.refused()), (2, 1));
     table.remove(TOKEN);
     assert!(table.get(TOKEN).is_none());
-    assert!(table.insert(&connection(3, "10.0.1.1:1002"), 0, true));
-    let mut tokens: Vec<u32> = table.iter().map(|c| c.token).collect();
+    assert!(table.insert(&connection(Token::new(3), "10.0.1.1:1002"), 0, true));
+    let mut tokens: Vec<u32> = table.iter().map(|c| c.token.get()).collect();
     tokens.sort_unstable();
     assert_eq!(tokens, [2, 3]);
 }
@@ -90,9 +90,9 @@ fn a_reused_token_is_another_connection() {
     );
     table.apply_command(&Request::Kernel(Command::Announce {
         token: TOKEN,
-        address: bare("10.0.2.1:0").with_id(200),
+        address: bare("10.0.2.1:0").with_id(AddressId(200)),
     }));
-    assert!(table.get(TOKEN).unwrap().announced().eq([200]));
+    assert!(table.get(TOKEN).unwrap().announced().eq([AddressId(200)]));
     table.remove(TOKEN);
     table.insert(&same, 0, true);
     let fresh = table.get(TOKEN).unwrap();
@@ -154,7 +154,7 @@ fn ends(local: &str) -> Ends {
     }
 }
 
-fn shown(token: u32, local: &str) -> diag::Connection {
+fn shown(token: Token, local: &str) -> diag::Connection {
     diag::Connection {
         token,
         ends: ends(local),
@@ -163,12 +163,12 @@ fn shown(token: u32, local: &str) -> diag::Connection {
     }
 }
 
-fn shown_subflow(token: u32, local: &str) -> diag::Subflow {
+fn shown_subflow(token: Token, local: &str) -> diag::Subflow {
     diag::Subflow {
         token,
         ends: ends(local),
-        local_id: 3,
-        remote_id: 0,
+        local_id: AddressId(3),
+        remote_id: AddressId(0),
         ifindex: 7,
         backup_here: false,
         backup_there: false,
@@ -182,7 +182,7 @@ fn shown_subflow(token: u32, local: &str) -> diag::Subflow {
 #[test]
 fn a_dump_tells_what_was_missed() {
     let mut table = table();
-    assert!(table.insert(&connection(2, "10.0.1.1:1001"), 0, true));
+    assert!(table.insert(&connection(Token::new(2), "10.0.1.1:1001"), 0, true));
     table.subflow_established(&subflow("10.0.2.1:4000", false));
     table.begin_dump();
     assert_eq!(table.on_dumped(&shown(TOKEN, "10.0.1.1:1000")), None);
@@ -191,8 +191,11 @@ fn a_dump_tells_what_was_missed() {
     // It comes from an event in the middle of the dump.
     table.subflow_established(&subflow("10.0.4.1:4002", false));
     // A dump that was interrupted proves no end.
-    assert_eq!(table.next_difference(2, false), None);
-    assert_eq!(table.next_difference(2, true), Some(Difference::Closed));
+    assert_eq!(table.next_difference(Token::new(2), false), None);
+    assert_eq!(
+        table.next_difference(Token::new(2), true),
+        Some(Difference::Closed)
+    );
     let established = connection(TOKEN, "10.0.1.1:1000");
     assert_eq!(
         table.next_difference(TOKEN, true),
@@ -212,15 +215,17 @@ fn a_dump_tells_what_was_missed() {
 #[test]
 fn what_a_dump_passes_over_is_asked_for() {
     let mut table = table();
-    assert!(table.insert(&connection(2, "10.0.1.1:1001"), 0, true));
+    assert!(table.insert(&connection(Token::new(2), "10.0.1.1:1001"), 0, true));
     assert_eq!(table.next_unmarked(0), None);
     table.begin_dump();
     assert_eq!(table.next_unmarked(0), Some((0, TOKEN)));
-    assert_eq!(table.next_unmarked(1), Some((1, 2)));
+    assert_eq!(table.next_unmarked(1), Some((1, Token::new(2))));
     assert_eq!(table.next_unmarked(2), None);
     assert_eq!(table.on_dumped(&shown(TOKEN, "10.0.1.1:1000")), None);
-    assert_eq!(table.next_unmarked(0), Some((1, 2)));
-    let (_, event) = table.on_dumped(&shown(3, "10.0.1.1:1002")).unwrap();
+    assert_eq!(table.next_unmarked(0), Some((1, Token::new(2))));
+    let (_, event) = table
+        .on_dumped(&shown(Token::new(3), "10.0.1.1:1002"))
+        .unwrap();
     assert!(!table.insert_dumped(&event, 0) && table.is_overfull());
     table.begin_dump();
     assert!(!table.is_overfull());
@@ -231,9 +236,9 @@ fn a_connection_found_is_told_with_all_that_belongs_to_it() {
     let mut table = Connections::new(2);
     let mut ids = AddressIds::default();
     table.begin_dump();
-    for token in [0, 5] {
+    for token in [Token::NONE, Token::new(5)] {
         let fallback = diag::Connection {
-            fallback: token != 0,
+            fallback: token != Token::NONE,
             ..shown(token, "10.0.1.1:1")
         };
         assert_eq!(table.on_dumped(&fallback), None);
@@ -252,7 +257,7 @@ fn a_connection_found_is_told_with_all_that_belongs_to_it() {
     let announced = Endpoint {
         address: end("10.0.2.1:0").ip(),
         port: 0,
-        id: 9,
+        id: AddressId(9),
         flags: EndpointFlags::SIGNAL,
         ifindex: 0,
     };
@@ -262,9 +267,9 @@ fn a_connection_found_is_told_with_all_that_belongs_to_it() {
     assert!(table.take_all_read() && !table.take_all_read());
     assert_eq!(table.take_ready(0), Some(event));
     assert_eq!(table.take_ready(0), None);
-    assert_eq!(ids.id(announced.address), Some(9));
+    assert_eq!(ids.id(announced.address), Some(AddressId(9)));
     let found = table.get(TOKEN).unwrap();
-    assert!(found.announced().eq([9]) && !found.is_kernel_managed());
+    assert!(found.announced().eq([AddressId(9)]) && !found.is_kernel_managed());
     // The initial subflow comes first, and goes without saying.
     let locals: Vec<_> = found.subflows().map(|s| s.local.port()).collect();
     assert_eq!(locals, [1000, 4000]);
@@ -332,8 +337,9 @@ fn a_connection_found_that_ends_untold_is_forgotten() {
 #[test]
 fn announced_ids_come_to_an_end() {
     let mut table = table();
-    for id in [0, 63, 64, 255] {
+    let ids = [0, 63, 64, 255].map(AddressId);
+    for id in ids {
         table.set_announced(TOKEN, id, true);
     }
-    assert!(table.get(TOKEN).unwrap().announced().eq([0, 63, 64, 255]));
+    assert!(table.get(TOKEN).unwrap().announced().eq(ids));
 }

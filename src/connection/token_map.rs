@@ -1,12 +1,13 @@
 //! A hash table of fixed size, from tokens.
 
 use super::slab::{NONE, Slab};
+use crate::netlink::mptcp::Token;
 
 /// Values found by token: open addressing with linear probing, at most half full.
 pub struct TokenMap<T> {
     /// Numbers of slots; [`NONE`] is empty. The length is a power of two, or 0.
     index: Vec<u32>,
-    slots: Slab<(u32, T)>,
+    slots: Slab<(Token, T)>,
 }
 
 impl<T> TokenMap<T> {
@@ -30,11 +31,11 @@ impl<T> TokenMap<T> {
         self.slots.refused()
     }
 
-    pub fn get(&self, token: u32) -> Option<&T> {
+    pub fn get(&self, token: Token) -> Option<&T> {
         self.at(*self.index.get(self.place(token)?)?)
     }
 
-    pub fn get_mut(&mut self, token: u32) -> Option<&mut T> {
+    pub fn get_mut(&mut self, token: Token) -> Option<&mut T> {
         let at = *self.index.get(self.place(token)?)?;
         self.slots.get_mut(at).map(|(_, value)| value)
     }
@@ -53,7 +54,7 @@ impl<T> TokenMap<T> {
     }
 
     /// Adds a token that is not there. Returns false, and counts, if there is no room.
-    pub fn insert(&mut self, token: u32, value: T) -> bool {
+    pub fn insert(&mut self, token: Token, value: T) -> bool {
         let Some(at) = self.slots.put((token, value), NONE) else {
             return false;
         };
@@ -65,7 +66,7 @@ impl<T> TokenMap<T> {
         true
     }
 
-    pub fn remove(&mut self, token: u32) -> Option<T> {
+    pub fn remove(&mut self, token: Token) -> Option<T> {
         let mut gap = self.place(token)?;
         let removed = self.slots.take(*self.index.get(gap)?)?;
         // Whoever was displaced past the gap moves up: a search ends at the first gap.
@@ -86,7 +87,7 @@ impl<T> TokenMap<T> {
     }
 
     /// Where the token stands in the index.
-    fn place(&self, token: u32) -> Option<usize> {
+    fn place(&self, token: Token) -> Option<usize> {
         let mut place = self.home(token);
         loop {
             let (known, _) = self.slots.get(*self.index.get(place)?)?;
@@ -98,8 +99,8 @@ impl<T> TokenMap<T> {
     }
 
     /// Tokens are as good as random (RFC 8684, 3.2): they are their own hash.
-    fn home(&self, token: u32) -> usize {
-        token as usize & self.mask()
+    fn home(&self, token: Token) -> usize {
+        token.get() as usize & self.mask()
     }
 
     fn after(&self, place: usize) -> usize {
@@ -135,6 +136,7 @@ mod tests {
             let mut model = BTreeMap::new();
             let mut refused = 0;
             for (at, (insert, token)) in steps.into_iter().enumerate() {
+                let token = Token::new(token);
                 if !insert {
                     prop_assert_eq!(table.remove(token), model.remove(&token));
                 } else if !model.contains_key(&token) {
@@ -146,7 +148,7 @@ mod tests {
                         refused += 1;
                     }
                 }
-                for token in 0..24 {
+                for token in (0..24).map(Token::new) {
                     prop_assert_eq!(table.get(token), model.get(&token));
                 }
                 prop_assert_eq!((table.len(), table.refused()), (model.len(), refused));
@@ -158,8 +160,8 @@ mod tests {
     #[test]
     fn an_empty_table_holds_nothing() {
         let mut table = TokenMap::new(0);
-        assert!(!table.insert(1, ()));
-        assert_eq!((table.remove(1), table.len()), (None, 0));
-        assert_eq!(table.get(1), None);
+        assert!(!table.insert(Token::new(1), ()));
+        assert_eq!((table.remove(Token::new(1)), table.len()), (None, 0));
+        assert_eq!(table.get(Token::new(1)), None);
     }
 }

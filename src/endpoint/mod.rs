@@ -17,7 +17,7 @@ use libc::{EAGAIN, EINVAL, ENOENT, ENOMEM, EPERM, ERANGE};
 
 use crate::capacity;
 use crate::netlink::message::is_acked;
-use crate::netlink::mptcp::{Command, Endpoint, EndpointFlags};
+use crate::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags};
 use crate::table::Table;
 use crate::time::Instant;
 
@@ -46,8 +46,8 @@ pub struct Endpoints {
     refusals: Refusals,
     capacity: KernelCapacity,
     flags: FlagSupport,
-    /// The id given last; 0 is none.
-    last_id: u8,
+    /// The id given last.
+    last_id: AddressId,
     /// A command can be sent only once the kernel has acknowledged those before.
     waits: bool,
 }
@@ -72,7 +72,7 @@ impl Endpoints {
             refusals: Refusals::new(),
             capacity: KernelCapacity::default(),
             flags: FlagSupport::default(),
-            last_id: 0,
+            last_id: AddressId::NONE,
             waits: false,
         }
     }
@@ -90,7 +90,7 @@ impl Endpoints {
         self.refusals.iter().map(|r| (r.address, r.errno))
     }
 
-    pub fn last_id(&self) -> u8 {
+    pub fn last_id(&self) -> AddressId {
         self.last_id
     }
 
@@ -113,12 +113,12 @@ impl Endpoints {
     /// next dump decides what of it is still there.
     pub fn remember(&mut self, endpoint: Endpoint) {
         self.ours.push(Slot {
-            id_unknown: endpoint.id == 0,
+            id_unknown: endpoint.id == AddressId::NONE,
             ..Slot::new(endpoint)
         });
     }
 
-    pub fn set_last_id(&mut self, id: u8) {
+    pub fn set_last_id(&mut self, id: AddressId) {
         self.last_id = id;
     }
 
@@ -218,14 +218,14 @@ impl Endpoints {
 
     /// Returns the next id after the last one given that no endpoint has. Ids are not reused at
     /// once: a peer may still remember the old meaning.
-    fn free_id(&self) -> Option<u8> {
-        let taken = |id: u8| {
+    fn free_id(&self) -> Option<AddressId> {
+        let taken = |id: AddressId| {
             self.ours.iter().any(|slot| slot.endpoint.id == id)
                 || self.others.iter().any(|endpoint| endpoint.id == id)
         };
         let mut id = self.last_id;
         for _ in 0..u8::MAX {
-            id = if id == u8::MAX { 1 } else { id + 1 };
+            id = id.next();
             if !taken(id) {
                 return Some(id);
             }
@@ -432,7 +432,11 @@ impl Endpoints {
             };
             // The kernel replaces an endpoint of its own only if we leave the id to it.
             let asked = Endpoint {
-                id: if implicit.is_some() { 0 } else { id },
+                id: if implicit.is_some() {
+                    AddressId::NONE
+                } else {
+                    id
+                },
                 ..endpoint
             };
             let Some(number) = send(Command::AddEndpoint(asked)) else {

@@ -1,6 +1,6 @@
 //! An endpoint of ours, and what becomes of it.
 
-use crate::netlink::mptcp::Endpoint;
+use crate::netlink::mptcp::{AddressId, Endpoint};
 use crate::table::Mark;
 
 /// An endpoint of ours.
@@ -63,10 +63,14 @@ impl Slot {
         }
     }
 
-    /// Returns it as a later run should know it: with id 0 where the kernel has chosen one that
+    /// Returns it as a later run should know it: without id where the kernel has chosen one that
     /// no dump has shown.
     pub fn remembered(&self) -> Endpoint {
-        let id = if self.id_unknown { 0 } else { self.endpoint.id };
+        let id = if self.id_unknown {
+            AddressId::NONE
+        } else {
+            self.endpoint.id
+        };
         Endpoint {
             id,
             ..self.endpoint

@@ -22,7 +22,7 @@ fn endpoint(last: u8, id: u8) -> Endpoint {
     Endpoint {
         address: ip(last),
         port: 0,
-        id,
+        id: AddressId(id),
         flags: EndpointFlags::SUBFLOW,
         ifindex: 1,
     }

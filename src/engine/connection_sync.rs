@@ -12,7 +12,7 @@ use super::plugins::{PluginHost, View};
 use crate::connection::{Connection, Difference, Lookup};
 use crate::logging;
 use crate::netlink::diag::{self, Query};
-use crate::netlink::mptcp::{Endpoint, SubflowAddress};
+use crate::netlink::mptcp::{Endpoint, SubflowAddress, Token};
 use crate::netlink::route::Family;
 use crate::request::{Queue, Request};
 use crate::sys::errno::Errno;
@@ -144,7 +144,7 @@ impl ConnectionManager {
     pub fn on_address(
         &mut self,
         host: &mut PluginHost,
-        token: u32,
+        token: Token,
         known: &Endpoint,
         endpoints: &crate::endpoint::Endpoints,
     ) {
@@ -156,7 +156,7 @@ impl ConnectionManager {
     }
 
     /// Those were all the addresses of a connection found.
-    pub fn on_addresses_end(&mut self, token: u32, kernel_managed: bool) {
+    pub fn on_addresses_end(&mut self, token: Token, kernel_managed: bool) {
         self.table.addresses_done(token, kernel_managed);
     }
 
@@ -190,7 +190,7 @@ impl ConnectionManager {
 
     /// Opens the listeners of an earlier run again, which ended with it, and announces their
     /// addresses once more: a peer whose join was refused meanwhile tries again.
-    fn listen_again(&mut self, host: &mut PluginHost, token: u32) {
+    fn listen_again(&mut self, host: &mut PluginHost, token: Token) {
         let connection = self.table.get(token).filter(|c| c.server_side);
         for id in connection.iter().flat_map(Connection::announced) {
             if let Some(address) = host.ids.address(id) {
@@ -202,7 +202,7 @@ impl ConnectionManager {
     }
 
     /// Tells the plugin what the comparison has shown of a connection.
-    fn notify(&mut self, view: View<'_>, host: &mut PluginHost, token: u32, whole: bool) {
+    fn notify(&mut self, view: View<'_>, host: &mut PluginHost, token: Token, whole: bool) {
         while let Some(news) = self.table.next_difference(token, whole) {
             match news {
                 Difference::Closed => self.on_closed(view, host, token),

@@ -8,7 +8,7 @@ use crate::capacity;
 use crate::connection::{Connections, Lookup, RemoteAddress};
 use crate::logging;
 use crate::netlink::message::is_acked;
-use crate::netlink::mptcp::{Command, ConnectionEvent, Event, SubflowAddress};
+use crate::netlink::mptcp::{Command, ConnectionEvent, Event, SubflowAddress, Token};
 use crate::request::{CommandId, Failure, Queued, Reply, Request, Task};
 use crate::table::Table;
 use crate::time::{Duration, Instant};
@@ -26,7 +26,7 @@ const MAKE_ROOM_AFTER: Duration = Duration::from_secs(2);
 struct AnnouncedListener {
     /// The command that asked for it.
     number: CommandId,
-    token: u32,
+    token: Token,
     address: SubflowAddress,
     state: ListenerState,
 }
@@ -215,7 +215,7 @@ impl ConnectionManager {
     }
 
     /// Tells that a connection has ended, and forgets it.
-    pub(super) fn on_closed(&mut self, view: View<'_>, host: &mut PluginHost, token: u32) {
+    pub(super) fn on_closed(&mut self, view: View<'_>, host: &mut PluginHost, token: Token) {
         host.call_manager(view, &mut self.table, token, &mut |p, cx| {
             p.connection_closed(cx, token);
         });
@@ -273,7 +273,7 @@ impl ConnectionManager {
     pub fn on_listen(
         &mut self,
         number: CommandId,
-        token: u32,
+        token: Token,
         address: SubflowAddress,
     ) -> Option<SocketAddr> {
         let port = match address.port {

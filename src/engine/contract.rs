@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use crate::config::Config;
 use crate::netlink::diag;
-use crate::netlink::mptcp::{self, Endpoint, Event, Limits};
+use crate::netlink::mptcp::{self, Endpoint, Event, Limits, Token};
 use crate::netlink::route::{Name, Notification};
 use crate::network::Part;
 use crate::network::route::Change;
@@ -36,9 +36,9 @@ pub enum Input<'a> {
     /// The answer to a question to inet_diag ended.
     DiagEnd(Result<(), Incomplete>),
     /// An address of the connection with this token.
-    ConnectionAddress(u32, Endpoint),
+    ConnectionAddress(Token, Endpoint),
     /// The dump of the addresses of a connection ended.
-    ConnectionAddressesEnd(u32, Result<(), Incomplete>),
+    ConnectionAddressesEnd(Token, Result<(), Incomplete>),
     /// The listener that a command asked for is open.
     Listening(CommandId, SocketAddr),
     /// The kernel refused a command.
@@ -102,7 +102,7 @@ pub enum Command {
     /// Get the limits.
     GetLimits,
     /// Dump the addresses of the connection with this token.
-    DumpAddresses(u32),
+    DumpAddresses(Token),
     /// Ask inet_diag.
     Diag(diag::Query),
     /// Send a command to the path manager. Unless it asks for something it goes without

@@ -17,7 +17,7 @@ use crate::connection::coverage::{Coverage, Covered, Paths};
 use crate::endpoint::Slot;
 use crate::logging;
 use crate::netlink::diag::{Connection, Query, Subflow};
-use crate::netlink::mptcp::EndpointFlags;
+use crate::netlink::mptcp::{EndpointFlags, Token};
 use crate::netlink::route::Family;
 use crate::table::{Mark, Table};
 use crate::time::{Duration, Instant};
@@ -53,7 +53,7 @@ struct Path {
 
 /// A subflow that a connection should have and has not.
 struct Missing {
-    token: u32,
+    token: Token,
     address: IpAddr,
     attempts: u8,
     /// When it may be tried again.
@@ -362,7 +362,7 @@ impl Healer {
 }
 
 /// Notes that a connection has no subflow from an address. What does not fit is found later.
-fn note_missing(missing: &mut Table<Missing>, now: Instant, token: u32, address: IpAddr) {
+fn note_missing(missing: &mut Table<Missing>, now: Instant, token: Token, address: IpAddr) {
     let is_it = |m: &&mut Missing| m.token == token && m.address == address;
     if let Some(known) = missing.iter_mut().find(is_it) {
         known.marked = true;

@@ -6,6 +6,7 @@ use crate::connection::Connections;
 use crate::connection::address_id::AddressIds;
 use crate::endpoint::Wanted;
 use crate::logging;
+use crate::netlink::mptcp::Token;
 use crate::network::{Interface, LocalAddress, Network, Verdict};
 use crate::plugin::{Context, Entry, Plugin, Timer};
 use crate::request::Queue;
@@ -197,7 +198,7 @@ impl PluginHost {
         &mut self,
         view: View<'_>,
         table: &mut Connections,
-        token: u32,
+        token: Token,
         callback: Callback<'_>,
     ) {
         if let Some(plugin) = table.manager(token) {

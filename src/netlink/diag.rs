@@ -23,6 +23,7 @@
 
 use super::attribute::{Attributes, Builder, Full, end, ip, is_mapped};
 use super::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use super::mptcp::{AddressId, Token};
 use super::route::Family;
 use core::net::{IpAddr, SocketAddr};
 
@@ -78,8 +79,8 @@ pub struct Ends {
 /// A connection. Which side opened it is not known here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Connection {
-    /// 0 until the connection is established.
-    pub token: u32,
+    /// [`Token::NONE`] until the connection is established.
+    pub token: Token,
     /// Those of the initial subflow, also when that has ended.
     pub ends: Ends,
     /// Neither side has begun to close.
@@ -92,10 +93,10 @@ pub struct Connection {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Subflow {
     /// Of the connection.
-    pub token: u32,
+    pub token: Token,
     pub ends: Ends,
-    pub local_id: u8,
-    pub remote_id: u8,
+    pub local_id: AddressId,
+    pub remote_id: AddressId,
     /// 0 unless the subflow is bound to a device.
     pub ifindex: u32,
     /// This host asked for backup priority, and the peer.
@@ -117,7 +118,14 @@ pub struct Subflow {
 /// [`Full`] if the buffer has less than [`REQUEST_LENGTH`] bytes of room.
 pub fn dump_connections(out: &mut Builder<'_>, seq: u32, family: Family) -> Result<(), Full> {
     // The protocol does not fit its octet, and an attribute takes its place.
-    request(out, seq, NLM_F_DUMP, [family.number(), 0], OPEN, 0);
+    request(
+        out,
+        seq,
+        NLM_F_DUMP,
+        [family.number(), 0],
+        OPEN,
+        Token::NONE,
+    );
     out.u32(INET_DIAG_REQ_PROTOCOL, IPPROTO_MPTCP);
     out.end()
 }
@@ -127,7 +135,7 @@ pub fn dump_connections(out: &mut Builder<'_>, seq: u32, family: Family) -> Resu
 ///
 /// # Errors
 /// As [`dump_connections`].
-pub fn get_connection(out: &mut Builder<'_>, seq: u32, token: u32) -> Result<(), Full> {
+pub fn get_connection(out: &mut Builder<'_>, seq: u32, token: Token) -> Result<(), Full> {
     request(out, seq, NLM_F_ACK, [Family::Ipv4.number(), 0], OPEN, token);
     out.u32(INET_DIAG_REQ_PROTOCOL, IPPROTO_MPTCP);
     out.end()
@@ -140,7 +148,7 @@ pub fn get_connection(out: &mut Builder<'_>, seq: u32, token: u32) -> Result<(),
 /// As [`dump_connections`].
 pub fn dump_subflows(out: &mut Builder<'_>, seq: u32, family: Family) -> Result<(), Full> {
     let what = [family.number(), IPPROTO_TCP];
-    request(out, seq, NLM_F_DUMP, what, ALIVE, 0);
+    request(out, seq, NLM_F_DUMP, what, ALIVE, Token::NONE);
     out.end()
 }
 
@@ -150,7 +158,7 @@ pub enum Query {
     /// All connections of a family.
     Connections(Family),
     /// The connection with this token, of either family.
-    Connection(u32),
+    Connection(Token),
     /// All subflows of a family.
     Subflows(Family),
 }
@@ -175,13 +183,13 @@ fn request(
     how: u16,
     [family, protocol]: [u8; 2],
     states: u32,
-    token: u32,
+    token: Token,
 ) {
     out.message(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | how, seq);
     out.raw(&[family, protocol, 1 << (INET_DIAG_INFO - 1), 0]);
     out.raw(&states.to_ne_bytes());
     out.raw(&[0; 40]);
-    out.raw(&token.to_ne_bytes());
+    out.raw(&token.get().to_ne_bytes());
     out.raw(&[0; 4]);
 }
 
@@ -200,7 +208,7 @@ pub fn decode_connection(payload: &[u8]) -> Option<Connection> {
     let info = attributes.find(|attribute| attribute.kind == INET_DIAG_INFO)?;
     let (&[.., f0, f1, f2, f3, t0, t1, t2, t3], _) = info.value.split_first_chunk::<16>()?;
     Some(Connection {
-        token: u32::from_ne_bytes([t0, t1, t2, t3]),
+        token: Token::new(u32::from_ne_bytes([t0, t1, t2, t3])),
         ends,
         established: state == ESTABLISHED,
         fallback: u32::from_ne_bytes([f0, f1, f2, f3]) & FALLBACK != 0,
@@ -217,13 +225,14 @@ pub fn decode_subflow(payload: &[u8]) -> Option<Subflow> {
     };
     let ulp = attributes.find(|attribute| attribute.kind == INET_DIAG_ULP_INFO)?;
     let info = ulp.nested().find(|a| a.kind == INET_ULP_INFO_MPTCP)?;
-    let (mut token, mut flags, mut local_id, mut remote_id) = (0, 0, 0, 0);
+    let (mut token, mut flags) = (Token::NONE, 0);
+    let (mut local_id, mut remote_id) = (AddressId::INITIAL, AddressId::INITIAL);
     for attribute in info.nested() {
         match attribute.kind {
-            SUBFLOW_TOKEN_LOC => token = attribute.u32()?,
+            SUBFLOW_TOKEN_LOC => token = Token::new(attribute.u32()?),
             SUBFLOW_FLAGS => flags = attribute.u32()?,
-            SUBFLOW_ID_REM => remote_id = attribute.u8()?,
-            SUBFLOW_ID_LOC => local_id = attribute.u8()?,
+            SUBFLOW_ID_REM => remote_id = AddressId(attribute.u8()?),
+            SUBFLOW_ID_LOC => local_id = AddressId(attribute.u8()?),
             _ => {}
         }
     }
@@ -288,7 +297,7 @@ mod tests {
     fn asks_for_one_mptcp_socket() {
         let mut buffer = [0; REQUEST_LENGTH];
         let mut out = Builder::new(&mut buffer);
-        get_connection(&mut out, 9, 0x8c7b_145b).unwrap();
+        get_connection(&mut out, 9, Token::new(0x8c7b_145b)).unwrap();
         let mut expected = bytes("00000050 0014 0005 00000009 00000000 02 00 02 00 00000b32");
         expected.extend([0; 40]);
         expected.extend(bytes("8c7b145b 00000000 0008 0003 00000106"));
@@ -318,14 +327,14 @@ mod tests {
              0005 0009 03 =000000 0005 000a 04 =000000 0008 0003 00000001",
         );
         let expected = Subflow {
-            token: 0x8c7b_145b,
+            token: Token::new(0x8c7b_145b),
             ends: Ends {
                 local: "10.0.1.2:5000".parse().unwrap(),
                 remote: "10.0.2.1:45613".parse().unwrap(),
                 mapped: true,
             },
-            local_id: 4,
-            remote_id: 3,
+            local_id: AddressId(4),
+            remote_id: AddressId(3),
             ifindex: 7,
             backup_here: false,
             backup_there: true,
@@ -359,7 +368,7 @@ mod tests {
         };
         let shown = |state, established| {
             let connection = Connection {
-                token: 0x0ebc_7e10,
+                token: Token::new(0x0ebc_7e10),
                 ends,
                 established,
                 fallback: false,

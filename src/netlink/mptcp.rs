@@ -18,12 +18,16 @@
 //! Source: `include/uapi/linux/mptcp_pm.h`, `include/uapi/linux/mptcp.h` and
 //! `Documentation/netlink/specs/mptcp_pm.yaml` of the kernel.
 
+mod id;
+
 use super::attribute::{Attribute, Attributes, Builder, Full, end, is_mapped};
 use super::generic;
 use super::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use super::route::Family;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+pub use id::{AddressId, Token};
 
 /// The family's name, and the multicast group its events come to.
 pub const FAMILY_NAME: &str = "mptcp_pm";
@@ -124,8 +128,8 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// Host byte order; 0 is none.
     pub port: u16,
-    /// Address id of RFC 8684; 0 leaves the choice to the kernel.
-    pub id: u8,
+    /// [`AddressId::NONE`] leaves the choice to the kernel.
+    pub id: AddressId,
     pub flags: EndpointFlags,
     /// 0 is none.
     pub ifindex: u32,
@@ -159,8 +163,8 @@ pub struct SubflowAddress {
     pub address: IpAddr,
     /// Host byte order; 0 is none.
     pub port: u16,
-    /// 0 is left out.
-    pub id: u8,
+    /// [`AddressId::NONE`] is left out.
+    pub id: AddressId,
     /// 0 is left out.
     pub flags: EndpointFlags,
     /// 0 is left out.
@@ -170,7 +174,7 @@ pub struct SubflowAddress {
 /// What the kernel says of a connection when it is created or established.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionEvent {
-    pub token: u32,
+    pub token: Token,
     pub local: SocketAddr,
     pub remote: SocketAddr,
     pub server_side: bool,
@@ -185,11 +189,11 @@ pub struct ConnectionEvent {
 /// What the kernel says of a subflow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SubflowEvent {
-    pub token: u32,
+    pub token: Token,
     pub local: SocketAddr,
     pub remote: SocketAddr,
-    pub local_id: u8,
-    pub remote_id: u8,
+    pub local_id: AddressId,
+    pub remote_id: AddressId,
     pub backup: bool,
     /// 0 unless the subflow is bound to a device.
     pub ifindex: u32,
@@ -210,19 +214,19 @@ pub enum Event {
     Created(ConnectionEvent),
     Established(ConnectionEvent),
     Closed {
-        token: u32,
+        token: Token,
     },
     /// ADD_ADDR from the peer.
     Announced {
-        token: u32,
-        remote_id: u8,
+        token: Token,
+        remote_id: AddressId,
         address: IpAddr,
         port: u16,
     },
     /// REMOVE_ADDR from the peer.
     Removed {
-        token: u32,
-        remote_id: u8,
+        token: Token,
+        remote_id: AddressId,
     },
     SubflowEstablished(SubflowEvent),
     SubflowClosed(SubflowEvent),
@@ -247,7 +251,7 @@ pub enum Command {
     /// By id. The address matters for id 0 only, the initial subflow's.
     DeleteEndpoint(Endpoint),
     GetEndpoint {
-        id: u8,
+        id: AddressId,
     },
     DumpEndpoints,
     /// Removes all endpoints, other programs' too.
@@ -259,39 +263,39 @@ pub enum Command {
     SetFlags(Endpoint),
     /// ADD_ADDR to the peer. The kernel wants an id.
     Announce {
-        token: u32,
+        token: Token,
         address: SubflowAddress,
     },
     /// REMOVE_ADDR to the peer, and an end to the subflows of the address.
     RemoveAddress {
-        token: u32,
-        id: u8,
+        token: Token,
+        id: AddressId,
     },
     CreateSubflow {
-        token: u32,
+        token: Token,
         local: SubflowAddress,
         remote: SubflowAddress,
     },
     /// Address and port of both ends name the subflow.
     DestroySubflow {
-        token: u32,
+        token: Token,
         local: SubflowAddress,
         remote: SubflowAddress,
     },
     /// MP_PRIO to the peer. Address and port of both ends name the subflow.
     SetBackup {
-        token: u32,
+        token: Token,
         local: SubflowAddress,
         remote: SubflowAddress,
         backup: bool,
     },
     /// An address of a connection of the userspace path manager (Linux 6.10).
     GetAddress {
-        token: u32,
-        id: u8,
+        token: Token,
+        id: AddressId,
     },
     DumpAddresses {
-        token: u32,
+        token: Token,
     },
 }
 
@@ -309,7 +313,7 @@ impl Command {
     }
 
     /// The token of the connection and both ends, of a command for a subflow that is there.
-    pub(crate) fn subflow(&mut self) -> Option<(u32, [&mut SubflowAddress; 2])> {
+    pub(crate) fn subflow(&mut self) -> Option<(Token, [&mut SubflowAddress; 2])> {
         match self {
             Self::DestroySubflow {
                 token,
@@ -351,7 +355,7 @@ impl Command {
         generic::header(out, command);
         match *self {
             Self::AddEndpoint(endpoint) => put_address(out, ADDR, &endpoint.into()),
-            Self::DeleteEndpoint(endpoint) if endpoint.id == 0 => {
+            Self::DeleteEndpoint(endpoint) if endpoint.id == AddressId::INITIAL => {
                 put_address(out, ADDR, &SubflowAddress::at(endpoint.address, 0));
             }
             Self::DeleteEndpoint(Endpoint { id, .. }) | Self::GetEndpoint { id } => put_id(out, id),
@@ -359,7 +363,7 @@ impl Command {
                 let id = if endpoint.address.is_unspecified() {
                     endpoint.id
                 } else {
-                    0
+                    AddressId::NONE
                 };
                 put_address(
                     out,
@@ -379,11 +383,11 @@ impl Command {
             Self::Announce { token, mut address } => {
                 address.flags.0 |= EndpointFlags::SIGNAL.0;
                 put_address(out, ADDR, &address);
-                out.u32(TOKEN, token);
+                out.u32(TOKEN, token.get());
             }
             Self::RemoveAddress { token, id } => {
-                out.u32(TOKEN, token);
-                out.u8(LOC_ID, id);
+                out.u32(TOKEN, token.get());
+                out.u8(LOC_ID, id.0);
             }
             Self::CreateSubflow {
                 token,
@@ -418,9 +422,9 @@ impl Command {
             }
             Self::GetAddress { token, id } => {
                 put_id(out, id);
-                out.u32(TOKEN, token);
+                out.u32(TOKEN, token.get());
             }
-            Self::DumpAddresses { token } => out.u32(TOKEN, token),
+            Self::DumpAddresses { token } => out.u32(TOKEN, token.get()),
         }
         out.end()
     }
@@ -436,14 +440,14 @@ impl SubflowAddress {
         Self {
             address,
             port,
-            id: 0,
+            id: AddressId::NONE,
             flags: EndpointFlags(0),
             ifindex: 0,
         }
     }
 
     #[must_use]
-    pub const fn with_id(self, id: u8) -> Self {
+    pub const fn with_id(self, id: AddressId) -> Self {
         Self { id, ..self }
     }
 
@@ -484,22 +488,27 @@ impl From<Endpoint> for SubflowAddress {
     }
 }
 
-fn put_subflow(out: &mut Builder<'_>, token: u32, local: &SubflowAddress, remote: &SubflowAddress) {
-    out.u32(TOKEN, token);
+fn put_subflow(
+    out: &mut Builder<'_>,
+    token: Token,
+    local: &SubflowAddress,
+    remote: &SubflowAddress,
+) {
+    out.u32(TOKEN, token.get());
     put_address(out, ADDR, local);
     put_address(out, ADDR_REMOTE, remote);
 }
 
-fn put_id(out: &mut Builder<'_>, id: u8) {
+fn put_id(out: &mut Builder<'_>, id: AddressId) {
     let nest = out.nest(ADDR);
-    out.u8(ADDR_ID, id);
+    out.u8(ADDR_ID, id.0);
     out.close(nest);
 }
 
 /// An unspecified address with an id stands for the id alone.
 fn put_address(out: &mut Builder<'_>, kind: u16, address: &SubflowAddress) {
     let nest = out.nest(kind);
-    if address.id == 0 || !address.address.is_unspecified() {
+    if address.id == AddressId::NONE || !address.address.is_unspecified() {
         out.u16(ADDR_FAMILY, Family::of(address.address).number().into());
         let kind = if address.address.is_ipv4() {
             ADDR_ADDR4
@@ -511,8 +520,8 @@ fn put_address(out: &mut Builder<'_>, kind: u16, address: &SubflowAddress) {
     if address.port != 0 {
         out.u16(ADDR_PORT, address.port);
     }
-    if address.id != 0 {
-        out.u8(ADDR_ID, address.id);
+    if address.id != AddressId::NONE {
+        out.u8(ADDR_ID, address.id.0);
     }
     if address.flags.0 != 0 {
         out.u32(ADDR_FLAGS, address.flags.0);
@@ -530,13 +539,13 @@ pub fn decode_endpoint(attributes: Attributes<'_>) -> Option<Endpoint> {
     let mut endpoint = Endpoint {
         address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         port: 0,
-        id: 0,
+        id: AddressId::NONE,
         flags: EndpointFlags::default(),
         ifindex: 0,
     };
     for attribute in find(attributes, ADDR)?.nested() {
         match attribute.kind {
-            ADDR_ID => endpoint.id = attribute.u8()?,
+            ADDR_ID => endpoint.id = AddressId(attribute.u8()?),
             ADDR_ADDR4 | ADDR_ADDR6 => address = attribute.ip(),
             ADDR_PORT => endpoint.port = attribute.u16()?,
             ADDR_FLAGS => endpoint.flags = EndpointFlags(attribute.u32()?),
@@ -584,14 +593,14 @@ impl core::error::Error for EventError {}
 /// Every attribute an event may have.
 #[derive(Default)]
 struct Fields {
-    token: Option<u32>,
+    token: Option<Token>,
     /// As the kernel says them, perhaps mapped from IPv4.
     local: Option<IpAddr>,
     remote: Option<IpAddr>,
     local_port: Option<u16>,
     remote_port: Option<u16>,
-    local_id: Option<u8>,
-    remote_id: Option<u8>,
+    local_id: AddressId,
+    remote_id: Option<AddressId>,
     backup: Option<u8>,
     error: u8,
     flags: u16,
@@ -605,9 +614,9 @@ impl Fields {
         let mut fields = Self::default();
         for attribute in attributes {
             match attribute.kind {
-                EVENT_TOKEN => fields.token = attribute.u32(),
-                EVENT_LOC_ID => fields.local_id = attribute.u8(),
-                EVENT_REM_ID => fields.remote_id = attribute.u8(),
+                EVENT_TOKEN => fields.token = attribute.u32().map(Token::new),
+                EVENT_LOC_ID => fields.local_id = AddressId(attribute.u8().unwrap_or(0)),
+                EVENT_REM_ID => fields.remote_id = attribute.u8().map(AddressId),
                 EVENT_SADDR4 | EVENT_SADDR6 => fields.local = attribute.ip(),
                 EVENT_DADDR4 | EVENT_DADDR6 => fields.remote = attribute.ip(),
                 EVENT_SPORT => fields.local_port = attribute.be16(),
@@ -627,7 +636,7 @@ impl Fields {
         fields
     }
 
-    fn token(&self) -> Result<u32, EventError> {
+    fn token(&self) -> Result<Token, EventError> {
         need(self.token, "TOKEN")
     }
 
@@ -657,8 +666,8 @@ impl Fields {
             token: self.token()?,
             local: self.local()?,
             remote: self.remote()?,
-            local_id: self.local_id.unwrap_or(0),
-            remote_id: self.remote_id.unwrap_or(0),
+            local_id: self.local_id,
+            remote_id: self.remote_id.unwrap_or(AddressId::INITIAL),
             backup: need(self.backup, "BACKUP")? != 0,
             ifindex: self.ifindex,
             error: self.error,

@@ -9,7 +9,7 @@ use super::{CommandId, Request};
 use crate::config::Config;
 use crate::connection::address_id::AddressIds;
 use crate::connection::{Connection, Connections};
-use crate::netlink::mptcp::{Command, Endpoint, Limits, SubflowAddress};
+use crate::netlink::mptcp::{AddressId, Command, Endpoint, Limits, SubflowAddress, Token};
 use crate::network::Network;
 use crate::request::Queue;
 use crate::table::Table;
@@ -73,7 +73,7 @@ impl<'a> Context<'a> {
     /// Returns a connection that is managed, whichever plugin manages it; `None` if there is none
     /// of this token. It shows what was so when the callback began: commands given in it show in
     /// the next.
-    pub fn connection(&self, token: u32) -> Option<Connection<'a>> {
+    pub fn connection(&self, token: Token) -> Option<Connection<'a>> {
         self.connections.get(token)
     }
 
@@ -125,7 +125,7 @@ impl<'a> Context<'a> {
     /// Ports are in host byte order, here and everywhere.
     pub fn announce(
         &mut self,
-        token: u32,
+        token: Token,
         address: SubflowAddress,
     ) -> Result<CommandId, QueueFull> {
         self.kernel(Command::Announce { token, address })
@@ -143,7 +143,7 @@ impl<'a> Context<'a> {
     /// on all: then [`Self::announce`] will do.
     pub fn announce_with_listener(
         &mut self,
-        token: u32,
+        token: Token,
         address: SubflowAddress,
     ) -> Result<CommandId, QueueFull> {
         self.request(Request::AnnounceWithListener { token, address })
@@ -152,7 +152,7 @@ impl<'a> Context<'a> {
     /// Withdraws an announced address. The kernel has room for one announcement or withdrawal of
     /// a connection at a time: it sends a second announcement later, but drops a withdrawal that
     /// finds another on its way, says that it is done, and counts `MPTcpExtRmAddrTxDrop`.
-    pub fn remove_address(&mut self, token: u32, id: u8) -> Result<CommandId, QueueFull> {
+    pub fn remove_address(&mut self, token: Token, id: AddressId) -> Result<CommandId, QueueFull> {
         self.kernel(Command::RemoveAddress { token, id })
     }
 
@@ -161,7 +161,7 @@ impl<'a> Context<'a> {
     /// needed.
     pub fn create_subflow(
         &mut self,
-        token: u32,
+        token: Token,
         local: SubflowAddress,
         remote: SubflowAddress,
     ) -> Result<CommandId, QueueFull> {
@@ -175,7 +175,7 @@ impl<'a> Context<'a> {
     /// Closes a subflow, named by both its ends with their ports; their ids and flags are ignored.
     pub fn destroy_subflow(
         &mut self,
-        token: u32,
+        token: Token,
         local: SubflowAddress,
         remote: SubflowAddress,
     ) -> Result<CommandId, QueueFull> {
@@ -189,7 +189,7 @@ impl<'a> Context<'a> {
     /// Sets or clears the backup priority of a subflow, and tells the peer (MP_PRIO).
     pub fn set_backup(
         &mut self,
-        token: u32,
+        token: Token,
         local: SubflowAddress,
         remote: SubflowAddress,
         backup: bool,
@@ -213,7 +213,7 @@ impl<'a> Context<'a> {
     }
 
     /// Asks for an endpoint; it comes in [`Plugin::reply`].
-    pub fn get_endpoint(&mut self, id: u8) -> Result<CommandId, QueueFull> {
+    pub fn get_endpoint(&mut self, id: AddressId) -> Result<CommandId, QueueFull> {
         self.kernel(Command::GetEndpoint { id })
     }
 
@@ -243,12 +243,12 @@ impl<'a> Context<'a> {
     }
 
     /// Asks for one address of a connection (Linux 6.10); it comes in [`Plugin::reply`].
-    pub fn get_address(&mut self, token: u32, id: u8) -> Result<CommandId, QueueFull> {
+    pub fn get_address(&mut self, token: Token, id: AddressId) -> Result<CommandId, QueueFull> {
         self.kernel(Command::GetAddress { token, id })
     }
 
     /// Asks for all addresses of a connection (Linux 6.10); they come in [`Plugin::reply`].
-    pub fn dump_addresses(&mut self, token: u32) -> Result<CommandId, QueueFull> {
+    pub fn dump_addresses(&mut self, token: Token) -> Result<CommandId, QueueFull> {
         self.kernel(Command::DumpAddresses { token })
     }
 
@@ -266,12 +266,12 @@ impl<'a> Context<'a> {
     /// Returns the address id (RFC 8684) of an address of this host, 1 to 255: the same one for
     /// every connection as long as the address exists, and not given to another soon after. `None`
     /// if all 255 are taken.
-    pub fn address_id(&mut self, address: IpAddr) -> Option<u8> {
+    pub fn address_id(&mut self, address: IpAddr) -> Option<AddressId> {
         self.ids.id(address)
     }
 
     /// Returns the address that has an id given by [`Self::address_id`], if one still has.
-    pub fn address_of(&self, id: u8) -> Option<IpAddr> {
+    pub fn address_of(&self, id: AddressId) -> Option<IpAddr> {
         self.ids.address(id)
     }
 }

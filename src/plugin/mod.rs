@@ -16,7 +16,7 @@ use core::net::SocketAddr;
 
 use crate::config::{Config, PluginKeys};
 use crate::endpoint::{Want, Wanted};
-use crate::netlink::mptcp::{ConnectionEvent, SubflowEvent};
+use crate::netlink::mptcp::{AddressId, ConnectionEvent, SubflowEvent, Token};
 use crate::network::{Interface, LocalAddress, Network};
 
 pub use crate::request::{CommandId, Failure, Reply, Request};
@@ -164,14 +164,21 @@ pub trait Plugin {
     /// Commands for it that have not been sent fail with ESRCH. Of one that the peer has broken off
     /// (MP_FASTCLOSE, RFC 8684, 3.5) the kernel says nothing: a later comparison shows it, at the
     /// latest after `resync-interval`.
-    fn connection_closed(&mut self, cx: &mut Context<'_>, token: u32) {}
+    fn connection_closed(&mut self, cx: &mut Context<'_>, token: Token) {}
 
     /// The peer announces an address (ADD_ADDR, RFC 8684, 3.4.1). Where it names no port, the
     /// kernel fills in the connection's.
-    fn new_address(&mut self, cx: &mut Context<'_>, token: u32, id: u8, address: SocketAddr) {}
+    fn new_address(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        id: AddressId,
+        address: SocketAddr,
+    ) {
+    }
 
     /// The peer withdraws an address (REMOVE_ADDR, RFC 8684, 3.4.2).
-    fn address_removed(&mut self, cx: &mut Context<'_>, token: u32, id: u8) {}
+    fn address_removed(&mut self, cx: &mut Context<'_>, token: Token, id: AddressId) {}
 
     /// A subflow beyond the first is established, whoever made it.
     fn new_subflow(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {}

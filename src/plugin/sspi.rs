@@ -32,7 +32,7 @@ use super::{Context, Entry, Failure, Plugin, QueueFull, Request};
 use crate::capacity;
 use crate::connection::{Connection, RemoteAddress, Subflow};
 use crate::netlink::mptcp::{
-    Command, ConnectionEvent, EndpointFlags, SubflowAddress, SubflowEvent,
+    AddressId, Command, ConnectionEvent, EndpointFlags, SubflowAddress, SubflowEvent, Token,
 };
 use crate::network::{Interface, LocalAddress, Network};
 use crate::table::Table;
@@ -78,11 +78,11 @@ impl Plugin for Sspi {
         self.reconcile(cx, event.token);
     }
 
-    fn connection_closed(&mut self, _: &mut Context<'_>, token: u32) {
+    fn connection_closed(&mut self, _: &mut Context<'_>, token: Token) {
         self.retries.forget_connection(token);
     }
 
-    fn new_address(&mut self, cx: &mut Context<'_>, token: u32, _: u8, _: SocketAddr) {
+    fn new_address(&mut self, cx: &mut Context<'_>, token: Token, _: AddressId, _: SocketAddr) {
         self.reconcile(cx, token);
     }
 
@@ -177,7 +177,7 @@ impl Plugin for Sspi {
 
 impl Sspi {
     /// Gives a connection what it should have, as far as it has not.
-    fn reconcile(&self, cx: &mut Context<'_>, token: u32) {
+    fn reconcile(&self, cx: &mut Context<'_>, token: Token) {
         let Some(connection) = cx.connection(token) else {
             return;
         };
@@ -350,7 +350,7 @@ impl Sspi {
     }
 
     /// Notes that a subflow failed or ended, and when to make it again.
-    fn retry_later(&mut self, cx: &mut Context<'_>, token: u32, ifindex: u32) {
+    fn retry_later(&mut self, cx: &mut Context<'_>, token: Token, ifindex: u32) {
         if cx.connection(token).is_none() {
             return;
         }

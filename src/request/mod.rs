@@ -5,7 +5,7 @@ mod queue;
 use core::fmt;
 use core::net::SocketAddr;
 
-use crate::netlink::mptcp::{Command, Endpoint, Limits, SubflowAddress};
+use crate::netlink::mptcp::{AddressId, Command, Endpoint, Limits, SubflowAddress, Token};
 
 use crate::sys::errno::Errno;
 
@@ -50,7 +50,7 @@ pub enum Request {
     Kernel(Command),
     /// Announce an address, with a listener of the daemon's own behind it.
     AnnounceWithListener {
-        token: u32,
+        token: Token,
         address: SubflowAddress,
     },
     /// Listen for joins at an address. Counted: each needs its [`Request::Unlisten`].
@@ -60,7 +60,7 @@ pub enum Request {
 
 impl Request {
     /// The connection that the request is about, if it is about one.
-    pub fn token(&self) -> Option<u32> {
+    pub fn token(&self) -> Option<Token> {
         match *self {
             Self::AnnounceWithListener { token, .. }
             | Self::Kernel(
@@ -77,7 +77,7 @@ impl Request {
     }
 
     /// The connection, and the id of the address, that the request announces or withdraws.
-    pub(crate) fn announcement(&self) -> Option<(u32, u8)> {
+    pub(crate) fn announcement(&self) -> Option<(Token, AddressId)> {
         match *self {
             Self::AnnounceWithListener { token, address }
             | Self::Kernel(Command::Announce { token, address }) => Some((token, address.id)),

@@ -7,6 +7,7 @@ use super::{CommandId, Request};
 use crate::capacity;
 use crate::logging;
 use crate::netlink::message::is_acked;
+use crate::netlink::mptcp::{AddressId, Token};
 use crate::network::route::{Action, Change};
 
 /// Something for the daemon to carry out.
@@ -121,7 +122,7 @@ impl Queue {
     }
 
     /// Takes back the next one that waits and is about a connection.
-    pub(crate) fn withdraw(&mut self, token: u32) -> Option<Queued> {
+    pub(crate) fn withdraw(&mut self, token: Token) -> Option<Queued> {
         let about = |at: &usize| {
             let queued = self.all.get(*at);
             queued.is_some_and(|queued| {
@@ -157,7 +158,7 @@ impl Queue {
     pub(crate) fn next_about(
         &mut self,
         number: CommandId,
-        address: (u32, u8),
+        address: (Token, AddressId),
     ) -> Option<&mut Queued> {
         self.all.iter_mut().find(|later| {
             later.owner != Self::ENGINE

@@ -15,7 +15,7 @@ pub mod file;
 use core::net::{IpAddr, Ipv6Addr};
 
 use crate::capacity;
-use crate::netlink::mptcp::{Endpoint, EndpointFlags, Limits};
+use crate::netlink::mptcp::{AddressId, Endpoint, EndpointFlags, Limits};
 
 const MAGIC: [u8; 8] = *b"mptcpd\0\x01";
 const HEADER: usize = 60;
@@ -36,7 +36,7 @@ pub struct Identity {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct State {
     pub generation: u32,
-    pub last_id: u8,
+    pub last_id: AddressId,
     pub baseline: Limits,
     pub set: Option<Limits>,
 }
@@ -68,7 +68,7 @@ pub fn encode(
     field.put(&state.generation.to_ne_bytes());
     field.put(&identity.boot_id);
     field.put(&identity.namespace.to_ne_bytes());
-    field.put(&[state.last_id, u8::from(state.set.is_some())]);
+    field.put(&[state.last_id.0, u8::from(state.set.is_some())]);
     field.put(&count.to_ne_bytes());
     field.put(&state.baseline.subflows.to_ne_bytes());
     field.put(&state.baseline.add_addr_accepted.to_ne_bytes());
@@ -136,7 +136,7 @@ fn read(
     }
     Some(Ok(State {
         generation,
-        last_id,
+        last_id: AddressId(last_id),
         baseline,
         set: (has_set == 1).then_some(set),
     }))
@@ -155,7 +155,7 @@ fn put_endpoint(record: &mut [u8], endpoint: &Endpoint) {
     field.put(&endpoint.flags.0.to_ne_bytes());
     field.put(&endpoint.ifindex.to_ne_bytes());
     field.put(&endpoint.port.to_ne_bytes());
-    field.put(&[endpoint.id, family]);
+    field.put(&[endpoint.id.0, family]);
 }
 
 fn get_endpoint(mut record: &[u8]) -> Option<Endpoint> {
@@ -172,7 +172,7 @@ fn get_endpoint(mut record: &[u8]) -> Option<Endpoint> {
     Some(Endpoint {
         address,
         port,
-        id,
+        id: AddressId(id),
         flags: EndpointFlags(flags),
         ifindex,
     })
@@ -219,14 +219,14 @@ mod tests {
         let endpoint = |address: &str, id| Endpoint {
             address: address.parse().unwrap(),
             port: 5,
-            id,
+            id: AddressId(id),
             flags: EndpointFlags(6),
             ifindex: 3,
         };
         let endpoints = [endpoint("192.0.2.1", 1), endpoint("2001:db8::1", 255)];
         let state = State {
             generation: 9,
-            last_id: 255,
+            last_id: AddressId(255),
             baseline: Limits {
                 subflows: 2,
                 add_addr_accepted: 1,

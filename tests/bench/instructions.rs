@@ -18,7 +18,7 @@ use mptcpd::internal::engine::{Command, Engine, Input};
 use mptcpd::internal::netlink::attribute::Builder;
 use mptcpd::internal::netlink::message::Messages;
 use mptcpd::internal::netlink::mptcp::{
-    self, Command as Kernel, Endpoint, EndpointFlags, Limits, SubflowAddress,
+    self, AddressId, Command as Kernel, Endpoint, EndpointFlags, Limits, SubflowAddress, Token,
 };
 use mptcpd::internal::netlink::{generic, route};
 use mptcpd::internal::network::{IFF_RUNNING, IFF_UP, Part};
@@ -173,7 +173,7 @@ fn encode_mptcp() -> usize {
     let endpoint = Endpoint {
         address: [192, 0, 2, 1].into(),
         port: 0,
-        id: 7,
+        id: AddressId(7),
         flags: EndpointFlags::SUBFLOW,
         ifindex: 3,
     };
@@ -184,7 +184,7 @@ fn encode_mptcp() -> usize {
         Kernel::DeleteEndpoint(endpoint),
         Kernel::DumpEndpoints,
         Kernel::CreateSubflow {
-            token: 7,
+            token: Token::new(7),
             local: end,
             remote: end,
         },

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use mptcpd::internal::netlink::attribute::{Builder, Full};
 use mptcpd::internal::netlink::generic::{self, Controller};
 use mptcpd::internal::netlink::message::Messages;
-use mptcpd::internal::netlink::mptcp::{self, Endpoint, EndpointFlags};
+use mptcpd::internal::netlink::mptcp::{self, AddressId, Endpoint, EndpointFlags};
 use mptcpd::internal::netlink::route::{self, Notification};
 use mptcpd::internal::network::{IFF_RUNNING, IFF_UP};
 use mptcpd::internal::sys::netlink::{Received, Socket};
@@ -229,7 +229,7 @@ impl Lab {
         let endpoint = Endpoint {
             address: IpAddr::V4(address),
             port: 0,
-            id: 200,
+            id: AddressId(200),
             flags: EndpointFlags::SUBFLOW,
             ifindex: HOME,
         };

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use mptcpd::internal::netlink::attribute::Builder;
 use mptcpd::internal::netlink::message::Messages;
-use mptcpd::internal::netlink::mptcp::{Command, Endpoint, EndpointFlags};
+use mptcpd::internal::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags};
 use mptcpd::internal::netlink::route::{self, Notification};
 use mptcpd::internal::sys::netlink::{Received, Socket};
 
@@ -29,7 +29,7 @@ pub fn run(family: u16) -> io::Result<()> {
             let endpoint = |address: IpAddr, ifindex| Endpoint {
                 address,
                 port: 0,
-                id: 200,
+                id: AddressId(200),
                 flags: EndpointFlags::SUBFLOW,
                 ifindex,
             };

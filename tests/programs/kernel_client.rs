@@ -16,7 +16,7 @@ use std::io::{self, BufRead, Write};
 use mptcpd::internal::netlink::attribute::Builder;
 use mptcpd::internal::netlink::generic;
 use mptcpd::internal::netlink::message::{Message, Messages, NLM_F_ACK};
-use mptcpd::internal::netlink::mptcp::{self, Command, Endpoint, EndpointFlags, Limits};
+use mptcpd::internal::netlink::mptcp::{self, AddressId, Command, Endpoint, EndpointFlags, Limits};
 use mptcpd::internal::netlink::route::{self, Family, Notification};
 use mptcpd::internal::sys::netlink::{Received, Socket};
 
@@ -49,7 +49,7 @@ fn command(words: &[&str]) -> Option<Command> {
         Some(Endpoint {
             address: words.get(1)?.parse().ok()?,
             port: u16::try_from(number(2)?).ok()?,
-            id: u8::try_from(number(3)?).ok()?,
+            id: AddressId(u8::try_from(number(3)?).ok()?),
             flags: EndpointFlags(number(4)?),
             ifindex: number(5)?,
         })

@@ -24,9 +24,9 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use mptcpd::{
-    CommandId, Connection, ConnectionEvent, Context, Duration, Endpoint, EndpointFlags, Entry,
-    Failure, Interface, Limits, LocalAddress, Plugin, QueueFull, Reply, Request, SubflowAddress,
-    SubflowEvent,
+    AddressId, CommandId, Connection, ConnectionEvent, Context, Duration, Endpoint, EndpointFlags,
+    Entry, Failure, Interface, Limits, LocalAddress, Plugin, QueueFull, Reply, Request,
+    SubflowAddress, SubflowEvent, Token,
 };
 
 const BROKEN: &str = "broken";
@@ -163,7 +163,7 @@ fn execute(cx: &mut Context<'_>, command: &str) -> Option<Done> {
     let asked = match words.as_slice() {
         ["announce", token, at] => cx.announce(hex(token)?, address(at)?),
         ["announce-and-listen", token, at] => cx.announce_with_listener(hex(token)?, address(at)?),
-        ["remove", token, id] => cx.remove_address(hex(token)?, parse(id)?),
+        ["remove", token, id] => cx.remove_address(hex(token)?, AddressId(parse(id)?)),
         ["create", token, from, to] => cx.create_subflow(hex(token)?, address(from)?, address(to)?),
         ["destroy", token, from, to] => {
             cx.destroy_subflow(hex(token)?, address(from)?, address(to)?)
@@ -173,7 +173,7 @@ fn execute(cx: &mut Context<'_>, command: &str) -> Option<Done> {
         }
         ["add-endpoint", at] => cx.add_endpoint(endpoint(at)?),
         ["delete-endpoint", at] => cx.delete_endpoint(endpoint(at)?),
-        ["get-endpoint", id] => cx.get_endpoint(parse(id)?),
+        ["get-endpoint", id] => cx.get_endpoint(AddressId(parse(id)?)),
         ["dump-endpoints"] => cx.dump_endpoints(),
         ["flush-endpoints"] => cx.flush_endpoints(),
         ["set-flags", at] => cx.set_flags(endpoint(at)?),
@@ -182,7 +182,7 @@ fn execute(cx: &mut Context<'_>, command: &str) -> Option<Done> {
             subflows: parse(subflows)?,
         }),
         ["get-limits"] => cx.get_limits(),
-        ["get-address", token, id] => cx.get_address(hex(token)?, parse(id)?),
+        ["get-address", token, id] => cx.get_address(hex(token)?, AddressId(parse(id)?)),
         ["dump-addresses", token] => cx.dump_addresses(hex(token)?),
         ["listen", at] => cx.listen(parse(at)?),
         ["unlisten", at] => cx.unlisten(parse(at)?),
@@ -244,7 +244,7 @@ fn describe(connection: &Connection<'_>) -> String {
         } else {
             ""
         };
-        let (ids, dev) = ((s.local_id, s.remote_id), s.ifindex);
+        let (ids, dev) = ((s.local_id.0, s.remote_id.0), s.ifindex);
         all.push(format!(
             "{}-{} {ids:?} dev {dev}{backup}{asked}",
             s.local, s.remote
@@ -260,8 +260,8 @@ fn parse<T: FromStr>(word: &str) -> Option<T> {
     word.parse().ok()
 }
 
-fn hex(word: &str) -> Option<u32> {
-    u32::from_str_radix(word, 16).ok()
+fn hex(word: &str) -> Option<Token> {
+    u32::from_str_radix(word, 16).ok().map(Token::new)
 }
 
 fn address(word: &str) -> Option<SubflowAddress> {
@@ -270,7 +270,7 @@ fn address(word: &str) -> Option<SubflowAddress> {
     for part in parts {
         match part.split_once('=')? {
             ("port", port) => at.port = parse(port)?,
-            ("id", id) => at.id = parse(id)?,
+            ("id", id) => at.id = AddressId(parse(id)?),
             ("dev", index) => at.ifindex = parse(index)?,
             ("flags", flags) => at.flags = EndpointFlags(parse(flags)?),
             _ => return None,
@@ -299,6 +299,7 @@ fn connection(callback: &str, connection: &ConnectionEvent) -> String {
         deny_join_id0,
         ..
     } = connection;
+    let token = token.get();
     format!(
         "{callback} token={token:08x} local={local} remote={remote} server_side={server_side} \
          deny_join_id0={deny_join_id0}"
@@ -320,6 +321,7 @@ fn subflow(callback: &str, subflow: &SubflowEvent) -> String {
         ..
     } = subflow;
     let reset_reason = reset_reason.map_or("none".to_owned(), |reason| reason.to_string());
+    let token = token.get();
     format!(
         "{callback} token={token:08x} local={local} remote={remote} local_id={local_id} \
          remote_id={remote_id} backup={backup} ifindex={ifindex} error={error} \
@@ -395,18 +397,25 @@ impl Plugin for Probe {
         self.write(connection("connection_established", event));
     }
 
-    fn connection_closed(&mut self, _: &mut Context<'_>, token: u32) {
-        self.write(format!("connection_closed token={token:08x}"));
+    fn connection_closed(&mut self, _: &mut Context<'_>, token: Token) {
+        self.write(format!("connection_closed token={:08x}", token.get()));
     }
 
-    fn new_address(&mut self, _: &mut Context<'_>, token: u32, id: u8, address: SocketAddr) {
+    fn new_address(
+        &mut self,
+        _: &mut Context<'_>,
+        token: Token,
+        id: AddressId,
+        address: SocketAddr,
+    ) {
         self.write(format!(
-            "new_address token={token:08x} id={id} address={address}"
+            "new_address token={:08x} id={id} address={address}",
+            token.get()
         ));
     }
 
-    fn address_removed(&mut self, _: &mut Context<'_>, token: u32, id: u8) {
-        self.write(format!("address_removed token={token:08x} id={id}"));
+    fn address_removed(&mut self, _: &mut Context<'_>, token: Token, id: AddressId) {
+        self.write(format!("address_removed token={:08x} id={id}", token.get()));
     }
 
     fn new_subflow(&mut self, _: &mut Context<'_>, event: &SubflowEvent) {

@@ -6,7 +6,7 @@ use crate::netlink::notation::bytes;
 use proptest::prelude::*;
 
 const FAMILY: u16 = 0x1e;
-const TOKEN: u32 = 0xabcd_1234;
+const TOKEN: Token = Token::new(0xabcd_1234);
 
 /// What comes after the netlink header.
 fn payload(command: Command) -> Vec<u8> {
@@ -32,7 +32,7 @@ fn endpoint(address: &str, id: u8, flags: u32) -> Endpoint {
     Endpoint {
         address: ip(address),
         port: 0,
-        id,
+        id: AddressId(id),
         flags: EndpointFlags(flags),
         ifindex: 0,
     }
@@ -44,7 +44,7 @@ fn local(id: u8) -> SubflowAddress {
 
 fn remote(id: u8) -> SubflowAddress {
     SubflowAddress {
-        id,
+        id: AddressId(id),
         ..SubflowAddress::at(ip("198.51.100.2"), 0x1234)
     }
 }
@@ -103,7 +103,7 @@ fn delete_and_get_endpoint_by_id() {
         bytes(&format!("02 00 =0000 {nest}"))
     );
     assert_eq!(
-        payload(Command::GetEndpoint { id: 7 }),
+        payload(Command::GetEndpoint { id: AddressId(7) }),
         bytes(&format!("03 00 =0000 {nest}"))
     );
     assert_eq!(payload(Command::DumpEndpoints), bytes("03 00 =0000"));
@@ -179,7 +179,7 @@ fn announce_and_remove_address() {
     assert_eq!(
         payload(Command::RemoveAddress {
             token: TOKEN,
-            id: 5
+            id: AddressId(5)
         }),
         bytes("09 00 =0000 0008 0004 abcd1234 0005 0005 05 =000000")
     );
@@ -265,7 +265,7 @@ fn addresses_of_a_connection() {
     assert_eq!(
         payload(Command::GetAddress {
             token: TOKEN,
-            id: 0
+            id: AddressId(0)
         }),
         bytes("03 00 =0000 000c 8001 0005 0002 00 =000000 0008 0004 abcd1234")
     );
@@ -280,7 +280,7 @@ fn the_longest_command_fits_exactly() {
     let end = SubflowAddress {
         address: ip("2001:db8::1"),
         port: 1,
-        id: 1,
+        id: AddressId(1),
         flags: EndpointFlags(1),
         ifindex: 1,
     };
@@ -345,7 +345,7 @@ fn socket(text: &str) -> SocketAddr {
 #[test]
 fn connections() {
     let client = ConnectionEvent {
-        token: 0x3e72_33ef,
+        token: Token::new(0x3e72_33ef),
         local: socket("10.0.0.1:41410"),
         remote: socket("10.0.0.2:5000"),
         server_side: false,
@@ -373,7 +373,7 @@ fn connections() {
                   0006 0009 =1388 =0000 \
                   0006 000a =a1c2 =0000";
     let expected = ConnectionEvent {
-        token: 0xa2c9_e3b1,
+        token: Token::new(0xa2c9_e3b1),
         local: client.remote,
         remote: client.local,
         server_side: true,
@@ -401,7 +401,9 @@ fn connections() {
     );
     assert_eq!(
         event("03 01 =0000 0008 0001 3e7233ef"),
-        Ok(Event::Closed { token: 0x3e72_33ef })
+        Ok(Event::Closed {
+            token: Token::new(0x3e72_33ef)
+        })
     );
 }
 
@@ -433,8 +435,8 @@ fn addresses_of_the_peer() {
              0008 0007 =0a010002"
         ),
         Ok(Event::Announced {
-            token: 0x3e72_33ef,
-            remote_id: 1,
+            token: Token::new(0x3e72_33ef),
+            remote_id: AddressId(1),
             address: ip("10.1.0.2"),
             port: 5000
         })
@@ -442,8 +444,8 @@ fn addresses_of_the_peer() {
     assert_eq!(
         event("07 01 =0000 0008 0001 3e7233ef 0005 0004 01 =000000"),
         Ok(Event::Removed {
-            token: 0x3e72_33ef,
-            remote_id: 1
+            token: Token::new(0x3e72_33ef),
+            remote_id: AddressId(1)
         })
     );
 }
@@ -461,11 +463,11 @@ fn subflows() {
                       0005 000b 00 =000000 \
                       0008 000f 00000003";
     let subflow = SubflowEvent {
-        token: 0x3e72_33ef,
+        token: Token::new(0x3e72_33ef),
         local: socket("10.1.0.1:52917"),
         remote: socket("10.0.0.2:5000"),
-        local_id: 1,
-        remote_id: 2,
+        local_id: AddressId(1),
+        remote_id: AddressId(2),
         backup: false,
         ifindex: 3,
         error: 0,
@@ -503,11 +505,11 @@ fn subflows() {
              0005 000b 01 =000000"
         ),
         Ok(Event::SubflowPriority(SubflowEvent {
-            token: 0xa2c9_e3b1,
+            token: Token::new(0xa2c9_e3b1),
             local: subflow.remote,
             remote: subflow.local,
-            local_id: 0,
-            remote_id: 1,
+            local_id: AddressId(0),
+            remote_id: AddressId(1),
             backup: true,
             ifindex: 0,
             ..subflow
@@ -554,7 +556,7 @@ fn what_is_missing_is_named() {
 
 prop_compose! {
     fn any_endpoint()(address: IpAddr, port: u16, id: u8, flags: u32, ifindex: u32) -> Endpoint {
-        Endpoint { address, port, id, flags: EndpointFlags(flags), ifindex }
+        Endpoint { address, port, id: AddressId(id), flags: EndpointFlags(flags), ifindex }
     }
 }
 

@@ -1,12 +1,13 @@
 //! When to make again the subflows that failed or ended.
 
 use crate::capacity;
+use crate::netlink::mptcp::Token;
 use crate::table::Table;
 use crate::time::{Backoff, Instant};
 
 /// An interface from which a connection's subflow failed or ended.
 pub(super) struct Retry {
-    pub token: u32,
+    pub token: Token,
     ifindex: u32,
     /// How many have failed; wraps.
     pub tries: u8,
@@ -15,7 +16,7 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    fn is_of(&self, token: u32, ifindex: u32) -> bool {
+    fn is_of(&self, token: Token, ifindex: u32) -> bool {
         (self.token, self.ifindex) == (token, ifindex)
     }
 }
@@ -30,7 +31,7 @@ impl Default for Retries {
 }
 
 impl Retries {
-    pub fn find(&self, token: u32, ifindex: u32) -> Option<&Retry> {
+    pub fn find(&self, token: Token, ifindex: u32) -> Option<&Retry> {
         self.0.iter().find(|retry| retry.is_of(token, ifindex))
     }
 
@@ -39,7 +40,7 @@ impl Retries {
     }
 
     /// Notes one more failure. The more there were, the later the next try.
-    pub fn add(&mut self, now: Instant, token: u32, ifindex: u32) {
+    pub fn add(&mut self, now: Instant, token: Token, ifindex: u32) {
         let position = self.0.iter().position(|retry| retry.is_of(token, ifindex));
         let earlier = position.and_then(|at| self.0.remove(at));
         let mut retry = earlier.unwrap_or(Retry {
@@ -64,7 +65,7 @@ impl Retries {
         all.filter(|at| *at > now).min()
     }
 
-    pub fn forget_connection(&mut self, token: u32) {
+    pub fn forget_connection(&mut self, token: Token) {
         self.0.retain(|retry| retry.token != token);
     }
 

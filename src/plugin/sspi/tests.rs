@@ -6,7 +6,7 @@ use crate::netlink::route::{Address, Link, Name, Notification};
 use crate::network::Part;
 use crate::time::{Duration, Instant};
 
-const TOKEN: u32 = 77;
+const TOKEN: Token = Token::new(77);
 const NOBODY: i32 = libc::EHOSTUNREACH;
 
 fn address(index: u32) -> IpAddr {
@@ -127,7 +127,7 @@ fn a_path_that_leads_nowhere_is_tried_later_and_later() {
         Event::Created(event),
         Event::Announced {
             token: TOKEN,
-            remote_id: 4,
+            remote_id: AddressId(4),
             address: [192, 0, 2, 2].into(),
             port: 0,
         },
@@ -138,7 +138,7 @@ fn a_path_that_leads_nowhere_is_tried_later_and_later() {
     }
     let first = turn(&mut engine, now);
     let ends = |(local, remote): &(SubflowAddress, SubflowAddress)| {
-        (local.address, local.ifindex, remote.socket(), remote.id)
+        (local.address, local.ifindex, remote.socket(), remote.id.0)
     };
     let here = address(2);
     let initial: SocketAddr = ([192, 0, 2, 1], 80).into();
@@ -189,7 +189,7 @@ fn more_listeners_of_others_than_it_knows() {
     assert_eq!(turn(&mut engine, now), []);
     for n in 0..SOME {
         let event = ConnectionEvent {
-            token: TOKEN + u32::from(n),
+            token: Token::new(TOKEN.get() + u32::from(n)),
             local: (address(1), 1000 + n).into(),
             remote: ([192, 0, 2, 1], 80).into(),
             server_side: true,

@@ -12,7 +12,8 @@ use mptcpd::internal::engine::{Command, Engine, Incomplete, Input, Source};
 use mptcpd::internal::netlink::attribute::Attributes;
 use mptcpd::internal::netlink::diag;
 use mptcpd::internal::netlink::mptcp::{
-    self, ConnectionEvent, Endpoint, EndpointFlags, Event, Limits, SubflowAddress, SubflowEvent,
+    self, AddressId, ConnectionEvent, Endpoint, EndpointFlags, Event, Limits, SubflowAddress,
+    SubflowEvent, Token,
 };
 use mptcpd::internal::netlink::route::{self, Address, Link, Name, Notification};
 use mptcpd::internal::plugin::{CommandId, Context, Entry, Failure, Plugin, Reply, addr_adv, sspi};
@@ -43,7 +44,7 @@ fn configuration(number: u8) -> Option<Config> {
 struct Eager;
 
 fn near(local: SocketAddr, id: u8) -> SubflowAddress {
-    SubflowAddress::from(local).with_id(id)
+    SubflowAddress::from(local).with_id(AddressId(id))
 }
 
 impl Plugin for Eager {
@@ -56,19 +57,20 @@ impl Plugin for Eager {
         let _ = cx.announce(token, near(local, 3));
         let _ = cx.announce_with_listener(token, near(local, 4));
         let _ = cx.dump_addresses(token);
-        cx.set_timer(token % 3, Duration::from_millis(token.into()));
+        let number = token.get();
+        cx.set_timer(number % 3, Duration::from_millis(number.into()));
     }
 
-    fn connection_closed(&mut self, cx: &mut Context<'_>, token: u32) {
-        let _ = cx.remove_address(token, 3);
+    fn connection_closed(&mut self, cx: &mut Context<'_>, token: Token) {
+        let _ = cx.remove_address(token, AddressId(3));
     }
 
-    fn new_address(&mut self, cx: &mut Context<'_>, token: u32, id: u8, address: SocketAddr) {
+    fn new_address(&mut self, cx: &mut Context<'_>, token: Token, id: AddressId, address: SocketAddr) {
         let local = cx.network().usable().next().map(|a| a.address);
         let Some(local) = local else { return };
-        let own = cx.address_id(local).unwrap_or(0);
-        let local = near((local, 0).into(), own);
-        let _ = cx.create_subflow(token, local, near(address, id));
+        let own = cx.address_id(local).unwrap_or(AddressId::NONE);
+        let local = near((local, 0).into(), own.0);
+        let _ = cx.create_subflow(token, local, near(address, id.0));
         let _ = cx.get_address(token, id);
     }
 
@@ -86,13 +88,13 @@ impl Plugin for Eager {
     }
 
     fn reply(&mut self, cx: &mut Context<'_>, _: CommandId, _: &Reply) {
-        let _ = cx.get_endpoint(1);
+        let _ = cx.get_endpoint(AddressId(1));
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, _: u32) {
         let tokens: Vec<_> = cx.connections().map(|c| c.token).collect();
         for token in tokens {
-            let _ = cx.remove_address(token, 4);
+            let _ = cx.remove_address(token, AddressId(4));
         }
     }
 }
@@ -125,7 +127,7 @@ impl Bytes<'_> {
         Endpoint {
             address: self.address(),
             port: (self.next() / 250).into(),
-            id: self.next(),
+            id: AddressId(self.next()),
             flags: EndpointFlags((self.next() % 64).into()),
             ifindex: (self.next() % 8).into(),
         }
@@ -171,7 +173,7 @@ impl Bytes<'_> {
 
     /// What a dump of connections or subflows shows.
     fn found(&mut self) -> Input<'static> {
-        let (token, flags) = (u32::from(self.next() % 10), self.next());
+        let (token, flags) = (Token::new(u32::from(self.next() % 10)), self.next());
         let ends = diag::Ends {
             local: self.socket(),
             remote: self.socket(),
@@ -188,8 +190,8 @@ impl Bytes<'_> {
         Input::DiagSubflow(diag::Subflow {
             token,
             ends,
-            local_id: self.next() % 4,
-            remote_id: self.next() % 4,
+            local_id: AddressId(self.next() % 4),
+            remote_id: AddressId(self.next() % 4),
             ifindex: (self.next() % 8).into(),
             backup_here: flags & 16 != 0,
             backup_there: flags & 64 != 0,
@@ -201,7 +203,7 @@ impl Bytes<'_> {
     }
 
     fn event(&mut self) -> Option<Event> {
-        let (kind, token) = (self.next() % 12, u32::from(self.next() % 10));
+        let (kind, token) = (self.next() % 12, Token::new(u32::from(self.next() % 10)));
         let connection = |bytes: &mut Self| ConnectionEvent {
             token,
             local: bytes.socket(),
@@ -214,8 +216,8 @@ impl Bytes<'_> {
             token,
             local: bytes.socket(),
             remote: bytes.socket(),
-            local_id: bytes.next() % 8,
-            remote_id: bytes.next() % 8,
+            local_id: AddressId(bytes.next() % 8),
+            remote_id: AddressId(bytes.next() % 8),
             backup: bytes.next() % 2 == 0,
             ifindex: 0,
             error: 0,
@@ -229,13 +231,13 @@ impl Bytes<'_> {
             3 => Event::Closed { token },
             4 => Event::Announced {
                 token,
-                remote_id: self.next() % 8,
+                remote_id: AddressId(self.next() % 8),
                 address: self.address(),
                 port: 1,
             },
             5 => Event::Removed {
                 token,
-                remote_id: self.next() % 8,
+                remote_id: AddressId(self.next() % 8),
             },
             6 | 7 => Event::SubflowEstablished(subflow(self)),
             8 => Event::SubflowClosed(subflow(self)),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use mptcpd::internal::netlink::diag;
 use mptcpd::internal::netlink::mptcp::{
-    Command, ConnectionEvent, Endpoint, EndpointFlags, Event, SubflowEvent,
+    AddressId, Command, ConnectionEvent, Endpoint, EndpointFlags, Event, SubflowEvent, Token,
 };
 use mptcpd::internal::netlink::route::{Link, Name, Notification};
 use mptcpd::internal::plugin::Request;
@@ -29,6 +29,11 @@ pub fn here(interface: u8) -> IpAddr {
     [10, 0, interface % 3, 1].into()
 }
 
+/// The token of a connection of a history.
+pub fn token(number: u8) -> Token {
+    Token::new(number.into())
+}
+
 fn there(number: u8) -> IpAddr {
     [192, 0, 2, number % 3 + 1].into()
 }
@@ -44,7 +49,7 @@ pub struct Path {
 }
 
 impl Path {
-    fn new(token: u32, (local, remote): Ends, local_id: u8, remote_id: u8) -> Self {
+    fn new(token: Token, (local, remote): Ends, local_id: AddressId, remote_id: AddressId) -> Self {
         let event = SubflowEvent {
             token,
             local,
@@ -82,12 +87,12 @@ pub struct Connection {
     /// The addresses that the path manager has, with SIGNAL where they were announced.
     pub known: Vec<Endpoint>,
     /// What the peer has been told of.
-    pub announced: BTreeMap<u8, IpAddr>,
+    pub announced: BTreeMap<AddressId, IpAddr>,
 }
 
 impl Connection {
     /// As `mptcp_userspace_pm_append_new_local_addr`: both fit, or none.
-    fn append(&mut self, id: u8, address: IpAddr, flags: u32) -> Result<(), i32> {
+    fn append(&mut self, id: AddressId, address: IpAddr, flags: u32) -> Result<(), i32> {
         let mut known = self.known.iter();
         match known.find(|k| k.id == id || k.address == address) {
             Some(k) if (k.id, k.address) != (id, address) => Err(libc::EINVAL),
@@ -109,7 +114,7 @@ impl Connection {
 #[derive(Default)]
 pub struct Kernel {
     pub up: [bool; 3],
-    pub connections: BTreeMap<u32, Connection>,
+    pub connections: BTreeMap<Token, Connection>,
     pub events: Events<Event>,
     pub network: VecDeque<Notification>,
     pub next_port: u16,
@@ -137,7 +142,7 @@ impl Kernel {
     }
 
     /// Ends subflows, with an event for each.
-    pub fn end(&mut self, token: u32, ends: impl Fn(&Path) -> bool, error: u8) {
+    pub fn end(&mut self, token: Token, ends: impl Fn(&Path) -> bool, error: u8) {
         let Some(connection) = self.connections.get_mut(&token) else {
             return;
         };
@@ -150,13 +155,13 @@ impl Kernel {
         }
     }
 
-    fn open(&mut self, token: u32, interface: u8, server_side: bool) {
+    fn open(&mut self, token: Token, interface: u8, server_side: bool) {
         let queued = self.events.iter().any(|e| token_of(e) == Some(token));
         if queued || self.connections.contains_key(&token) || !self.is_up(interface) {
             return;
         }
         let own = self.port();
-        let (near, far) = match (server_side, token % 2) {
+        let (near, far) = match (server_side, token.get() % 2) {
             (true, 0) => (UNSERVED, own),
             (true, _) => (SERVED, own),
             (false, _) => (own, 80),
@@ -172,7 +177,7 @@ impl Kernel {
         };
         let initial = Path {
             ours: !server_side,
-            ..Path::new(token, ends, 0, 0)
+            ..Path::new(token, ends, AddressId::INITIAL, AddressId::INITIAL)
         };
         let connection = Connection {
             event,
@@ -188,8 +193,8 @@ impl Kernel {
 
     pub fn change(&mut self, change: Change) {
         let token = match change {
-            Change::Open(token, interface, server_side) => {
-                return self.open(token.into(), interface, server_side);
+            Change::Open(number, interface, server_side) => {
+                return self.open(token(number), interface, server_side);
             }
             Change::Link(interface, up) => {
                 self.up[usize::from(interface % 3)] = up;
@@ -217,13 +222,13 @@ impl Kernel {
                 }
                 return;
             }
-            Change::Establish(token)
-            | Change::Fin(token)
-            | Change::Close(token)
-            | Change::Announce(token, _)
-            | Change::Remove(token, _)
-            | Change::Join(token, ..)
-            | Change::Die(token, ..) => u32::from(token),
+            Change::Establish(number)
+            | Change::Fin(number)
+            | Change::Close(number)
+            | Change::Announce(number, _)
+            | Change::Remove(number, _)
+            | Change::Join(number, ..)
+            | Change::Die(number, ..) => token(number),
         };
         let port = self.port();
         let is_up = |interface: u8| self.up[usize::from(interface % 3)];
@@ -247,13 +252,13 @@ impl Kernel {
             }
             Change::Announce(_, number) => Event::Announced {
                 token,
-                remote_id: number % 3 + 1,
+                remote_id: AddressId(number % 3 + 1),
                 address: there(number),
                 port: 80,
             },
             Change::Remove(_, number) => Event::Removed {
                 token,
-                remote_id: number % 3 + 1,
+                remote_id: AddressId(number % 3 + 1),
             },
             Change::Join(_, interface, number) if connection.event.server_side => {
                 let address = here(interface);
@@ -268,7 +273,8 @@ impl Kernel {
                     (address, initial.port()).into(),
                     (there(number), port).into(),
                 );
-                let path = Path::new(token, ends, known.map_or(0, |k| k.id), number % 3 + 1);
+                let id = known.map_or(AddressId::INITIAL, |k| k.id);
+                let path = Path::new(token, ends, id, AddressId(number % 3 + 1));
                 connection.subflows.push(path);
                 Event::SubflowEstablished(path.event)
             }
@@ -327,7 +333,7 @@ impl Kernel {
         let connection = self.connections.get_mut(&token).ok_or(libc::EINVAL)?;
         match *command {
             Command::Announce { address, .. } => {
-                assert_ne!(address.id, 0, "an announcement without an id");
+                assert_ne!(address.id, AddressId::NONE, "an announcement without an id");
                 connection.append(address.id, address.address, EndpointFlags::SIGNAL.0)?;
                 connection.announced.insert(address.id, address.address);
             }
@@ -409,7 +415,7 @@ fn ends((local, remote): Ends) -> diag::Ends {
     }
 }
 
-pub fn token_of(event: &Event) -> Option<u32> {
+pub fn token_of(event: &Event) -> Option<Token> {
     match event {
         Event::Created(c) | Event::Established(c) => Some(c.token),
         Event::Closed { token } | Event::Announced { token, .. } | Event::Removed { token, .. } => {

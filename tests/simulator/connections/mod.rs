@@ -13,14 +13,14 @@ use std::net::SocketAddr;
 use mptcpd::internal::config::{Config, NotifyFlags};
 use mptcpd::internal::engine::{Command, Incomplete, Input, Source};
 use mptcpd::internal::netlink::diag::Query;
-use mptcpd::internal::netlink::mptcp::{Command as PathManager, Limits};
+use mptcpd::internal::netlink::mptcp::{Command as PathManager, Limits, Token};
 use mptcpd::internal::netlink::route::{Address, Family, Notification};
 use mptcpd::internal::network::Part;
 use mptcpd::internal::plugin::{CommandId, Entry};
 use mptcpd::internal::time::{Duration, Instant};
 
 use super::{Counts, Simulated};
-use kernel::{Kernel, Path, UNSERVED, here, index};
+use kernel::{Kernel, Path, UNSERVED, here, index, token};
 use specification::{check_listeners, check_strategy, check_table};
 
 /// Something that happens to connections, or to what is told of them.
@@ -73,8 +73,8 @@ impl Simulated for Kernel {
     /// nor before it has read of that one's end. Commands have no other name for a connection.
     fn happen(simulation: &mut Simulation, change: Change) {
         let known = simulation.engine.connections();
-        let known = |token: u8| known.get(token.into()).is_some();
-        if !matches!(change, Change::Open(token, ..) if simulation.alive && known(token)) {
+        let known = |number: u8| known.get(token(number)).is_some();
+        if !matches!(change, Change::Open(number, ..) if simulation.alive && known(number)) {
             simulation.kernel.change(change);
         }
     }
@@ -190,13 +190,13 @@ impl Simulation {
         self.end_faults();
         self.kernel.unreachable = 0;
         self.run(Duration::from_secs(40));
-        for token in self.tokens() {
-            let connection = &self.kernel.connections[&token.into()];
+        for number in self.numbers() {
+            let connection = &self.kernel.connections[&token(number)];
             // Of one that has no subflow left a dump does not show whose it is.
             if connection.closing || connection.subflows.is_empty() {
-                self.kernel.change(Change::Close(token));
+                self.kernel.change(Change::Close(number));
             } else if !connection.established {
-                self.kernel.change(Change::Establish(token));
+                self.kernel.change(Change::Establish(number));
             }
         }
         self.run(Duration::from_secs(5));
@@ -212,22 +212,23 @@ impl Simulation {
         }
         let up = self.kernel.up;
         let dead = |path: &Path| (0..3).any(|n| path.is_on(n) && !up[usize::from(n)]);
-        for token in self.tokens() {
-            self.kernel.end(token.into(), dead, 110);
+        for number in self.numbers() {
+            self.kernel.end(token(number), dead, 110);
         }
         self.run(Duration::from_secs(120));
     }
 
     pub fn close_all(&mut self) {
-        for token in self.tokens() {
-            self.kernel.change(Change::Close(token));
+        for number in self.numbers() {
+            self.kernel.change(Change::Close(number));
         }
         self.run(Duration::from_secs(5));
     }
 
-    fn tokens(&self) -> Vec<u8> {
+    fn numbers(&self) -> Vec<u8> {
         let all = self.kernel.connections.keys();
-        all.map(|token| u8::try_from(*token).unwrap()).collect()
+        all.map(|token| u8::try_from(token.get()).unwrap())
+            .collect()
     }
 
     /// Answers a question to inet_diag. All connections are of IPv4.
@@ -268,7 +269,7 @@ impl Simulation {
         }
     }
 
-    fn learn(&mut self, token: u32) -> Result<(), Incomplete> {
+    fn learn(&mut self, token: Token) -> Result<(), Incomplete> {
         if let Some(errno) = self.refusal() {
             return Err(Incomplete::Refused(errno));
         }

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
-use mptcpd::internal::netlink::mptcp::{ConnectionEvent, Endpoint, EndpointFlags};
+use mptcpd::internal::netlink::mptcp::{AddressId, ConnectionEvent, Endpoint, EndpointFlags};
 
 use super::kernel::{Connection, Ends, Path, UNSERVED, here};
 use super::{Simulation, witness};
@@ -14,7 +14,7 @@ pub fn check_table(simulation: &Simulation) -> Result<(), String> {
         subflows.sort();
         let (local, remote) = (event.local, event.remote);
         let ends = format!("{local} {remote} {} {established}", event.server_side);
-        (event.token, (ends, subflows))
+        (event.token.get(), (ends, subflows))
     };
     let real = simulation.kernel.connections.values().map(|c| {
         let subflows = c.subflows.iter().map(|path| {
@@ -37,16 +37,17 @@ pub fn check_table(simulation: &Simulation) -> Result<(), String> {
     let told = witness::told()?;
     let addresses = simulation.engine.connections().iter().map(|c| {
         let announced = c.remote_addresses().map(|a| a.id);
-        (c.token, announced.collect())
+        (c.token.get(), announced.collect())
     });
-    let addresses: BTreeMap<u32, BTreeSet<u8>> = addresses.collect();
+    let addresses: BTreeMap<u32, BTreeSet<AddressId>> = addresses.collect();
     let real = simulation.kernel.connections.iter().map(|(token, c)| {
+        let token = token.get();
         let told = witness::Told {
             established: c.established,
             subflows: c.subflows.iter().map(Path::ends).collect(),
-            addresses: addresses[token].clone(),
+            addresses: addresses[&token].clone(),
         };
-        (*token, told)
+        (token, told)
     });
     let real: BTreeMap<_, _> = real.collect();
     if real != told {
@@ -59,6 +60,7 @@ pub fn check_table(simulation: &Simulation) -> Result<(), String> {
 pub fn check_strategy(simulation: &Simulation) -> Result<(), String> {
     let usable: Vec<u8> = (0..3).filter(|n| simulation.kernel.is_up(*n)).collect();
     for (token, connection) in &simulation.kernel.connections {
+        let token = token.get();
         let Connection {
             event, announced, ..
         } = connection;
@@ -85,8 +87,8 @@ pub fn check_strategy(simulation: &Simulation) -> Result<(), String> {
         // What the kernel has forgotten cannot be withdrawn, and what it does not remember as
         // announced is not known to be so after a restart.
         let signal = |k: &Endpoint| k.flags.contains(EndpointFlags::SIGNAL);
-        let known = |id: u8| connection.known.iter().any(|k| k.id == id && signal(k));
-        let extra = |(id, address): (&u8, &IpAddr)| known(*id) && !wanted.contains(address);
+        let known = |id: AddressId| connection.known.iter().any(|k| k.id == id && signal(k));
+        let extra = |(id, address): (&AddressId, &IpAddr)| known(*id) && !wanted.contains(address);
         if !wanted.iter().all(is_told) || announced.iter().any(extra) {
             return Err(format!(
                 "{token} announces {announced:?}, and should {wanted:?}"

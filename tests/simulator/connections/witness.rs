@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use mptcpd::internal::netlink::mptcp::{ConnectionEvent, SubflowEvent};
+use mptcpd::internal::netlink::mptcp::{AddressId, ConnectionEvent, SubflowEvent, Token};
 use mptcpd::internal::network::LocalAddress;
 use mptcpd::internal::plugin::{CommandId, Context, Entry, Failure, Plugin, Request, sspi};
 
@@ -14,7 +14,7 @@ pub struct Told {
     pub established: bool,
     pub subflows: BTreeSet<(SocketAddr, SocketAddr)>,
     /// Ids of those that the peer announces.
-    pub addresses: BTreeSet<u8>,
+    pub addresses: BTreeSet<AddressId>,
 }
 
 #[derive(Default)]
@@ -47,10 +47,10 @@ pub const ENTRY: Entry = Entry::new(
 );
 
 /// Notes what is told of a connection, which `check` finds right or not.
-fn note(what: &str, token: u32, check: impl FnOnce(&mut Told) -> bool) {
+fn note(what: &str, token: Token, check: impl FnOnce(&mut Told) -> bool) {
     PROTOCOL.with_borrow_mut(|protocol| {
-        if !protocol.open.get_mut(&token).is_some_and(check) {
-            protocol.wrong.push(format!("{what} of {token}"));
+        if !protocol.open.get_mut(&token.get()).is_some_and(check) {
+            protocol.wrong.push(format!("{what} of {}", token.get()));
         }
     });
 }
@@ -66,15 +66,15 @@ impl Plugin for Witness {
 
     fn new_connection(&mut self, cx: &mut Context<'_>, connection: &ConnectionEvent) {
         let ends = (connection.local, connection.remote);
-        let mut told = Told::default();
+        let (token, mut told) = (connection.token.get(), Told::default());
         // The table says whether the initial subflow of one that is found is still there.
         let known = cx.connection(connection.token).expect("in the table");
         if known.subflows().any(|s| (s.local, s.remote) == ends) {
             told.subflows.insert(ends);
         }
         PROTOCOL.with_borrow_mut(|protocol| {
-            if protocol.open.insert(connection.token, told).is_some() {
-                let wrong = format!("new_connection of {}", connection.token);
+            if protocol.open.insert(token, told).is_some() {
+                let wrong = format!("new_connection of {token}");
                 protocol.wrong.push(wrong);
             }
         });
@@ -88,13 +88,19 @@ impl Plugin for Witness {
         self.0.connection_established(cx, connection);
     }
 
-    fn connection_closed(&mut self, cx: &mut Context<'_>, token: u32) {
+    fn connection_closed(&mut self, cx: &mut Context<'_>, token: Token) {
         note("connection_closed", token, |_| true);
-        PROTOCOL.with_borrow_mut(|protocol| protocol.open.remove(&token));
+        PROTOCOL.with_borrow_mut(|protocol| protocol.open.remove(&token.get()));
         self.0.connection_closed(cx, token);
     }
 
-    fn new_address(&mut self, cx: &mut Context<'_>, token: u32, id: u8, address: SocketAddr) {
+    fn new_address(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        id: AddressId,
+        address: SocketAddr,
+    ) {
         note("new_address", token, |told| {
             told.addresses.insert(id);
             true
@@ -102,7 +108,7 @@ impl Plugin for Witness {
         self.0.new_address(cx, token, id, address);
     }
 
-    fn address_removed(&mut self, cx: &mut Context<'_>, token: u32, id: u8) {
+    fn address_removed(&mut self, cx: &mut Context<'_>, token: Token, id: AddressId) {
         note("address_removed", token, |told| {
             told.addresses.remove(&id);
             true

@@ -4,7 +4,7 @@
 use core::net::IpAddr;
 
 use libc::{EBUSY, EEXIST, EINVAL, ENETDOWN, ENODEV, ENOENT, ERANGE, ESRCH};
-use mptcpd::internal::netlink::mptcp::{Command, Endpoint, EndpointFlags, Limits};
+use mptcpd::internal::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags, Limits};
 use mptcpd::internal::netlink::route::{
     Address, Family, Hop, Link, Name, Notification, PROTOCOL, Route, Rule,
 };
@@ -425,12 +425,12 @@ impl Kernel {
         }
     }
 
-    fn endpoint_at(&self, id: u8) -> Option<usize> {
+    fn endpoint_at(&self, id: AddressId) -> Option<usize> {
         self.endpoints.iter().position(|(e, _)| e.id == id)
     }
 
     /// Answers the endpoint's id.
-    pub fn add_endpoint(&mut self, mut new: Endpoint, maker: Maker) -> Result<u8, i32> {
+    pub fn add_endpoint(&mut self, mut new: Endpoint, maker: Maker) -> Result<AddressId, i32> {
         use EndpointFlags as Flags;
         let has = |flag| new.flags.contains(flag);
         if new.port != 0 && (!has(Flags::SIGNAL) || has(Flags::SUBFLOW))
@@ -451,27 +451,28 @@ impl Kernel {
             if !old.flags.contains(Flags::IMPLICIT) {
                 return Err(EEXIST);
             }
-            if new.id != 0 {
+            if new.id != AddressId::NONE {
                 return Err(EINVAL);
             }
             new.id = old.id;
             self.endpoints.remove(at);
         }
-        if new.id == 0 {
-            let free = |id: &u8| self.endpoint_at(*id).is_none();
+        if new.id == AddressId::NONE {
+            let free = |id: &AddressId| self.endpoint_at(*id).is_none();
             new.id = (self.next_id..=u8::MAX)
+                .map(AddressId)
                 .find(free)
-                .or_else(|| (1..=u8::MAX).find(free))
+                .or_else(|| (1..=u8::MAX).map(AddressId).find(free))
                 .ok_or(EINVAL)?;
         }
-        self.next_id = self.next_id.max(new.id);
+        self.next_id = self.next_id.max(new.id.0);
         new.flags.0 &= self.known;
         self.endpoints.push((new, maker));
         Ok(new.id)
     }
 
     /// The kernel itself makes an endpoint of an address that a connection uses.
-    pub fn make_implicit(&mut self, address: IpAddr, id: u8) {
+    pub fn make_implicit(&mut self, address: IpAddr, id: AddressId) {
         let endpoint = Endpoint {
             address,
             port: 0,

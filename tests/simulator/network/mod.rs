@@ -11,7 +11,9 @@ use libc::{EBUSY, EEXIST, EINVAL, ENOBUFS, ENOMEM, EPERM, ERANGE};
 use mptcpd::internal::config::Overrides;
 use mptcpd::internal::config::{self, Config};
 use mptcpd::internal::engine::{Command, Incomplete, Input, Source};
-use mptcpd::internal::netlink::mptcp::{Command as PathManager, Endpoint, EndpointFlags, Limits};
+use mptcpd::internal::netlink::mptcp::{
+    AddressId, Command as PathManager, Endpoint, EndpointFlags, Limits,
+};
 use mptcpd::internal::netlink::route::{Address, Family, Notification};
 use mptcpd::internal::plugin::{CommandId, Entry, addr_adv};
 use mptcpd::internal::time::{Duration, Instant};
@@ -299,7 +301,7 @@ impl Simulation {
         // An id or an address that the daemon holds, so far as it knows, is not reused behind its
         // back: the kernel goes by one of them when it is asked to change or delete an endpoint.
         let ours = self.engine.endpoints().ours();
-        let is_vacant = |id: u8, ip: IpAddr, kernel: &Kernel| {
+        let is_vacant = |id: AddressId, ip: IpAddr, kernel: &Kernel| {
             let gone = |mine: &Endpoint| kernel.endpoints.iter().all(|(e, _)| e != mine);
             let mut mine = ours.iter().map(|slot| slot.endpoint);
             mine.any(|e| (e.id == id || e.address == ip) && gone(&e))
@@ -307,7 +309,7 @@ impl Simulation {
         let kernel = &mut self.kernel;
         match meddle {
             Meddle::Add(number, id, flags) => {
-                let id = if id == 0 { 100 + number } else { id };
+                let id = AddressId(if id == 0 { 100 + number } else { id });
                 if is_vacant(id, address(number).0, kernel) {
                     return;
                 }
@@ -344,7 +346,7 @@ impl Simulation {
                 let _ = kernel.command(&PathManager::SetLimits(limits), Maker::Other);
             }
             Meddle::Implicit(number) => {
-                let id = 150 + number % 100;
+                let id = AddressId(150 + number % 100);
                 if !is_vacant(id, address(number).0, kernel) {
                     kernel.make_implicit(address(number).0, id);
                 }

@@ -11,7 +11,8 @@
 use std::net::SocketAddr;
 
 use mptcpd::{
-    ConnectionEvent, Context, Entry, LocalAddress, Plugin, QueueFull, RemoteAddress, SubflowAddress,
+    AddressId, ConnectionEvent, Context, Entry, LocalAddress, Plugin, QueueFull, RemoteAddress,
+    SubflowAddress, Token,
 };
 
 static PLUGINS: &[Entry] = &[Entry::new(
@@ -36,7 +37,7 @@ struct FullMesh {
 impl FullMesh {
     /// Asks for the subflows that a connection lacks. Where the daemon takes no more commands, the
     /// next event asks for the rest; a plugin that must not wait sets a timer.
-    fn complete(&self, cx: &mut Context<'_>, token: u32) -> Result<(), QueueFull> {
+    fn complete(&self, cx: &mut Context<'_>, token: Token) -> Result<(), QueueFull> {
         let Some(connection) = cx.connection(token) else {
             return Ok(());
         };
@@ -46,10 +47,10 @@ impl FullMesh {
         }
         let count = connection.subflows().count();
         let mut room = self.max_subflows.saturating_sub(count);
-        // The address that the connection was opened to has the id 0. The peer may forbid further
-        // subflows to it (the C flag of MP_CAPABLE), as a load balancer does.
+        // The peer may forbid further subflows to the address that the connection was opened to
+        // (the C flag of MP_CAPABLE), as a load balancer does.
         let initial = (!connection.deny_join_id0).then_some(RemoteAddress {
-            id: 0,
+            id: AddressId::INITIAL,
             address: connection.remote,
         });
         for remote in initial.iter().chain(connection.remote_addresses()) {
@@ -64,8 +65,8 @@ impl FullMesh {
                 {
                     continue;
                 }
-                // Port 0 lets the kernel choose one, and id 0 an id, where all 255 are taken.
-                let id = cx.address_id(local.address).unwrap_or(0);
+                // Port 0 lets the kernel choose one, and so does no id, where all 255 are taken.
+                let id = cx.address_id(local.address).unwrap_or(AddressId::NONE);
                 let from = SubflowAddress::at(local.address, 0).with_id(id);
                 let to = SubflowAddress::from(remote.address).with_id(remote.id);
                 cx.create_subflow(token, from.on(local.index), to)?;
@@ -94,7 +95,7 @@ impl Plugin for FullMesh {
         let _ = self.complete(cx, connection.token);
     }
 
-    fn new_address(&mut self, cx: &mut Context<'_>, token: u32, _: u8, _: SocketAddr) {
+    fn new_address(&mut self, cx: &mut Context<'_>, token: Token, _: AddressId, _: SocketAddr) {
         let _ = self.complete(cx, token);
     }
 
