@@ -23,7 +23,7 @@ use crate::network::route::{
 use crate::network::{LocalAddress, Network};
 use crate::request::CommandId;
 use crate::table::Table;
-use crate::time::{Backoff, Instant};
+use crate::time::{Instant, Retry};
 
 /// A change that was asked for and is not seen to be done, or was only just.
 struct Attempt {
@@ -31,8 +31,7 @@ struct Attempt {
     command: CommandId,
     /// 0 as long as the kernel has not refused it.
     errno: i32,
-    retry_at: Instant,
-    backoff: Backoff,
+    retry: Retry,
     needed: bool,
 }
 
@@ -134,7 +133,7 @@ impl SourceRouter {
             }
         });
         // What does not last is not asked for again and again at once.
-        attempts.retain(|attempt| attempt.needed || attempt.retry_at > now);
+        attempts.retain(|attempt| attempt.needed || !attempt.retry.is_due(now));
     }
 
     /// Takes away everything that is ours, and what we have asked for and not seen yet; rules
@@ -174,9 +173,9 @@ impl SourceRouter {
     }
 
     /// Lets refused changes try again at once, because something changed.
-    pub fn hurry(&mut self, now: Instant) {
+    pub fn retry_now(&mut self) {
         for attempt in self.attempts.iter_mut().filter(|a| a.errno != 0) {
-            attempt.retry_at = attempt.retry_at.min(now);
+            attempt.retry.retry_now();
         }
     }
 
@@ -293,7 +292,7 @@ impl SourceRouter {
     }
 }
 
-/// Asks for a change unless that was done just now. Answers whether there is room for more.
+/// Asks for a change unless that was done just now. Returns whether there is room for more.
 fn attempt(
     now: Instant,
     attempts: &mut Table<Attempt>,
@@ -303,11 +302,11 @@ fn attempt(
 ) -> bool {
     if let Some(known) = attempts.iter_mut().find(|known| known.change == change) {
         known.needed = true;
-        if known.retry_at > now {
-            *deadline = known.retry_at.min(*deadline);
+        if !known.retry.is_due(now) {
+            *deadline = known.retry.at().min(*deadline);
         } else if let Some(command) = send(change) {
             known.command = command;
-            known.retry_at = known.backoff.next(now);
+            known.retry.failed(now);
         } else {
             return false;
         }
@@ -315,20 +314,22 @@ fn attempt(
     }
     if attempts.is_full() {
         for known in attempts.iter() {
-            *deadline = known.retry_at.min(*deadline);
+            // One that is due makes room as soon as it is swept.
+            let due = known.retry.is_due(now);
+            *deadline = if due { now } else { known.retry.at() }.min(*deadline);
         }
         return false;
     }
     let Some(command) = send(change) else {
         return false;
     };
-    let mut backoff = Backoff::default();
+    let mut retry = Retry::default();
+    retry.failed(now);
     attempts.push(Attempt {
         change,
         command,
         errno: 0,
-        retry_at: backoff.next(now),
-        backoff,
+        retry,
         needed: true,
     })
 }

@@ -222,7 +222,7 @@ impl Engine {
         self.plugins.run_timers(view, &mut self.connections.table);
         if self.schedule.take_events(now) {
             self.endpoints.retry_now();
-            self.router.hurry(now);
+            self.router.retry_now();
         }
         if self.schedule.must_wait(now, self.of_use.routes) {
             return;

@@ -165,10 +165,10 @@ impl Plugin for Sspi {
             return;
         }
         let mut at = 0;
-        while let Some(retry) = self.retries.get(at) {
+        while let Some(failure) = self.retries.get(at) {
             at += 1;
-            if retry.retry_at <= cx.now() {
-                self.reconcile(cx, retry.token);
+            if failure.retry.is_due(cx.now()) {
+                self.reconcile(cx, failure.token);
             }
         }
         self.set_retry_timer(cx);
@@ -329,11 +329,12 @@ impl Sspi {
             {
                 continue;
             }
-            let retry = self.retries.find(connection.token, local.index);
-            if retry.is_some_and(|retry| retry.retry_at > cx.now()) {
+            let failure = self.retries.find(connection.token, local.index);
+            if failure.is_some_and(|failure| !failure.retry.is_due(cx.now())) {
                 continue;
             }
-            let Some(remote) = target(connection, retry.map_or(0, |retry| retry.tries)) else {
+            let Some(remote) = target(connection, failure.map_or(0, |failure| failure.tries))
+            else {
                 continue;
             };
             let Some(id) = cx.address_id(local.address) else {

@@ -3,26 +3,25 @@
 use crate::capacity;
 use crate::netlink::mptcp::Token;
 use crate::table::Table;
-use crate::time::{Backoff, Instant};
+use crate::time::{Instant, Retry};
 
 /// An interface from which a connection's subflow failed or ended.
-pub(super) struct Retry {
+pub(super) struct Failure {
     pub token: Token,
     ifindex: u32,
     /// How many have failed; wraps.
     pub tries: u8,
-    backoff: Backoff,
-    pub retry_at: Instant,
+    pub retry: Retry,
 }
 
-impl Retry {
+impl Failure {
     fn is_of(&self, token: Token, ifindex: u32) -> bool {
         (self.token, self.ifindex) == (token, ifindex)
     }
 }
 
-/// At most one [`Retry`] for each connection and interface, the latest last.
-pub(super) struct Retries(Table<Retry>);
+/// At most one [`Failure`] for each connection and interface, the latest last.
+pub(super) struct Retries(Table<Failure>);
 
 impl Default for Retries {
     fn default() -> Self {
@@ -31,45 +30,47 @@ impl Default for Retries {
 }
 
 impl Retries {
-    pub fn find(&self, token: Token, ifindex: u32) -> Option<&Retry> {
-        self.0.iter().find(|retry| retry.is_of(token, ifindex))
+    pub fn find(&self, token: Token, ifindex: u32) -> Option<&Failure> {
+        self.0.iter().find(|failure| failure.is_of(token, ifindex))
     }
 
-    pub fn get(&self, position: usize) -> Option<&Retry> {
+    pub fn get(&self, position: usize) -> Option<&Failure> {
         self.0.get(position)
     }
 
     /// Notes one more failure. The more there were, the later the next try.
     pub fn add(&mut self, now: Instant, token: Token, ifindex: u32) {
-        let position = self.0.iter().position(|retry| retry.is_of(token, ifindex));
+        let position = self
+            .0
+            .iter()
+            .position(|failure| failure.is_of(token, ifindex));
         let earlier = position.and_then(|at| self.0.remove(at));
-        let mut retry = earlier.unwrap_or(Retry {
+        let mut failure = earlier.unwrap_or(Failure {
             token,
             ifindex,
             tries: 0,
-            backoff: Backoff::default(),
-            retry_at: now,
+            retry: Retry::default(),
         });
-        retry.tries = retry.tries.wrapping_add(1);
-        retry.retry_at = retry.backoff.next(now);
+        failure.tries = failure.tries.wrapping_add(1);
+        failure.retry.failed(now);
         if self.0.is_full() {
             // The subflow is tried again when something changes.
             self.0.remove(0);
         }
-        self.0.push(retry);
+        self.0.push(failure);
     }
 
-    /// When the next try is due that is not due yet.
+    /// Returns when the next try is due that is not due yet.
     pub fn next_after(&self, now: Instant) -> Option<Instant> {
-        let all = self.0.iter().map(|retry| retry.retry_at);
+        let all = self.0.iter().map(|failure| failure.retry.at());
         all.filter(|at| *at > now).min()
     }
 
     pub fn forget_connection(&mut self, token: Token) {
-        self.0.retain(|retry| retry.token != token);
+        self.0.retain(|failure| failure.token != token);
     }
 
     pub fn forget_interface(&mut self, ifindex: u32) {
-        self.0.retain(|retry| retry.ifindex != ifindex);
+        self.0.retain(|failure| failure.ifindex != ifindex);
     }
 }
