@@ -22,7 +22,7 @@ use crate::network::route::{
 };
 use crate::network::{LocalAddress, Network};
 use crate::request::CommandId;
-use crate::table::Table;
+use crate::table::{Mark, Table};
 use crate::time::{Instant, Retry};
 
 /// A change that was asked for and is not seen to be done, or was only just.
@@ -32,7 +32,14 @@ struct Attempt {
     /// 0 as long as the kernel has not refused it.
     errno: i32,
     retry: Retry,
+    /// The last comparison found the change missing still.
     needed: bool,
+}
+
+impl Mark for Attempt {
+    fn mark(&mut self) -> &mut bool {
+        &mut self.needed
+    }
 }
 
 /// A refusal worth telling.
@@ -102,9 +109,7 @@ impl SourceRouter {
             deadline,
             ..
         } = self;
-        for attempt in attempts.iter_mut() {
-            attempt.needed = false;
-        }
+        attempts.unmark(|_| true);
         let mut room = true;
         let mut need = |action, item| {
             let change = Change { action, item };
@@ -133,7 +138,7 @@ impl SourceRouter {
             }
         });
         // What does not last is not asked for again and again at once.
-        attempts.retain(|attempt| attempt.needed || !attempt.retry.is_due(now));
+        attempts.sweep_unmarked(|attempt| attempt.retry.is_due(now));
     }
 
     /// Takes away everything that is ours, and what we have asked for and not seen yet; rules

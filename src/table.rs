@@ -1,4 +1,4 @@
-//! A table whose size is decided once, and mark-and-sweep over what a dump shows.
+//! A table whose size is decided once, and mark-and-sweep of what is not there any more.
 
 use core::ops::{Deref, DerefMut};
 
@@ -84,23 +84,24 @@ impl<T> Table<T> {
     }
 }
 
-/// An item that is kept as long as dumps of the kernel show it.
+/// An item that is kept as long as each pass over everything, mostly a dump of the kernel, finds
+/// it again.
 pub trait Mark {
-    /// Returns the item's mark: the dump under way, or else the last one, has shown it.
+    /// Returns the item's mark: the pass under way, or else the last one, has found it.
     fn mark(&mut self) -> &mut bool;
 }
 
 impl<T: Mark> Table<T> {
-    /// A dump begins: unmarks the items for which `in_dump` returns true.
-    pub fn unmark(&mut self, mut in_dump: impl FnMut(&T) -> bool) {
+    /// A pass begins: unmarks the items for which `concerned` returns true.
+    pub fn unmark(&mut self, mut concerned: impl FnMut(&T) -> bool) {
         for item in self.items.iter_mut() {
-            if in_dump(item) {
+            if concerned(item) {
                 *item.mark() = false;
             }
         }
     }
 
-    /// The dump is complete: hands each item that is still unmarked to `remove`, and removes it
+    /// The pass is complete: hands each item that is still unmarked to `remove`, and removes it
     /// if that returns true.
     pub fn sweep_unmarked(&mut self, mut remove: impl FnMut(&mut T) -> bool) {
         self.retain(|item| *item.mark() || !remove(item));

@@ -11,7 +11,7 @@ use core::net::IpAddr;
 use crate::capacity;
 use crate::config::{Config, Policy};
 use crate::netlink::route::{Address, Family, Link, Name, Notification};
-use crate::table::Table;
+use crate::table::{Mark, Table};
 use crate::time::{Duration, Instant};
 
 pub use route::Routes;
@@ -42,7 +42,7 @@ pub struct Interface {
     /// [`Network::next_asymmetric_route`] has named it.
     asymmetric_route: bool,
     gone: bool,
-    seen: bool,
+    marked: bool,
 }
 
 impl Interface {
@@ -52,9 +52,24 @@ impl Interface {
         !self.gone && self.flags & (UP | IFF_LOOPBACK) == UP
     }
 
+    /// Notes that it is gone, and its addresses with it.
+    fn set_gone(&mut self, addresses: &mut [LocalAddress]) {
+        self.gone = true;
+        self.interrupted = true;
+        for address in addresses.iter_mut().filter(|a| a.index == self.index) {
+            address.gone = true;
+        }
+    }
+
     /// Whether source routing is ours to do: a VRF has it already.
     pub fn is_source_routed(&self) -> bool {
         self.policy.source_routing && self.vrf_table == 0
+    }
+}
+
+impl Mark for Interface {
+    fn mark(&mut self) -> &mut bool {
+        &mut self.marked
     }
 }
 
@@ -83,7 +98,7 @@ pub struct LocalAddress {
     /// Plugins know it.
     pub(crate) told: bool,
     gone: bool,
-    seen: bool,
+    marked: bool,
 }
 
 impl LocalAddress {
@@ -99,6 +114,12 @@ impl LocalAddress {
     /// last moves no other.
     fn place(&self) -> (bool, u32) {
         (self.address.is_ipv6(), self.index)
+    }
+}
+
+impl Mark for LocalAddress {
+    fn mark(&mut self) -> &mut bool {
+        &mut self.marked
     }
 }
 
@@ -323,7 +344,7 @@ impl Network {
             interrupted: false,
             asymmetric_route: false,
             gone: false,
-            seen: true,
+            marked: true,
         };
         match self
             .interfaces
@@ -352,12 +373,8 @@ impl Network {
     fn remove_link(&mut self, index: u32) {
         if let Ok(at) = self.interfaces.binary_search_by_key(&index, |i| i.index) {
             if let Some(interface) = self.interfaces.get_mut(at) {
-                interface.gone = true;
-                interface.interrupted = true;
+                interface.set_gone(&mut self.addresses);
             }
-        }
-        for address in self.addresses.iter_mut().filter(|a| a.index == index) {
-            address.gone = true;
         }
     }
 
@@ -376,7 +393,7 @@ impl Network {
             routeless_since: Instant::NEVER,
             told: false,
             gone: false,
-            seen: true,
+            marked: true,
         };
         let at = match self.position(address) {
             Ok(at) => {
@@ -385,7 +402,7 @@ impl Network {
                     old.prefix_len = new.prefix_len;
                     old.flags = new.flags;
                     old.scope = new.scope;
-                    old.seen = true;
+                    old.marked = true;
                     if old.gone {
                         // It went and came back before anyone looked: as good as new.
                         old.gone = false;
@@ -430,30 +447,24 @@ impl Network {
     /// A dump of `part` begins: what it does not show is gone.
     pub fn begin(&mut self, part: Part) {
         match part {
-            Part::Links => self.interfaces.iter_mut().for_each(|i| i.seen = false),
-            Part::Addresses => self.addresses.iter_mut().for_each(|a| a.seen = false),
+            Part::Links => self.interfaces.unmark(|_| true),
+            Part::Addresses => self.addresses.unmark(|_| true),
             Part::Routes(family) => self.routes.begin(family),
             Part::Rules(family) => self.routes.begin_rules(family),
         }
     }
 
-    /// The dump of `part` is whole.
+    /// The dump of `part` is whole. What it did not show stays until [`Self::sweep`].
     pub fn finish(&mut self, part: Part) {
         match part {
-            Part::Links => {
-                let mut from = 0;
-                while let Some(at) = self.interfaces.iter().skip(from).position(|i| !i.seen) {
-                    let at = from + at;
-                    from = at + 1;
-                    let index = self.interfaces.get(at).map_or(0, |i| i.index);
-                    self.remove_link(index);
-                }
-            }
-            Part::Addresses => {
-                for address in self.addresses.iter_mut().filter(|a| !a.seen) {
-                    address.gone = true;
-                }
-            }
+            Part::Links => self.interfaces.sweep_unmarked(|interface| {
+                interface.set_gone(&mut self.addresses);
+                false
+            }),
+            Part::Addresses => self.addresses.sweep_unmarked(|address| {
+                address.gone = true;
+                false
+            }),
             Part::Routes(family) => self.routes.finish(family),
             Part::Rules(family) => self.routes.finish_rules(family),
         }

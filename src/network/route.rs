@@ -11,7 +11,7 @@ use crate::capacity;
 use crate::config::SourceRouting;
 pub use crate::netlink::route::Change as Action;
 use crate::netlink::route::{Family, Hop, PROTOCOL, RTNH_F_ONLINK, Route, Rule};
-use crate::table::Table;
+use crate::table::{Mark, Table};
 
 /// `RT_TABLE_DEFAULT` and `RT_TABLE_MAIN` of linux/rtnetlink.h.
 pub const TABLE_DEFAULT: u32 = 253;
@@ -105,17 +105,22 @@ impl Path {
     }
 }
 
-/// Something a dump has shown.
-struct Shown<T> {
+/// A route or a rule with its mark.
+struct Marked<T> {
     item: T,
-    /// The dump under way, or else the last one, has shown it.
-    seen: bool,
+    marked: bool,
+}
+
+impl<T> Mark for Marked<T> {
+    fn mark(&mut self) -> &mut bool {
+        &mut self.marked
+    }
 }
 
 pub struct Routes {
     /// By interface.
-    paths: Table<Shown<Path>>,
-    rules: Table<Shown<Rule>>,
+    paths: Table<Marked<Path>>,
+    rules: Table<Marked<Rule>>,
 }
 
 impl Routes {
@@ -140,28 +145,20 @@ impl Routes {
 
     /// A dump begins. What it does not show stays until it proves whole.
     pub(super) fn begin(&mut self, family: Family) {
-        let paths = self.paths.iter_mut();
-        paths
-            .filter(|path| path.item.family == family)
-            .for_each(|path| path.seen = false);
+        self.paths.unmark(|path| path.item.family == family);
     }
 
     /// The dump is whole.
     pub(super) fn finish(&mut self, family: Family) {
-        self.paths
-            .retain(|path| path.seen || path.item.family != family);
+        self.paths.sweep_unmarked(|path| path.item.family == family);
     }
 
     pub(super) fn begin_rules(&mut self, family: Family) {
-        let rules = self.rules.iter_mut();
-        rules
-            .filter(|rule| rule.item.family == family)
-            .for_each(|rule| rule.seen = false);
+        self.rules.unmark(|rule| rule.item.family == family);
     }
 
     pub(super) fn finish_rules(&mut self, family: Family) {
-        self.rules
-            .retain(|rule| rule.seen || rule.item.family != family);
+        self.rules.sweep_unmarked(|rule| rule.item.family == family);
     }
 
     /// Takes in default routes, ours, and whatever else is in a table that we might use.
@@ -203,20 +200,20 @@ impl Routes {
         let end = self.paths.partition_point(|p| p.item.oif <= path.oif);
         let of_link = self.paths.get_mut(start..end).unwrap_or_default();
         match of_link.iter_mut().find(|known| known.item == path) {
-            Some(known) => known.seen = true,
+            Some(known) => known.marked = true,
             None => {
-                let seen = true;
-                self.paths.insert(end, Shown { item: path, seen });
+                let (item, marked) = (path, true);
+                self.paths.insert(end, Marked { item, marked });
             }
         }
     }
 
     pub(super) fn put_rule(&mut self, rule: &Rule) {
         match self.rules.iter_mut().find(|known| known.item == *rule) {
-            Some(known) => known.seen = true,
+            Some(known) => known.marked = true,
             None => {
-                let (item, seen) = (*rule, true);
-                self.rules.push(Shown { item, seen });
+                let (item, marked) = (*rule, true);
+                self.rules.push(Marked { item, marked });
             }
         }
     }
