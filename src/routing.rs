@@ -36,6 +36,8 @@ struct Attempt {
     needed: bool,
 }
 
+const _: () = assert!(size_of::<Attempt>() <= 120 && size_of::<Item>() <= 84);
+
 impl Mark for Attempt {
     fn mark(&mut self) -> &mut bool {
         &mut self.needed

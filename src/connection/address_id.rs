@@ -15,6 +15,8 @@ pub struct AddressIds {
     last: AddressId,
 }
 
+const _: () = assert!(size_of::<(u8, IpAddr)>() <= 18);
+
 impl Default for AddressIds {
     fn default() -> Self {
         Self {

@@ -119,6 +119,10 @@ struct Slot {
     mark: Mark,
 }
 
+const _: () = assert!(Slab::<Subflow>::SLOT_SIZE <= 84);
+const _: () = assert!(Slab::<RemoteAddress>::SLOT_SIZE <= 40);
+const _: () = assert!(TokenMap::<Slot>::SLOT_SIZE <= 136);
+
 /// How far a connection's handshake is known to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Handshake {

@@ -22,6 +22,9 @@ struct Slot<T> {
 }
 
 impl<T> Slab<T> {
+    /// How many bytes each slot takes.
+    pub const SLOT_SIZE: usize = size_of::<Slot<T>>();
+
     pub fn new(capacity: usize) -> Self {
         let capacity = capacity.min(NONE as usize);
         Self {

@@ -11,6 +11,9 @@ pub struct TokenMap<T> {
 }
 
 impl<T> TokenMap<T> {
+    /// How many bytes each value takes, beside the index.
+    pub const SLOT_SIZE: usize = Slab::<(u32, T)>::SLOT_SIZE;
+
     pub fn new(capacity: usize) -> Self {
         let places = if capacity == 0 {
             0

@@ -31,6 +31,8 @@ struct AnnouncedListener {
     state: ListenerState,
 }
 
+const _: () = assert!(size_of::<AnnouncedListener>() <= 72);
+
 impl AnnouncedListener {
     fn is_unused(&self) -> bool {
         matches!(self.state, ListenerState::Unused(_))

@@ -19,6 +19,8 @@ struct Loaded {
     plugin: Box<dyn Plugin>,
 }
 
+const _: () = assert!(size_of::<Loaded>() <= 40);
+
 /// What a plugin sees of the engine while it is called, beside the connections.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {

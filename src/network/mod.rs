@@ -45,6 +45,8 @@ pub struct Interface {
     marked: bool,
 }
 
+const _: () = assert!(size_of::<Interface>() <= 64);
+
 impl Interface {
     /// Up, with carrier, and not a loopback interface.
     pub fn is_up(&self) -> bool {
@@ -100,6 +102,8 @@ pub struct LocalAddress {
     gone: bool,
     marked: bool,
 }
+
+const _: () = assert!(size_of::<LocalAddress>() <= 72);
 
 impl LocalAddress {
     /// Whether the kernel takes one for the other, if both are on the same interface. That has an

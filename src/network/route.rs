@@ -111,6 +111,9 @@ struct Marked<T> {
     marked: bool,
 }
 
+const _: () = assert!(size_of::<Marked<Path>>() <= 88);
+const _: () = assert!(size_of::<Marked<Rule>>() <= 44);
+
 impl<T> Mark for Marked<T> {
     fn mark(&mut self) -> &mut bool {
         &mut self.marked

@@ -23,6 +23,8 @@ pub(crate) struct Timer {
     pub at: Instant,
 }
 
+const _: () = assert!(size_of::<Timer>() <= 16);
+
 /// Too many commands wait to be carried out: this one was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct QueueFull;

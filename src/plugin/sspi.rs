@@ -59,6 +59,8 @@ struct Sspi {
     external_listeners: Table<SocketAddr>,
 }
 
+const _: () = assert!(size_of::<IpAddr>() <= 17 && size_of::<SocketAddr>() <= 32);
+
 impl Default for Sspi {
     fn default() -> Self {
         Self {

@@ -54,6 +54,8 @@ pub(crate) struct Queued {
     pub task: Task,
 }
 
+const _: () = assert!(size_of::<Queued>() <= 96);
+
 /// Requests that wait to be carried out, and those that have been given out and may be answered.
 /// There is always room for an answer: a request for which there would be none is not taken.
 pub(crate) struct Queue {

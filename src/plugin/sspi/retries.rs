@@ -14,6 +14,8 @@ pub(super) struct Failure {
     pub retry: Retry,
 }
 
+const _: () = assert!(size_of::<Failure>() <= 32);
+
 impl Failure {
     fn is_of(&self, token: Token, ifindex: u32) -> bool {
         (self.token, self.ifindex) == (token, ifindex)
