@@ -12,7 +12,7 @@
 //! With the last one alone, hosts on the LAN would not hear from the router's WAN address. All of
 //! it carries our protocol number, by which a later run of the daemon knows it again.
 
-use libc::{ENETDOWN, ENODEV, ENOENT, ESRCH};
+mod attempts;
 
 use crate::capacity;
 use crate::config::SourceRouting;
@@ -22,43 +22,17 @@ use crate::network::route::{
 };
 use crate::network::{LocalAddress, Network};
 use crate::request::CommandId;
-use crate::table::{Mark, Table};
-use crate::time::{Instant, Retry};
-
-/// A change that was asked for and is not seen to be done, or was only just.
-struct Attempt {
-    change: Change,
-    command: CommandId,
-    /// 0 as long as the kernel has not refused it.
-    errno: i32,
-    retry: Retry,
-    /// The last comparison found the change missing still.
-    needed: bool,
-}
-
-const _: () = assert!(size_of::<Attempt>() <= 120 && size_of::<Item>() <= 84);
-
-impl Mark for Attempt {
-    fn mark(&mut self) -> &mut bool {
-        &mut self.needed
-    }
-}
-
-/// A refusal worth telling.
-pub struct Refused<'a> {
-    pub change: &'a Change,
-    /// Whoever it was about went meanwhile: no reason to complain.
-    pub gone: bool,
-    pub news: bool,
-}
+use crate::table::Table;
+use crate::time::Instant;
+use attempts::Attempts;
+pub use attempts::Refused;
 
 pub struct SourceRouter {
     /// What there should be; routes come before the rules that lead to them.
     wanted: Table<Item>,
     /// Interface and slot: which of the tables, and of the triples of priorities, it has.
     slots: Table<(u32, u32)>,
-    attempts: Table<Attempt>,
-    deadline: Instant,
+    attempts: Attempts,
     unrouted: u32,
 }
 
@@ -70,8 +44,7 @@ impl Default for SourceRouter {
         Self {
             wanted: Table::new(capacity::OWN_RULES + capacity::OWN_ROUTES),
             slots: Table::new(capacity::OWN_RULES),
-            attempts: Table::new(capacity::OWN_RULES),
-            deadline: Instant::NEVER,
+            attempts: Attempts::default(),
             unrouted: 0,
         }
     }
@@ -83,14 +56,14 @@ impl SourceRouter {
         self.unrouted
     }
 
-    /// Nothing is under way.
+    /// Returns whether nothing is under way.
     pub fn is_at_rest(&self) -> bool {
-        self.attempts.iter().all(|attempt| !attempt.needed)
+        self.attempts.are_done()
     }
 
-    /// When a change may be tried again.
+    /// Returns when a change may be tried again.
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.attempts.deadline()
     }
 
     /// Compares what should be with what is and gives the changes to `send`, which answers their
@@ -104,18 +77,14 @@ impl SourceRouter {
         send: &mut dyn FnMut(Change) -> Option<CommandId>,
     ) {
         self.want(network, config);
-        self.deadline = Instant::NEVER;
         let Self {
-            wanted,
-            attempts,
-            deadline,
-            ..
+            wanted, attempts, ..
         } = self;
-        attempts.unmark(|_| true);
+        attempts.begin();
         let mut room = true;
         let mut need = |action, item| {
             let change = Change { action, item };
-            room = room && attempt(now, attempts, deadline, change, send);
+            room = room && attempts.attempt(now, change, send);
         };
         let routes = network.routes();
         for item in wanted.iter().filter(|item| !has(routes, item)) {
@@ -139,8 +108,7 @@ impl SourceRouter {
                 need(Action::Delete, have);
             }
         });
-        // What does not last is not asked for again and again at once.
-        attempts.sweep_unmarked(|attempt| attempt.retry.is_due(now));
+        attempts.finish(now);
     }
 
     /// Takes away everything that is ours, and what we have asked for and not seen yet; rules
@@ -155,35 +123,22 @@ impl SourceRouter {
                 }
             };
             each_of_ours(routes, &mut remove);
-            for Attempt { change, errno, .. } in self.attempts.iter().filter(|a| a.needed) {
-                if *errno == 0 && change.action != Action::Delete && !has(routes, &change.item) {
+            for change in self.attempts.unrefused() {
+                if change.action != Action::Delete && !has(routes, &change.item) {
                     remove(change.item);
                 }
             }
         }
     }
 
-    /// The kernel refused. `None` if the command was not one of ours.
+    /// The kernel refused. Returns `None` if the command was not one of ours.
     pub fn failed(&mut self, command: CommandId, errno: i32) -> Option<Refused<'_>> {
-        let mut attempts = self.attempts.iter_mut();
-        let attempt = attempts.find(|attempt| attempt.command == command)?;
-        let gone = match attempt.change.action {
-            Action::Delete => matches!(errno, ENOENT | ESRCH | ENODEV),
-            _ => matches!(errno, ENODEV | ENETDOWN),
-        };
-        let news = core::mem::replace(&mut attempt.errno, errno) != errno;
-        Some(Refused {
-            change: &attempt.change,
-            gone,
-            news,
-        })
+        self.attempts.refused(command, errno)
     }
 
     /// Lets refused changes try again at once, because something changed.
     pub fn retry_now(&mut self) {
-        for attempt in self.attempts.iter_mut().filter(|a| a.errno != 0) {
-            attempt.retry.retry_now();
-        }
+        self.attempts.retry_now();
     }
 
     fn want(&mut self, network: &Network, config: &SourceRouting) {
@@ -297,48 +252,6 @@ impl SourceRouter {
             .find(|slot| !taken(*slot) && is_free(*slot, network, config))?;
         self.slots.push((index, slot)).then_some(slot)
     }
-}
-
-/// Asks for a change unless that was done just now. Returns whether there is room for more.
-fn attempt(
-    now: Instant,
-    attempts: &mut Table<Attempt>,
-    deadline: &mut Instant,
-    change: Change,
-    send: &mut dyn FnMut(Change) -> Option<CommandId>,
-) -> bool {
-    if let Some(known) = attempts.iter_mut().find(|known| known.change == change) {
-        known.needed = true;
-        if !known.retry.is_due(now) {
-            *deadline = known.retry.at().min(*deadline);
-        } else if let Some(command) = send(change) {
-            known.command = command;
-            known.retry.failed(now);
-        } else {
-            return false;
-        }
-        return true;
-    }
-    if attempts.is_full() {
-        for known in attempts.iter() {
-            // One that is due makes room as soon as it is swept.
-            let due = known.retry.is_due(now);
-            *deadline = if due { now } else { known.retry.at() }.min(*deadline);
-        }
-        return false;
-    }
-    let Some(command) = send(change) else {
-        return false;
-    };
-    let mut retry = Retry::default();
-    retry.failed(now);
-    attempts.push(Attempt {
-        change,
-        command,
-        errno: 0,
-        retry,
-        needed: true,
-    })
 }
 
 /// Whether the kernel has it.

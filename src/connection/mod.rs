@@ -9,21 +9,21 @@
 //! comparison with the kernel.
 
 pub mod address_id;
+mod commands;
 pub mod coverage;
 mod dump;
+mod id_set;
 mod slab;
 mod token_map;
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 use core::ops::Deref;
 
 use crate::capacity;
-use crate::netlink::mptcp::{
-    AddressId, Command, ConnectionEvent, EndpointFlags, SubflowEvent, Token,
-};
-use crate::request::Request;
+use crate::netlink::mptcp::{AddressId, ConnectionEvent, SubflowEvent, Token};
 pub(crate) use dump::Difference;
 use dump::{Mark, Notified};
+use id_set::IdSet;
 use slab::{NONE, Slab};
 use token_map::TokenMap;
 
@@ -113,8 +113,8 @@ struct Slot {
     kernel_managed: bool,
     subflows: u32,
     addresses: u32,
-    /// One bit for each address id.
-    announced: [u64; 4],
+    /// The ids of the addresses that we announce.
+    announced: IdSet,
     notified: Notified,
     mark: Mark,
 }
@@ -178,17 +178,11 @@ impl<'a> Connection<'a> {
 
     /// The ids of the addresses that we announce.
     pub fn announced(&self) -> impl Iterator<Item = AddressId> + use<'a> {
-        let words = [0u8, 64, 128, 192].into_iter().zip(&self.slot.announced);
-        words.flat_map(|(first, word)| {
-            let rest = |bits: &u64| Some(bits & (bits - 1)).filter(|bits| *bits != 0);
-            let bits = core::iter::successors(Some(*word).filter(|bits| *bits != 0), rest);
-            // There are 64 of them.
-            bits.map(move |bits| AddressId(first + bits.trailing_zeros() as u8))
-        })
+        self.slot.announced.iter().map(AddressId)
     }
 
     pub fn has_announced(&self, id: AddressId) -> bool {
-        self.slot.has_announced(id)
+        self.slot.announced.contains(id.0)
     }
 }
 
@@ -201,7 +195,7 @@ impl Slot {
             kernel_managed: false,
             subflows: NONE,
             addresses: NONE,
-            announced: [0; 4],
+            announced: IdSet::default(),
             notified: Notified::Done,
             mark: Mark::Open,
         }
@@ -222,25 +216,6 @@ impl Slot {
         self.handshake = Handshake::Announced;
         Some(self.event)
     }
-
-    fn has_announced(&self, id: AddressId) -> bool {
-        let word = self.announced.get(usize::from(id.0 / 64));
-        word.is_some_and(|word| word & bit(id) != 0)
-    }
-
-    fn set_announced(&mut self, id: AddressId, announced: bool) {
-        if let Some(word) = self.announced.get_mut(usize::from(id.0 / 64)) {
-            if announced {
-                *word |= bit(id);
-            } else {
-                *word &= !bit(id);
-            }
-        }
-    }
-}
-
-fn bit(id: AddressId) -> u64 {
-    1 << (id.0 % 64)
 }
 
 /// What an event of a connection that was made is to the table.
@@ -451,102 +426,12 @@ impl Connections {
         }
     }
 
-    /// Takes in a command that a plugin gave, as if it had succeeded. Returns whether the address
-    /// that it is about was announced before.
-    pub(crate) fn apply_command(&mut self, request: &Request) -> bool {
-        match *request {
-            Request::AnnounceWithListener { token, address }
-            | Request::Kernel(Command::Announce { token, address }) => {
-                return self.set_announced(token, address.id, true);
-            }
-            Request::Kernel(Command::RemoveAddress { token, id }) => {
-                return self.set_announced(token, id, false);
-            }
-            Request::Kernel(Command::CreateSubflow {
-                token,
-                local,
-                remote,
-            }) => {
-                let asked = Subflow {
-                    local: local.socket(),
-                    remote: remote.socket(),
-                    local_id: local.id,
-                    remote_id: remote.id,
-                    backup_here: local.flags.contains(EndpointFlags::BACKUP),
-                    backup_there: false,
-                    ifindex: local.ifindex,
-                    established: false,
-                    closing: false,
-                    mapped: false,
-                    marked: true,
-                    notified: true,
-                };
-                self.add_subflow(token, asked);
-            }
-            _ => self.adjust(request, true),
-        }
-        false
-    }
-
-    /// Takes back what a command that was refused has left here.
-    pub(crate) fn revert_command(&mut self, request: &Request, kernel_managed: bool) {
-        match *request {
-            Request::Kernel(Command::CreateSubflow {
-                token,
-                local,
-                remote,
-            }) => {
-                self.remove_subflow(token, local.socket(), remote.socket());
-            }
-            _ => self.adjust(request, false),
-        }
-        if let Some(slot) = request.token().and_then(|token| self.slots.get_mut(token)) {
-            slot.kernel_managed |= kernel_managed;
-        }
-    }
-
-    /// Notes what a command does to a subflow, or that it has not done it.
-    fn adjust(&mut self, request: &Request, done: bool) {
-        let Request::Kernel(mut command) = *request else {
-            return;
-        };
-        let Some((token, [local, remote])) = command.subflow() else {
-            return;
-        };
-        if let Some(subflow) = self.subflow_mut(token, local.socket(), remote.socket()) {
-            match command {
-                Command::SetBackup { backup, .. } => subflow.backup_here = backup == done,
-                _ => subflow.closing = done,
-            }
-        }
-    }
-
-    /// The command in the words by which the kernel knows the subflow it is about.
-    pub(crate) fn translate(&self, mut command: Command) -> Command {
-        if let Some((token, [local, remote])) = command.subflow() {
-            let at = self.find_subflow(token, local.socket(), remote.socket());
-            if at
-                .and_then(|at| self.subflows.get(at))
-                .is_some_and(|s| s.mapped)
-            {
-                for end in [local, remote] {
-                    if let IpAddr::V4(address) = end.address {
-                        end.address = address.to_ipv6_mapped().into();
-                    }
-                }
-            }
-        }
-        command
-    }
-
     /// Notes whether an address is announced. Returns whether it was.
     pub(crate) fn set_announced(&mut self, token: Token, id: AddressId, announced: bool) -> bool {
         let Some(slot) = self.slots.get_mut(token) else {
             return false;
         };
-        let was = slot.has_announced(id);
-        slot.set_announced(id, announced);
-        was
+        slot.announced.set(id.0, announced)
     }
 
     fn add_subflow(&mut self, token: Token, subflow: Subflow) {

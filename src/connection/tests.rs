@@ -1,7 +1,8 @@
 use super::address_id::AddressIds;
 use super::*;
 use crate::netlink::diag::{self, Ends};
-use crate::netlink::mptcp::{Endpoint, SubflowAddress};
+use crate::netlink::mptcp::{Command, Endpoint, EndpointFlags, SubflowAddress};
+use crate::request::Request;
 
 const TOKEN: Token = Token::new(0xabcd_1234);
 

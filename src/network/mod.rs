@@ -3,9 +3,10 @@
 //! Events and dumps write it; [`crate::policy::evaluate`] then says of every address whether it may be
 //! used, and why not. Nothing here knows about endpoints.
 
+mod address;
 pub mod route;
+mod verdict;
 
-use core::fmt;
 use core::net::IpAddr;
 
 use crate::capacity;
@@ -14,7 +15,9 @@ use crate::netlink::route::{Address, Family, Link, Name, Notification};
 use crate::table::{Mark, Table};
 use crate::time::{Duration, Instant};
 
+pub use address::LocalAddress;
 pub use route::Routes;
+pub use verdict::Verdict;
 
 /// `IFF_UP`, `IFF_LOOPBACK`, `IFF_POINTOPOINT`, `IFF_RUNNING` of linux/if.h.
 pub const IFF_UP: u32 = 1;
@@ -72,106 +75,6 @@ impl Interface {
 impl Mark for Interface {
     fn mark(&mut self) -> &mut bool {
         &mut self.marked
-    }
-}
-
-/// An address of this host on one interface.
-#[derive(Debug)]
-pub struct LocalAddress {
-    pub index: u32,
-    pub address: IpAddr,
-    /// The other end of a point-to-point link.
-    pub peer: Option<IpAddr>,
-    pub prefix_len: u8,
-    /// `IFA_F_*` of linux/if_addr.h.
-    pub flags: u32,
-    /// `RT_SCOPE_*` of linux/rtnetlink.h.
-    pub scope: u8,
-    /// Grows with every address that appears: the order of arrival.
-    pub sequence: u32,
-    /// Was there when the daemon started.
-    pub existing: bool,
-    pub verdict: Verdict,
-    /// Since when it would be usable, were it not for hold-down and standby; [`Instant::NEVER`] if
-    /// it would not.
-    fit_since: Instant,
-    /// Since when it lacks a route and nothing else; [`Instant::NEVER`] if it does not.
-    routeless_since: Instant,
-    /// Plugins know it.
-    pub(crate) told: bool,
-    gone: bool,
-    marked: bool,
-}
-
-const _: () = assert!(size_of::<LocalAddress>() <= 72);
-
-impl LocalAddress {
-    /// Whether the kernel takes one for the other, if both are on the same interface. That has an
-    /// IPv6 address once, and another peer does not make it another one.
-    pub(crate) fn is(&self, other: &Address) -> bool {
-        self.address == other.local
-            && (self.address.is_ipv6()
-                || (self.peer, self.prefix_len) == (other.peer, other.prefix_len))
-    }
-
-    /// Its place in the table: the kernel shows all of one family first, and an address that comes
-    /// last moves no other.
-    fn place(&self) -> (bool, u32) {
-        (self.address.is_ipv6(), self.index)
-    }
-}
-
-impl Mark for LocalAddress {
-    fn mark(&mut self) -> &mut bool {
-        &mut self.marked
-    }
-}
-
-/// What the daemon thinks of an address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    Usable,
-    Unjudged,
-    Gone,
-    NotAllowed,
-    Family,
-    Down,
-    NoCarrier,
-    Loopback,
-    LinkLocal,
-    Multicast,
-    DuplicateAddress,
-    Tentative,
-    Deprecated,
-    Temporary,
-    Existing,
-    NoRoute,
-    HoldDown,
-    Standby,
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Usable => "usable",
-            Self::Unjudged => "not judged yet",
-            Self::Gone => "gone",
-            Self::NotAllowed => "not used: interface excluded",
-            Self::Family => "not used: family excluded",
-            Self::Down => "not used: interface down",
-            Self::NoCarrier => "not used: no carrier",
-            Self::Loopback => "not used: loopback",
-            Self::LinkLocal => "not used: link-local",
-            Self::Multicast => "not used: not a host address",
-            Self::DuplicateAddress => "not used: duplicate address",
-            Self::Tentative => "waiting: tentative",
-            Self::Deprecated => "not used: deprecated",
-            Self::Temporary => "not used: temporary",
-            Self::Existing => "not used: older than the daemon",
-            Self::NoRoute => "waiting: no default route",
-            Self::HoldDown => "waiting: hold-down",
-            Self::Standby => "waiting: standby",
-        })
     }
 }
 
@@ -383,41 +286,16 @@ impl Network {
     }
 
     fn put_address(&mut self, address: &Address) {
-        let new = LocalAddress {
-            index: address.index,
-            address: address.local,
-            peer: address.peer,
-            prefix_len: address.prefix_len,
-            flags: address.flags,
-            scope: address.scope,
-            sequence: self.sequence,
-            existing: !self.started,
-            verdict: Verdict::Unjudged,
-            fit_since: Instant::NEVER,
-            routeless_since: Instant::NEVER,
-            told: false,
-            gone: false,
-            marked: true,
-        };
         let at = match self.position(address) {
             Ok(at) => {
                 if let Some(old) = self.addresses.get_mut(at) {
-                    old.peer = new.peer;
-                    old.prefix_len = new.prefix_len;
-                    old.flags = new.flags;
-                    old.scope = new.scope;
-                    old.marked = true;
-                    if old.gone {
-                        // It went and came back before anyone looked: as good as new.
-                        old.gone = false;
-                        old.existing = new.existing;
-                        old.fit_since = Instant::NEVER;
-                    }
+                    old.update(address, !self.started);
                 }
                 return;
             }
             Err(at) => at,
         };
+        let new = LocalAddress::new(address, self.sequence, !self.started);
         if self.addresses.insert(at, new) {
             self.sequence = self.sequence.wrapping_add(1);
         }
@@ -552,37 +430,11 @@ impl Network {
                 break;
             };
             if interrupted {
-                address.fit_since = Instant::NEVER;
+                address.restart();
             }
-            if verdict != Verdict::NoRoute {
-                address.routeless_since = Instant::NEVER;
-            } else if address.fit_since != Instant::NEVER {
-                address.routeless_since = address.routeless_since.min(now);
-                let end = address.routeless_since + route_grace;
-                if now < end {
-                    self.deadline = self.deadline.min(end);
-                    uplink |= address.verdict == Verdict::Usable;
-                    standby |= address.verdict == Verdict::Standby;
-                    continue;
-                }
-            }
-            if !matches!(verdict, Verdict::Usable | Verdict::Standby) {
-                address.fit_since = Instant::NEVER;
-                address.verdict = verdict;
-                continue;
-            }
-            // What counts already goes on counting, even where the configuration now asks for
-            // more; what was there when the daemon started has been there long enough.
-            let counts = matches!(address.verdict, Verdict::Usable | Verdict::Standby);
-            let counts = !started || (counts && address.fit_since != Instant::NEVER);
-            address.fit_since = address.fit_since.min(now);
-            let ready = address.fit_since + Duration::from_secs(hold_down);
-            address.verdict = if !counts && now < ready {
-                self.deadline = self.deadline.min(ready);
-                Verdict::HoldDown
-            } else {
-                verdict
-            };
+            let spans = (Duration::from_secs(hold_down), route_grace);
+            let until = address.settle(now, verdict, spans, started);
+            self.deadline = self.deadline.min(until);
             uplink |= address.verdict == Verdict::Usable;
             standby |= address.verdict == Verdict::Standby;
         }

@@ -381,6 +381,8 @@ pub enum Item {
     Route(Path),
 }
 
+const _: () = assert!(size_of::<Item>() <= 84);
+
 /// A change of the kernel's routing. A route takes the place of one of ours to the same
 /// destination only if the action is [`Action::Replace`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

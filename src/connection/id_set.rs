@@ -1,0 +1,59 @@
+//! A set of address ids (RFC 8684, 3.4.1).
+
+/// One bit for each of the 256 ids.
+#[derive(Default)]
+pub struct IdSet([u64; 4]);
+
+impl IdSet {
+    pub fn contains(&self, id: u8) -> bool {
+        let word = self.0.get(usize::from(id / 64));
+        word.is_some_and(|word| word & bit(id) != 0)
+    }
+
+    /// Adds or removes an id. Returns whether it was there.
+    pub fn set(&mut self, id: u8, present: bool) -> bool {
+        let Some(word) = self.0.get_mut(usize::from(id / 64)) else {
+            return false;
+        };
+        let was = *word & bit(id) != 0;
+        if present {
+            *word |= bit(id);
+        } else {
+            *word &= !bit(id);
+        }
+        was
+    }
+
+    /// Returns all ids, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = u8> {
+        let words = [0u8, 64, 128, 192].into_iter().zip(&self.0);
+        words.flat_map(|(first, word)| {
+            let rest = |bits: &u64| Some(bits & (bits - 1)).filter(|bits| *bits != 0);
+            let bits = core::iter::successors(Some(*word).filter(|bits| *bits != 0), rest);
+            // There are 64 of them.
+            bits.map(move |bits| first + bits.trailing_zeros() as u8)
+        })
+    }
+}
+
+fn bit(id: u8) -> u64 {
+    1 << (id % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_every_word_are_kept_and_listed_in_order() {
+        let mut set = IdSet::default();
+        for id in [255, 0, 64, 63, 128] {
+            assert!(!set.set(id, true));
+            assert!(set.set(id, true), "it was there");
+        }
+        assert!(set.iter().eq([0, 63, 64, 128, 255]));
+        assert!(set.set(64, false) && !set.set(64, false));
+        assert!(set.contains(63) && !set.contains(64) && !set.contains(65));
+        assert!(set.iter().eq([0, 63, 128, 255]));
+    }
+}

@@ -1,0 +1,253 @@
+//! Decodes messages of rtnetlink: links, addresses, routes and rules.
+
+use core::net::IpAddr;
+
+use super::uapi::*;
+use super::{Address, Family, Hop, Link, MAX_HOPS, Name, Notification, Route, Rule};
+use crate::netlink::attribute::{Attribute, Attributes, ip};
+
+/// Reads a message of rtnetlink. `None` if it is malformed or about something we do not follow:
+/// bridge ports, multicast routing, routes cloned for one destination.
+pub fn decode(kind: u16, payload: &[u8]) -> Option<Notification> {
+    Some(match kind {
+        RTM_NEWLINK => Notification::Link(link(payload)?),
+        RTM_DELLINK => Notification::LinkGone {
+            index: link(payload)?.index,
+        },
+        RTM_NEWADDR => Notification::Address(address(payload)?),
+        RTM_DELADDR => Notification::AddressGone(address(payload)?),
+        RTM_NEWROUTE => Notification::Route(route(payload)?),
+        RTM_DELROUTE => Notification::RouteGone(route(payload)?),
+        RTM_NEWRULE => Notification::Rule(rule(payload)?),
+        RTM_DELRULE => Notification::RuleGone(rule(payload)?),
+        RTM_NEWNEXTHOP | RTM_DELNEXTHOP => Notification::Nexthop,
+        _ => return None,
+    })
+}
+
+fn link(payload: &[u8]) -> Option<Link> {
+    let (&[family, _, _, _, i0, i1, i2, i3, f0, f1, f2, f3, ..], rest) =
+        payload.split_first_chunk::<16>()?;
+    // A bridge speaks of its ports with messages of the same kind.
+    if family != 0 {
+        return None;
+    }
+    let mut link = Link {
+        index: u32::from_ne_bytes([i0, i1, i2, i3]),
+        flags: u32::from_ne_bytes([f0, f1, f2, f3]),
+        name: Name::new(),
+        vrf_table: 0,
+    };
+    for attribute in Attributes::new(rest) {
+        match attribute.kind {
+            IFLA_IFNAME => link.name = name(attribute.text()),
+            IFLA_LINKINFO => link.vrf_table = vrf_table(attribute).unwrap_or(0),
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+fn name(text: &[u8]) -> Name {
+    let mut name = Name::new();
+    for chunk in text.utf8_chunks() {
+        // The kernel allows no longer name, so that nothing is lost.
+        let _ = name.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            let _ = name.push('?');
+        }
+    }
+    name
+}
+
+/// The slave kind comes before its data.
+fn vrf_table(info: Attribute<'_>) -> Option<u32> {
+    let mut info = info.nested();
+    info.find(|inner| inner.kind == IFLA_INFO_SLAVE_KIND && inner.text() == b"vrf")?;
+    let data = info.find(|inner| inner.kind == IFLA_INFO_SLAVE_DATA)?;
+    data.nested()
+        .find(|inner| inner.kind == IFLA_VRF_PORT_TABLE)?
+        .u32()
+}
+
+fn address(payload: &[u8]) -> Option<Address> {
+    let (&[family, prefix_len, flags, scope, i0, i1, i2, i3], rest) =
+        payload.split_first_chunk::<8>()?;
+    let family = Family::from_number(family)?;
+    let mut local = None;
+    let mut remote = None;
+    let mut flags = u32::from(flags);
+    for attribute in Attributes::new(rest) {
+        match attribute.kind {
+            IFA_LOCAL => put_ip(&mut local, family, attribute.value)?,
+            IFA_ADDRESS => put_ip(&mut remote, family, attribute.value)?,
+            IFA_FLAGS => flags = attribute.u32()?,
+            _ => {}
+        }
+    }
+    let local = local.or(remote)?;
+    Some(Address {
+        index: u32::from_ne_bytes([i0, i1, i2, i3]),
+        local,
+        peer: remote.filter(|peer| *peer != local),
+        prefix_len,
+        flags,
+        scope,
+    })
+}
+
+/// Reads an address into its place, which costs less code than to hand it over.
+#[inline(never)]
+fn put_ip(place: &mut Option<IpAddr>, family: Family, octets: &[u8]) -> Option<()> {
+    *place = Some(ip_of(family, octets)?);
+    Some(())
+}
+
+fn ip_of(family: Family, octets: &[u8]) -> Option<IpAddr> {
+    ip(octets).filter(|address| Family::of(*address) == family)
+}
+
+fn route(payload: &[u8]) -> Option<Route> {
+    let (
+        &[
+            family,
+            dst,
+            src,
+            _,
+            table,
+            protocol,
+            scope,
+            kind,
+            f0,
+            f1,
+            f2,
+            f3,
+        ],
+        rest,
+    ) = payload.split_first_chunk::<12>()?;
+    let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
+    if flags & RTM_F_CLONED != 0 {
+        return None;
+    }
+    let family = Family::from_number(family)?;
+    let mut route = Route {
+        family,
+        table: table.into(),
+        destination: None,
+        destination_len: dst,
+        source: None,
+        source_len: src,
+        preferred_source: None,
+        metric: 0,
+        protocol,
+        kind,
+        scope,
+        hops: heapless::Vec::new(),
+    };
+    // The flags of the one hop are those of the route.
+    let mut hop = Hop {
+        oif: 0,
+        gateway: None,
+        flags: flags & 0xff,
+    };
+    for attribute in Attributes::new(rest) {
+        match attribute.kind {
+            RTA_DST => put_ip(&mut route.destination, family, attribute.value)?,
+            RTA_SRC => put_ip(&mut route.source, family, attribute.value)?,
+            RTA_PREFSRC => put_ip(&mut route.preferred_source, family, attribute.value)?,
+            RTA_TABLE => route.table = attribute.u32()?,
+            RTA_PRIORITY => route.metric = attribute.u32()?,
+            RTA_OIF => hop.oif = attribute.u32()?,
+            RTA_GATEWAY | RTA_VIA => hop.gateway = gateway(attribute),
+            RTA_MULTIPATH => multipath(attribute.value, &mut route.hops),
+            _ => {}
+        }
+    }
+    if hop.oif != 0 || hop.gateway.is_some() {
+        // Never beside RTA_MULTIPATH, hence always room.
+        let _ = route.hops.push(hop);
+    }
+    Some(route)
+}
+
+/// The gateway in an RTA_GATEWAY, or behind the family in an RTA_VIA.
+fn gateway(attribute: Attribute<'_>) -> Option<IpAddr> {
+    match attribute.kind {
+        RTA_VIA => ip(attribute.value.get(2..)?),
+        _ => attribute.ip(),
+    }
+}
+
+/// RTA_MULTIPATH is a row of `struct rtnexthop`: length, flags, weight, interface, attributes.
+fn multipath(mut bytes: &[u8], hops: &mut heapless::Vec<Hop, MAX_HOPS>) {
+    while let Some((&[l0, l1, flags, _, i0, i1, i2, i3], _)) = bytes.split_first_chunk::<8>() {
+        let length = usize::from(u16::from_ne_bytes([l0, l1]));
+        let Some(attributes) = bytes.get(8..length) else {
+            return;
+        };
+        let gateway = Attributes::new(attributes)
+            .filter(|inner| matches!(inner.kind, RTA_GATEWAY | RTA_VIA))
+            .find_map(gateway);
+        let oif = u32::from_ne_bytes([i0, i1, i2, i3]);
+        if hops
+            .push(Hop {
+                oif,
+                gateway,
+                flags: flags.into(),
+            })
+            .is_err()
+        {
+            return;
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+}
+
+fn rule(payload: &[u8]) -> Option<Rule> {
+    let (&[family, _, src, tos, table, _, _, action, f0, f1, f2, f3], rest) =
+        payload.split_first_chunk::<12>()?;
+    let family = Family::from_number(family)?;
+    let mut rule = Rule {
+        family,
+        priority: 0,
+        table: table.into(),
+        source: None,
+        action,
+        protocol: 0,
+        suppress: None,
+        selective: tos != 0,
+    };
+    let mut is_marked = false;
+    for attribute in Attributes::new(rest) {
+        match attribute.kind {
+            FRA_SRC => rule.source = Some((ip_of(family, attribute.value)?, src)),
+            FRA_PRIORITY => rule.priority = attribute.u32()?,
+            FRA_TABLE => rule.table = attribute.u32()?,
+            FRA_PROTOCOL => rule.protocol = attribute.u8()?,
+            // Traffic of this host comes in by the loopback interface.
+            FRA_IIFNAME => rule.selective |= attribute.text() != b"lo",
+            // Plain traffic has mark 0, which only a rule for mark 0 selects.
+            FRA_FWMARK => is_marked = attribute.u32()? != 0,
+            FRA_SUPPRESS_PREFIXLEN => {
+                rule.suppress = Some(attribute.u32()?).filter(|len| *len != u32::MAX);
+            }
+            FRA_DST | FRA_TUN_ID | FRA_SUPPRESS_IFGROUP | FRA_OIFNAME | FRA_UID_RANGE => {
+                rule.selective = true;
+            }
+            // Ports, and what newer kernels can ask for.
+            FRA_IP_PROTO.. => rule.selective = true,
+            _ => {}
+        }
+    }
+    match u32::from_ne_bytes([f0, f1, f2, f3]) & FIB_RULE_INVERT {
+        0 => rule.selective |= is_marked,
+        // What is not marked, as a VPN's own packets are, is all plain traffic.
+        _ if is_marked => {
+            rule.selective = false;
+            rule.source = None;
+        }
+        _ => rule.selective = true,
+    }
+    rule.selective |= rule.suppress.is_some();
+    Some(rule)
+}

@@ -1,0 +1,138 @@
+//! An address of this host, and how long it has been fit for use.
+
+use core::net::IpAddr;
+
+use super::Verdict;
+use crate::netlink::route::Address;
+use crate::table::Mark;
+use crate::time::{Duration, Instant};
+
+/// An address of this host on one interface.
+#[derive(Debug)]
+pub struct LocalAddress {
+    pub index: u32,
+    pub address: IpAddr,
+    /// The other end of a point-to-point link.
+    pub peer: Option<IpAddr>,
+    pub prefix_len: u8,
+    /// `IFA_F_*` of linux/if_addr.h.
+    pub flags: u32,
+    /// `RT_SCOPE_*` of linux/rtnetlink.h.
+    pub scope: u8,
+    /// Grows with every address that appears: the order of arrival.
+    pub sequence: u32,
+    /// Was there when the daemon started.
+    pub existing: bool,
+    pub verdict: Verdict,
+    /// Since when it would be usable, were it not for hold-down and standby; [`Instant::NEVER`] if
+    /// it would not.
+    fit_since: Instant,
+    /// Since when it lacks a route and nothing else; [`Instant::NEVER`] if it does not.
+    routeless_since: Instant,
+    /// Plugins know it.
+    pub(crate) told: bool,
+    pub(super) gone: bool,
+    pub(super) marked: bool,
+}
+
+const _: () = assert!(size_of::<LocalAddress>() <= 72);
+
+impl LocalAddress {
+    /// Whether the kernel takes one for the other, if both are on the same interface. That has an
+    /// IPv6 address once, and another peer does not make it another one.
+    pub(crate) fn is(&self, other: &Address) -> bool {
+        self.address == other.local
+            && (self.address.is_ipv6()
+                || (self.peer, self.prefix_len) == (other.peer, other.prefix_len))
+    }
+
+    pub(super) fn new(address: &Address, sequence: u32, existing: bool) -> Self {
+        Self {
+            index: address.index,
+            address: address.local,
+            peer: address.peer,
+            prefix_len: address.prefix_len,
+            flags: address.flags,
+            scope: address.scope,
+            sequence,
+            existing,
+            verdict: Verdict::Unjudged,
+            fit_since: Instant::NEVER,
+            routeless_since: Instant::NEVER,
+            told: false,
+            gone: false,
+            marked: true,
+        }
+    }
+
+    /// Takes in what the kernel shows of it now.
+    pub(super) fn update(&mut self, shown: &Address, existing: bool) {
+        self.peer = shown.peer;
+        self.prefix_len = shown.prefix_len;
+        self.flags = shown.flags;
+        self.scope = shown.scope;
+        self.marked = true;
+        if self.gone {
+            // It went and came back before anyone looked: as good as new.
+            self.gone = false;
+            self.existing = existing;
+            self.restart();
+        }
+    }
+
+    /// Notes an interruption: the hold-down begins anew.
+    pub(super) fn restart(&mut self) {
+        self.fit_since = Instant::NEVER;
+    }
+
+    /// Turns the `verdict` on the address by itself into the one that counts now, by how long it
+    /// has been fit for use. `spans` are the hold-down and the grace without a route, `started`
+    /// says that what is new is held down. Returns when to judge it again, or
+    /// [`Instant::NEVER`].
+    pub(super) fn settle(
+        &mut self,
+        now: Instant,
+        verdict: Verdict,
+        (hold_down, route_grace): (Duration, Duration),
+        started: bool,
+    ) -> Instant {
+        if verdict != Verdict::NoRoute {
+            self.routeless_since = Instant::NEVER;
+        } else if self.fit_since != Instant::NEVER {
+            self.routeless_since = self.routeless_since.min(now);
+            let end = self.routeless_since + route_grace;
+            if now < end {
+                return end;
+            }
+        }
+        let fit = |verdict| matches!(verdict, Verdict::Usable | Verdict::Standby);
+        if !fit(verdict) {
+            self.restart();
+            self.verdict = verdict;
+            return Instant::NEVER;
+        }
+        // What counts already goes on counting, even where the configuration now asks for more;
+        // what was there when the daemon started has been there long enough.
+        let counts = !started || (fit(self.verdict) && self.fit_since != Instant::NEVER);
+        self.fit_since = self.fit_since.min(now);
+        let ready = self.fit_since + hold_down;
+        if !counts && now < ready {
+            self.verdict = Verdict::HoldDown;
+            return ready;
+        }
+        self.verdict = verdict;
+        Instant::NEVER
+    }
+
+    /// Its place in the table: the kernel shows all of one family first, and an address that comes
+    /// last moves no other.
+    pub(super) fn place(&self) -> (bool, u32) {
+        (self.address.is_ipv6(), self.index)
+    }
+}
+
+impl Mark for LocalAddress {
+    fn mark(&mut self) -> &mut bool {
+        &mut self.marked
+    }
+}
