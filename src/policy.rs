@@ -3,8 +3,11 @@
 use core::net::IpAddr;
 
 use crate::config::{Config, NotifyFlags, Temporary, Use};
+use crate::netlink::route::{RT_SCOPE_HOST, RT_SCOPE_LINK};
 use crate::network::route::{contains, gateway};
-use crate::network::{IFF_LOOPBACK, IFF_UP, Interface, LocalAddress, Network, Verdict};
+use crate::network::{
+    IFF_LOOPBACK, IFF_UP, Interface, LocalAddress, Network, Verdict, is_link_local,
+};
 use crate::time::{Duration, Instant};
 
 /// `IFA_F_*` of linux/if_addr.h. The kernel uses bit 0 for two things: an IPv4 address that is
@@ -13,9 +16,6 @@ const TEMPORARY: u32 = 0x01;
 const DADFAILED: u32 = 0x08;
 const DEPRECATED: u32 = 0x20;
 const TENTATIVE: u32 = 0x40;
-/// `RT_SCOPE_LINK` and `RT_SCOPE_HOST` of linux/rtnetlink.h.
-const SCOPE_LINK: u8 = 253;
-const SCOPE_HOST: u8 = 254;
 
 /// Gives every address of the network its verdict.
 pub fn evaluate(network: &mut Network, now: Instant, config: &Config) {
@@ -56,7 +56,7 @@ pub fn judge(
     if address.address.is_multicast() || address.address.is_unspecified() {
         return Verdict::Multicast;
     }
-    if has(NotifyFlags::SKIP_LINK_LOCAL) && is_link_local(address) {
+    if has(NotifyFlags::SKIP_LINK_LOCAL) && has_link_scope(address) {
         return Verdict::LinkLocal;
     }
     // A duplicate address stays tentative as well: name the graver cause.
@@ -85,15 +85,11 @@ pub fn judge(
 }
 
 fn is_loopback(address: &LocalAddress, skip_host_scope: bool) -> bool {
-    address.address.is_loopback() || (skip_host_scope && address.scope == SCOPE_HOST)
+    address.address.is_loopback() || (skip_host_scope && address.scope == RT_SCOPE_HOST)
 }
 
-fn is_link_local(address: &LocalAddress) -> bool {
-    address.scope == SCOPE_LINK
-        || match address.address {
-            IpAddr::V4(ip) => ip.is_link_local(),
-            IpAddr::V6(ip) => ip.is_unicast_link_local(),
-        }
+fn has_link_scope(address: &LocalAddress) -> bool {
+    address.scope == RT_SCOPE_LINK || is_link_local(address.address)
 }
 
 /// A temporary (privacy) address is used when the configuration says so or, by default, when

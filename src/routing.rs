@@ -51,7 +51,7 @@ impl Default for SourceRouter {
 }
 
 impl SourceRouter {
-    /// How many addresses go without, because the ranges or our tables are too small.
+    /// Returns how many addresses go without, because the ranges or our tables are too small.
     pub fn unrouted(&self) -> u32 {
         self.unrouted
     }
@@ -66,7 +66,7 @@ impl SourceRouter {
         self.attempts.deadline()
     }
 
-    /// Compares what should be with what is and gives the changes to `send`, which answers their
+    /// Compares what should be with what is and gives the changes to `send`, which returns their
     /// number, or `None` when it takes no more for now: call again. Routes come before the rules
     /// that lead to them.
     pub fn reconcile(
@@ -239,8 +239,8 @@ impl SourceRouter {
         self.wanted.iter().any(|known| is_at(known, &path)) || self.wanted.push(Item::Route(path))
     }
 
-    /// The interface's slot: the one of its index where that is free, so that it is the same one
-    /// after a restart. One that somebody else begins to use is given up.
+    /// Returns the interface's slot: the one of its index where that is free, so that it is the
+    /// same one after a restart. One that somebody else begins to use is given up.
     fn slot_of(&mut self, index: u32, network: &Network, config: &SourceRouting) -> Option<u32> {
         if let Some((_, slot)) = self.slots.iter().find(|(known, _)| *known == index) {
             return Some(*slot);
@@ -254,7 +254,7 @@ impl SourceRouter {
     }
 }
 
-/// Whether the kernel has it.
+/// Returns whether the kernel has it.
 fn has(routes: &Routes, item: &Item) -> bool {
     match item {
         Item::Rule(rule) => routes.our_rules().any(|have| have == rule),
@@ -262,7 +262,7 @@ fn has(routes: &Routes, item: &Item) -> bool {
     }
 }
 
-/// Whether it is a route that the kernel takes for this one.
+/// Returns whether it is a route that the kernel takes for this one.
 fn is_at(item: &Item, path: &Path) -> bool {
     matches!(item, Item::Route(route) if route.has_place(path))
 }
@@ -273,14 +273,14 @@ fn each_of_ours(routes: &Routes, each: &mut dyn FnMut(Item)) {
     routes.ours().for_each(|path| each(Item::Route(*path)));
 }
 
-/// How many interfaces the ranges are enough for.
+/// Returns how many interfaces the ranges are enough for.
 fn slots(config: &SourceRouting) -> u32 {
     let tables = config.last_table.saturating_sub(config.first_table);
     let priorities = config.last_priority.saturating_sub(config.first_priority);
     (tables.saturating_add(1)).min(priorities.saturating_add(1) / RULES)
 }
 
-/// Whether the slot lies in the ranges and nobody else uses its table or its priorities.
+/// Returns whether the slot lies in the ranges and nobody else uses its table or its priorities.
 fn is_free(slot: u32, network: &Network, config: &SourceRouting) -> bool {
     let routes = network.routes();
     slot < slots(config)
@@ -289,7 +289,7 @@ fn is_free(slot: u32, network: &Network, config: &SourceRouting) -> bool {
             .any(|rule| routes.is_priority_taken(config.first_priority + RULES * slot + rule))
 }
 
-/// Whether the address has its endpoint on another interface that carries it too.
+/// Returns whether the address has its endpoint on another interface that carries it too.
 fn is_elsewhere(address: &LocalAddress, network: &Network) -> bool {
     let carriers = network
         .usable()
@@ -306,7 +306,7 @@ fn width(address: &LocalAddress) -> u8 {
     if address.address.is_ipv4() { 32 } else { 128 }
 }
 
-/// The kernel gives IPv6 routes without a metric this one.
+/// Returns the metric that the kernel gives routes without one.
 fn metric(family: Family) -> u32 {
     match family {
         Family::Ipv4 => 0,
@@ -382,7 +382,7 @@ mod tests {
         network.finish(Part::Routes(Family::Ipv4));
     }
 
-    /// What the router asks for, numbered from 1.
+    /// Returns what the router asks for, numbered from 1.
     fn ask(
         router: &mut SourceRouter,
         now: Instant,

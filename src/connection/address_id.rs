@@ -27,7 +27,7 @@ impl Default for AddressIds {
 }
 
 impl AddressIds {
-    /// The id of an address, which gets one if it has none. `None` if all are taken.
+    /// Returns the id of an address, which gets one if it has none. `None` if all are taken.
     pub fn id(&mut self, address: IpAddr) -> Option<AddressId> {
         if let Some(id) = self.find(address) {
             return Some(id);
@@ -43,7 +43,7 @@ impl AddressIds {
         None
     }
 
-    /// The address that has the id.
+    /// Returns the address that has the id.
     pub fn address(&self, id: AddressId) -> Option<IpAddr> {
         self.owners.iter().find(|o| o.0 == id).map(|o| o.1)
     }

@@ -78,7 +78,8 @@ impl Connections {
         (found.token != Token::NONE && is_open).then_some((known, event))
     }
 
-    /// The first connection from this slot on that the dump has not shown: its slot and token.
+    /// Returns the first connection from this slot on that the dump has not shown: its slot and
+    /// token.
     pub(crate) fn next_unmarked(&self, from: u32) -> Option<(u32, Token)> {
         let unmarked = |slot: &&Slot| slot.mark == Mark::Unmarked;
         (from..self.slots.end())
@@ -96,7 +97,7 @@ impl Connections {
         room
     }
 
-    /// Whether the dump has shown more than there was room for.
+    /// Returns whether the dump has shown more than there was room for.
     pub(crate) fn is_overfull(&self) -> bool {
         self.overfull
     }
@@ -172,7 +173,7 @@ impl Connections {
         }
     }
 
-    /// The token in a slot of the table; there is none at [`Self::end`] and beyond.
+    /// Returns the token in a slot of the table; there is none at [`Self::end`] and beyond.
     pub(crate) fn token_at(&self, at: u32) -> Option<Token> {
         self.slots.at(at).map(|slot| slot.event.token)
     }
@@ -211,12 +212,12 @@ impl Connections {
         Some(Difference::Subflow(event))
     }
 
-    /// Whether there are connections found of which the plugin is to be told.
+    /// Returns whether there are connections found of which the plugin is to be told.
     pub(crate) fn has_pending(&self) -> bool {
         self.pending_from.is_some()
     }
 
-    /// Whether it can be told of them now: true once.
+    /// Returns whether it can be told of them now: true once.
     pub(crate) fn take_all_read(&mut self) -> bool {
         let all = self.has_pending() && self.next_pending().is_none();
         if all {
@@ -225,7 +226,7 @@ impl Connections {
         all
     }
 
-    /// The next connection found whose announced addresses are to be read.
+    /// Returns the next connection found whose announced addresses are to be read.
     pub(crate) fn next_pending(&mut self) -> Option<Token> {
         let from = self.pending_from?;
         for at in from..self.slots.end() {

@@ -2,7 +2,7 @@
 //!
 //! The kernel's events write the table, and so do commands as they are given: a subflow asked for
 //! is there and not established, an address announced counts as announced until the kernel
-//! refuses it. Whoever compares what should be with what is finds everything in one place and
+//! refuses it. A plugin that compares what should be with what is finds all in one place and
 //! need not remember what is under way.
 //!
 //! Sized once. What does not fit is counted and not managed, until there is room at the next
@@ -54,12 +54,12 @@ pub struct Subflow {
 }
 
 impl Subflow {
-    /// Whether the kernel has reported it. Any other one has been asked for.
+    /// Returns whether the kernel has reported it. Any other one has been asked for.
     pub fn is_established(&self) -> bool {
         self.established
     }
 
-    /// Whether the kernel has been asked to close it.
+    /// Returns whether the kernel has been asked to close it.
     pub fn is_closing(&self) -> bool {
         self.closing
     }
@@ -149,34 +149,34 @@ impl Deref for Connection<'_> {
 }
 
 impl<'a> Connection<'a> {
-    /// The handshake is complete: subflows can be made.
+    /// Returns whether the handshake is complete: subflows can be made.
     pub fn is_established(&self) -> bool {
         self.slot.handshake == Handshake::Announced
     }
 
-    /// The kernel has refused a command because its own path manager has the connection.
+    /// Returns whether the kernel has refused a command because its own path manager has the connection.
     pub fn is_kernel_managed(&self) -> bool {
         self.slot.kernel_managed
     }
 
-    /// Whether the peer opened it, at this listener.
+    /// Returns whether the peer opened it, at this listener.
     pub(crate) fn was_accepted_at(&self, listener: SocketAddr) -> bool {
         let (local, ip) = (self.local, listener.ip());
         let same = ip.is_unspecified() || ip == local.ip();
         self.server_side && same && listener.port() == local.port()
     }
 
-    /// The subflows, the initial one included, oldest first.
+    /// Returns the subflows, the initial one included, oldest first.
     pub fn subflows(&self) -> impl Iterator<Item = &'a Subflow> + use<'a> {
         self.table.subflows.list(self.slot.subflows)
     }
 
-    /// What the peer announces and has not withdrawn.
+    /// Returns what the peer announces and has not withdrawn.
     pub fn remote_addresses(&self) -> impl Iterator<Item = &'a RemoteAddress> + use<'a> {
         self.table.addresses.list(self.slot.addresses)
     }
 
-    /// The ids of the addresses that we announce.
+    /// Returns the ids of the addresses that we announce.
     pub fn announced(&self) -> impl Iterator<Item = AddressId> + use<'a> {
         self.slot.announced.iter().map(AddressId)
     }
@@ -259,12 +259,12 @@ impl Connections {
         self.len() == 0
     }
 
-    /// How many connections found no room.
+    /// Returns how many connections found no room.
     pub fn refused(&self) -> u32 {
         self.slots.refused()
     }
 
-    /// How many subflows and addresses of peers found no room.
+    /// Returns how many subflows and addresses of peers found no room.
     pub fn refused_parts(&self) -> u32 {
         let (subflows, addresses) = (self.subflows.refused(), self.addresses.refused());
         subflows.saturating_add(addresses)
@@ -275,7 +275,7 @@ impl Connections {
         Some(Connection { slot, table: self })
     }
 
-    /// All of them, in no order that means anything.
+    /// Returns all of them, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = Connection<'_>> {
         let slots = (0..self.slots.end()).filter_map(|at| self.slots.at(at));
         slots.map(|slot| Connection { slot, table: self })
@@ -287,7 +287,7 @@ impl Connections {
         (slot.notified == Notified::Done).then_some(slot.plugin.into())
     }
 
-    /// Whether the connection of an event is one that is known.
+    /// Returns whether the connection of an event is one that is known.
     pub(crate) fn lookup(&self, event: &ConnectionEvent) -> Lookup {
         match self.get(event.token) {
             None => Lookup::New,
@@ -412,7 +412,7 @@ impl Connections {
         }
     }
 
-    /// The `nth` address that the peer announces.
+    /// Returns the `nth` address that the peer announces.
     pub(crate) fn remote_address(&self, token: Token, nth: usize) -> Option<RemoteAddress> {
         self.get(token)?.remote_addresses().nth(nth).copied()
     }
@@ -458,8 +458,8 @@ impl Connections {
         self.subflows.get_mut(at)
     }
 
-    /// The subflow with these ends or, failing that, one asked for that may have become it: the
-    /// kernel chose its local port.
+    /// Returns the subflow with these ends or, failing that, one asked for that may have become it:
+    /// the kernel chose its local port.
     fn find_subflow(&self, token: Token, local: SocketAddr, remote: SocketAddr) -> Option<u32> {
         let head = self.slots.get(token)?.subflows;
         let exact = |s: &Subflow| (s.local, s.remote) == (local, remote);

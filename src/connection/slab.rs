@@ -40,12 +40,12 @@ impl<T> Slab<T> {
         self.used
     }
 
-    /// How often something did not fit.
+    /// Returns how often something did not fit.
     pub fn refused(&self) -> u32 {
         self.refused
     }
 
-    /// The numbers of all slots in use are below.
+    /// Returns a number above those of all slots in use.
     pub fn end(&self) -> u32 {
         u32::try_from(self.slots.len()).unwrap_or(NONE)
     }
@@ -93,7 +93,7 @@ impl<T> Slab<T> {
         self.slots.get(at as usize).map_or(NONE, |slot| slot.next)
     }
 
-    /// The list that begins with the slot `head`.
+    /// Returns the list that begins with the slot `head`.
     pub fn list(&self, head: u32) -> impl Iterator<Item = &T> {
         let mut at = head;
         core::iter::from_fn(move || {

@@ -43,7 +43,7 @@ impl<T> TokenMap<T> {
         self.slots.get_mut(at).map(|(_, value)| value)
     }
 
-    /// The value of a slot; [`Self::end`] is beyond the last one.
+    /// Returns the value of a slot; [`Self::end`] is beyond the last one.
     pub fn at(&self, slot: u32) -> Option<&T> {
         self.slots.get(slot).map(|(_, value)| value)
     }
@@ -72,7 +72,7 @@ impl<T> TokenMap<T> {
     pub fn remove(&mut self, token: Token) -> Option<T> {
         let mut gap = self.place(token)?;
         let removed = self.slots.take(*self.index.get(gap)?)?;
-        // Whoever was displaced past the gap moves up: a search ends at the first gap.
+        // A token displaced past the gap moves up: a search ends at the first gap.
         let mut place = self.after(gap);
         while let Some(at) = self.index.get(place).copied().filter(|at| *at != NONE) {
             let home = self
@@ -89,7 +89,7 @@ impl<T> TokenMap<T> {
         Some(removed.1)
     }
 
-    /// Where the token stands in the index.
+    /// Returns where the token stands in the index.
     fn place(&self, token: Token) -> Option<usize> {
         let mut place = self.home(token);
         loop {

@@ -270,14 +270,16 @@ impl PluginHost {
             config,
             table,
         };
-        host.addresses(&|a| a.told && !usable(a), false);
-        host.interfaces(&|i| i.told && !i.is_up(), |p, cx, i| {
+        host.addresses(&|a| a.notified && !usable(a), false);
+        host.interfaces(&|i| i.notified && !i.is_up(), |p, cx, i| {
             p.delete_interface(cx, i)
         });
-        let changed = |i: &Interface| i.told && i.changed;
+        let changed = |i: &Interface| i.notified && i.changed;
         host.interfaces(&changed, |p, cx, i| p.update_interface(cx, i));
-        host.interfaces(&|i| !i.told && i.is_up(), |p, cx, i| p.new_interface(cx, i));
-        host.addresses(&|a| !a.told && usable(a), true);
+        host.interfaces(&|i| !i.notified && i.is_up(), |p, cx, i| {
+            p.new_interface(cx, i)
+        });
+        host.addresses(&|a| !a.notified && usable(a), true);
     }
 }
 

@@ -21,7 +21,7 @@ const HEADER: usize = 4;
 /// A message that is not even a header was never begun.
 const MESSAGE_HEADER: u32 = 16;
 
-/// One attribute. The getters answer `None` where the value does not have their length.
+/// One attribute. The getters return `None` where the value does not have their length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attribute<'a> {
     /// Without the two flag bits.
@@ -68,7 +68,7 @@ impl<'a> Attribute<'a> {
             .unwrap_or_default()
     }
 
-    /// The attributes this one holds.
+    /// Returns the attributes this one holds.
     pub fn nested(&self) -> Attributes<'a> {
         Attributes::new(self.value)
     }
@@ -173,7 +173,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The whole messages written so far.
+    /// Returns the whole messages written so far.
     pub fn bytes(&self) -> &[u8] {
         self.buffer.get(..self.start).unwrap_or_default()
     }

@@ -35,7 +35,7 @@ pub(super) fn header(out: &mut Builder<'_>, command: u8) {
     out.raw(&[command, 0, 0, 0]);
 }
 
-/// The command and the attributes of a message of any family; `None` if there is no header.
+/// Returns the command and the attributes of a message of any family; `None` if there is no header.
 pub fn parse_header(payload: &[u8]) -> Option<(u8, Attributes<'_>)> {
     let (&[command, ..], rest) = payload.split_first_chunk::<4>()?;
     Some((command, Attributes::new(rest)))
@@ -62,7 +62,7 @@ pub struct Family<'a> {
 }
 
 impl Family<'_> {
-    /// The number of a multicast group, for NETLINK_ADD_MEMBERSHIP.
+    /// Returns the number of a multicast group, for NETLINK_ADD_MEMBERSHIP.
     pub fn group(&self, name: &str) -> Option<u32> {
         { self.groups }.find_map(|group| {
             let mut id = None;
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What Linux answers for `mptcp_pm`, less the operations.
+    /// Returns what Linux sends for `mptcp_pm`, less the operations.
     fn reply(command: u8) -> Vec<u8> {
         let mut buffer = [0; 256];
         let mut out = Builder::new(&mut buffer);

@@ -76,7 +76,7 @@ pub struct Ack<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// What the message acknowledges; `None` unless it is NLMSG_ERROR or NLMSG_DONE.
+    /// Returns what the message acknowledges; `None` unless it is NLMSG_ERROR or NLMSG_DONE.
     ///
     /// NLMSG_ERROR holds the errno, the header of the request, the rest of the request unless
     /// NLM_F_CAPPED, and attributes if NLM_F_ACK_TLVS. NLMSG_DONE holds the errno of the dump
@@ -112,7 +112,7 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// Whether this part of a dump says that the dump is not consistent.
+    /// Returns whether this part of a dump says that the dump is not consistent.
     pub fn is_interrupted(&self) -> bool {
         self.flags & NLM_F_DUMP_INTR != 0
     }
@@ -157,7 +157,7 @@ fn parse_message(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
     Some((message, bytes.get(align(length)..).unwrap_or_default()))
 }
 
-/// The next multiple of 4.
+/// Returns the next multiple of 4.
 const fn align(length: u32) -> usize {
     (length as usize).saturating_add(3) & !3
 }
@@ -188,7 +188,8 @@ mod tests {
         first
     }
 
-    /// The payload of NLMSG_ERROR: errno, the request (16 bytes of header and `request`), `tlvs`.
+    /// Returns the payload of NLMSG_ERROR: errno, the request (16 bytes of header and `request`),
+    /// `tlvs`.
     fn error(errno: i32, request: &[u8], tlvs: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::from(errno.to_ne_bytes());
         bytes.extend(message(25, 5, request));

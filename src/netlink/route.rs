@@ -32,8 +32,8 @@ use core::fmt;
 use core::net::IpAddr;
 
 pub use decode::decode;
-pub use uapi::RTNH_F_ONLINK;
 use uapi::*;
+pub use uapi::{RT_SCOPE_HOST, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RTNH_F_ONLINK};
 
 /// The protocol (`RTPROT_*`) our own routes and rules carry: the TCP option number of MPTCP, which
 /// iproute2 gives to nobody.

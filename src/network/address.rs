@@ -7,6 +7,14 @@ use crate::netlink::route::Address;
 use crate::table::Mark;
 use crate::time::{Duration, Instant};
 
+/// Returns whether the address means something on one link only (RFC 3927, RFC 4291).
+pub fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
 /// An address of this host on one interface.
 #[derive(Debug)]
 pub struct LocalAddress {
@@ -30,7 +38,7 @@ pub struct LocalAddress {
     /// Since when it lacks a route and nothing else; [`Instant::NEVER`] if it does not.
     routeless_since: Instant,
     /// Plugins know it.
-    pub(crate) told: bool,
+    pub(crate) notified: bool,
     pub(super) gone: bool,
     pub(super) marked: bool,
 }
@@ -38,8 +46,8 @@ pub struct LocalAddress {
 const _: () = assert!(size_of::<LocalAddress>() <= 72);
 
 impl LocalAddress {
-    /// Whether the kernel takes one for the other, if both are on the same interface. That has an
-    /// IPv6 address once, and another peer does not make it another one.
+    /// Returns whether the kernel takes one for the other, if both are on the same interface. That
+    /// has an IPv6 address once, and another peer does not make it another one.
     pub(crate) fn is(&self, other: &Address) -> bool {
         self.address == other.local
             && (self.address.is_ipv6()
@@ -59,7 +67,7 @@ impl LocalAddress {
             verdict: Verdict::Unjudged,
             fit_since: Instant::NEVER,
             routeless_since: Instant::NEVER,
-            told: false,
+            notified: false,
             gone: false,
             marked: true,
         }

@@ -15,7 +15,7 @@ use crate::netlink::route::{Address, Family, Link, Name, Notification};
 use crate::table::{Mark, Table};
 use crate::time::{Duration, Instant};
 
-pub use address::LocalAddress;
+pub use address::{LocalAddress, is_link_local};
 pub use route::Routes;
 pub use verdict::Verdict;
 
@@ -37,7 +37,7 @@ pub struct Interface {
     /// What the configuration says about a device of this name.
     pub policy: Policy,
     /// Plugins know it.
-    pub(crate) told: bool,
+    pub(crate) notified: bool,
     /// Something plugins can see has changed since they were told.
     pub(crate) changed: bool,
     /// It was down since the last judgement, however briefly.
@@ -51,7 +51,7 @@ pub struct Interface {
 const _: () = assert!(size_of::<Interface>() <= 64);
 
 impl Interface {
-    /// Up, with carrier, and not a loopback interface.
+    /// Returns whether it is up, with carrier, and not a loopback interface.
     pub fn is_up(&self) -> bool {
         const UP: u32 = IFF_UP | IFF_RUNNING;
         !self.gone && self.flags & (UP | IFF_LOOPBACK) == UP
@@ -66,7 +66,7 @@ impl Interface {
         }
     }
 
-    /// Whether source routing is ours to do: a VRF has it already.
+    /// Returns whether source routing is ours to do: a VRF has it already.
     pub fn is_source_routed(&self) -> bool {
         self.policy.source_routing && self.vrf_table == 0
     }
@@ -116,7 +116,7 @@ impl Network {
         }
     }
 
-    /// All interfaces, by index.
+    /// Returns all interfaces, by index.
     pub fn interfaces(&self) -> impl Iterator<Item = &Interface> {
         self.interfaces.iter().filter(|interface| !interface.gone)
     }
@@ -129,18 +129,18 @@ impl Network {
         self.interfaces.get(at).filter(|interface| !interface.gone)
     }
 
-    /// All addresses, by family and then by interface.
+    /// Returns all addresses, by family and then by interface.
     pub fn addresses(&self) -> impl Iterator<Item = &LocalAddress> {
         self.addresses.iter().filter(|address| !address.gone)
     }
 
-    /// The addresses that may be used, by family and then by interface.
+    /// Returns the addresses that may be used, by family and then by interface.
     pub fn usable(&self) -> impl Iterator<Item = &LocalAddress> {
         self.addresses()
             .filter(|address| address.verdict == Verdict::Usable)
     }
 
-    /// The interface that carries `address`, usable ones first.
+    /// Returns the interface that carries `address`, usable ones first.
     pub fn interface_of(&self, address: IpAddr) -> Option<&Interface> {
         let on = |a: &&LocalAddress| a.address == address;
         let found = self
@@ -154,12 +154,12 @@ impl Network {
         &self.routes
     }
 
-    /// The address at a position that [`Self::mark_address`] gave.
+    /// Returns the address at a position that [`Self::mark_address`] gave.
     pub(crate) fn address_at(&self, at: usize) -> Option<&LocalAddress> {
         self.addresses.get(at)
     }
 
-    /// The interface at a position that [`Self::mark_interface`] gave.
+    /// Returns the interface at a position that [`Self::mark_interface`] gave.
     pub(crate) fn interface_at(&self, at: usize) -> Option<&Interface> {
         self.interfaces.get(at)
     }
@@ -173,7 +173,7 @@ impl Network {
         usable: bool,
     ) -> Option<usize> {
         let at = from + self.addresses.iter().skip(from).position(concerns)?;
-        self.addresses.get_mut(at)?.told = usable;
+        self.addresses.get_mut(at)?.notified = usable;
         Some(at)
     }
 
@@ -186,17 +186,17 @@ impl Network {
     ) -> Option<usize> {
         let at = from + self.interfaces.iter().skip(from).position(concerns)?;
         let interface = self.interfaces.get_mut(at)?;
-        interface.told = interface.is_up();
+        interface.notified = interface.is_up();
         interface.changed = false;
         Some(at)
     }
 
-    /// How often something did not fit into a table.
+    /// Returns how often something did not fit into a table.
     pub fn refused(&self) -> u32 {
         self.interfaces.refused() + self.addresses.refused() + self.routes.refused()
     }
 
-    /// Whether something is missing that did not fit into a table.
+    /// Returns whether something is missing that did not fit into a table.
     pub fn is_short(&self) -> bool {
         self.interfaces.is_short() || self.addresses.is_short() || self.routes.is_short()
     }
@@ -220,7 +220,7 @@ impl Network {
         }
     }
 
-    /// When the next address leaves hold-down, or its grace without a route ends.
+    /// Returns when the next address leaves hold-down, or its grace without a route ends.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
@@ -246,7 +246,7 @@ impl Network {
             flags: link.flags,
             vrf_table: link.vrf_table,
             policy: *config.policy(&link.name),
-            told: false,
+            notified: false,
             changed: false,
             interrupted: false,
             asymmetric_route: false,
@@ -265,7 +265,7 @@ impl Network {
                     let was_up = old.is_up();
                     let changed = old.flags != new.flags || old.name != new.name;
                     *old = Interface {
-                        told: old.told,
+                        notified: old.notified,
                         changed: old.changed || changed,
                         interrupted: old.interrupted,
                         asymmetric_route: old.asymmetric_route,
@@ -309,7 +309,7 @@ impl Network {
         }
     }
 
-    /// Where the address stands, or where it belongs.
+    /// Returns where the address stands, or where it belongs.
     fn position(&self, address: &Address) -> Result<usize, usize> {
         let place = (address.local.is_ipv6(), address.index);
         let start = self.addresses.partition_point(|a| a.place() < place);
@@ -374,7 +374,7 @@ impl Network {
                     && !routes.answers_by(interface, &address.address, best)
             })
         };
-        // All of IPv4 come first.
+        // The table has IPv4 addresses before all IPv6 ones.
         let index = {
             let mut usable = self.usable().take_while(|a| a.address.is_ipv4());
             usable.find(is_asymmetric)?.index
@@ -451,7 +451,7 @@ impl Network {
         self.started = true;
     }
 
-    /// Forgets what is gone, once everybody has been told.
+    /// Forgets what is gone, once the plugins have been notified.
     pub fn sweep(&mut self) {
         self.addresses.retain(|address| !address.gone);
         self.interfaces.retain(|interface| !interface.gone);

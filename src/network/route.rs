@@ -10,7 +10,9 @@ use super::{IFF_POINTOPOINT, Interface, Network};
 use crate::capacity;
 use crate::config::SourceRouting;
 pub use crate::netlink::route::Change as Action;
-use crate::netlink::route::{Family, Hop, PROTOCOL, RTNH_F_ONLINK, Route, Rule};
+use crate::netlink::route::{
+    Family, Hop, PROTOCOL, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RTNH_F_ONLINK, Route, Rule,
+};
 use crate::table::{Mark, Table};
 
 /// `RT_TABLE_DEFAULT` and `RT_TABLE_MAIN` of linux/rtnetlink.h.
@@ -18,9 +20,6 @@ pub const TABLE_DEFAULT: u32 = 253;
 pub const TABLE_MAIN: u32 = 254;
 /// `RTN_UNICAST`.
 pub const UNICAST: u8 = 1;
-/// `RT_SCOPE_UNIVERSE` and `RT_SCOPE_LINK`.
-const SCOPE_UNIVERSE: u8 = 0;
-const SCOPE_LINK: u8 = 253;
 /// `FR_ACT_TO_TBL`.
 pub const TO_TABLE: u8 = 1;
 
@@ -57,7 +56,7 @@ impl fmt::Display for Path {
 }
 
 impl Path {
-    /// Whether the kernel takes one for the other: same table, destination and metric.
+    /// Returns whether the kernel takes one for the other: same table, destination and metric.
     pub fn has_place(&self, other: &Self) -> bool {
         let key = |p: &Self| {
             (
@@ -72,7 +71,7 @@ impl Path {
         key(self) == key(other)
     }
 
-    /// The route as the kernel is asked for it. Its protocol is ours.
+    /// Returns the route as the kernel is asked for it. Its protocol is ours.
     pub fn to_route(&self) -> Route {
         let link = self.gateway.is_none();
         let mut hops = heapless::Vec::new();
@@ -96,9 +95,9 @@ impl Path {
             protocol: PROTOCOL,
             kind: UNICAST,
             scope: if link && self.family == Family::Ipv4 {
-                SCOPE_LINK
+                RT_SCOPE_LINK
             } else {
-                SCOPE_UNIVERSE
+                RT_SCOPE_UNIVERSE
             },
             hops,
         }
@@ -229,7 +228,7 @@ impl Routes {
         self.rules.iter().map(|known| &known.item)
     }
 
-    /// The default routes and next hops that others made, for traffic from `source`.
+    /// Returns the default routes and next hops that others made, for traffic from `source`.
     fn defaults<'a>(&'a self, index: u32, source: &'a IpAddr) -> impl Iterator<Item = &'a Path> {
         let family = Family::of(*source);
         let start = self.paths.partition_point(|path| path.item.oif < index);
@@ -245,7 +244,8 @@ impl Routes {
             })
     }
 
-    /// The default route by which the main table sends traffic from `source` out by the interface.
+    /// Returns the default route by which the main table sends traffic from `source` out by the
+    /// interface.
     pub fn main_default<'a>(
         &'a self,
         interface: &Interface,
@@ -256,8 +256,8 @@ impl Routes {
             .min_by_key(|path| path.metric)
     }
 
-    /// Whether traffic from `source` finds a default route through the interface: in the main or
-    /// default table, that of its VRF, or any table that a rule selects for the source.
+    /// Returns whether traffic from `source` finds a default route through the interface: in the
+    /// main or default table, that of its VRF, or any table that a rule selects for the source.
     pub fn has_default(&self, interface: &Interface, source: &IpAddr) -> bool {
         self.defaults(interface.index, source).any(|path| {
             path.table == TABLE_MAIN
@@ -276,9 +276,9 @@ impl Routes {
             .min()
     }
 
-    /// Whether what comes in by the interface for `source` would be answered by it, as a strict
-    /// reverse-path filter demands: a rule sees to it, or the main table prefers the interface,
-    /// whose `best` metric is that of [`Self::best_metric`].
+    /// Returns whether what comes in by the interface for `source` would be answered by it, as a
+    /// strict reverse-path filter demands: a rule sees to it, or the main table prefers the
+    /// interface, whose `best` metric is that of [`Self::best_metric`].
     pub(super) fn answers_by(
         &self,
         interface: &Interface,
@@ -295,14 +295,14 @@ impl Routes {
         })
     }
 
-    /// Whether somebody else uses the table.
+    /// Returns whether somebody else uses the table.
     pub fn is_taken(&self, table: u32) -> bool {
         let mut paths = self.paths().filter(|path| !path.ours);
         let mut rules = self.others_rules();
         paths.any(|path| path.table == table) || rules.any(|rule| rule.table == table)
     }
 
-    /// Whether somebody else has a rule with the priority.
+    /// Returns whether somebody else has a rule with the priority.
     pub fn is_priority_taken(&self, priority: u32) -> bool {
         self.others_rules().any(|rule| rule.priority == priority)
     }
@@ -321,15 +321,15 @@ impl Routes {
         self.rules().filter(|rule| rule.protocol != PROTOCOL)
     }
 
-    /// Whether the kernel drops a default route with the address, and says nothing before Linux
-    /// 6.7.
+    /// Returns whether the kernel drops a default route with the address, and says nothing before
+    /// Linux 6.7.
     pub fn prefers(&self, address: IpAddr) -> bool {
         self.paths()
             .any(|path| path.preferred_source == Some(address))
     }
 }
 
-/// Whether the route is a default route that traffic can take.
+/// Returns whether the route is a default route that traffic can take.
 pub fn is_default(route: &Route) -> bool {
     route.destination_len == 0 && route.kind == UNICAST
 }
@@ -344,13 +344,13 @@ fn selects(rule: &Rule, path: &Path, source: &IpAddr) -> bool {
             .is_none_or(|(prefix, len)| contains(&prefix, len, source))
 }
 
-/// Whether the prefix holds the address.
+/// Returns whether the prefix holds the address.
 pub fn contains(network: &IpAddr, len: u8, address: &IpAddr) -> bool {
     // Addresses of two families are never equal.
     prefix(network, len) == prefix(address, len)
 }
 
-/// The address with every bit after the first `len` cleared.
+/// Returns the address with every bit after the first `len` cleared.
 pub fn prefix(address: &IpAddr, len: u8) -> IpAddr {
     match address {
         IpAddr::V4(address) => {
@@ -409,8 +409,8 @@ pub enum Gateway {
     OnLink,
 }
 
-/// The interface's gateway for traffic from `source`: that of the main table's default route or,
-/// on a point-to-point link, the link itself.
+/// Returns the interface's gateway for traffic from `source`: that of the main table's default
+/// route or, on a point-to-point link, the link itself.
 pub fn gateway(source: &IpAddr, interface: &Interface, network: &Network) -> Option<Gateway> {
     if let Some(path) = network.routes().main_default(interface, source) {
         return Some(path.gateway.map_or(Gateway::OnLink, Gateway::Router));

@@ -34,7 +34,7 @@ use crate::connection::{Connection, RemoteAddress, Subflow};
 use crate::netlink::mptcp::{
     AddressId, Command, ConnectionEvent, EndpointFlags, SubflowAddress, SubflowEvent, Token,
 };
-use crate::network::{Interface, LocalAddress, Network};
+use crate::network::{Interface, LocalAddress, Network, is_link_local};
 use crate::table::Table;
 use crate::time::Duration;
 use retries::Retries;
@@ -441,11 +441,7 @@ fn target(connection: &Connection<'_>, tries: u8) -> Option<SubflowAddress> {
 
 /// Whether the peer can only be reached the way it was: from this host itself, or on one link.
 fn is_near(network: &Network, peer: IpAddr) -> bool {
-    let link_local = match peer {
-        IpAddr::V4(peer) => peer.is_link_local(),
-        IpAddr::V6(peer) => peer.is_unicast_link_local(),
-    };
-    link_local || peer.is_loopback() || network.addresses().any(|own| own.address == peer)
+    is_link_local(peer) || peer.is_loopback() || network.addresses().any(|own| own.address == peer)
 }
 
 /// Whether several interfaces have usable addresses of the family.

@@ -148,9 +148,9 @@ fn each_cause_has_its_verdict() {
         (Verdict::Loopback, "the address", |c| {
             c.address = "127.0.0.2"
         }),
-        (Verdict::Usable, "host scope", |c| c.scope = SCOPE_HOST),
+        (Verdict::Usable, "host scope", |c| c.scope = RT_SCOPE_HOST),
         (Verdict::Loopback, "host scope, skipped", |c| {
-            c.scope = SCOPE_HOST;
+            c.scope = RT_SCOPE_HOST;
             c.config.default.notify = NotifyFlags::SKIP_LOOPBACK;
         }),
         (Verdict::Down, "down", |c| c.link_flags = 0),
@@ -167,7 +167,7 @@ fn each_cause_has_its_verdict() {
             c.config.default.notify = NotifyFlags::SKIP_LINK_LOCAL;
         }),
         (Verdict::LinkLocal, "link scope, skipped", |c| {
-            c.scope = SCOPE_LINK;
+            c.scope = RT_SCOPE_LINK;
             c.config.default.notify = NotifyFlags::SKIP_LINK_LOCAL;
         }),
         (Verdict::DuplicateAddress, "duplicate, so tentative", |c| {

@@ -30,7 +30,7 @@ impl Mark for Attempt {
 /// A refusal worth telling.
 pub struct Refused<'a> {
     pub change: &'a Change,
-    /// Whoever it was about went meanwhile: no reason to complain.
+    /// The interface or the route that it was about went meanwhile: no reason to complain.
     pub gone: bool,
     pub news: bool,
 }

@@ -4,7 +4,9 @@
 
 use proptest::prelude::*;
 
-use super::simulator::Step::{Glance, Interrupt, Kill, Refuse, RefuseDumps, Resync, Run, Start};
+use super::simulator::Step::{
+    Interrupt, Kill, ReadEvents, Refuse, RefuseDumps, Resync, Run, Start,
+};
 use super::simulator::connections::Change::{
     Announce, Close, Die, Establish, Full, Join, Link, Open,
 };
@@ -54,7 +56,7 @@ fn a_subflow_that_a_dump_has_shown_is_not_told_again() {
         Step::Change(Open(1, 1, true)),
         Step::Change(Establish(1)),
         Step::Change(Join(1, 1, 0)),
-        Glance(0),
+        ReadEvents(0),
     ]);
 }
 
@@ -98,7 +100,7 @@ fn a_connection_that_ends_before_its_addresses_are_read_holds_nothing_up() {
         Step::Change(Full),
         Step::Change(Open(1, 0, false)),
         Refuse(0, 0, 2),
-        Glance(0),
+        ReadEvents(0),
         Step::Change(Close(1)),
         Run(0),
         Step::Change(Open(1, 0, false)),
@@ -125,7 +127,7 @@ fn a_refused_withdrawal_after_a_refused_announcement_leaves_nothing_announced() 
         Refuse(0, 0, 5),
         Step::Change(Establish(1)),
         Step::Change(Link(2, false)),
-        Glance(1),
+        ReadEvents(1),
         Step::Change(Link(2, true)),
     ]);
 }
@@ -234,7 +236,7 @@ fn a_withdrawal_gives_up_no_later_listener() {
         Step::Change(Establish(2)),
         Run(0),
         Step::Change(Link(0, false)),
-        Glance(0),
+        ReadEvents(0),
         Step::Change(Link(0, true)),
     ]);
 }

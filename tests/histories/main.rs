@@ -25,7 +25,7 @@ fn step<C: Copy + Debug + 'static>(
     prop_oneof![
         28 => change.prop_map(Step::Change),
         8 => (0..80u8).prop_map(Step::Run),
-        4 => (0..6u8).prop_map(Step::Glance),
+        4 => (0..6u8).prop_map(Step::ReadEvents),
         1 => (0..12u8).prop_map(Step::Interrupt),
         1 => meanwhile.prop_map(Step::Meanwhile),
         1 => (1..16u8).prop_map(Step::RefuseDumps),

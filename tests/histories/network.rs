@@ -5,7 +5,7 @@ use mptcpd::internal::time::Duration;
 use proptest::prelude::*;
 
 use super::simulator::ALWAYS;
-use super::simulator::Step::{Glance, Kill, Refuse, RefuseDumps, Reload, Run, Start};
+use super::simulator::Step::{Kill, ReadEvents, Refuse, RefuseDumps, Reload, Run, Start};
 use super::simulator::network::Change::{
     Address, Link, Meddle as Meddled, Rename, Route, Swap, Unaddress, Unroute,
 };
@@ -228,7 +228,7 @@ fn an_endpoint_much_like_ours_is_not_ours() {
         Refuse(0, 0, 2),
         Run(0),
         Start,
-        Glance(0),
+        ReadEvents(0),
         Kill(0, true),
         Start,
         Run(0),

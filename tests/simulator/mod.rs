@@ -27,7 +27,7 @@ pub enum Step<C> {
     /// The daemon runs for so many 10 milliseconds.
     Run(u8),
     /// The daemon reads so many events and acts upon them.
-    Glance(u8),
+    ReadEvents(u8),
     /// The next dump is interrupted, after so many items.
     Interrupt(u8),
     /// Something changes in the midst of the next dump.
@@ -175,11 +175,11 @@ impl<K: Simulated> Simulation<K> {
         match step {
             Step::Change(change) => K::happen(self, change),
             Step::Run(time) => self.run(Duration::from_millis(u64::from(time) * 10)),
-            Step::Glance(events) if self.alive => {
+            Step::ReadEvents(events) if self.alive => {
                 self.read(events.into());
                 self.settle();
             }
-            Step::Glance(_) => {}
+            Step::ReadEvents(_) => {}
             Step::Interrupt(items) => self.faults.interrupt = Some(items),
             Step::Meanwhile(change) => self.meanwhile = Some(change),
             Step::RefuseDumps(times) => self.faults.refuse_dumps = times,

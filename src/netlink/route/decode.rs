@@ -60,7 +60,7 @@ fn name(text: &[u8]) -> Name {
     name
 }
 
-/// The slave kind comes before its data.
+/// Returns the table of a VRF's port, whose kind comes before its data.
 fn vrf_table(info: Attribute<'_>) -> Option<u32> {
     let mut info = info.nested();
     info.find(|inner| inner.kind == IFLA_INFO_SLAVE_KIND && inner.text() == b"vrf")?;
@@ -170,7 +170,7 @@ fn route(payload: &[u8]) -> Option<Route> {
     Some(route)
 }
 
-/// The gateway in an RTA_GATEWAY, or behind the family in an RTA_VIA.
+/// Returns the gateway in an RTA_GATEWAY, or behind the family in an RTA_VIA.
 fn gateway(attribute: Attribute<'_>) -> Option<IpAddr> {
     match attribute.kind {
         RTA_VIA => ip(attribute.value.get(2..)?),

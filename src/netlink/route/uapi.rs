@@ -39,6 +39,10 @@ pub const RTA_PREFSRC: u16 = 7;
 pub const RTA_MULTIPATH: u16 = 9;
 pub const RTA_TABLE: u16 = 15;
 pub const RTA_VIA: u16 = 18;
+/// How far an address or a route is valid.
+pub const RT_SCOPE_UNIVERSE: u8 = 0;
+pub const RT_SCOPE_LINK: u8 = 253;
+pub const RT_SCOPE_HOST: u8 = 254;
 /// A copy of a route, made for one destination.
 pub const RTM_F_CLONED: u32 = 0x200;
 /// The gateway is on the link although no address of ours says so.

@@ -22,7 +22,7 @@ fn step(bytes: &[u8]) -> Step {
     let (kind, a, b, c) = (bytes[0] % 40, bytes[1], bytes[2], bytes[3]);
     match kind {
         22 | 23 => Step::Run(a % 80),
-        24 => Step::Glance(a % 6),
+        24 => Step::ReadEvents(a % 6),
         25 => Step::Change(Change::Full),
         26 => Step::Change(Change::Drop(a)),
         27 => Step::Change(Change::Duplicate(a)),

@@ -5,8 +5,8 @@
 //! still queued.
 
 mod kernel;
+mod recorder;
 mod specification;
-mod witness;
 
 use std::net::SocketAddr;
 
@@ -57,11 +57,11 @@ pub type Step = super::Step<Change>;
 
 impl Simulated for Kernel {
     type Change = Change;
-    const PLUGIN: &'static Entry = &witness::ENTRY;
+    const PLUGIN: &'static Entry = &recorder::ENTRY;
     const REFUSALS: &'static [i32] = &[libc::ENOMEM, libc::EPERM, libc::ENOBUFS];
 
     fn config(_: u8) -> Config {
-        let mut config = Config::new(&[witness::ENTRY]);
+        let mut config = Config::new(&[recorder::ENTRY]);
         config.default.notify = NotifyFlags::EXISTING;
         // What goes wrong is put right without it.
         config.resync_interval = 0;

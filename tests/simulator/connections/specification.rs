@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mptcpd::internal::netlink::mptcp::{AddressId, ConnectionEvent, Endpoint, EndpointFlags};
 
 use super::kernel::{Connection, Ends, Path, UNSERVED, here};
-use super::{Simulation, witness};
+use super::{Simulation, recorder};
 
 /// The engine's table, and what the plugin has been told, against the kernel's connections.
 pub fn check_table(simulation: &Simulation) -> Result<(), String> {
@@ -34,7 +34,7 @@ pub fn check_table(simulation: &Simulation) -> Result<(), String> {
     if real != known {
         return Err(format!("the kernel has {real:#?}, the table {known:#?}"));
     }
-    let told = witness::told()?;
+    let told = recorder::recorded()?;
     let addresses = simulation.engine.connections().iter().map(|c| {
         let announced = c.remote_addresses().map(|a| a.id);
         (c.token.get(), announced.collect())
@@ -42,7 +42,7 @@ pub fn check_table(simulation: &Simulation) -> Result<(), String> {
     let addresses: BTreeMap<u32, BTreeSet<AddressId>> = addresses.collect();
     let real = simulation.kernel.connections.iter().map(|(token, c)| {
         let token = token.get();
-        let told = witness::Told {
+        let told = recorder::Recorded {
             established: c.established,
             subflows: c.subflows.iter().map(Path::ends).collect(),
             addresses: addresses[&token].clone(),

@@ -1,4 +1,4 @@
-//! `sspi`, with a protocol of what it is told.
+//! `sspi`, with a record of what it is told.
 
 use core::net::SocketAddr;
 use std::cell::RefCell;
@@ -10,7 +10,7 @@ use mptcpd::internal::plugin::{CommandId, Context, Entry, Failure, Plugin, Reque
 
 /// What the plugin knows of a connection, from what it has been told.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Told {
+pub struct Recorded {
     pub established: bool,
     pub subflows: BTreeSet<(SocketAddr, SocketAddr)>,
     /// Ids of those that the peer announces.
@@ -18,39 +18,35 @@ pub struct Told {
 }
 
 #[derive(Default)]
-struct Protocol {
-    open: BTreeMap<u32, Told>,
+struct Record {
+    open: BTreeMap<u32, Recorded>,
     wrong: Vec<String>,
 }
 
 thread_local! {
-    static PROTOCOL: RefCell<Protocol> = RefCell::default();
+    static RECORD: RefCell<Record> = RefCell::default();
 }
 
 /// What it knows, or what it should not have been told.
-pub fn told() -> Result<BTreeMap<u32, Told>, String> {
-    PROTOCOL.with_borrow(|protocol| match protocol.wrong.first() {
+pub fn recorded() -> Result<BTreeMap<u32, Recorded>, String> {
+    RECORD.with_borrow(|record| match record.wrong.first() {
         Some(wrong) => Err(format!("told wrongly: {wrong}")),
-        None => Ok(protocol.open.clone()),
+        None => Ok(record.open.clone()),
     })
 }
 
-struct Witness(Box<dyn Plugin>);
+struct Recorder(Box<dyn Plugin>);
 
-pub const ENTRY: Entry = Entry::new(
-    "witness",
-    "sspi, with a protocol of what it is told",
-    || {
-        PROTOCOL.take();
-        Box::new(Witness((sspi::ENTRY.create)()))
-    },
-);
+pub const ENTRY: Entry = Entry::new("recorder", "sspi, with a record of what it is told", || {
+    RECORD.take();
+    Box::new(Recorder((sspi::ENTRY.create)()))
+});
 
 /// Notes what is told of a connection, which `check` finds right or not.
-fn note(what: &str, token: Token, check: impl FnOnce(&mut Told) -> bool) {
-    PROTOCOL.with_borrow_mut(|protocol| {
-        if !protocol.open.get_mut(&token.get()).is_some_and(check) {
-            protocol.wrong.push(format!("{what} of {}", token.get()));
+fn note(what: &str, token: Token, check: impl FnOnce(&mut Recorded) -> bool) {
+    RECORD.with_borrow_mut(|record| {
+        if !record.open.get_mut(&token.get()).is_some_and(check) {
+            record.wrong.push(format!("{what} of {}", token.get()));
         }
     });
 }
@@ -59,23 +55,23 @@ fn ends(subflow: &SubflowEvent) -> (SocketAddr, SocketAddr) {
     (subflow.local, subflow.remote)
 }
 
-impl Plugin for Witness {
+impl Plugin for Recorder {
     fn wants_connections(&self) -> bool {
         self.0.wants_connections()
     }
 
     fn new_connection(&mut self, cx: &mut Context<'_>, connection: &ConnectionEvent) {
         let ends = (connection.local, connection.remote);
-        let (token, mut told) = (connection.token.get(), Told::default());
+        let (token, mut told) = (connection.token.get(), Recorded::default());
         // The table says whether the initial subflow of one that is found is still there.
         let known = cx.connection(connection.token).expect("in the table");
         if known.subflows().any(|s| (s.local, s.remote) == ends) {
             told.subflows.insert(ends);
         }
-        PROTOCOL.with_borrow_mut(|protocol| {
-            if protocol.open.insert(token, told).is_some() {
+        RECORD.with_borrow_mut(|record| {
+            if record.open.insert(token, told).is_some() {
                 let wrong = format!("new_connection of {token}");
-                protocol.wrong.push(wrong);
+                record.wrong.push(wrong);
             }
         });
         self.0.new_connection(cx, connection);
@@ -90,7 +86,7 @@ impl Plugin for Witness {
 
     fn connection_closed(&mut self, cx: &mut Context<'_>, token: Token) {
         note("connection_closed", token, |_| true);
-        PROTOCOL.with_borrow_mut(|protocol| protocol.open.remove(&token.get()));
+        RECORD.with_borrow_mut(|record| record.open.remove(&token.get()));
         self.0.connection_closed(cx, token);
     }
 
