@@ -392,7 +392,7 @@ mod tests {
         let mut asked = Vec::new();
         router.reconcile(now, network, &config.source_routing, &mut |change| {
             asked.push(change);
-            CommandId::try_from(asked.len()).ok()
+            u32::try_from(asked.len()).ok().map(CommandId)
         });
         asked
     }
@@ -420,7 +420,7 @@ mod tests {
         let (network, config) = uplink();
         let mut router = SourceRouter::default();
         let added = ask(&mut router, NOW, &network, &config);
-        router.failed(4, 1);
+        router.failed(CommandId(4), 1);
         let mut removed = Vec::new();
         router.remove_all(&network, &mut |change| removed.push(change));
         let of = |change: &Change| Change {
@@ -439,10 +439,14 @@ mod tests {
         let (mut network, config) = uplink();
         let mut router = SourceRouter::default();
         ask(&mut router, NOW, &network, &config);
-        let refused = router.failed(1, 17).expect("ours");
+        let refused = router.failed(CommandId(1), 17).expect("ours");
         assert!(refused.news && !refused.gone);
-        assert!(router.failed(1, 17).is_some_and(|again| !again.news));
-        assert!(router.failed(99, 17).is_none());
+        assert!(
+            router
+                .failed(CommandId(1), 17)
+                .is_some_and(|again| !again.news)
+        );
+        assert!(router.failed(CommandId(99), 17).is_none());
         // Neither that nor what is not seen yet is asked for again at once, ...
         assert_eq!(ask(&mut router, NOW, &network, &config), []);
         let retry_at = router.deadline();

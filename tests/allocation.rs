@@ -15,7 +15,7 @@ use mptcpd::internal::config::Overrides;
 use mptcpd::internal::engine::{Command, Engine, Incomplete, Input, Source};
 use mptcpd::internal::netlink::attribute::Builder;
 use mptcpd::internal::netlink::diag::{self, Query};
-use mptcpd::internal::netlink::message::Messages;
+use mptcpd::internal::netlink::message::{Messages, Seq};
 use mptcpd::internal::netlink::mptcp::{
     AddressId, Command as Kernel, ConnectionEvent, Endpoint, Event, Limits, SubflowAddress,
     SubflowEvent, Token,
@@ -102,7 +102,7 @@ impl World {
     fn link(&mut self, link: usize) -> Option<Notification> {
         let [index, flags] = [index(link), self.links[link]].map(u32::to_ne_bytes);
         let mut out = Builder::new(&mut self.buffer);
-        out.message(16, 0, 0);
+        out.message(16, 0, Seq(0));
         out.raw(&[0, 0, 1, 0]);
         out.raw(&index);
         out.raw(&flags);
@@ -117,7 +117,7 @@ impl World {
         let ip = address(link, n);
         let family = Family::of(ip).number();
         let mut out = Builder::new(&mut self.buffer);
-        out.message(kind, 0, 0);
+        out.message(kind, 0, Seq(0));
         out.raw(&[family, 24, 0x80, 0]);
         out.raw(&index(link).to_ne_bytes());
         out.ip(2, ip);
@@ -176,7 +176,7 @@ impl World {
     fn command(&mut self, command: &Kernel) -> Result<(), i32> {
         let mut room = [0; 512];
         let mut out = Builder::new(&mut room);
-        command.encode(&mut out, 30, 1).unwrap();
+        command.encode(&mut out, 30, Seq(1)).unwrap();
         let has = |e: &Option<Endpoint>, id| e.is_some_and(|e| e.id == id);
         match command {
             Kernel::AddEndpoint(new) => {

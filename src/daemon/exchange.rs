@@ -5,7 +5,7 @@ use std::io;
 use crate::engine::Incomplete;
 use crate::logging;
 use crate::netlink::attribute::Full;
-use crate::netlink::message::{Message, Messages};
+use crate::netlink::message::{Message, Messages, Seq};
 use crate::sys::netlink::{Inbox, Received, Socket};
 
 /// Returns the error of a system call as the reason why a dump is of no use.
@@ -18,7 +18,7 @@ pub(super) fn exchange(
     socket: &Socket,
     request: Result<&[u8], Full>,
     buffer: &mut Vec<u8>,
-    number: u32,
+    number: Seq,
     each: &mut dyn FnMut(&Message<'_>),
 ) -> Result<(), Incomplete> {
     let result = send_and_read(socket, request, buffer, number, each);
@@ -34,7 +34,7 @@ fn send_and_read(
     socket: &Socket,
     request: Result<&[u8], Full>,
     buffer: &mut Vec<u8>,
-    number: u32,
+    number: Seq,
     each: &mut dyn FnMut(&Message<'_>),
 ) -> Result<(), Incomplete> {
     let request = request.map_err(|_| Incomplete::Refused(libc::EMSGSIZE))?;

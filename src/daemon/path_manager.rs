@@ -24,13 +24,13 @@ use super::{Buffers, EVENT_BUFFER, fail, hand_refusal, open_socket};
 
 /// So many commands may be without an answer: the kernel keeps some 250 refusals for us, and those
 /// of another datagram are to fit.
-const MAX_UNANSWERED: CommandId = 64;
+const MAX_UNANSWERED: u32 = 64;
 /// Bytes of a batch of commands, after which it is sent.
 const BATCH: usize = 2048;
 /// After this long without the kernel's path manager, say so.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The number of the daemon's own request to nlctrl, which no command of the engine's has.
-const FAMILY_REQUEST: CommandId = 0;
+const FAMILY_REQUEST: CommandId = CommandId(0);
 
 /// The generic-netlink family of the path manager.
 #[derive(Clone, Copy)]
@@ -173,7 +173,7 @@ impl PathManager {
         let Some((first, last)) = self.batch.numbers.take() else {
             return;
         };
-        let many = |(oldest, _)| first.wrapping_sub(oldest) >= MAX_UNANSWERED;
+        let many = |(oldest, _)| first.since(oldest) >= MAX_UNANSWERED;
         if self.unanswered.is_some_and(many) {
             self.read_answers(now, engine, io, true);
         }
@@ -185,8 +185,10 @@ impl PathManager {
         if let Err(error) = result {
             logging::warn!("cannot send commands to the kernel: {error}");
             let errno = error.raw_os_error().unwrap_or(0);
-            for number in first..=last {
+            let mut number = first;
+            while number.is_acked_by(last) {
                 fail(engine, now, number, errno, "");
+                number = number.next();
             }
         }
     }

@@ -3,8 +3,8 @@
 use libc::EINVAL;
 
 use super::Want;
-use crate::netlink::message::is_acked;
 use crate::netlink::mptcp::{EndpointFlags, Limits};
+use crate::request::CommandId;
 use crate::time::{Instant, Retry};
 
 /// The limits that the configuration fixes, where it does.
@@ -27,8 +27,8 @@ pub struct LimitKeeper {
     fixed: Fixed,
     /// The largest limit the kernel takes, once it has refused more.
     max_accepted: Option<u32>,
-    /// Sequence number of the command in flight; 0 is none.
-    command: u32,
+    /// The command in flight.
+    command: Option<CommandId>,
     /// What we had set before that command.
     previous: Option<Limits>,
     /// When to try again, if the kernel refuses for a reason other than the size.
@@ -52,7 +52,7 @@ impl LimitKeeper {
     /// Returns the largest limits of ours that the kernel may have, if we have set any: what we
     /// set last and, until the kernel has acknowledged that, what we had set before.
     pub fn set(&self) -> Option<Limits> {
-        let before = self.previous.filter(|_| self.command != 0);
+        let before = self.previous.filter(|_| self.command.is_some());
         match (self.set, before) {
             (Some(set), Some(before)) => Some(Limits {
                 subflows: set.subflows.max(before.subflows),
@@ -100,9 +100,12 @@ impl LimitKeeper {
     }
 
     /// The kernel did everything it was asked up to this command.
-    pub fn done(&mut self, last: u32) {
-        if self.command != 0 && is_acked(self.command, last) {
-            self.command = 0;
+    pub fn done(&mut self, last: CommandId) {
+        if self
+            .command
+            .is_some_and(|command| command.is_acked_by(last))
+        {
+            self.command = None;
             self.retry.succeeded();
         }
     }
@@ -139,10 +142,10 @@ impl LimitKeeper {
 
     /// A command to set `limits` is on its way. Returns whether that raises what we set:
     /// a later run that does not know of it would take it for the administrator's doing.
-    pub fn sent(&mut self, limits: Limits, command: u32) -> bool {
+    pub fn sent(&mut self, limits: Limits, command: CommandId) -> bool {
         self.previous = self.set.replace(limits);
         self.current = Some(limits);
-        self.command = command;
+        self.command = Some(command);
         self.previous.is_none_or(|before| {
             limits.subflows > before.subflows || limits.add_addr_accepted > before.add_addr_accepted
         })
@@ -156,11 +159,8 @@ impl LimitKeeper {
     }
 
     /// The kernel refused. Returns `None` if the command was not ours, else whether to log it.
-    pub fn failed(&mut self, now: Instant, command: u32, errno: i32) -> Option<bool> {
-        if self.command == 0 || self.command != command {
-            return None;
-        }
-        self.command = 0;
+    pub fn failed(&mut self, now: Instant, command: CommandId, errno: i32) -> Option<bool> {
+        self.command.take_if(|sent| *sent == command)?;
         let tried = self.set.unwrap_or_default();
         let tried = tried.subflows.max(tried.add_addr_accepted);
         // What was refused is not what is found there later: that would be the administrator's.
@@ -219,7 +219,7 @@ mod tests {
             keeper.target(NOW, &wants, Fixed::default()),
             Some(limits(5, 7))
         );
-        keeper.sent(limits(5, 7), 1);
+        keeper.sent(limits(5, 7), CommandId(1));
         keeper.on_read(limits(5, 7));
         assert_eq!(keeper.target(NOW, &wants, Fixed::default()), None);
         assert_eq!(
@@ -246,7 +246,7 @@ mod tests {
         keeper.on_read(limits(0, 0));
         let wants = [want(EndpointFlags::SUBFLOW); 12];
         let mut most = 5;
-        for command in 1..20 {
+        for command in (1..20).map(CommandId) {
             let Some(target) = keeper.target(NOW, &wants, Fixed::default()) else {
                 break;
             };
@@ -259,6 +259,6 @@ mod tests {
             }
         }
         assert_eq!(keeper.current(), Some(limits(5, 5)));
-        assert_eq!(keeper.failed(NOW, 77, EINVAL), None);
+        assert_eq!(keeper.failed(NOW, CommandId(77), EINVAL), None);
     }
 }

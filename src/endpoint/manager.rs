@@ -8,6 +8,7 @@ use super::{Endpoints, Wanted};
 use crate::config::flags::AddressFlags;
 use crate::logging;
 use crate::netlink::mptcp::{Command, Endpoint, EndpointFlags, Limits};
+use crate::request::CommandId;
 use crate::state::State;
 use crate::time::Instant;
 
@@ -153,7 +154,7 @@ impl EndpointManager {
         &mut self,
         now: Instant,
         fixed: Fixed,
-        send: &mut dyn FnMut(Command) -> Option<u32>,
+        send: &mut dyn FnMut(Command) -> Option<CommandId>,
     ) -> Reconciled {
         let Self {
             endpoints,
@@ -214,7 +215,7 @@ impl EndpointManager {
     }
 
     /// Deletes all endpoints of ours and gives the administrator's limits back.
-    pub fn remove_all(&mut self, send: &mut dyn FnMut(Command) -> Option<u32>) {
+    pub fn remove_all(&mut self, send: &mut dyn FnMut(Command) -> Option<CommandId>) {
         self.endpoints.remove_all(send);
         if let Some(baseline) = self.limits.restore() {
             send(Command::SetLimits(baseline));
@@ -223,13 +224,13 @@ impl EndpointManager {
 
     /// Every command up to this one that has not failed is done. Returns whether something has
     /// waited for that.
-    pub fn done(&mut self, last: u32) -> bool {
+    pub fn done(&mut self, last: CommandId) -> bool {
         self.limits.done(last);
         self.endpoints.done(last)
     }
 
     /// The kernel refused a command. Returns what that calls for; `None` if it was none of these.
-    pub fn failed(&mut self, now: Instant, command: u32, errno: i32) -> Option<Refusal> {
+    pub fn failed(&mut self, now: Instant, command: CommandId, errno: i32) -> Option<Refusal> {
         if let Some(refused) = self.endpoints.failed(now, command, errno) {
             self.mark_state_changed();
             return Some(Refusal::Endpoint {

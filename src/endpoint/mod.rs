@@ -16,8 +16,8 @@ use core::net::IpAddr;
 use libc::{EAGAIN, EINVAL, ENOENT, ENOMEM, EPERM, ERANGE};
 
 use crate::capacity;
-use crate::netlink::message::is_acked;
 use crate::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags};
+use crate::request::CommandId;
 use crate::table::Table;
 use crate::time::Instant;
 
@@ -234,13 +234,13 @@ impl Endpoints {
     }
 
     /// Compares the settled wants with the kernel's endpoints and gives the commands that close
-    /// the gap to `send`. That returns the number of the command (never 0), or `None` when it
-    /// takes no more for now: call again.
+    /// the gap to `send`. That returns the number of the command, or `None` when it takes no more
+    /// for now: call again.
     pub fn reconcile(
         &mut self,
         now: Instant,
         wanted: &Wanted,
-        send: &mut dyn FnMut(Command) -> Option<u32>,
+        send: &mut dyn FnMut(Command) -> Option<CommandId>,
     ) {
         let ours = &self.ours;
         self.refusals.begin(|address, port| {
@@ -263,7 +263,7 @@ impl Endpoints {
     }
 
     /// Deletes all of ours. The kernel does what it was asked for before, so that none is left.
-    pub fn remove_all(&mut self, send: &mut dyn FnMut(Command) -> Option<u32>) {
+    pub fn remove_all(&mut self, send: &mut dyn FnMut(Command) -> Option<CommandId>) {
         for slot in self.ours.iter_mut().filter(|slot| !slot.is_deleting()) {
             if let Some(number) = send(Command::DeleteEndpoint(slot.endpoint)) {
                 slot.set_pending(Operation::Delete, number);
@@ -338,7 +338,7 @@ impl Endpoints {
         now: Instant,
         wanted: &Wanted,
         how: Operation,
-        send: &mut dyn FnMut(Command) -> Option<u32>,
+        send: &mut dyn FnMut(Command) -> Option<CommandId>,
     ) {
         let unsupported = self.flags.unsupported();
         let Self {
@@ -386,7 +386,7 @@ impl Endpoints {
         now: Instant,
         wanted: &Wanted,
         taken: usize,
-        send: &mut dyn FnMut(Command) -> Option<u32>,
+        send: &mut dyn FnMut(Command) -> Option<CommandId>,
     ) {
         let mut room = self
             .capacity
@@ -458,7 +458,7 @@ impl Endpoints {
 
     /// The kernel did everything it was asked up to this command. Returns whether a command has
     /// waited for that.
-    pub fn done(&mut self, last: u32) -> bool {
+    pub fn done(&mut self, last: CommandId) -> bool {
         let Self {
             ours,
             refusals,
@@ -466,7 +466,7 @@ impl Endpoints {
             ..
         } = self;
         ours.retain(|slot| {
-            if slot.pending.is_none() || !is_acked(slot.command, last) {
+            if slot.pending.is_none() || !slot.command.is_acked_by(last) {
                 return true;
             }
             refusals.on_done(&slot.endpoint);
@@ -489,7 +489,7 @@ impl Endpoints {
     }
 
     /// The kernel refused. Returns `None` if the command was not one of ours.
-    pub fn failed(&mut self, now: Instant, command: u32, errno: i32) -> Option<Refused> {
+    pub fn failed(&mut self, now: Instant, command: CommandId, errno: i32) -> Option<Refused> {
         let is_it = |slot: &Slot| slot.pending.is_some() && slot.command == command;
         let at = self.ours.iter().position(is_it)?;
         let slot = self.ours.get_mut(at)?;
@@ -520,9 +520,9 @@ impl Endpoints {
 
     /// Returns how many endpoints of ours the kernel had when it refused `command`. What was
     /// asked later was not done yet.
-    fn ours_done_by(&self, command: u32) -> usize {
+    fn ours_done_by(&self, command: CommandId) -> usize {
         let there = |slot: &&Slot| {
-            let done = slot.pending.is_none() || is_acked(slot.command, command);
+            let done = slot.pending.is_none() || slot.command.is_acked_by(command);
             match slot.pending {
                 Some(Operation::Delete) => !done,
                 Some(Operation::Add) => done,

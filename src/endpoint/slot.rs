@@ -1,6 +1,7 @@
 //! An endpoint of ours, and what becomes of it.
 
 use crate::netlink::mptcp::{AddressId, Endpoint};
+use crate::request::CommandId;
 use crate::table::Mark;
 
 /// An endpoint of ours.
@@ -10,8 +11,8 @@ pub struct Slot {
     pub endpoint: Endpoint,
     /// What the kernel has been asked for and has not acknowledged.
     pub(super) pending: Option<Operation>,
-    /// Sequence number of that command.
-    pub(super) command: u32,
+    /// The number of that command.
+    pub(super) command: CommandId,
     pub(super) departure: Departure,
     /// Added, and no dump has shown it since.
     pub(super) unverified: bool,
@@ -54,7 +55,7 @@ impl Slot {
         Self {
             endpoint,
             pending: None,
-            command: 0,
+            command: CommandId::default(),
             departure: Departure::default(),
             unverified: false,
             flags_unverified: false,
@@ -92,7 +93,7 @@ impl Slot {
         self.departure == Departure::Unwanted && self.pending.is_none()
     }
 
-    pub(super) fn set_pending(&mut self, operation: Operation, command: u32) {
+    pub(super) fn set_pending(&mut self, operation: Operation, command: CommandId) {
         (self.pending, self.command) = (Some(operation), command);
     }
 }

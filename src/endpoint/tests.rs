@@ -111,8 +111,9 @@ impl Kernel {
         let wanted = settled(endpoints, wants);
         endpoints.reconcile(now, &wanted, &mut |command| {
             self.sequence += 1;
-            sent.push((self.sequence, command));
-            Some(self.sequence)
+            let number = CommandId(self.sequence);
+            sent.push((number, command));
+            Some(number)
         });
         self.burst = self.burst.max(sent.len());
         let mut dump = false;

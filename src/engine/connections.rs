@@ -7,7 +7,6 @@ use super::plugins::{PluginHost, View};
 use crate::capacity;
 use crate::connection::{Connections, Lookup, RemoteAddress};
 use crate::logging;
-use crate::netlink::message::is_acked;
 use crate::netlink::mptcp::{Command, ConnectionEvent, Event, SubflowAddress, Token};
 use crate::request::{CommandId, Failure, Queued, Reply, Request, Task};
 use crate::table::Table;
@@ -347,7 +346,7 @@ impl ConnectionManager {
             let of_it = |listener: &AnnouncedListener| {
                 Some((listener.token, listener.address.id)) == request.announcement()
             };
-            self.release(&|listener| is_acked(listener.number, number) && of_it(listener));
+            self.release(&|listener| listener.number.is_acked_by(number) && of_it(listener));
         } else if result.is_err() {
             self.take_back(host, number, &request, announced);
         }

@@ -11,7 +11,6 @@ use crate::config::Config;
 use crate::endpoint::Slot;
 use crate::endpoint::manager::Refusal;
 use crate::logging;
-use crate::netlink::message::is_acked;
 use crate::netlink::mptcp::Event;
 use crate::netlink::route::Notification;
 use crate::network::Interface;
@@ -288,7 +287,7 @@ impl Engine {
     /// Every command up to this one has ended. What became of our own is read where that is not
     /// known; plugins are told.
     fn on_done(&mut self, now: Instant, number: CommandId, result: Result<(), Failure<'_>>) {
-        if self.unacked.is_some_and(|last| is_acked(last, number)) {
+        if self.unacked.is_some_and(|last| last.is_acked_by(number)) {
             self.unacked = None;
         }
         self.schedule.reconcile_due |= self.endpoints.done(number);

@@ -15,6 +15,8 @@
 
 use core::net::{IpAddr, SocketAddr};
 
+use super::message::Seq;
+
 const NLA_F_NESTED: u16 = 1 << 15;
 const NLA_F_NET_BYTEORDER: u16 = 1 << 14;
 const HEADER: usize = 4;
@@ -147,10 +149,11 @@ pub struct Nest(usize);
 ///
 /// ```
 /// use mptcpd::internal::netlink::attribute::Builder;
+/// use mptcpd::internal::netlink::message::Seq;
 ///
 /// let mut buffer = [0; 64];
 /// let mut builder = Builder::new(&mut buffer);
-/// builder.message(16, 1, 7);
+/// builder.message(16, 1, Seq(7));
 /// builder.u32(3, 5);
 /// builder.end().unwrap();
 /// assert_eq!(builder.bytes().len(), 24);
@@ -179,13 +182,13 @@ impl<'a> Builder<'a> {
     }
 
     /// Begins a message. One left open without [`Builder::end`] is discarded.
-    pub fn message(&mut self, kind: u16, flags: u16, seq: u32) {
+    pub fn message(&mut self, kind: u16, flags: u16, seq: Seq) {
         self.length = self.start;
         self.full = false;
         self.raw(&[0; 4]);
         self.raw(&kind.to_ne_bytes());
         self.raw(&flags.to_ne_bytes());
-        self.raw(&seq.to_ne_bytes());
+        self.raw(&seq.0.to_ne_bytes());
         self.raw(&[0; 4]);
     }
 
@@ -303,7 +306,7 @@ mod tests {
     fn payload(write: impl FnOnce(&mut Builder<'_>)) -> Vec<u8> {
         let mut buffer = [0xff; 256];
         let mut builder = Builder::new(&mut buffer);
-        builder.message(16, 0, 0);
+        builder.message(16, 0, Seq(0));
         write(&mut builder);
         builder.end().unwrap();
         builder.bytes()[16..].to_vec()
@@ -368,13 +371,13 @@ mod tests {
     fn what_does_not_fit_leaves_the_messages_before_it() {
         let mut buffer = [0; 43];
         let mut builder = Builder::new(&mut buffer);
-        builder.message(1, 0, 1);
+        builder.message(1, 0, Seq(1));
         builder.u32(1, 1);
         assert_eq!(builder.end(), Ok(()));
-        builder.message(2, 0, 2);
+        builder.message(2, 0, Seq(2));
         builder.u32(1, 1);
         assert_eq!(builder.end(), Err(Full));
-        builder.message(3, 0, 3);
+        builder.message(3, 0, Seq(3));
         assert_eq!(builder.end(), Ok(()));
         let kinds: Vec<_> = Messages::new(builder.bytes())
             .map(|m| m.unwrap().kind)
@@ -387,7 +390,7 @@ mod tests {
     fn an_attribute_longer_than_its_length_field_does_not_fit() {
         let mut buffer = vec![0; 1 << 17];
         let mut builder = Builder::new(&mut buffer);
-        builder.message(1, 0, 1);
+        builder.message(1, 0, Seq(1));
         builder.attribute(1, &[0; 65_532]);
         assert_eq!(builder.end(), Err(Full));
     }
@@ -408,7 +411,7 @@ mod tests {
         ) {
             let mut buffer = vec![0; size];
             let mut builder = Builder::new(&mut buffer);
-            builder.message(1, 0, 1);
+            builder.message(1, 0, Seq(1));
             for (kind, value) in &attributes {
                 builder.attribute(*kind, value);
             }

@@ -22,7 +22,7 @@
 //! Source: `include/uapi/linux/inet_diag.h`, `sock_diag.h`, `mptcp.h`.
 
 use super::attribute::{Attributes, Builder, Full, end, ip, is_mapped};
-use super::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use super::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Seq};
 use super::mptcp::{AddressId, Token};
 use super::route::Family;
 use core::net::{IpAddr, SocketAddr};
@@ -116,7 +116,7 @@ pub struct Subflow {
 ///
 /// # Errors
 /// [`Full`] if the buffer has less than [`REQUEST_LENGTH`] bytes of room.
-pub fn dump_connections(out: &mut Builder<'_>, seq: u32, family: Family) -> Result<(), Full> {
+pub fn dump_connections(out: &mut Builder<'_>, seq: Seq, family: Family) -> Result<(), Full> {
     // The protocol does not fit its octet, and an attribute takes its place.
     request(
         out,
@@ -135,7 +135,7 @@ pub fn dump_connections(out: &mut Builder<'_>, seq: u32, family: Family) -> Resu
 ///
 /// # Errors
 /// As [`dump_connections`].
-pub fn get_connection(out: &mut Builder<'_>, seq: u32, token: Token) -> Result<(), Full> {
+pub fn get_connection(out: &mut Builder<'_>, seq: Seq, token: Token) -> Result<(), Full> {
     request(out, seq, NLM_F_ACK, [Family::Ipv4.number(), 0], OPEN, token);
     out.u32(INET_DIAG_REQ_PROTOCOL, IPPROTO_MPTCP);
     out.end()
@@ -146,7 +146,7 @@ pub fn get_connection(out: &mut Builder<'_>, seq: u32, token: Token) -> Result<(
 ///
 /// # Errors
 /// As [`dump_connections`].
-pub fn dump_subflows(out: &mut Builder<'_>, seq: u32, family: Family) -> Result<(), Full> {
+pub fn dump_subflows(out: &mut Builder<'_>, seq: Seq, family: Family) -> Result<(), Full> {
     let what = [family.number(), IPPROTO_TCP];
     request(out, seq, NLM_F_DUMP, what, ALIVE, Token::NONE);
     out.end()
@@ -168,7 +168,7 @@ impl Query {
     ///
     /// # Errors
     /// As [`dump_connections`].
-    pub fn encode(&self, out: &mut Builder<'_>, seq: u32) -> Result<(), Full> {
+    pub fn encode(&self, out: &mut Builder<'_>, seq: Seq) -> Result<(), Full> {
         match *self {
             Self::Connections(family) => dump_connections(out, seq, family),
             Self::Connection(token) => get_connection(out, seq, token),
@@ -179,7 +179,7 @@ impl Query {
 
 fn request(
     out: &mut Builder<'_>,
-    seq: u32,
+    seq: Seq,
     how: u16,
     [family, protocol]: [u8; 2],
     states: u32,
@@ -286,7 +286,7 @@ mod tests {
     fn asks_for_open_mptcp_sockets() {
         let mut buffer = [0; REQUEST_LENGTH];
         let mut out = Builder::new(&mut buffer);
-        dump_connections(&mut out, 9, Family::Ipv6).unwrap();
+        dump_connections(&mut out, Seq(9), Family::Ipv6).unwrap();
         let mut expected = bytes("00000050 0014 0301 00000009 00000000 0a 00 02 00 00000b32");
         expected.extend([0; 48]);
         expected.extend(bytes("0008 0003 00000106"));
@@ -297,7 +297,7 @@ mod tests {
     fn asks_for_one_mptcp_socket() {
         let mut buffer = [0; REQUEST_LENGTH];
         let mut out = Builder::new(&mut buffer);
-        get_connection(&mut out, 9, Token::new(0x8c7b_145b)).unwrap();
+        get_connection(&mut out, Seq(9), Token::new(0x8c7b_145b)).unwrap();
         let mut expected = bytes("00000050 0014 0005 00000009 00000000 02 00 02 00 00000b32");
         expected.extend([0; 40]);
         expected.extend(bytes("8c7b145b 00000000 0008 0003 00000106"));
@@ -308,7 +308,7 @@ mod tests {
     fn asks_for_tcp_sockets() {
         let mut buffer = [0; REQUEST_LENGTH];
         let mut out = Builder::new(&mut buffer);
-        dump_subflows(&mut out, 9, Family::Ipv4).unwrap();
+        dump_subflows(&mut out, Seq(9), Family::Ipv4).unwrap();
         let mut expected = bytes("00000048 0014 0301 00000009 00000000 02 06 02 00 00000006");
         expected.extend([0; 48]);
         assert_eq!(out.bytes(), expected);

@@ -12,7 +12,7 @@
 //! multicast group, their coming and going. Source: `include/uapi/linux/genetlink.h`.
 
 use super::attribute::{Attributes, Builder, Full};
-use super::message::{NLM_F_ACK, NLM_F_REQUEST};
+use super::message::{NLM_F_ACK, NLM_F_REQUEST, Seq};
 
 /// The message kind of `nlctrl`.
 pub const CONTROLLER: u16 = 0x10;
@@ -45,7 +45,7 @@ pub fn parse_header(payload: &[u8]) -> Option<(u8, Attributes<'_>)> {
 ///
 /// # Errors
 /// [`Full`] if the buffer has no room.
-pub fn get_family(out: &mut Builder<'_>, seq: u32, name: &str) -> Result<(), Full> {
+pub fn get_family(out: &mut Builder<'_>, seq: Seq, name: &str) -> Result<(), Full> {
     out.message(CONTROLLER, NLM_F_REQUEST | NLM_F_ACK, seq);
     header(out, CTRL_CMD_GETFAMILY);
     out.str(CTRL_ATTR_FAMILY_NAME, name);
@@ -119,7 +119,7 @@ mod tests {
     fn reply(command: u8) -> Vec<u8> {
         let mut buffer = [0; 256];
         let mut out = Builder::new(&mut buffer);
-        out.message(CONTROLLER, 0, 1);
+        out.message(CONTROLLER, 0, Seq(1));
         out.raw(&[command, 2, 0, 0]);
         out.str(CTRL_ATTR_FAMILY_NAME, "mptcp_pm");
         out.u16(CTRL_ATTR_FAMILY_ID, 0x1e);
@@ -146,7 +146,7 @@ mod tests {
     fn asks_by_name() {
         let mut buffer = [0; 64];
         let mut out = Builder::new(&mut buffer);
-        get_family(&mut out, 5, "mptcp_pm").unwrap();
+        get_family(&mut out, Seq(5), "mptcp_pm").unwrap();
         let mut expected = Vec::from(36u32.to_ne_bytes());
         expected.extend(0x10u16.to_ne_bytes());
         expected.extend(5u16.to_ne_bytes());

@@ -45,10 +45,30 @@ pub const NLM_F_ACK_TLVS: u16 = 0x200;
 
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
-/// Returns whether the request numbered `seq` is done when all are up to and including `last`.
-/// Numbers wrap: what is less than half their range behind is done.
-pub const fn is_acked(seq: u32, last: u32) -> bool {
-    last.wrapping_sub(seq) <= u32::MAX / 2
+/// The number of a request, by which its answers come back. Numbers wrap: their order is
+/// [`Self::is_acked_by`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Seq(pub u32);
+
+impl Seq {
+    /// Returns whether this request is done when all are up to and including `last`: it is `last`
+    /// or less than half of all numbers behind it.
+    pub const fn is_acked_by(self, last: Self) -> bool {
+        last.since(self) <= u32::MAX / 2
+    }
+
+    /// Returns how many numbers this one is after an `earlier` one.
+    pub const fn since(self, earlier: Self) -> u32 {
+        self.0.wrapping_sub(earlier.0)
+    }
+
+    /// Returns the number after this one, which is never 0.
+    pub const fn next(self) -> Self {
+        match self.0.checked_add(1) {
+            Some(number) => Self(number),
+            None => Self(1),
+        }
+    }
 }
 
 /// One message; the payload borrows from the receive buffer.
@@ -56,7 +76,7 @@ pub const fn is_acked(seq: u32, last: u32) -> bool {
 pub struct Message<'a> {
     pub kind: u16,
     pub flags: u16,
-    pub seq: u32,
+    pub seq: Seq,
     pub payload: &'a [u8],
 }
 
@@ -70,7 +90,7 @@ pub struct Ack<'a> {
     /// Positive `errno`; 0 is success.
     pub errno: i32,
     /// Of the request.
-    pub seq: u32,
+    pub seq: Seq,
     /// The kernel's own words (NETLINK_EXT_ACK), or empty.
     pub message: &'a str,
 }
@@ -150,7 +170,7 @@ fn parse_message(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
     let message = Message {
         kind: u16::from_ne_bytes([k0, k1]),
         flags: u16::from_ne_bytes([f0, f1]),
-        seq: u32::from_ne_bytes([s0, s1, s2, s3]),
+        seq: Seq(u32::from_ne_bytes([s0, s1, s2, s3])),
         payload: bytes.get(HEADER_LENGTH..length as usize)?,
     };
     // The last message need not be padded.
@@ -205,13 +225,21 @@ mod tests {
     }
 
     #[test]
+    fn numbers_wrap_and_leave_out_0() {
+        let last = Seq(u32::MAX);
+        assert_eq!((last.next(), Seq::default().next()), (Seq(1), Seq(1)));
+        assert!(last.is_acked_by(last) && last.is_acked_by(Seq(1)));
+        assert!(!Seq(1).is_acked_by(last));
+    }
+
+    #[test]
     fn several_messages_then_a_torn_one() {
         let mut bytes = message(16, 2, &[1, 2, 3]);
         bytes.extend(message(3, 2, &[0; 4]));
         bytes.extend([1, 2, 3, 4, 5]);
         let mut messages = Messages::new(&bytes);
         let first = messages.next().unwrap().unwrap();
-        assert_eq!((first.kind, first.flags, first.seq), (16, 2, 7));
+        assert_eq!((first.kind, first.flags, first.seq), (16, 2, Seq(7)));
         assert_eq!(first.payload, [1, 2, 3]);
         assert_eq!(messages.next().unwrap().unwrap().kind, NLMSG_DONE);
         assert_eq!(messages.next(), Some(Err(Malformed)));
@@ -233,7 +261,7 @@ mod tests {
     fn plain_acknowledgement() {
         let bytes = message(NLMSG_ERROR, NLM_F_CAPPED, &error(0, &[], &[]));
         let ack = only(&bytes).ack().unwrap();
-        assert_eq!((ack.errno, ack.seq, ack.message), (0, 7, ""));
+        assert_eq!((ack.errno, ack.seq, ack.message), (0, Seq(7), ""));
         assert_eq!(only(&message(16, 0, &[0; 4])).ack(), None);
     }
 
@@ -284,7 +312,7 @@ mod tests {
         fn no_bytes_panic(bytes in any::<Vec<u8>>(), kind in 0u16..5, flags: u16) {
             let before = bytes.len();
             prop_assert!(Messages::new(&bytes).count() <= before);
-            let message = Message { kind, flags, seq: 0, payload: &bytes };
+            let message = Message { kind, flags, seq: Seq(0), payload: &bytes };
             let _ = message.ack();
         }
 
@@ -293,14 +321,14 @@ mod tests {
             let mut buffer = [0; 256];
             let mut builder = Builder::new(&mut buffer);
             for (kind, flags, seq, payload) in &kinds {
-                builder.message(*kind, *flags, *seq);
+                builder.message(*kind, *flags, Seq(*seq));
                 builder.raw(payload);
                 builder.end().unwrap();
             }
             let read: Vec<_> = Messages::new(builder.bytes()).map(Result::unwrap).collect();
             prop_assert_eq!(read.len(), kinds.len());
             for (read, (kind, flags, seq, payload)) in read.iter().zip(&kinds) {
-                prop_assert_eq!((read.kind, read.flags, read.seq), (*kind, *flags, *seq));
+                prop_assert_eq!((read.kind, read.flags, read.seq), (*kind, *flags, Seq(*seq)));
                 prop_assert_eq!(&read.payload[..5], &payload[..]);
             }
         }

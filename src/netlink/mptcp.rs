@@ -22,7 +22,7 @@ mod id;
 
 use super::attribute::{Attribute, Attributes, Builder, Full, end, is_mapped};
 use super::generic;
-use super::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
+use super::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Seq};
 use super::route::Family;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -334,7 +334,7 @@ impl Command {
     ///
     /// # Errors
     /// [`Full`] if the buffer has less than [`COMMAND_LENGTH`] bytes of room.
-    pub fn encode(&self, out: &mut Builder<'_>, family: u16, seq: u32) -> Result<(), Full> {
+    pub fn encode(&self, out: &mut Builder<'_>, family: u16, seq: Seq) -> Result<(), Full> {
         let (command, dump) = match self {
             Self::AddEndpoint(_) => (ADD_ADDR, 0),
             Self::DeleteEndpoint(_) => (DEL_ADDR, 0),

@@ -26,7 +26,7 @@ mod uapi;
 
 use super::attribute::{Builder, Full};
 use super::message::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, NLM_F_REQUEST,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, NLM_F_REQUEST, Seq,
 };
 use core::fmt;
 use core::net::IpAddr;
@@ -241,7 +241,7 @@ const DUMP: u16 = NLM_F_REQUEST | NLM_F_DUMP;
 ///
 /// # Errors
 /// All requests fail with [`Full`] if the buffer has less than [`REQUEST_LENGTH`] bytes of room.
-pub fn dump_links(out: &mut Builder<'_>, seq: u32) -> Result<(), Full> {
+pub fn dump_links(out: &mut Builder<'_>, seq: Seq) -> Result<(), Full> {
     out.message(RTM_GETLINK, DUMP, seq);
     out.raw(&[0; 16]);
     out.u32(IFLA_EXT_MASK, SKIP_STATS);
@@ -249,7 +249,7 @@ pub fn dump_links(out: &mut Builder<'_>, seq: u32) -> Result<(), Full> {
 }
 
 /// Asks for all addresses, of both families.
-pub fn dump_addresses(out: &mut Builder<'_>, seq: u32) -> Result<(), Full> {
+pub fn dump_addresses(out: &mut Builder<'_>, seq: Seq) -> Result<(), Full> {
     out.message(RTM_GETADDR, DUMP, seq);
     out.raw(&[0; 8]);
     out.end()
@@ -260,7 +260,7 @@ pub fn dump_addresses(out: &mut Builder<'_>, seq: u32) -> Result<(), Full> {
 /// strictly, shows all in any case.
 pub fn dump_routes(
     out: &mut Builder<'_>,
-    seq: u32,
+    seq: Seq,
     family: Family,
     protocol: u8,
 ) -> Result<(), Full> {
@@ -270,7 +270,7 @@ pub fn dump_routes(
 }
 
 /// Asks for the rules of a family.
-pub fn dump_rules(out: &mut Builder<'_>, seq: u32, family: Family) -> Result<(), Full> {
+pub fn dump_rules(out: &mut Builder<'_>, seq: Seq, family: Family) -> Result<(), Full> {
     out.message(RTM_GETRULE, DUMP, seq);
     out.raw(&[family.number(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     out.end()
@@ -279,7 +279,7 @@ pub fn dump_rules(out: &mut Builder<'_>, seq: u32, family: Family) -> Result<(),
 /// Adds or deletes a rule that selects by source at most.
 pub fn change_rule(
     out: &mut Builder<'_>,
-    seq: u32,
+    seq: Seq,
     change: Change,
     rule: &Rule,
 ) -> Result<(), Full> {
@@ -314,7 +314,7 @@ pub fn change_rule(
 /// Adds, replaces or deletes a route with at most one next hop; further ones are not sent.
 pub fn change_route(
     out: &mut Builder<'_>,
-    seq: u32,
+    seq: Seq,
     change: Change,
     route: &Route,
 ) -> Result<(), Full> {

@@ -28,7 +28,7 @@ mod retries;
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::{Context, Entry, Failure, Plugin, QueueFull, Request};
+use super::{CommandId, Context, Entry, Failure, Plugin, QueueFull, Request};
 use crate::capacity;
 use crate::connection::{Connection, RemoteAddress, Subflow};
 use crate::netlink::mptcp::{
@@ -135,7 +135,7 @@ impl Plugin for Sspi {
     fn command_done(
         &mut self,
         cx: &mut Context<'_>,
-        _: u32,
+        _: CommandId,
         request: &Request,
         result: Result<(), Failure<'_>>,
     ) {

@@ -6,13 +6,11 @@ use core::fmt;
 use core::net::SocketAddr;
 
 use crate::netlink::mptcp::{AddressId, Command, Endpoint, Limits, SubflowAddress, Token};
-
 use crate::sys::errno::Errno;
 
+/// The number of a command, by which its result comes back: that of its netlink message.
+pub use crate::netlink::message::Seq as CommandId;
 pub(crate) use queue::{Queue, Queued, Task};
-
-/// Number of a command, by which its result comes back.
-pub type CommandId = u32;
 
 /// Why the kernel refused a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use super::{CommandId, Request};
 use crate::capacity;
 use crate::logging;
-use crate::netlink::message::is_acked;
 use crate::netlink::mptcp::{AddressId, Token};
 use crate::network::route::{Action, Change};
 
@@ -64,7 +63,8 @@ pub(crate) struct Queue {
     all: VecDeque<Queued>,
     /// How many have been given out.
     sent: usize,
-    next: CommandId,
+    /// The number given last.
+    last: CommandId,
     refused: u32,
 }
 
@@ -76,7 +76,7 @@ impl Queue {
         Self {
             all: VecDeque::with_capacity(Self::MOST),
             sent: 0,
-            next: 0,
+            last: CommandId::default(),
             refused: 0,
         }
     }
@@ -112,8 +112,8 @@ impl Queue {
 
     /// A number that no request has.
     pub(crate) fn number(&mut self) -> CommandId {
-        self.next = self.next.checked_add(1).unwrap_or(1);
-        self.next
+        self.last = self.last.next();
+        self.last
     }
 
     /// Drops what `owner` has asked for last.
@@ -165,7 +165,7 @@ impl Queue {
         self.all.iter_mut().find(|later| {
             later.owner != Self::ENGINE
                 && later.number != number
-                && is_acked(number, later.number)
+                && number.is_acked_by(later.number)
                 && later.task.request().and_then(Request::announcement) == Some(address)
         })
     }
@@ -194,7 +194,7 @@ impl Queue {
     /// The next one that is answered, if all are up to and including `last`.
     pub(crate) fn done(&mut self, last: CommandId) -> Option<Queued> {
         let first = self.all.front().filter(|_| self.sent > 0)?.number;
-        is_acked(first, last).then(|| self.answered(first))?
+        first.is_acked_by(last).then(|| self.answered(first))?
     }
 
     fn position(&self, number: CommandId) -> Option<usize> {

@@ -16,7 +16,7 @@ use mptcpd::internal::config;
 use mptcpd::internal::config::Overrides;
 use mptcpd::internal::engine::{Command, Engine, Input};
 use mptcpd::internal::netlink::attribute::Builder;
-use mptcpd::internal::netlink::message::Messages;
+use mptcpd::internal::netlink::message::{Messages, Seq};
 use mptcpd::internal::netlink::mptcp::{
     self, AddressId, Command as Kernel, Endpoint, EndpointFlags, Limits, SubflowAddress, Token,
 };
@@ -63,7 +63,7 @@ fn counted(run: &mut dyn FnMut()) {
 fn message(kind: u16, body: impl FnOnce(&mut Builder<'_>)) -> Vec<u8> {
     let mut buffer = [0; 512];
     let mut out = Builder::new(&mut buffer);
-    out.message(kind, 0, 0);
+    out.message(kind, 0, Seq(0));
     body(&mut out);
     out.end().expect("room");
     out.bytes().to_vec()
@@ -194,7 +194,7 @@ fn encode_mptcp() -> usize {
         for _ in 0..100 {
             let mut out = Builder::new(&mut buffer);
             for command in black_box(&commands) {
-                let _ = black_box(command.encode(&mut out, 30, 1));
+                let _ = black_box(command.encode(&mut out, 30, Seq(1)));
             }
         }
     });

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mptcpd::internal::netlink::attribute::{Builder, Full};
 use mptcpd::internal::netlink::generic::{self, Controller};
-use mptcpd::internal::netlink::message::Messages;
+use mptcpd::internal::netlink::message::{Messages, Seq};
 use mptcpd::internal::netlink::mptcp::{self, AddressId, Endpoint, EndpointFlags};
 use mptcpd::internal::netlink::route::{self, Notification};
 use mptcpd::internal::network::{IFF_RUNNING, IFF_UP};
@@ -79,7 +79,7 @@ impl Lab {
         let mut family = None;
         let name = mptcp::FAMILY_NAME;
         self.manager.ask(
-            |out| generic::get_family(out, 1, name),
+            |out| generic::get_family(out, Seq(1), name),
             &mut |_, payload| {
                 if let Some(Controller::New(found)) = generic::decode(payload) {
                     family = Some(found.id);
@@ -124,13 +124,15 @@ impl Lab {
         let start = Instant::now();
         loop {
             let mut running = 0;
-            self.route
-                .ask(|out| route::dump_links(out, 1), &mut |kind, payload| {
+            self.route.ask(
+                |out| route::dump_links(out, Seq(1)),
+                &mut |kind, payload| {
                     if let Some(Notification::Link(link)) = route::decode(kind, payload) {
                         const READY: u32 = IFF_UP | IFF_RUNNING;
                         running += u32::from(link.index >= HOME && link.flags & READY == READY);
                     }
-                })?;
+                },
+            )?;
             if running == self.links {
                 return Ok(());
             }
@@ -150,7 +152,7 @@ impl Lab {
                         true => (RTM_NEWADDR, CREATE_NEW),
                         false => (RTM_DELADDR, 0),
                     };
-                    out.message(kind, REQUEST | ACK | flags, 1);
+                    out.message(kind, REQUEST | ACK | flags, Seq(1));
                     out.raw(&[AF_INET, 32, 0, 0]);
                     out.raw(&HOME.to_ne_bytes());
                     out.ip(IFA_LOCAL, IpAddr::V4(*address));
@@ -171,7 +173,7 @@ impl Lab {
     pub fn carrier(&mut self, there: bool) -> io::Result<()> {
         let flags = if there { IFF_UP } else { 0 };
         self.route_outside.send(1, |out| {
-            out.message(RTM_NEWLINK, REQUEST | ACK, 1);
+            out.message(RTM_NEWLINK, REQUEST | ACK, Seq(1));
             out.raw(&[0; 4]);
             out.raw(&OUTSIDE.to_ne_bytes());
             out.raw(&flags.to_ne_bytes());
@@ -184,7 +186,7 @@ impl Lab {
     fn endpoints(&mut self, each: &mut dyn FnMut(Endpoint)) -> io::Result<()> {
         let family = self.family;
         self.manager.ask(
-            |out| mptcp::Command::DumpEndpoints.encode(out, family, 1),
+            |out| mptcp::Command::DumpEndpoints.encode(out, family, Seq(1)),
             &mut |kind, payload| {
                 if let Some((_, attributes)) =
                     generic::parse_header(payload).filter(|_| kind == family)
@@ -239,7 +241,8 @@ impl Lab {
         };
         let family = self.family;
         let (start, cpu) = (Instant::now(), own_cpu());
-        self.manager.send(0, |out| command.encode(out, family, 1))?;
+        self.manager
+            .send(0, |out| command.encode(out, family, Seq(1)))?;
         Ok(Took {
             passed: start.elapsed(),
             cpu: own_cpu().saturating_sub(cpu),

@@ -5,7 +5,7 @@ use std::io;
 use std::net::IpAddr;
 
 use mptcpd::internal::netlink::attribute::Builder;
-use mptcpd::internal::netlink::message::Messages;
+use mptcpd::internal::netlink::message::{Messages, Seq};
 use mptcpd::internal::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags};
 use mptcpd::internal::netlink::route::{self, Notification};
 use mptcpd::internal::sys::netlink::{Received, Socket};
@@ -42,7 +42,7 @@ pub fn run(family: u16) -> io::Result<()> {
             };
             let mut out = Builder::new(&mut out);
             command
-                .encode(&mut out, family, 1)
+                .encode(&mut out, family, Seq(1))
                 .map_err(io::Error::other)?;
             commands.send(out.bytes())?;
         }

@@ -15,7 +15,7 @@ use std::io::{self, BufRead, Write};
 
 use mptcpd::internal::netlink::attribute::Builder;
 use mptcpd::internal::netlink::generic;
-use mptcpd::internal::netlink::message::{Message, Messages, NLM_F_ACK};
+use mptcpd::internal::netlink::message::{Message, Messages, NLM_F_ACK, Seq};
 use mptcpd::internal::netlink::mptcp::{self, AddressId, Command, Endpoint, EndpointFlags, Limits};
 use mptcpd::internal::netlink::route::{self, Family, Notification};
 use mptcpd::internal::sys::netlink::{Received, Socket};
@@ -99,7 +99,7 @@ impl Client {
         };
         let mut room = [0; 512];
         let mut out = Builder::new(&mut room);
-        generic::get_family(&mut out, 1, mptcp::FAMILY_NAME).map_err(|_| full())?;
+        generic::get_family(&mut out, Seq(1), mptcp::FAMILY_NAME).map_err(|_| full())?;
         client.commands.send(out.bytes())?;
         let mut family = None;
         client.answers(|client| &client.commands, &mut |message| {
@@ -132,7 +132,7 @@ impl Client {
         let mut room = [0; 512];
         let mut out = Builder::new(&mut room);
         command
-            .encode(&mut out, self.family, 7)
+            .encode(&mut out, self.family, Seq(7))
             .map_err(|_| full())?;
         // Success is told as well, if one asks.
         let length = out.bytes().len();
@@ -159,10 +159,10 @@ impl Client {
             let mut room = [0; 512];
             let mut request = Builder::new(&mut room);
             let asked = match (what, family) {
-                ("links", Family::Ipv4) => route::dump_links(&mut request, 1),
-                ("addresses", Family::Ipv4) => route::dump_addresses(&mut request, 1),
-                ("routes", _) => route::dump_routes(&mut request, 1, family, 0),
-                ("rules", _) => route::dump_rules(&mut request, 1, family),
+                ("links", Family::Ipv4) => route::dump_links(&mut request, Seq(1)),
+                ("addresses", Family::Ipv4) => route::dump_addresses(&mut request, Seq(1)),
+                ("routes", _) => route::dump_routes(&mut request, Seq(1), family, 0),
+                ("rules", _) => route::dump_rules(&mut request, Seq(1), family),
                 _ => continue,
             };
             asked.map_err(|_| full())?;

@@ -12,9 +12,9 @@ const TOKEN: Token = Token::new(0xabcd_1234);
 fn payload(command: Command) -> Vec<u8> {
     let mut buffer = [0; COMMAND_LENGTH];
     let mut out = Builder::new(&mut buffer);
-    command.encode(&mut out, FAMILY, 3).unwrap();
+    command.encode(&mut out, FAMILY, Seq(3)).unwrap();
     let message = Messages::new(out.bytes()).next().unwrap().unwrap();
-    assert_eq!((message.kind, message.seq), (FAMILY, 3));
+    assert_eq!((message.kind, message.seq), (FAMILY, Seq(3)));
     let dump = matches!(
         command,
         Command::DumpEndpoints | Command::DumpAddresses { .. }
@@ -292,7 +292,7 @@ fn the_longest_command_fits_exactly() {
     assert_eq!(16 + payload(command).len(), COMMAND_LENGTH);
     let mut buffer = [0; COMMAND_LENGTH - 1];
     let mut out = Builder::new(&mut buffer);
-    assert_eq!(command.encode(&mut out, FAMILY, 1), Err(Full));
+    assert_eq!(command.encode(&mut out, FAMILY, Seq(1)), Err(Full));
     assert!(out.bytes().is_empty());
 }
 

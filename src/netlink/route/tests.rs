@@ -340,31 +340,31 @@ fn message(write: impl FnOnce(&mut Builder<'_>) -> Result<(), Full>) -> (u16, u1
     let mut out = Builder::new(&mut buffer);
     write(&mut out).unwrap();
     let message = Messages::new(out.bytes()).next().unwrap().unwrap();
-    assert_eq!(message.seq, 7);
+    assert_eq!(message.seq, Seq(7));
     (message.kind, message.flags, message.payload.to_vec())
 }
 
 #[test]
 fn dumps() {
     let links = bytes("00 00 0000 00000000 00000000 00000000 0008 001d 00000008");
-    assert_eq!(message(|out| dump_links(out, 7)), (18, 0x301, links));
+    assert_eq!(message(|out| dump_links(out, Seq(7))), (18, 0x301, links));
     assert_eq!(
-        message(|out| dump_addresses(out, 7)),
+        message(|out| dump_addresses(out, Seq(7))),
         (22, 0x301, vec![0; 8])
     );
     let v6 = bytes("0a 00 00 00 00 00 00 00 00000000");
     assert_eq!(
-        message(|out| dump_routes(out, 7, Family::Ipv6, 0)),
+        message(|out| dump_routes(out, Seq(7), Family::Ipv6, 0)),
         (26, 0x301, v6)
     );
     let ours = bytes("02 00 00 00 00 1e 00 00 00000000");
     assert_eq!(
-        message(|out| dump_routes(out, 7, Family::Ipv4, PROTOCOL)),
+        message(|out| dump_routes(out, Seq(7), Family::Ipv4, PROTOCOL)),
         (26, 0x301, ours)
     );
     let v4 = bytes("02 00 00 00 00 00 00 00 00000000");
     assert_eq!(
-        message(|out| dump_rules(out, 7, Family::Ipv4)),
+        message(|out| dump_rules(out, Seq(7), Family::Ipv4)),
         (34, 0x301, v4)
     );
 }
@@ -389,11 +389,11 @@ fn changes() {
          0005 0015 1e =000000",
     );
     assert_eq!(
-        message(|out| change_rule(out, 7, Change::Add, &rule)),
+        message(|out| change_rule(out, Seq(7), Change::Add, &rule)),
         (32, 0x605, payload.clone())
     );
     assert_eq!(
-        message(|out| change_rule(out, 7, Change::Delete, &rule)),
+        message(|out| change_rule(out, Seq(7), Change::Delete, &rule)),
         (33, 0x005, payload)
     );
     let route = Route {
@@ -422,7 +422,7 @@ fn changes() {
         (Change::Replace, 24, 0x505),
         (Change::Delete, 25, 0x005),
     ] {
-        let written = message(|out| change_route(out, 7, change, &route));
+        let written = message(|out| change_route(out, Seq(7), change, &route));
         assert_eq!(written, (kind, flags, payload.clone()));
     }
 }
@@ -444,7 +444,7 @@ fn the_longest_request_fits_exactly() {
         scope: 0,
         hops: heapless::Vec::from_slice(&[hop(1, Some("::1"), 0)]).unwrap(),
     };
-    let (_, _, payload) = message(|out| change_route(out, 7, Change::Add, &route));
+    let (_, _, payload) = message(|out| change_route(out, Seq(7), Change::Add, &route));
     assert_eq!(16 + payload.len(), REQUEST_LENGTH);
 }
 
@@ -564,7 +564,7 @@ proptest! {
     ) {
         let mut buffer = [0; 1024];
         let mut out = Builder::new(&mut buffer);
-        out.message(kind, 0, 1);
+        out.message(kind, 0, Seq(1));
         out.raw(&[family, 0, 0, 0]);
         out.raw(&[0; 12][..match kind { 16..20 => 12, 20..24 => 4, _ => 8 }]);
         for (kind, value) in &attributes {
@@ -576,13 +576,13 @@ proptest! {
 
     #[test]
     fn routes_come_back(route in any_route()) {
-        let (kind, _, payload) = message(|out| change_route(out, 7, Change::Add, &route));
+        let (kind, _, payload) = message(|out| change_route(out, Seq(7), Change::Add, &route));
         prop_assert_eq!(decode(kind, &payload), Some(Notification::Route(route)));
     }
 
     #[test]
     fn rules_come_back(rule in any_rule()) {
-        let (kind, _, payload) = message(|out| change_rule(out, 7, Change::Delete, &rule));
+        let (kind, _, payload) = message(|out| change_rule(out, Seq(7), Change::Delete, &rule));
         prop_assert_eq!(decode(kind, &payload), Some(Notification::RuleGone(rule)));
     }
 }

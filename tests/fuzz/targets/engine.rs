@@ -65,7 +65,13 @@ impl Plugin for Eager {
         let _ = cx.remove_address(token, AddressId(3));
     }
 
-    fn new_address(&mut self, cx: &mut Context<'_>, token: Token, id: AddressId, address: SocketAddr) {
+    fn new_address(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        id: AddressId,
+        address: SocketAddr,
+    ) {
         let local = cx.network().usable().next().map(|a| a.address);
         let Some(local) = local else { return };
         let own = cx.address_id(local).unwrap_or(AddressId::NONE);
@@ -301,7 +307,7 @@ fn input(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
             }
         }
         9 => {
-            let number = bytes.next().into();
+            let number = CommandId(bytes.next().into());
             match bytes.next() % 3 {
                 0 => engine.handle(now, Input::Done(number)),
                 1 => {

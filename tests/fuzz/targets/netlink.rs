@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use mptcpd::internal::netlink::attribute::{Attributes, Builder};
-use mptcpd::internal::netlink::message::Messages;
+use mptcpd::internal::netlink::message::{Messages, Seq};
 use mptcpd::internal::netlink::route::{Change, Notification};
 use mptcpd::internal::netlink::{diag, generic, mptcp, route};
 
@@ -51,8 +51,8 @@ fn again(notification: &Notification) {
     let mut buffer = [0; 512];
     let mut out = Builder::new(&mut buffer);
     match notification {
-        Notification::Route(r) => drop(route::change_route(&mut out, 1, Change::Replace, r)),
-        Notification::Rule(r) => drop(route::change_rule(&mut out, 1, Change::Add, r)),
+        Notification::Route(r) => drop(route::change_route(&mut out, Seq(1), Change::Replace, r)),
+        Notification::Rule(r) => drop(route::change_rule(&mut out, Seq(1), Change::Add, r)),
         _ => {}
     }
 }

@@ -170,6 +170,10 @@ pub fn run(chaos: Chaos, candidate: Candidate, program: &str, log: bool) -> io::
         longest.as_secs_f64(),
         cpu.as_millis(),
     );
+    if log && fine != CONNECTIONS {
+        let subflows = std::process::Command::new("ss").arg("-tniH").output()?;
+        eprintln!("{}", String::from_utf8_lossy(&subflows.stdout));
+    }
     lab.end();
     if log {
         eprintln!("{}", lab.log());
