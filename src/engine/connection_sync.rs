@@ -13,51 +13,13 @@ use crate::connection::{Connection, Difference, Lookup};
 use crate::logging;
 use crate::netlink::diag::{self, Query};
 use crate::netlink::mptcp::{Endpoint, SubflowAddress, Token};
-use crate::netlink::route::Family;
 use crate::request::{Queue, Request};
 use crate::sys::errno::Errno;
-
-/// How far the comparison of the table with inet_diag has come.
-#[derive(Default)]
-pub(super) struct Sync {
-    step: Step,
-    /// The connections of before the start are known, and with them the ids given out then.
-    pub done: bool,
-    /// The kernel cannot show connections.
-    pub unavailable: bool,
-}
-
-/// What is asked for next, in this order: all connections, then those the dump has not shown, for
-/// it passes over some while others end, then all subflows.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Step {
-    #[default]
-    Idle,
-    Connections(Family),
-    /// From this slot of the table on.
-    Unseen(u32),
-    Subflows(Family),
-}
 
 impl ConnectionManager {
     /// Returns the next question to inet_diag; the first one begins a comparison.
     pub fn next_query(&mut self) -> Query {
-        if self.sync.step == Step::Idle {
-            self.table.begin_dump();
-            self.sync.step = Step::Connections(Family::Ipv4);
-        }
-        if let Step::Unseen(from) = self.sync.step {
-            if let Some((at, token)) = self.table.next_unmarked(from) {
-                self.sync.step = Step::Unseen(at);
-                return Query::Connection(token);
-            }
-            self.sync.step = Step::Subflows(Family::Ipv4);
-        }
-        match self.sync.step {
-            Step::Connections(family) => Query::Connections(family),
-            Step::Subflows(family) => Query::Subflows(family),
-            Step::Idle | Step::Unseen(_) => Query::Connections(Family::Ipv4),
-        }
+        self.sync.next_query(&mut self.table)
     }
 
     /// The answer to a question ended. Returns the result of the comparison, if that is at its
@@ -66,15 +28,7 @@ impl ConnectionManager {
         &mut self,
         result: Result<(), Incomplete>,
     ) -> Option<Result<(), Incomplete>> {
-        let next = match (self.sync.step, result) {
-            (Step::Connections(Family::Ipv4), Ok(())) => Step::Connections(Family::Ipv6),
-            (Step::Connections(Family::Ipv6), Ok(())) => Step::Unseen(0),
-            (Step::Unseen(at), Ok(()) | Err(Incomplete::Refused(ENOENT))) => Step::Unseen(at + 1),
-            (Step::Subflows(Family::Ipv4), Ok(())) => Step::Subflows(Family::Ipv6),
-            _ => Step::Idle,
-        };
-        self.sync.step = next;
-        (next == Step::Idle).then_some(result)
+        self.sync.on_query_end(result)
     }
 
     /// Takes in a connection that inet_diag shows.

@@ -2,8 +2,8 @@
 
 use core::net::SocketAddr;
 
-use super::connection_sync::Sync;
 use super::plugins::{PluginHost, View};
+use super::sync::Sync;
 use crate::capacity;
 use crate::connection::{Connections, Lookup, RemoteAddress};
 use crate::logging;

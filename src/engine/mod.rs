@@ -23,6 +23,7 @@ mod plugins;
 mod report;
 mod schedule;
 mod storm;
+mod sync;
 
 use crate::config::{Config, OnExit};
 use crate::connection::Connections;
