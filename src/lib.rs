@@ -1,26 +1,35 @@
 #![doc = include_str!("README.md")]
 #![deny(unsafe_code)]
+#![warn(missing_docs)]
 
+// Rooms of which plugins see nothing need not explain every item.
 mod app;
 mod capacity;
+#[allow(missing_docs)]
 mod cli;
 mod config;
 mod connection;
+#[allow(missing_docs)]
 mod daemon;
 mod endpoint;
+#[allow(missing_docs)]
 mod engine;
+#[allow(missing_docs)]
 mod logging;
 mod netlink;
 mod network;
 mod plugin;
 mod policy;
 mod request;
+#[allow(missing_docs)]
 mod routing;
 #[cfg(feature = "router")]
 mod start;
+#[allow(missing_docs)]
 mod state;
-#[allow(unsafe_code)]
+#[allow(unsafe_code, missing_docs)]
 mod sys;
+#[allow(missing_docs)]
 mod table;
 mod time;
 

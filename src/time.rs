@@ -21,14 +21,17 @@ impl Instant {
 pub struct Duration(u64);
 
 impl Duration {
+    /// Returns so many milliseconds.
     pub const fn from_millis(milliseconds: u64) -> Self {
         Self(milliseconds)
     }
 
+    /// Returns so many seconds.
     pub const fn from_secs(seconds: u32) -> Self {
         Self(seconds as u64 * 1000)
     }
 
+    /// Returns it in milliseconds.
     pub const fn as_millis(self) -> u64 {
         self.0
     }
@@ -62,6 +65,7 @@ impl Backoff {
         now + Duration::from_millis(wait)
     }
 
+    /// Nothing has failed any more.
     pub fn reset(&mut self) {
         self.tries = 0;
     }

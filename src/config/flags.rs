@@ -21,8 +21,10 @@ impl NotifyFlags {
     pub const SKIP_LOOPBACK: Self = Self(1 << 2);
     /// Only while the interface has a default route for the address.
     pub const CHECK_ROUTE: Self = Self(1 << 3);
+    /// All of them.
     pub const ALL: Self = Self(0xf);
 
+    /// Returns whether all of `other` are among them.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }

@@ -44,8 +44,11 @@ pub trait PluginKeys {
 
 /// Everything that can be configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Config {
+    /// Where the log goes.
     pub log: Destination,
+    /// The least severe messages that are logged.
     pub log_level: ::log::LevelFilter,
     /// Makes `log_level` debug.
     pub debug: bool,
@@ -61,10 +64,13 @@ pub struct Config {
     pub default: Policy,
     /// In the order of the file; the first match wins.
     pub interface: Vec<InterfaceSection>,
+    /// What becomes of our endpoints when the daemon ends.
     pub on_exit: OnExit,
+    /// Where the run state is kept.
     pub state_file: StateFile,
     /// Seconds between two dumps of the kernel's endpoints; 0 is never.
     pub resync_interval: u32,
+    /// Whether temporary (privacy) addresses are used.
     pub temporary_addresses: Temporary,
     /// Connections followed at the same time.
     pub max_connections: u32,
@@ -77,6 +83,7 @@ pub struct Config {
     pub limit_subflows: Option<u32>,
     /// The kernel's limit of accepted ADD_ADDRs; `None` lets the plugin choose.
     pub limit_add_addr_accepted: Option<u32>,
+    /// The tables and rules that source routing may use.
     pub source_routing: SourceRouting,
     /// Section, key and value of what is meant for plugins.
     pub plugin_sections: Vec<(String, String, String)>,
@@ -85,20 +92,27 @@ pub struct Config {
 /// An `[interface PATTERN]` section, with `[core]` filled in where it is silent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InterfaceSection {
+    /// Which names of interfaces it is for.
     pub pattern: Pattern,
+    /// What it says of them.
     pub policy: Policy,
 }
 
 /// How the addresses of an interface are used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Policy {
     /// Of the endpoints made.
     pub flags: EndpointFlags,
+    /// Which addresses count.
     pub notify: NotifyFlags,
+    /// Whether addresses are used at all.
     pub usage: Use,
     /// Which addresses get an endpoint when slots are scarce: lower goes first.
     pub priority: i8,
+    /// Whether IPv4 addresses are used.
     pub ipv4: bool,
+    /// Whether IPv6 addresses are used.
     pub ipv6: bool,
     /// Host byte order; 0 is none.
     pub port: u16,
@@ -111,7 +125,9 @@ pub struct Policy {
 /// Whether an interface is used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Use {
+    /// Like any other.
     Yes,
+    /// Never.
     No,
     /// Only while no other interface has a usable address.
     Standby,
@@ -120,7 +136,9 @@ pub enum Use {
 /// Whether endpoints are kept or removed when the daemon stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnExit {
+    /// They stay.
     Keep,
+    /// They are deleted, and the limits given back.
     Remove,
 }
 
@@ -129,7 +147,9 @@ pub enum OnExit {
 pub enum StateFile {
     /// A file for each network namespace in `/run/mptcpd`.
     Default,
+    /// None is kept.
     None,
+    /// In this file.
     Path(String),
 }
 
@@ -149,16 +169,22 @@ impl StateFile {
 pub enum Temporary {
     /// Only where no stable address has the same prefix.
     Fallback,
+    /// They are used.
     Yes,
+    /// They are not used.
     No,
 }
 
 /// The ranges that belong to source routing, ends included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SourceRouting {
+    /// The first routing table.
     pub first_table: u32,
+    /// The last routing table.
     pub last_table: u32,
+    /// The priority of the first rule.
     pub first_priority: u32,
+    /// The priority of the last rule.
     pub last_priority: u32,
 }
 

@@ -18,6 +18,7 @@ const MAX_SIZE: usize = 64 * 1024;
 /// A configuration that can be used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Loaded {
+    /// What is in effect.
     pub config: Config,
     /// What was read; `None` if there is no file.
     pub file: Option<String>,

@@ -10,6 +10,7 @@
 
 pub mod address_id;
 mod commands;
+#[allow(missing_docs)]
 pub mod coverage;
 mod dump;
 mod id_set;
@@ -29,14 +30,19 @@ use token_map::TokenMap;
 
 /// A subflow of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Subflow {
     /// The port is 0 until the kernel has told which one it chose.
     pub local: SocketAddr,
+    /// The peer's end.
     pub remote: SocketAddr,
+    /// The id of the local address; 0 is that of the connection's first one.
     pub local_id: AddressId,
+    /// The id of the peer's address; 0 is that of the connection's first one.
     pub remote_id: AddressId,
     /// This host has asked for backup priority (RFC 8684, 3.3.8), and the peer.
     pub backup_here: bool,
+    /// The peer asked for backup priority (MP_PRIO, or the B flag of MP_JOIN).
     pub backup_there: bool,
     /// The interface the subflow is bound to; 0 if it is not.
     pub ifindex: u32,
@@ -101,7 +107,9 @@ impl Subflow {
 /// An address that the peer announces (ADD_ADDR, RFC 8684, 3.4.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RemoteAddress {
+    /// Its id with the peer.
     pub id: AddressId,
+    /// With port 0 where the peer named none.
     pub address: SocketAddr,
 }
 
@@ -136,6 +144,7 @@ enum Handshake {
 /// A connection, as far as it is known. What it derefs to was said when it was made: the ends are
 /// those of the initial subflow.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Connection<'a> {
     slot: &'a Slot,
     table: &'a Connections,
@@ -181,6 +190,7 @@ impl<'a> Connection<'a> {
         self.slot.announced.iter().map(AddressId)
     }
 
+    /// Returns whether we announce the address with this id.
     pub fn has_announced(&self, id: AddressId) -> bool {
         self.slot.announced.contains(id.0)
     }
@@ -251,10 +261,12 @@ impl Connections {
         }
     }
 
+    /// Returns how many there are.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
+    /// Returns whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -270,6 +282,7 @@ impl Connections {
         subflows.saturating_add(addresses)
     }
 
+    /// Returns the connection with this token.
     pub fn get(&self, token: Token) -> Option<Connection<'_>> {
         let slot = self.slots.get(token)?;
         Some(Connection { slot, table: self })

@@ -5,7 +5,9 @@
 
 mod flag_support;
 mod kernel_capacity;
+#[allow(missing_docs)]
 pub mod limits;
+#[allow(missing_docs)]
 pub mod manager;
 mod refusals;
 mod slot;
@@ -65,6 +67,7 @@ const KIND: u32 = EndpointFlags::SIGNAL.0 | EndpointFlags::SUBFLOW.0 | EndpointF
 const MAX_UNACKED_ADDS: usize = 16;
 
 impl Endpoints {
+    /// Returns tables of nothing.
     pub fn new() -> Self {
         Self {
             ours: Table::new(capacity::ENDPOINTS),
@@ -77,10 +80,12 @@ impl Endpoints {
         }
     }
 
+    /// Returns ours.
     pub fn ours(&self) -> &[Slot] {
         &self.ours
     }
 
+    /// Returns those of others, as the last dump showed them.
     pub fn others(&self) -> &[Endpoint] {
         &self.others
     }
@@ -90,6 +95,7 @@ impl Endpoints {
         self.refusals.iter().map(|r| (r.address, r.errno))
     }
 
+    /// Returns the id given last.
     pub fn last_id(&self) -> AddressId {
         self.last_id
     }
@@ -118,6 +124,7 @@ impl Endpoints {
         });
     }
 
+    /// Takes back the id given last by an earlier run.
     pub fn set_last_id(&mut self, id: AddressId) {
         self.last_id = id;
     }

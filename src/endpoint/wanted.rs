@@ -10,9 +10,11 @@ use crate::table::Table;
 /// An endpoint that a plugin wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Want {
+    /// The address of the endpoint.
     pub address: IpAddr,
     /// Host byte order; 0 is none.
     pub port: u16,
+    /// The flags it is to have.
     pub flags: EndpointFlags,
     /// 0 is none.
     pub ifindex: u32,
@@ -59,12 +61,14 @@ impl Default for Wanted {
 }
 
 impl Wanted {
+    /// Forgets all wants.
     pub fn clear(&mut self) {
         self.wants.clear();
         self.chosen = 0;
         self.fits = 0;
     }
 
+    /// Adds a want.
     pub fn add(&mut self, want: Want) {
         self.wants.push(Ranked {
             want,

@@ -2,12 +2,18 @@
 //!
 //! Nothing here performs I/O, allocates or panics, whatever the bytes.
 
+#[allow(missing_docs)]
 pub mod attribute;
+#[allow(missing_docs)]
 pub mod diag;
+#[allow(missing_docs)]
 pub mod filter;
+#[allow(missing_docs)]
 pub mod generic;
+#[allow(missing_docs)]
 pub mod message;
 pub mod mptcp;
 #[cfg(test)]
 mod notation;
+#[allow(missing_docs)]
 pub mod route;

@@ -31,6 +31,7 @@ pub use id::{AddressId, Token};
 
 /// The family's name, and the multicast group its events come to.
 pub const FAMILY_NAME: &str = "mptcp_pm";
+/// Name of the multicast group of events.
 pub const EVENT_GROUP: &str = "mptcp_pm_events";
 
 /// No command is longer, with its netlink header.
@@ -117,6 +118,7 @@ impl EndpointFlags {
     /// Use the address for subflows toward addresses the peer announced (Linux 6.18).
     pub const LAMINAR: Self = Self(1 << 5);
 
+    /// Returns whether all of `other` are among them.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -125,11 +127,13 @@ impl EndpointFlags {
 /// An endpoint of the in-kernel path manager.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Endpoint {
+    /// The address.
     pub address: IpAddr,
     /// Host byte order; 0 is none.
     pub port: u16,
     /// [`AddressId::NONE`] leaves the choice to the kernel.
     pub id: AddressId,
+    /// What it is for.
     pub flags: EndpointFlags,
     /// 0 is none.
     pub ifindex: u32,
@@ -160,6 +164,7 @@ impl fmt::Display for Limits {
 /// One end of a subflow as commands of the userspace path manager name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SubflowAddress {
+    /// The address.
     pub address: IpAddr,
     /// Host byte order; 0 is none.
     pub port: u16,
@@ -174,9 +179,13 @@ pub struct SubflowAddress {
 /// What the kernel says of a connection when it is created or established.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ConnectionEvent {
+    /// The connection.
     pub token: Token,
+    /// This host's end.
     pub local: SocketAddr,
+    /// The peer's end.
     pub remote: SocketAddr,
+    /// The peer opened the connection.
     pub server_side: bool,
     /// The peer set the C flag: no joins to its initial address (RFC 8684, 3.1).
     pub deny_join_id0: bool,
@@ -189,11 +198,17 @@ pub struct ConnectionEvent {
 /// What the kernel says of a subflow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SubflowEvent {
+    /// The connection.
     pub token: Token,
+    /// This host's end.
     pub local: SocketAddr,
+    /// The peer's end.
     pub remote: SocketAddr,
+    /// The id of this host's address.
     pub local_id: AddressId,
+    /// The id of the peer's address.
     pub remote_id: AddressId,
+    /// It has backup priority, from either side.
     pub backup: bool,
     /// 0 unless the subflow is bound to a device.
     pub ifindex: u32,
@@ -211,30 +226,47 @@ pub struct SubflowEvent {
 /// An event of the `mptcp_pm_events` group. Addresses mapped from IPv4 are given as IPv4.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
+    /// `MPTCP_EVENT_CREATED`: the handshake is not complete.
     Created(ConnectionEvent),
+    /// `MPTCP_EVENT_ESTABLISHED`: it can be joined.
     Established(ConnectionEvent),
+    /// `MPTCP_EVENT_CLOSED`.
     Closed {
+        /// The connection.
         token: Token,
     },
     /// ADD_ADDR from the peer.
     Announced {
+        /// The connection.
         token: Token,
+        /// The peer's id of the address.
         remote_id: AddressId,
+        /// The address.
         address: IpAddr,
+        /// 0 where the peer named none.
         port: u16,
     },
     /// REMOVE_ADDR from the peer.
     Removed {
+        /// The connection.
         token: Token,
+        /// The peer's id of the address.
         remote_id: AddressId,
     },
+    /// `MPTCP_EVENT_SUB_ESTABLISHED`: not sent for the initial subflow.
     SubflowEstablished(SubflowEvent),
+    /// `MPTCP_EVENT_SUB_CLOSED`: it has ended, or could not be made.
     SubflowClosed(SubflowEvent),
+    /// `MPTCP_EVENT_SUB_PRIORITY`.
     SubflowPriority(SubflowEvent),
+    /// `MPTCP_EVENT_LISTENER_CREATED`.
     ListenerCreated {
+        /// Where it listens.
         local: SocketAddr,
     },
+    /// `MPTCP_EVENT_LISTENER_CLOSED`.
     ListenerClosed {
+        /// Where it listened.
         local: SocketAddr,
     },
 }
@@ -245,56 +277,81 @@ pub enum Event {
 /// Addresses go out as they are given: a subflow of an IPv6 socket that talks IPv4 is known to
 /// the kernel by its IPv4-mapped addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Command {
     /// EEXIST: the address is an endpoint already; EBUSY: the id is taken; ERANGE: no more fit.
     AddEndpoint(Endpoint),
     /// By id. The address matters for id 0 only, the initial subflow's.
     DeleteEndpoint(Endpoint),
+    /// Ask for an endpoint.
     GetEndpoint {
+        /// Which.
         id: AddressId,
     },
+    /// Ask for all endpoints.
     DumpEndpoints,
     /// Removes all endpoints, other programs' too.
     FlushEndpoints,
+    /// Set the limits.
     SetLimits(Limits),
+    /// Ask for the limits.
     GetLimits,
     /// Sets BACKUP and FULLMESH of the endpoint of this address, or, where the address is
     /// unspecified, of this id.
     SetFlags(Endpoint),
     /// ADD_ADDR to the peer. The kernel wants an id.
     Announce {
+        /// The connection.
         token: Token,
+        /// The address, with its id.
         address: SubflowAddress,
     },
     /// REMOVE_ADDR to the peer, and an end to the subflows of the address.
     RemoveAddress {
+        /// The connection.
         token: Token,
+        /// The id of the address.
         id: AddressId,
     },
+    /// Make a subflow.
     CreateSubflow {
+        /// The connection.
         token: Token,
+        /// This host's end.
         local: SubflowAddress,
+        /// The peer's end.
         remote: SubflowAddress,
     },
     /// Address and port of both ends name the subflow.
     DestroySubflow {
+        /// The connection.
         token: Token,
+        /// This host's end.
         local: SubflowAddress,
+        /// The peer's end.
         remote: SubflowAddress,
     },
     /// MP_PRIO to the peer. Address and port of both ends name the subflow.
     SetBackup {
+        /// The connection.
         token: Token,
+        /// This host's end.
         local: SubflowAddress,
+        /// The peer's end.
         remote: SubflowAddress,
+        /// Backup priority or none.
         backup: bool,
     },
     /// An address of a connection of the userspace path manager (Linux 6.10).
     GetAddress {
+        /// The connection.
         token: Token,
+        /// The id of the address.
         id: AddressId,
     },
+    /// Ask for all addresses of a connection.
     DumpAddresses {
+        /// The connection.
         token: Token,
     },
 }
@@ -431,6 +488,7 @@ impl Command {
 }
 
 impl SubflowAddress {
+    /// Returns address and port.
     pub const fn socket(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
     }
@@ -446,6 +504,7 @@ impl SubflowAddress {
         }
     }
 
+    /// Returns the same with an id.
     #[must_use]
     pub const fn with_id(self, id: AddressId) -> Self {
         Self { id, ..self }

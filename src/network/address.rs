@@ -17,11 +17,15 @@ pub fn is_link_local(address: IpAddr) -> bool {
 
 /// An address of this host on one interface.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct LocalAddress {
+    /// The interface.
     pub index: u32,
+    /// The address itself.
     pub address: IpAddr,
     /// The other end of a point-to-point link.
     pub peer: Option<IpAddr>,
+    /// The length of its prefix, in bits.
     pub prefix_len: u8,
     /// `IFA_F_*` of linux/if_addr.h.
     pub flags: u32,
@@ -31,6 +35,7 @@ pub struct LocalAddress {
     pub sequence: u32,
     /// Was there when the daemon started.
     pub existing: bool,
+    /// Whether it may be used, and if not, why.
     pub verdict: Verdict,
     /// Since when it would be usable, were it not for hold-down and standby; [`Instant::NEVER`] if
     /// it would not.

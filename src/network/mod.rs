@@ -21,14 +21,20 @@ pub use verdict::Verdict;
 
 /// `IFF_UP`, `IFF_LOOPBACK`, `IFF_POINTOPOINT`, `IFF_RUNNING` of linux/if.h.
 pub const IFF_UP: u32 = 1;
+/// `IFF_LOOPBACK`.
 pub const IFF_LOOPBACK: u32 = 1 << 3;
+/// `IFF_POINTOPOINT`.
 pub const IFF_POINTOPOINT: u32 = 1 << 4;
+/// `IFF_RUNNING`: it has a carrier.
 pub const IFF_RUNNING: u32 = 1 << 6;
 
 /// A network interface.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Interface {
+    /// Its number.
     pub index: u32,
+    /// Its name.
     pub name: Name,
     /// `IFF_*` of linux/if.h.
     pub flags: u32,
@@ -81,12 +87,17 @@ impl Mark for Interface {
 /// Which part of the network a dump shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Part {
+    /// Interfaces.
     Links,
+    /// Addresses.
     Addresses,
+    /// Routes of a family.
     Routes(Family),
+    /// Routing-policy rules of a family.
     Rules(Family),
 }
 
+/// Interfaces, addresses and the routes that matter.
 pub struct Network {
     interfaces: Table<Interface>,
     addresses: Table<LocalAddress>,
@@ -105,6 +116,7 @@ impl Default for Network {
 }
 
 impl Network {
+    /// Returns a network of nothing.
     pub fn new() -> Self {
         Self {
             interfaces: Table::new(capacity::INTERFACES),
@@ -121,6 +133,7 @@ impl Network {
         self.interfaces.iter().filter(|interface| !interface.gone)
     }
 
+    /// Returns an interface by its number.
     pub fn interface(&self, index: u32) -> Option<&Interface> {
         let at = self
             .interfaces
@@ -150,6 +163,7 @@ impl Network {
         self.interface(found.index)
     }
 
+    /// Returns default routes, and our own routes and rules.
     pub fn routes(&self) -> &Routes {
         &self.routes
     }

@@ -17,6 +17,7 @@ use crate::table::{Mark, Table};
 
 /// `RT_TABLE_DEFAULT` and `RT_TABLE_MAIN` of linux/rtnetlink.h.
 pub const TABLE_DEFAULT: u32 = 253;
+/// `RT_TABLE_MAIN`.
 pub const TABLE_MAIN: u32 = 254;
 /// `RTN_UNICAST`.
 pub const UNICAST: u8 = 1;
@@ -26,18 +27,25 @@ pub const TO_TABLE: u8 = 1;
 /// One next hop of a default route, of a route of ours, or of one that is in our way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Path {
+    /// IPv4 or IPv6.
     pub family: Family,
+    /// The routing table.
     pub table: u32,
     /// `None` with length 0 for a default route.
     pub destination: Option<IpAddr>,
+    /// The length of the destination's prefix, in bits.
     pub destination_len: u8,
     /// The only sources it is for, as a prefix (IPv6).
     pub source: Option<(IpAddr, u8)>,
+    /// The source address that the route prefers (RTA_PREFSRC).
     pub preferred_source: Option<IpAddr>,
+    /// Lower is preferred.
     pub metric: u32,
     /// 0 is none.
     pub oif: u32,
+    /// The next hop; `None` is on the link.
     pub gateway: Option<IpAddr>,
+    /// Made by this daemon.
     pub ours: bool,
 }
 
@@ -119,6 +127,7 @@ impl<T> Mark for Marked<T> {
     }
 }
 
+/// Default routes, our own routes, and rules.
 pub struct Routes {
     /// By interface.
     paths: Table<Marked<Path>>,
@@ -377,7 +386,9 @@ fn cut(octets: &mut [u8], mut len: u8) {
 /// A rule or a route of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Item {
+    /// A routing-policy rule.
     Rule(Rule),
+    /// A route.
     Route(Path),
 }
 
@@ -387,7 +398,9 @@ const _: () = assert!(size_of::<Item>() <= 84);
 /// destination only if the action is [`Action::Replace`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Change {
+    /// What is done.
     pub action: Action,
+    /// To what.
     pub item: Item,
 }
 
@@ -404,6 +417,7 @@ impl fmt::Display for Change {
 /// How source routing leaves by an interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Gateway {
+    /// By a router with this address.
     Router(IpAddr),
     /// Straight onto the link, as on point-to-point ones.
     OnLink,

@@ -4,24 +4,43 @@ use core::fmt;
 
 /// What the daemon thinks of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Verdict {
+    /// It may be used.
     Usable,
+    /// Not looked at yet.
     Unjudged,
+    /// The kernel has removed it.
     Gone,
+    /// The configuration excludes its interface.
     NotAllowed,
+    /// The configuration excludes its family.
     Family,
+    /// Its interface is down.
     Down,
+    /// Its interface has no carrier.
     NoCarrier,
+    /// It is a loopback address, or on a loopback interface.
     Loopback,
+    /// It is link-local.
     LinkLocal,
+    /// It is no address of a host.
     Multicast,
+    /// Another host has it (IFA_F_DADFAILED).
     DuplicateAddress,
+    /// Duplicate address detection is under way (IFA_F_TENTATIVE).
     Tentative,
+    /// Its preferred lifetime is over (IFA_F_DEPRECATED).
     Deprecated,
+    /// It is a temporary address (RFC 8981) beside a stable one.
     Temporary,
+    /// It was there before the daemon, and such ones are not used.
     Existing,
+    /// No default route leaves by its interface.
     NoRoute,
+    /// It has not been usable for long enough.
     HoldDown,
+    /// Its interface is for when no other is usable.
     Standby,
 }
 

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::endpoint::Wanted;
 use crate::network::Network;
 
+/// The entry of `addr_adv`.
 pub const ENTRY: Entry = Entry::new(
     "addr_adv",
     "endpoints of the in-kernel path manager, from the host's addresses",

@@ -194,6 +194,7 @@ pub trait Plugin {
     /// Told to the default plugin.
     fn listener_created(&mut self, cx: &mut Context<'_>, local: SocketAddr) {}
 
+    /// A socket has ceased to listen for MPTCP connections. Told to the default plugin.
     fn listener_closed(&mut self, cx: &mut Context<'_>, local: SocketAddr) {}
 
     /// An interface is up. Told of those there at the start, too.

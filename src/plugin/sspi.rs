@@ -39,6 +39,7 @@ use crate::table::Table;
 use crate::time::Duration;
 use retries::Retries;
 
+/// The entry of `sspi`.
 pub const ENTRY: Entry = Entry::new(
     "sspi",
     "a single subflow per interface, for connections of the userspace path manager",

@@ -34,9 +34,11 @@ impl fmt::Display for Failure<'_> {
 /// What a command that asks something brings back, once for each item, before its
 /// [`crate::plugin::Plugin::command_done`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Reply {
     /// An endpoint of the in-kernel path manager, or an address of a connection.
     Endpoint(Endpoint),
+    /// The limits of the in-kernel path manager.
     Limits(Limits),
     /// Where the daemon listens: the address asked for, and its port or the one the kernel chose.
     Listening(SocketAddr),
@@ -44,15 +46,20 @@ pub enum Reply {
 
 /// What the daemon is asked to do beyond the kernel's own commands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Request {
+    /// A command of the kernel's path manager.
     Kernel(Command),
     /// Announce an address, with a listener of the daemon's own behind it.
     AnnounceWithListener {
+        /// The connection.
         token: Token,
+        /// The address, its id, and the port; 0 is the connection's.
         address: SubflowAddress,
     },
     /// Listen for joins at an address. Counted: each needs its [`Request::Unlisten`].
     Listen(SocketAddr),
+    /// Let go of a listener.
     Unlisten(SocketAddr),
 }
 

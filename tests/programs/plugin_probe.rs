@@ -478,6 +478,7 @@ impl Plugin for Probe {
                 format!("#{number} reply add_addr_accepted={add_addr_accepted} subflows={subflows}")
             }
             Reply::Listening(local) => format!("#{number} reply listening={local}"),
+            _ => format!("#{number} reply unknown"),
         });
     }
 
