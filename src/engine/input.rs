@@ -191,6 +191,10 @@ impl Engine {
         if present {
             self.schedule.due.add(Due::KERNEL);
             self.endpoints.forget_kernel();
+            // Connections may have lost subflows while nobody watched.
+            if !self.of_use.connections {
+                self.healer.on_path_gained(now);
+            }
         }
         let view = view!(self, now);
         let table = &mut self.connections.table;
