@@ -199,8 +199,8 @@ impl EndpointManager {
     }
 
     /// Lets those endpoints go that nobody wants and that no connection needs, as `is_needed` says
-    /// of their address; the log is told of those that stay. Returns whether any may go.
-    pub fn decide_departures(&mut self, is_needed: &dyn Fn(IpAddr) -> bool) -> bool {
+    /// of them; the log is told of those that stay. Returns whether any may go.
+    pub fn decide_departures(&mut self, is_needed: &dyn Fn(&Endpoint) -> bool) -> bool {
         self.endpoints.decide_departures(is_needed, &mut |endpoint| {
             let address = endpoint.address;
             logging::info!(

@@ -303,11 +303,11 @@ impl Endpoints {
         self.ours.iter().any(requested)
     }
 
-    /// Lets those go that nobody wants and that no connection needs, as `is_needed` says of their
-    /// address. Hands each that has to stay to `report` once. Returns whether any may go.
+    /// Lets those go that nobody wants and that no connection needs, as `is_needed` says of them.
+    /// Hands each that has to stay to `report` once. Returns whether any may go.
     pub fn decide_departures(
         &mut self,
-        is_needed: &dyn Fn(IpAddr) -> bool,
+        is_needed: &dyn Fn(&Endpoint) -> bool,
         report: &mut dyn FnMut(&Endpoint),
     ) -> bool {
         let mut granted = false;
@@ -317,7 +317,7 @@ impl Endpoints {
                 Departure::Denied => false,
                 _ => continue,
             };
-            if !is_needed(slot.endpoint.address) {
+            if !is_needed(&slot.endpoint) {
                 slot.departure = Departure::Granted;
                 granted = true;
                 continue;
@@ -332,7 +332,7 @@ impl Endpoints {
 
     /// Has an endpoint that is to stay deleted and made again with the next reconciliation.
     pub fn renew(&mut self, address: IpAddr) {
-        let is_it = |slot: &&mut Slot| slot.endpoint.address == address && slot.is_settled();
+        let is_it = |slot: &&mut Slot| is_at(&slot.endpoint, address, 0) && slot.is_settled();
         if let Some(slot) = self.ours.iter_mut().find(is_it) {
             slot.departure = Departure::Renewal;
         }

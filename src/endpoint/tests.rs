@@ -133,7 +133,8 @@ impl Kernel {
             let (sent, dump) = self.round(now, endpoints, wants);
             let (dump, look) = (dump || endpoints.needs_dump(), endpoints.has_requests());
             if look {
-                endpoints.decide_departures(&|address| self.needed.contains(&address), &mut |_| ());
+                let is_needed = |e: &Endpoint| self.needed.contains(&e.address);
+                endpoints.decide_departures(&is_needed, &mut |_| ());
             }
             if dump {
                 self.dump(now, endpoints);

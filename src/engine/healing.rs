@@ -17,7 +17,7 @@ use crate::connection::coverage::{Coverage, Covered, Paths};
 use crate::endpoint::Slot;
 use crate::logging;
 use crate::netlink::diag::{Connection, Query, Subflow};
-use crate::netlink::mptcp::{EndpointFlags, Token};
+use crate::netlink::mptcp::{Endpoint, EndpointFlags, Token};
 use crate::netlink::route::Family;
 use crate::table::{Mark, Table};
 use crate::time::{Duration, Instant};
@@ -45,6 +45,8 @@ fn wait(attempts: u8) -> Duration {
 #[derive(Clone, Copy)]
 struct Path {
     address: IpAddr,
+    /// Where it listens itself, for subflows that peers make; 0 is nowhere.
+    port: u16,
     /// It is to stay, and the kernel has it.
     usable: bool,
     /// Connections that this host opens make subflows from it.
@@ -184,6 +186,7 @@ impl Healer {
                 let (endpoint, usable) = (&slot.endpoint, slot.is_settled());
                 self.paths.push(Path {
                     address: endpoint.address,
+                    port: endpoint.port,
                     usable,
                     joins: usable && endpoint.flags.contains(EndpointFlags::SUBFLOW),
                 });
@@ -198,11 +201,17 @@ impl Healer {
 
     /// Takes in a subflow. `is_up` says of an address without an endpoint whether it has a link.
     pub fn on_subflow(&mut self, subflow: &Subflow, is_up: &dyn Fn(IpAddr) -> bool) {
-        let local = subflow.ends.local.ip();
-        let number = self.paths.iter().position(|path| path.address == local);
+        let local = subflow.ends.local;
+        let at = |port| self.find_path(local.ip(), port);
+        let number = at(local.port()).or_else(|| at(0));
         let path = number.and_then(|number| self.paths.get(number));
-        let alive = path.map_or_else(|| is_up(local), |path| path.usable);
+        let alive = path.map_or_else(|| is_up(local.ip()), |path| path.usable);
         self.coverage.add(subflow, number, alive);
+    }
+
+    fn find_path(&self, address: IpAddr, port: u16) -> Option<usize> {
+        let is_it = |path: &Path| (path.address, path.port) == (address, port);
+        self.paths.iter().position(is_it)
     }
 
     /// Takes in a connection, which may be without subflows.
@@ -243,13 +252,13 @@ impl Healer {
         self.outdated
     }
 
-    /// Returns whether a connection has its last working subflow from this address. Where that
+    /// Returns whether a connection has its last working subflow from this endpoint. Where that
     /// cannot be told, it may be so: unless, without inet_diag, there is another path.
-    pub fn is_needed(&self, address: IpAddr) -> bool {
+    pub fn is_needed(&self, endpoint: &Endpoint) -> bool {
         if self.unavailable {
             return !self.paths.iter().any(|path| path.usable);
         }
-        let number = self.paths.iter().position(|path| path.address == address);
+        let number = self.find_path(endpoint.address, endpoint.port);
         let Some(number) = number.filter(|_| self.complete) else {
             return true;
         };

@@ -152,7 +152,7 @@ impl Engine {
         }
         let healer = &mut self.healer;
         self.endpoints
-            .decide_departures(&|address| healer.is_needed(address));
+            .decide_departures(&|endpoint| healer.is_needed(endpoint));
         let limits = self.endpoints.limits().current();
         let limit = limits.map_or(0, |limits| limits.subflows as usize);
         healer.find_missing(now, limit);
