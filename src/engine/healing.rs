@@ -90,8 +90,10 @@ pub(super) struct Healer {
     look_at: Instant,
     /// When to look once more after a path has returned.
     recheck_at: Instant,
-    /// An endpoint is to go: the next look is for that alone.
+    /// An endpoint is to go: the next look is for that alone, unless another one is due.
     departing: bool,
+    /// A look is due that leaves out nothing.
+    full_due: bool,
     /// The look under way leaves out what [`Step::Connections`] would show.
     brief: bool,
     /// What the look under way finds may be older than what it is asked for.
@@ -121,6 +123,7 @@ impl Healer {
             look_at: Instant::NEVER,
             recheck_at: Instant::NEVER,
             departing: false,
+            full_due: false,
             brief: false,
             outdated: false,
             complete: false,
@@ -146,6 +149,7 @@ impl Healer {
                 *at = Instant::NEVER;
             }
         }
+        self.full_due |= due;
         due
     }
 
@@ -178,7 +182,7 @@ impl Healer {
         if self.step == Step::Idle {
             self.step = Step::Subflows(Family::Ipv4);
             self.outdated = false;
-            self.brief = core::mem::take(&mut self.departing);
+            self.brief = core::mem::take(&mut self.departing) && !self.full_due;
             self.renewed = Paths::default();
             self.coverage.begin();
             self.paths.clear();
@@ -273,6 +277,7 @@ impl Healer {
         if self.brief {
             return;
         }
+        self.full_due = false;
         self.missing.unmark(|_| true);
         if !self.complete || self.unavailable {
             return;
