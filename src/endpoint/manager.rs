@@ -193,15 +193,19 @@ impl EndpointManager {
         Reconciled {
             complete,
             needs_dump: self.endpoints.needs_dump(),
-            needs_look: self.endpoints.has_requests(),
+            needs_look: self.endpoints.has_requests(now),
             gained,
         }
     }
 
     /// Lets those endpoints go that nobody wants and that no connection needs, as `is_needed` says
     /// of them; the log is told of those that stay. Returns whether any may go.
-    pub fn decide_departures(&mut self, is_needed: &dyn Fn(&Endpoint) -> bool) -> bool {
-        self.endpoints.decide_departures(is_needed, &mut |endpoint| {
+    pub fn decide_departures(
+        &mut self,
+        now: Instant,
+        is_needed: &dyn Fn(&Endpoint) -> bool,
+    ) -> bool {
+        self.endpoints.decide_departures(now, is_needed, &mut |endpoint| {
             let address = endpoint.address;
             logging::info!(
                 "endpoint {address} stays without a path: connections have no other one that works"

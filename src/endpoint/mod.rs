@@ -298,25 +298,34 @@ impl Endpoints {
 
     /// Returns whether it has to be found out which connections need an endpoint, before that can
     /// be deleted.
-    pub fn has_requests(&self) -> bool {
-        let requested = |slot: &Slot| slot.departure == Departure::Requested;
-        self.ours.iter().any(requested)
+    pub fn has_requests(&mut self, now: Instant) -> bool {
+        let Self { ours, refusals, .. } = self;
+        let requested = |slot: &&Slot| slot.departure == Departure::Requested;
+        let must_wait = |e: &Endpoint| refusals.must_wait(now, e.address, e.port);
+        let mut requests = ours.iter().filter(requested).map(|slot| &slot.endpoint);
+        !requests.all(must_wait)
     }
 
     /// Lets those go that nobody wants and that no connection needs, as `is_needed` says of them.
     /// Hands each that has to stay to `report` once. Returns whether any may go.
     pub fn decide_departures(
         &mut self,
+        now: Instant,
         is_needed: &dyn Fn(&Endpoint) -> bool,
         report: &mut dyn FnMut(&Endpoint),
     ) -> bool {
+        let Self { ours, refusals, .. } = self;
         let mut granted = false;
-        for slot in self.ours.iter_mut() {
+        for slot in ours.iter_mut() {
             let news = match slot.departure {
                 Departure::Requested => true,
                 Departure::Denied => false,
                 _ => continue,
             };
+            // By the time it may be asked for again, connections may need it.
+            if refusals.must_wait(now, slot.endpoint.address, slot.endpoint.port) {
+                continue;
+            }
             if !is_needed(&slot.endpoint) {
                 slot.departure = Departure::Granted;
                 granted = true;
@@ -503,7 +512,14 @@ impl Endpoints {
         let endpoint = slot.endpoint;
         let (dump, tell) = match slot.pending.take()? {
             // Likely it is gone already, which is as good as deleted: the dump will show.
-            Operation::Delete => (true, !matches!(errno, EINVAL | ENOENT)),
+            Operation::Delete => {
+                // What was known of the connections is old by the time it may be tried again.
+                slot.departure = match slot.departure {
+                    Departure::Renewal => Departure::Unwanted,
+                    _ => Departure::Requested,
+                };
+                (true, !matches!(errno, EINVAL | ENOENT))
+            }
             Operation::SetFlags => {
                 slot.flags_unverified = false;
                 self.flags.on_refused(errno);

@@ -131,10 +131,10 @@ impl Kernel {
     fn settle(&mut self, now: Instant, endpoints: &mut Endpoints, wants: &[Want]) {
         for _ in 0..100 {
             let (sent, dump) = self.round(now, endpoints, wants);
-            let (dump, look) = (dump || endpoints.needs_dump(), endpoints.has_requests());
+            let (dump, look) = (dump || endpoints.needs_dump(), endpoints.has_requests(now));
             if look {
                 let is_needed = |e: &Endpoint| self.needed.contains(&e.address);
-                endpoints.decide_departures(&is_needed, &mut |_| ());
+                endpoints.decide_departures(now, &is_needed, &mut |_| ());
             }
             if dump {
                 self.dump(now, endpoints);
@@ -305,7 +305,7 @@ fn an_endpoint_that_a_connection_needs_stays_until_it_does_not() {
     // The new path first: a connection that has joined it needs the old one no more.
     kernel.settle(NOW, &mut endpoints, &[want(3)]);
     assert_eq!(kernel.endpoints, [endpoint(1, 1), endpoint(3, 3)]);
-    assert!(endpoints.decide_departures(&|_| false, &mut |_| panic!("told twice")));
+    assert!(endpoints.decide_departures(NOW, &|_| false, &mut |_| panic!("told twice")));
     kernel.settle(NOW, &mut endpoints, &[want(3)]);
     assert_eq!(kernel.endpoints, [endpoint(3, 3)]);
 }
@@ -320,7 +320,7 @@ fn an_endpoint_that_is_wanted_again_was_never_touched() {
     assert_eq!(sent, []);
     assert!(endpoints.ours().iter().all(Slot::is_settled));
     // And what a look that comes too late says of it no longer matters.
-    assert!(!endpoints.decide_departures(&|_| false, &mut |_| ()));
+    assert!(!endpoints.decide_departures(NOW, &|_| false, &mut |_| ()));
 }
 
 #[test]

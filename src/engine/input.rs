@@ -152,7 +152,7 @@ impl Engine {
         }
         let healer = &mut self.healer;
         self.endpoints
-            .decide_departures(&|endpoint| healer.is_needed(endpoint));
+            .decide_departures(now, &|endpoint| healer.is_needed(endpoint));
         let limits = self.endpoints.limits().current();
         let limit = limits.map_or(0, |limits| limits.subflows as usize);
         healer.find_missing(now, limit);

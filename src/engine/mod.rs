@@ -297,7 +297,7 @@ impl Engine {
         if done.needs_look {
             if self.of_use.connections {
                 // Connections of plugins do not depend on endpoints.
-                complete &= !self.endpoints.decide_departures(&|_| false);
+                complete &= !self.endpoints.decide_departures(now, &|_| false);
             } else {
                 self.schedule.due.add(Due::SUBFLOWS);
                 self.healer.on_departure();
