@@ -3,6 +3,7 @@
 //! Commands are taken to succeed when they are given, so that the next decision builds on them;
 //! a refusal corrects the picture, and a dump of the kernel's endpoints settles every doubt.
 
+mod departure;
 mod flag_support;
 mod kernel_capacity;
 #[allow(missing_docs)]
@@ -25,11 +26,12 @@ use crate::time::Instant;
 
 pub use wanted::{Want, Wanted};
 
+use departure::Departure;
 use flag_support::FlagSupport;
 use kernel_capacity::KernelCapacity;
 use refusals::Refusals;
+use slot::Operation;
 pub use slot::Slot;
-use slot::{Departure, Operation};
 
 /// What a refusal calls for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -278,75 +280,6 @@ impl Endpoints {
         }
     }
 
-    /// Notes which of ours nobody wants any more as they are.
-    fn note_departures(&mut self, wanted: &Wanted) {
-        let fixed = !self.flags.changeable() & !self.flags.unsupported().0;
-        for slot in self.ours.iter_mut() {
-            let (ifindex, flags) = (slot.endpoint.ifindex, slot.endpoint.flags.0);
-            let want = want_of(wanted, slot);
-            let stays = |w: &Want| w.ifindex == ifindex && (w.flags.0 ^ flags) & fixed == 0;
-            slot.departure = match slot.departure {
-                // The address leaves by another device, and it can have one endpoint only.
-                _ if want.is_some_and(|w| w.ifindex != ifindex) => Departure::Granted,
-                Departure::Renewal if want.is_some_and(stays) => Departure::Renewal,
-                _ if want.is_some_and(stays) => Departure::Unwanted,
-                Departure::Unwanted | Departure::Renewal => Departure::Requested,
-                departure => departure,
-            };
-        }
-    }
-
-    /// Returns whether it has to be found out which connections need an endpoint, before that can
-    /// be deleted.
-    pub fn has_requests(&mut self, now: Instant) -> bool {
-        let Self { ours, refusals, .. } = self;
-        let requested = |slot: &&Slot| slot.departure == Departure::Requested;
-        let must_wait = |e: &Endpoint| refusals.must_wait(now, e.address, e.port);
-        let mut requests = ours.iter().filter(requested).map(|slot| &slot.endpoint);
-        !requests.all(must_wait)
-    }
-
-    /// Lets those go that nobody wants and that no connection needs, as `is_needed` says of them.
-    /// Hands each that has to stay to `report` once. Returns whether any may go.
-    pub fn decide_departures(
-        &mut self,
-        now: Instant,
-        is_needed: &dyn Fn(&Endpoint) -> bool,
-        report: &mut dyn FnMut(&Endpoint),
-    ) -> bool {
-        let Self { ours, refusals, .. } = self;
-        let mut granted = false;
-        for slot in ours.iter_mut() {
-            let news = match slot.departure {
-                Departure::Requested => true,
-                Departure::Denied => false,
-                _ => continue,
-            };
-            // By the time it may be asked for again, connections may need it.
-            if refusals.must_wait(now, slot.endpoint.address, slot.endpoint.port) {
-                continue;
-            }
-            if !is_needed(&slot.endpoint) {
-                slot.departure = Departure::Granted;
-                granted = true;
-                continue;
-            }
-            slot.departure = Departure::Denied;
-            if news {
-                report(&slot.endpoint);
-            }
-        }
-        granted
-    }
-
-    /// Has an endpoint that is to stay deleted and made again with the next reconciliation.
-    pub fn renew(&mut self, address: IpAddr) {
-        let is_it = |slot: &&mut Slot| is_at(&slot.endpoint, address, 0) && slot.is_settled();
-        if let Some(slot) = self.ours.iter_mut().find(is_it) {
-            slot.departure = Departure::Renewal;
-        }
-    }
-
     /// Asks for what ours need, if that is `how`: other flags, where those can be changed in place,
     /// or to be deleted, where they may be.
     fn amend(
@@ -369,7 +302,7 @@ impl Endpoints {
                 (Operation::Delete, Departure::Granted | Departure::Renewal) => {
                     Command::DeleteEndpoint(endpoint)
                 }
-                (Operation::SetFlags, Departure::Unwanted) => {
+                (Operation::SetFlags, Departure::Stays) => {
                     let differs = |w: &&Want| (endpoint.flags.0 ^ w.flags.0) & !unsupported.0 != 0;
                     let Some(want) = want_of(wanted, slot).filter(differs) else {
                         continue;
@@ -515,7 +448,7 @@ impl Endpoints {
             Operation::Delete => {
                 // What was known of the connections is old by the time it may be tried again.
                 slot.departure = match slot.departure {
-                    Departure::Renewal => Departure::Unwanted,
+                    Departure::Renewal => Departure::Stays,
                     _ => Departure::Requested,
                 };
                 (true, !matches!(errno, EINVAL | ENOENT))

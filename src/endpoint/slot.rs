@@ -1,5 +1,6 @@
 //! An endpoint of ours, and what becomes of it.
 
+use super::departure::Departure;
 use crate::netlink::mptcp::{AddressId, Endpoint};
 use crate::request::CommandId;
 use crate::table::Mark;
@@ -32,22 +33,6 @@ pub(super) enum Operation {
     Add,
     SetFlags,
     Delete,
-}
-
-/// Whether an endpoint may be deleted: with it go its subflows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum Departure {
-    /// It is wanted as it is.
-    #[default]
-    Unwanted,
-    /// Nobody wants it any more. Whether a connection needs it is not known yet.
-    Requested,
-    /// A connection would lose its last working subflow with it.
-    Denied,
-    /// No connection needs it.
-    Granted,
-    /// It is wanted, and to be deleted and made again: with that come the subflows it lacks.
-    Renewal,
 }
 
 impl Slot {
@@ -90,7 +75,7 @@ impl Slot {
 
     /// Returns whether it is wanted, there, and to stay.
     pub fn is_settled(&self) -> bool {
-        self.departure == Departure::Unwanted && self.pending.is_none()
+        self.departure == Departure::Stays && self.pending.is_none()
     }
 
     pub(super) fn set_pending(&mut self, operation: Operation, command: CommandId) {

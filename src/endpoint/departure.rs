@@ -1,0 +1,94 @@
+//! When an endpoint of ours may be deleted: not before it is known that no connection needs it.
+
+use core::net::IpAddr;
+
+use super::{Endpoints, Slot, Want, Wanted, is_at, want_of};
+use crate::netlink::mptcp::Endpoint;
+use crate::time::Instant;
+
+/// Whether an endpoint may be deleted: with it go its subflows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Departure {
+    /// It is wanted as it is.
+    #[default]
+    Stays,
+    /// Nobody wants it any more. Whether a connection needs it is not known yet.
+    Requested,
+    /// A connection would lose its last working subflow with it.
+    Denied,
+    /// No connection needs it.
+    Granted,
+    /// It is wanted, and to be deleted and made again: with that come the subflows it lacks.
+    Renewal,
+}
+
+impl Endpoints {
+    /// Notes which of ours nobody wants any more as they are.
+    pub(super) fn note_departures(&mut self, wanted: &Wanted) {
+        let fixed = !self.flags.changeable() & !self.flags.unsupported().0;
+        for slot in self.ours.iter_mut() {
+            let (ifindex, flags) = (slot.endpoint.ifindex, slot.endpoint.flags.0);
+            let want = want_of(wanted, slot);
+            let stays = |w: &Want| w.ifindex == ifindex && (w.flags.0 ^ flags) & fixed == 0;
+            slot.departure = match slot.departure {
+                // The address leaves by another device, and it can have one endpoint only.
+                _ if want.is_some_and(|w| w.ifindex != ifindex) => Departure::Granted,
+                Departure::Renewal if want.is_some_and(stays) => Departure::Renewal,
+                _ if want.is_some_and(stays) => Departure::Stays,
+                Departure::Stays | Departure::Renewal => Departure::Requested,
+                departure => departure,
+            };
+        }
+    }
+
+    /// Returns whether it has to be found out which connections need an endpoint, before that can
+    /// be deleted.
+    pub fn has_requests(&mut self, now: Instant) -> bool {
+        let Self { ours, refusals, .. } = self;
+        let requested = |slot: &&Slot| slot.departure == Departure::Requested;
+        let must_wait = |e: &Endpoint| refusals.must_wait(now, e.address, e.port);
+        let mut requests = ours.iter().filter(requested).map(|slot| &slot.endpoint);
+        !requests.all(must_wait)
+    }
+
+    /// Lets those go that nobody wants and that no connection needs, as `is_needed` says of them.
+    /// Hands each that has to stay to `report` once. Returns whether any may go.
+    pub fn decide_departures(
+        &mut self,
+        now: Instant,
+        is_needed: &dyn Fn(&Endpoint) -> bool,
+        report: &mut dyn FnMut(&Endpoint),
+    ) -> bool {
+        let Self { ours, refusals, .. } = self;
+        let mut granted = false;
+        for slot in ours.iter_mut() {
+            let news = match slot.departure {
+                Departure::Requested => true,
+                Departure::Denied => false,
+                _ => continue,
+            };
+            // By the time it may be asked for again, connections may need it.
+            if refusals.must_wait(now, slot.endpoint.address, slot.endpoint.port) {
+                continue;
+            }
+            if !is_needed(&slot.endpoint) {
+                slot.departure = Departure::Granted;
+                granted = true;
+                continue;
+            }
+            slot.departure = Departure::Denied;
+            if news {
+                report(&slot.endpoint);
+            }
+        }
+        granted
+    }
+
+    /// Has an endpoint that is to stay deleted and made again with the next reconciliation.
+    pub fn renew(&mut self, address: IpAddr) {
+        let is_it = |slot: &&mut Slot| is_at(&slot.endpoint, address, 0) && slot.is_settled();
+        if let Some(slot) = self.ours.iter_mut().find(is_it) {
+            slot.departure = Departure::Renewal;
+        }
+    }
+}
