@@ -27,9 +27,10 @@ use crate::time::{Duration, Instant};
 const RETURN_CHECKS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(3000)];
 /// Attempts in vain after which a subflow that is lacked is no reason any more to disturb others.
 const HOPELESS: u8 = 5;
-/// So many healthy subflows may be made anew for the sake of one that is lacked. Being made anew
-/// costs one 40 to 80 ms, in which its connection uses the others.
-const WORTH: usize = 4;
+/// So many healthy subflows may be made anew for the sake of one that is lacked, and one more for
+/// each second that it has been. Being made anew costs one 40 to 80 ms, in which its connection
+/// uses the others.
+const WORTH: u64 = 4;
 /// After this long without another loss, one is answered quickly again.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -58,6 +59,8 @@ struct Missing {
     token: Token,
     address: IpAddr,
     attempts: u8,
+    /// When it was found missing, or was last tried in vain.
+    since: Instant,
     /// When it may be tried again.
     at: Instant,
     /// The last look has shown the connection without it.
@@ -320,20 +323,32 @@ impl Healer {
                 continue;
             }
             let hopeful = |m: &&Missing| due(m) && m.attempts < HOPELESS;
-            let hopeful = self.missing.iter().filter(hopeful).count();
+            let (mut worth, mut rise) = (0, 0);
+            for missing in self.missing.iter().filter(hopeful) {
+                worth += WORTH + now.saturating_since(missing.since).as_millis() / 1000;
+                rise += 1;
+            }
             let one = Paths::one(number);
             let covered = self.coverage.connections();
             let is_healthy = |c: &Covered| c.established.without(c.stuck).contains(one);
-            let healthy = covered.filter(is_healthy).count();
+            let healthy = covered.filter(is_healthy).count() as u64;
             let mut covered = self.coverage.connections();
             let mut cut = self.renewed;
             cut.add(one);
             let would_cut = |c: Covered| c.established.contains(one) && c.hangs_on(cut);
-            if (healthy > 0 && healthy > hopeful * WORTH) || covered.any(would_cut) {
+            if covered.any(would_cut) {
+                continue;
+            }
+            if healthy > worth {
+                let enough = (healthy - worth).div_ceil(rise.max(1)).saturating_mul(1000);
+                if rise > 0 {
+                    self.look_at = self.look_at.min(now + Duration::from_millis(enough));
+                }
                 continue;
             }
             for missing in self.missing.iter_mut().filter(|m| due(m)) {
                 missing.attempts = missing.attempts.saturating_add(1);
+                missing.since = now;
                 missing.at = now + wait(missing.attempts);
             }
             self.vain = 0;
@@ -386,6 +401,7 @@ fn note_missing(missing: &mut Table<Missing>, now: Instant, token: Token, addres
         token,
         address,
         attempts: 0,
+        since: now,
         at: now,
         marked: true,
     });
