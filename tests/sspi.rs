@@ -2,13 +2,20 @@
 
 mod support;
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 use support::monitor::Monitor;
-use support::peer::{Held, Peer};
+use support::peer::{Held, Peer, Transfer};
 use support::{Daemon, Lab, Namespace, until};
 
 const SSPI: &str = "[core]\nload-plugins = sspi\nlog-level = debug\nstate-file =\n\
                     notify-flags = existing,skip_link_local,skip_loopback\n";
+
+/// A transfer at this rate, in bytes a second, lasts long enough for all that happens in it.
+const BYTES: &str = "6000000";
+const RATE: &str = "1000000";
 
 /// A laboratory with `cables` cables, both of whose sides leave connections to user space. Cable
 /// `wanN` carries 10.0.N.0/24 and 2001:db8:N::/64; the host has .1, the outside .2, and the host
@@ -73,6 +80,19 @@ fn expect(at: &Namespace, wanted: &[&str], daemons: &[&Daemon<'_>]) {
     });
     let logs: String = daemons.iter().map(|d| d.log()).collect();
     assert!(holds, "{seen:#?}, not {wanted:#?}\n{logs}");
+}
+
+/// The same of the addresses at this end alone.
+#[track_caller]
+fn expect_from(at: &Namespace, wanted: &[&str], daemons: &[&Daemon<'_>]) {
+    let mut seen = vec![];
+    let holds = until(|| {
+        seen = subflows(at);
+        let locals = seen.iter().filter_map(|s| Some(s.split_once('-')?.0));
+        locals.eq(wanted.iter().copied())
+    });
+    let logs: String = daemons.iter().map(|d| d.log()).collect();
+    assert!(holds, "{seen:#?}, not from {wanted:#?}\n{logs}");
 }
 
 /// Connections from the host to the outside.
@@ -208,6 +228,58 @@ fn addresses_and_interfaces_come_and_go() {
     lab.wan(3);
     lab.outside.ip("addr add 10.0.3.2/24 dev wan3");
     expect(&[all[0], "10.0.2.7-10.0.1.2", "10.0.3.1-10.0.1.2"]);
+}
+
+/// The peer, where no daemon runs, leaves the path as soon as this side does: the initial subflow's
+/// and another one's.
+#[test]
+fn a_lost_path_is_told_to_the_peer() {
+    let Some(lab) = lab(2) else { return };
+    let client = lab.daemon_in(&lab.host, SSPI, &[]);
+    client.says(&["watching"]);
+    let transfer = Transfer::to(&lab, "0.0.0.0:5000", "10.0.1.2:5000", BYTES, RATE);
+    let all = ["10.0.1.2-10.0.1.1", "10.0.1.2-10.0.2.1"];
+    for lost in [0, 1] {
+        expect(&lab.outside, &all, &[&client]);
+        let cable = ["wan1", "wan2"][lost];
+        lab.unplug(cable);
+        expect(&lab.outside, &[all[1 - lost]], &[&client]);
+        lab.plug(cable);
+    }
+    expect(&lab.outside, &all, &[&client]);
+    transfer.finish();
+}
+
+/// Nothing is left for the connection but to wait, and that it does, longer than the kernel keeps one
+/// without subflows.
+#[test]
+fn the_last_path_is_left_alone() {
+    let Some(lab) = lab(2) else { return };
+    for at in [&lab.host, &lab.outside] {
+        at.sysctl("mptcp/close_timeout", 1);
+    }
+    let daemons = both(&lab);
+    let transfer = Transfer::to(&lab, "0.0.0.0:5000", "10.0.1.2:5000", BYTES, RATE);
+    let wait = |wanted: &[&str]| expect_from(&lab.host, wanted, &[&daemons.0, &daemons.1]);
+    let all = ["10.0.1.1", "10.0.2.1"];
+    wait(&all);
+    lab.unplug("wan1");
+    wait(&all[1..]);
+    // Not even by a word to the peer, which would leave it.
+    let unused = format!("{SSPI}[interface wan2]\nuse = no\n");
+    lab.reload(&daemons.0, &unused);
+    sleep(Duration::from_millis(500));
+    wait(&all[1..]);
+    lab.reload(&daemons.0, SSPI);
+    lab.unplug("wan2");
+    sleep(Duration::from_secs(3));
+    wait(&all[1..]);
+    // What returns takes over from what was left.
+    lab.plug("wan1");
+    wait(&all[..1]);
+    lab.plug("wan2");
+    wait(&all);
+    transfer.finish();
 }
 
 /// A server that has one address is left the subflows its clients make.

@@ -19,8 +19,10 @@
 //!   those from different addresses of the peer, which are different paths that the peer has
 //!   chosen, and of those from the same address closes the earlier one: where the peer came back
 //!   over a path that was broken, that is the one it has given up.
-//! - A subflow whose address is no longer usable, or not where it is bound, is closed, if another is
-//!   left.
+//! - *Lost paths.* A subflow whose address is no longer usable, or not where it is bound, is closed
+//!   as soon as another one works; until then it stays, since its path may come back before TCP
+//!   gives up. The peer is told first (REMOVE_ADDR): SUBFLOW_DESTROY alone leaves it to find out by
+//!   its own retransmissions.
 //! - *Backups.* The subflows of an interface have backup priority if its endpoints are to have it,
 //!   whoever made them.
 
@@ -202,10 +204,10 @@ impl Sspi {
         connection: &Connection<'_>,
     ) -> Result<(), QueueFull> {
         // Withdrawals first: they free ids.
-        remove_addresses(cx, connection)?;
+        self.leave_lost_paths(cx, connection)?;
         self.announce_addresses(cx, connection)?;
         set_priorities(cx, connection)?;
-        self.close_subflows(cx, connection)?;
+        self.close_second_subflows(cx, connection)?;
         if !connection.server_side {
             self.create_subflows(cx, connection)?;
         }
@@ -246,27 +248,63 @@ impl Sspi {
         self.external_listeners.contains(&local)
     }
 
-    /// Closes subflows whose address can no longer be used, and second ones of an interface.
-    fn close_subflows(
+    /// Withdraws addresses that can no longer be used and closes their subflows, unless one of these
+    /// is the last hope of the connection.
+    fn leave_lost_paths(
         &self,
         cx: &mut Context<'_>,
         connection: &Connection<'_>,
     ) -> Result<(), QueueFull> {
         let network = cx.network();
-        let has_choice = has_choice(network, connection.remote.is_ipv6());
-        for (at, subflow) in connection.subflows().enumerate() {
-            if subflow.is_closing() || !subflow.is_established() {
+        let token = connection.token;
+        let another_works = self
+            .remaining(network, connection)
+            .any(|(_, other)| other.is_established());
+        // The peer closes the subflows of an address that is withdrawn.
+        let is_needed = |id| !another_works && connection.subflows().any(|s| s.local_id == id);
+        for id in connection.announced() {
+            let address = cx.address_of(id);
+            let known = address.is_some_and(|a| should_announce(network, connection, a));
+            if !known && !is_needed(id) {
+                cx.remove_address(token, id)?;
+            }
+        }
+        if !another_works {
+            return Ok(());
+        }
+        for subflow in connection.subflows() {
+            let (id, ip) = (subflow.local_id, subflow.local.ip());
+            if subflow.is_closing()
+                || !subflow.is_established()
+                || !self.has_lost_address(network, subflow)
+            {
                 continue;
             }
-            let is_superfluous = if self.has_lost_address(network, subflow) {
-                self.remaining(network, connection)
-                    .any(|(_, other)| other.is_established())
-            } else if has_choice {
-                self.is_second(network, connection, at, subflow)
-            } else {
-                false
-            };
-            if is_superfluous {
+            // What was announced has been withdrawn above.
+            if !connection.has_announced(id) && !is_usable(network, 0, ip) {
+                cx.remove_address(token, id)?;
+            }
+            cx.destroy_subflow(token, subflow.local.into(), subflow.remote.into())?;
+        }
+        Ok(())
+    }
+
+    /// Closes second subflows of an interface.
+    fn close_second_subflows(
+        &self,
+        cx: &mut Context<'_>,
+        connection: &Connection<'_>,
+    ) -> Result<(), QueueFull> {
+        let network = cx.network();
+        if !has_choice(network, connection.remote.is_ipv6()) {
+            return Ok(());
+        }
+        for (at, subflow) in connection.subflows().enumerate() {
+            if !subflow.is_closing()
+                && subflow.is_established()
+                && !self.has_lost_address(network, subflow)
+                && self.is_second(network, connection, at, subflow)
+            {
                 let (local, remote) = (subflow.local.into(), subflow.remote.into());
                 cx.destroy_subflow(connection.token, local, remote)?;
             }
@@ -326,9 +364,10 @@ impl Sspi {
         for local in network.usable() {
             if local.address.is_ipv6() != connection.remote.is_ipv6()
                 || previous.replace(local.index) == Some(local.index)
-                || connection
-                    .subflows()
-                    .any(|s| interface_of(network, s) == Some(local.index))
+                || connection.subflows().any(|s| {
+                    interface_of(network, s) == Some(local.index)
+                        && !self.has_lost_address(network, s)
+                })
             {
                 continue;
             }
@@ -371,17 +410,6 @@ impl Sspi {
             None => cx.cancel_timer(RETRY),
         }
     }
-}
-
-/// Withdraws the announced addresses that the peer should no longer know.
-fn remove_addresses(cx: &mut Context<'_>, connection: &Connection<'_>) -> Result<(), QueueFull> {
-    for id in connection.announced() {
-        let address = cx.address_of(id);
-        if !address.is_some_and(|address| should_announce(cx.network(), connection, address)) {
-            cx.remove_address(connection.token, id)?;
-        }
-    }
-    Ok(())
 }
 
 /// Makes backups of the subflows of interfaces that are to be backups, and of no others.
