@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::endpoint::Slot;
 use crate::endpoint::manager::Refusal;
 use crate::logging;
-use crate::netlink::mptcp::Event;
+use crate::netlink::mptcp::{Endpoint, Event};
 use crate::netlink::route::Notification;
 use crate::network::Interface;
 use crate::request::{CommandId, Failure};
@@ -151,14 +151,16 @@ impl Engine {
             return;
         }
         let healer = &mut self.healer;
-        self.endpoints
-            .decide_departures(now, &|endpoint| healer.is_needed(endpoint));
+        let is_needed = |endpoint: &Endpoint| healer.is_needed(endpoint);
+        let mut changed = self.endpoints.decide_departures(now, &is_needed);
         let limits = self.endpoints.limits().current();
         let limit = limits.map_or(0, |limits| limits.subflows as usize);
         healer.find_missing(now, limit);
         while let Some(address) = healer.next_renewal(now) {
             self.endpoints.renew(address);
+            changed = true;
         }
+        self.schedule.endpoints_due |= changed;
         let kept = self.endpoints.endpoints().ours().iter().any(Slot::is_kept);
         healer.schedule(now, self.config.heal_interval, kept);
     }

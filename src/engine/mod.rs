@@ -171,9 +171,13 @@ impl Engine {
         }
         let more = self.connections.table.has_pending();
         let read_at = self.schedule.read_at(self.readable(), more);
+        let act_at = match self.schedule.endpoints_due {
+            true => Instant::default(),
+            false => self.act_at(),
+        };
         let at = self
             .schedule
-            .deadline(read_at, self.act_at())
+            .deadline(read_at, act_at)
             .min(self.plugins.deadline())
             .min(self.connections.sync_at)
             .min(self.healer.deadline());
@@ -232,6 +236,9 @@ impl Engine {
         let late = self.act_at() <= now;
         if core::mem::take(&mut self.schedule.reconcile_due) || late {
             self.evaluate(now);
+            self.schedule.endpoints_due = true;
+        }
+        if core::mem::take(&mut self.schedule.endpoints_due) {
             self.schedule.reconcile_due = !self.reconcile(now);
         }
         if first {

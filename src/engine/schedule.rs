@@ -48,6 +48,8 @@ pub(super) struct Schedule {
     pub cleanup_due: bool,
     /// Reconcile with the next settling even if no event came.
     pub reconcile_due: bool,
+    /// The same without judging the network anew: only what connections need has changed.
+    pub endpoints_due: bool,
 }
 
 impl Schedule {
@@ -63,6 +65,7 @@ impl Schedule {
             initial_sync_done: false,
             cleanup_due: true,
             reconcile_due: true,
+            endpoints_due: false,
         }
     }
 
@@ -78,7 +81,7 @@ impl Schedule {
             Ok(()) => {
                 self.due.remove(what);
                 self.backoff.reset();
-                self.reconcile_due = true;
+                self.reconcile_due |= what != Due::SUBFLOWS;
                 return true;
             }
             // A kernel without IPv6 or policy routing has no such routes or rules.
