@@ -37,6 +37,7 @@ pub use app::{Program, run};
 pub use config::{Config, NotifyFlags, Policy};
 pub use connection::{Connection, RemoteAddress, Subflow};
 pub use endpoint::{Want, Wanted};
+pub use netlink::IfIndex;
 pub use netlink::mptcp::{
     AddressId, Command, ConnectionEvent, Endpoint, EndpointFlags, Limits, SubflowAddress,
     SubflowEvent, Token,

@@ -16,6 +16,7 @@ mod attempts;
 
 use crate::capacity;
 use crate::config::SourceRouting;
+use crate::netlink::IfIndex;
 use crate::netlink::route::{Family, PROTOCOL, Rule};
 use crate::network::route::{
     Action, Change, Gateway, Item, Path, Routes, TABLE_MAIN, TO_TABLE, gateway, prefix,
@@ -31,7 +32,7 @@ pub struct SourceRouter {
     /// What there should be; routes come before the rules that lead to them.
     wanted: Table<Item>,
     /// Interface and slot: which of the tables, and of the triples of priorities, it has.
-    slots: Table<(u32, u32)>,
+    slots: Table<(IfIndex, u32)>,
     attempts: Attempts,
     unrouted: u32,
 }
@@ -241,14 +242,19 @@ impl SourceRouter {
 
     /// Returns the interface's slot: the one of its index where that is free, so that it is the
     /// same one after a restart. One that somebody else begins to use is given up.
-    fn slot_of(&mut self, index: u32, network: &Network, config: &SourceRouting) -> Option<u32> {
+    fn slot_of(
+        &mut self,
+        index: IfIndex,
+        network: &Network,
+        config: &SourceRouting,
+    ) -> Option<u32> {
         if let Some((_, slot)) = self.slots.iter().find(|(known, _)| *known == index) {
             return Some(*slot);
         }
         let count = slots(config);
         let taken = |slot: u32| self.slots.iter().any(|(_, other)| *other == slot);
         let slot = (0..count)
-            .map(|step| (index % count + step) % count)
+            .map(|step| (index.0 % count + step) % count)
             .find(|slot| !taken(*slot) && is_free(*slot, network, config))?;
         self.slots.push((index, slot)).then_some(slot)
     }
@@ -329,13 +335,13 @@ mod tests {
         config.default.source_routing = true;
         let mut network = Network::new();
         let link = Link {
-            index: 7,
+            index: IfIndex(7),
             flags: IFF_UP | IFF_RUNNING,
             name: Name::try_from("wan").unwrap(),
             vrf_table: 0,
         };
         let address = Address {
-            index: 7,
+            index: IfIndex(7),
             local: [192, 0, 2, 1].into(),
             peer: None,
             prefix_len: 24,
@@ -352,7 +358,7 @@ mod tests {
     fn route(table: u32, protocol: u8, gateway: u8) -> Route {
         let mut hops = heapless::Vec::new();
         let hop = Hop {
-            oif: 7,
+            oif: IfIndex(7),
             gateway: Some([192, 0, 2, gateway].into()),
             flags: 0,
         };

@@ -13,6 +13,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use mptcpd::internal::config;
 use mptcpd::internal::config::Overrides;
 use mptcpd::internal::engine::{Command, Engine, Incomplete, Input, Source};
+use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::attribute::Builder;
 use mptcpd::internal::netlink::diag::{self, Query};
 use mptcpd::internal::netlink::message::{Messages, Seq};
@@ -75,8 +76,8 @@ struct World {
     buffer: [u8; 256],
 }
 
-fn index(link: usize) -> u32 {
-    u32::try_from(link + 2).unwrap()
+fn index(link: usize) -> IfIndex {
+    IfIndex(u32::try_from(link + 2).unwrap())
 }
 
 fn address(link: usize, n: usize) -> IpAddr {
@@ -100,7 +101,7 @@ impl World {
 
     /// A message as the kernel writes it, decoded.
     fn link(&mut self, link: usize) -> Option<Notification> {
-        let [index, flags] = [index(link), self.links[link]].map(u32::to_ne_bytes);
+        let [index, flags] = [index(link).0, self.links[link]].map(u32::to_ne_bytes);
         let mut out = Builder::new(&mut self.buffer);
         out.message(16, 0, Seq(0));
         out.raw(&[0, 0, 1, 0]);
@@ -119,7 +120,7 @@ impl World {
         let mut out = Builder::new(&mut self.buffer);
         out.message(kind, 0, Seq(0));
         out.raw(&[family, 24, 0x80, 0]);
-        out.raw(&index(link).to_ne_bytes());
+        out.raw(&index(link).0.to_ne_bytes());
         out.ip(2, ip);
         out.ip(1, ip);
         out.end().unwrap();
@@ -144,7 +145,7 @@ impl World {
             source: None,
             source_len: 0,
             preferred_source: None,
-            metric: oif,
+            metric: oif.0,
             protocol: 4,
             kind: 1,
             scope: 0,
@@ -323,7 +324,7 @@ fn connection(world: &mut World, engine: &mut Engine, now: Instant, kind: usize,
         local_id: AddressId(1),
         remote_id: AddressId(1),
         backup: false,
-        ifindex: 0,
+        ifindex: IfIndex::NONE,
         error: 0,
         reset_reason: None,
         reset_flags: 0,
@@ -426,7 +427,7 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                             ends,
                             local_id: AddressId(u8::try_from(world.random(4)).unwrap()),
                             remote_id: AddressId(1),
-                            ifindex: 0,
+                            ifindex: IfIndex::NONE,
                             backup_here: false,
                             backup_there: false,
                             opened_here: true,

@@ -5,6 +5,7 @@ mod simulator;
 use core::net::{IpAddr, Ipv4Addr};
 
 use mptcpd::internal::capacity::{ADDRESSES, INTERFACES, ROUTES};
+use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::route::{Address, Family};
 use mptcpd::internal::network::route::TABLE_MAIN;
 use mptcpd::internal::time::Duration;
@@ -21,7 +22,7 @@ fn simulation(configuration: u8) -> Simulation {
     Simulation::new(configuration, ROOM, 0xff)
 }
 
-fn link(simulation: &mut Simulation, n: usize) -> u32 {
+fn link(simulation: &mut Simulation, n: usize) -> IfIndex {
     let name = format!("if{n}");
     simulation.kernel.set_link(&name, link_flags(&name, 1), 0);
     simulation.kernel.link(&name).unwrap().index
@@ -32,7 +33,7 @@ fn address(n: usize) -> IpAddr {
     Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 0).to_bits() + host).into()
 }
 
-fn add(simulation: &mut Simulation, index: u32, n: usize, flags: u32) {
+fn add(simulation: &mut Simulation, index: IfIndex, n: usize, flags: u32) {
     simulation.kernel.add_address(Address {
         index,
         local: address(n),

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
+use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags, Limits};
 use mptcpd::internal::netlink::route::{Address, Family};
 use mptcpd::internal::network::{IFF_RUNNING, IFF_UP, Part};
@@ -128,7 +129,7 @@ fn command(random: &mut Random) -> (Command, String) {
         port: random.of(&[0, 0, 0, 4000]),
         id: AddressId(u8::try_from(random.below(12)).unwrap()),
         flags: EndpointFlags(random.of(&[0, 1, 1, 2, 2, 2, 3, 4, 5, 6, 8, 9, 10, 12, 13, 16])),
-        ifindex: random.of(&[0, 0, 1]),
+        ifindex: IfIndex(random.of(&[0, 0, 1])),
     };
     let Endpoint {
         address,

@@ -225,6 +225,7 @@ impl Covered {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::IfIndex;
     use crate::netlink::diag::Ends;
     use crate::netlink::mptcp::AddressId;
 
@@ -238,7 +239,7 @@ mod tests {
             },
             local_id: AddressId::INITIAL,
             remote_id: AddressId::INITIAL,
-            ifindex: 0,
+            ifindex: IfIndex::NONE,
             backup_here: false,
             backup_there: false,
             opened_here: token != 7,

@@ -21,6 +21,7 @@ use core::net::SocketAddr;
 use core::ops::Deref;
 
 use crate::capacity;
+use crate::netlink::IfIndex;
 use crate::netlink::mptcp::{AddressId, ConnectionEvent, SubflowEvent, Token};
 pub(crate) use dump::Difference;
 use dump::{Mark, Notified};
@@ -44,8 +45,8 @@ pub struct Subflow {
     pub backup_here: bool,
     /// The peer asked for backup priority (MP_PRIO, or the B flag of MP_JOIN).
     pub backup_there: bool,
-    /// The interface the subflow is bound to; 0 if it is not.
-    pub ifindex: u32,
+    /// The interface the subflow is bound to, if it is.
+    pub ifindex: IfIndex,
     /// The kernel has said so. What is not has been asked for.
     established: bool,
     /// The kernel has been asked to close it. A subflow may be so that is not established: one
@@ -335,7 +336,7 @@ impl Connections {
                     local_id: AddressId::INITIAL,
                     remote_id: AddressId::INITIAL,
                     backup: false,
-                    ifindex: 0,
+                    ifindex: IfIndex::NONE,
                     error: 0,
                     reset_reason: None,
                     reset_flags: 0,

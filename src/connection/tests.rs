@@ -29,7 +29,7 @@ fn subflow(local: &str, mapped: bool) -> SubflowEvent {
         local_id: AddressId(3),
         remote_id: AddressId(0),
         backup: false,
-        ifindex: 7,
+        ifindex: IfIndex(7),
         error: 0,
         reset_reason: None,
         reset_flags: 0,
@@ -170,7 +170,7 @@ fn shown_subflow(token: Token, local: &str) -> diag::Subflow {
         ends: ends(local),
         local_id: AddressId(3),
         remote_id: AddressId(0),
-        ifindex: 7,
+        ifindex: IfIndex(7),
         backup_here: false,
         backup_there: false,
         opened_here: true,
@@ -260,7 +260,7 @@ fn a_connection_found_is_told_with_all_that_belongs_to_it() {
         port: 0,
         id: AddressId(9),
         flags: EndpointFlags::SIGNAL,
-        ifindex: 0,
+        ifindex: IfIndex::NONE,
     };
     table.on_address(TOKEN, &announced, &mut ids);
     let event = connection(TOKEN, "10.0.1.1:1000");

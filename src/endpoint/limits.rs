@@ -184,6 +184,7 @@ impl LimitKeeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::netlink::IfIndex;
 
     const NOW: Instant = Instant(0);
 
@@ -192,7 +193,7 @@ mod tests {
             address: core::net::Ipv4Addr::LOCALHOST.into(),
             port: 0,
             flags,
-            ifindex: 0,
+            ifindex: IfIndex::NONE,
             priority: 0,
             sequence: 0,
         }

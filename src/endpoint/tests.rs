@@ -1,4 +1,5 @@
 use super::*;
+use crate::netlink::IfIndex;
 use libc::EOPNOTSUPP;
 
 const NOW: Instant = Instant(1000);
@@ -12,7 +13,7 @@ fn want(last: u8) -> Want {
         address: ip(last),
         port: 0,
         flags: EndpointFlags::SUBFLOW,
-        ifindex: 1,
+        ifindex: IfIndex(1),
         priority: 0,
         sequence: u32::from(last),
     }
@@ -24,7 +25,7 @@ fn endpoint(last: u8, id: u8) -> Endpoint {
         port: 0,
         id: AddressId(id),
         flags: EndpointFlags::SUBFLOW,
-        ifindex: 1,
+        ifindex: IfIndex(1),
     }
 }
 
@@ -341,12 +342,12 @@ fn an_endpoint_that_moves_to_another_device_is_made_again_at_once() {
     kernel.settle(NOW, &mut endpoints, &[want(1)]);
     kernel.needed = vec![ip(1)];
     let moved = Want {
-        ifindex: 2,
+        ifindex: IfIndex(2),
         ..want(1)
     };
     kernel.settle(NOW, &mut endpoints, &[moved]);
     assert_eq!(kernel.endpoints.len(), 1);
-    assert_eq!(kernel.endpoints[0].ifindex, 2);
+    assert_eq!(kernel.endpoints[0].ifindex, IfIndex(2));
 }
 
 #[test]

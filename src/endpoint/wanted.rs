@@ -4,6 +4,7 @@ use core::net::IpAddr;
 
 use super::Endpoints;
 use crate::capacity;
+use crate::netlink::IfIndex;
 use crate::netlink::mptcp::EndpointFlags;
 use crate::table::Table;
 
@@ -16,8 +17,8 @@ pub struct Want {
     pub port: u16,
     /// The flags it is to have.
     pub flags: EndpointFlags,
-    /// 0 is none.
-    pub ifindex: u32,
+    /// The interface that its subflows are bound to, if any.
+    pub ifindex: IfIndex,
     /// Lower goes first, and gets the slot when there are too few.
     pub priority: i8,
     /// Decides between equals: the order of arrival.

@@ -33,7 +33,7 @@ impl Engine {
             };
             line(format_args!(
                 "interface {} ({}): {state}",
-                interface.name, interface.index
+                interface.name, interface.index.0
             ));
         }
         for address in self.network.addresses() {

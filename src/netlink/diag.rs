@@ -21,6 +21,7 @@
 //!
 //! Source: `include/uapi/linux/inet_diag.h`, `sock_diag.h`, `mptcp.h`.
 
+use super::IfIndex;
 use super::attribute::{Attributes, Builder, Full, end, ip, is_mapped};
 use super::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Seq};
 use super::mptcp::{AddressId, Token};
@@ -97,8 +98,8 @@ pub struct Subflow {
     pub ends: Ends,
     pub local_id: AddressId,
     pub remote_id: AddressId,
-    /// 0 unless the subflow is bound to a device.
-    pub ifindex: u32,
+    /// The interface that it is bound to, if any.
+    pub ifindex: IfIndex,
     /// This host asked for backup priority, and the peer.
     pub backup_here: bool,
     pub backup_there: bool,
@@ -252,7 +253,7 @@ pub fn decode_subflow(payload: &[u8]) -> Option<Subflow> {
 }
 
 /// State, ends, interface and attributes of a socket.
-fn socket(payload: &[u8]) -> Option<(u8, Ends, u32, Attributes<'_>)> {
+fn socket(payload: &[u8]) -> Option<(u8, Ends, IfIndex, Attributes<'_>)> {
     let (&[family, state, _, _, s0, s1, d0, d1], rest) = payload.split_first_chunk::<8>()?;
     let (source, rest) = rest.split_first_chunk::<16>()?;
     let (destination, rest) = rest.split_first_chunk::<16>()?;
@@ -266,7 +267,8 @@ fn socket(payload: &[u8]) -> Option<(u8, Ends, u32, Attributes<'_>)> {
         mapped: is_mapped(&local),
     };
     let attributes = Attributes::new(rest.get(28..)?);
-    Some((state, ends, u32::from_ne_bytes(*ifindex), attributes))
+    let ifindex = IfIndex(u32::from_ne_bytes(*ifindex));
+    Some((state, ends, ifindex, attributes))
 }
 
 fn address(family: Family, octets: &[u8; 16]) -> Option<IpAddr> {
@@ -335,7 +337,7 @@ mod tests {
             },
             local_id: AddressId(4),
             remote_id: AddressId(3),
-            ifindex: 7,
+            ifindex: IfIndex(7),
             backup_here: false,
             backup_there: true,
             opened_here: false,

@@ -10,6 +10,7 @@ pub mod diag;
 pub mod filter;
 #[allow(missing_docs)]
 pub mod generic;
+mod ifindex;
 #[allow(missing_docs)]
 pub mod message;
 pub mod mptcp;
@@ -17,3 +18,5 @@ pub mod mptcp;
 mod notation;
 #[allow(missing_docs)]
 pub mod route;
+
+pub use ifindex::IfIndex;

@@ -20,6 +20,7 @@
 
 mod id;
 
+use super::IfIndex;
 use super::attribute::{Attribute, Attributes, Builder, Full, end, is_mapped};
 use super::generic;
 use super::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Seq};
@@ -135,8 +136,8 @@ pub struct Endpoint {
     pub id: AddressId,
     /// What it is for.
     pub flags: EndpointFlags,
-    /// 0 is none.
-    pub ifindex: u32,
+    /// The interface that its subflows are bound to, if any.
+    pub ifindex: IfIndex,
 }
 
 /// The two limits of a network namespace.
@@ -172,8 +173,8 @@ pub struct SubflowAddress {
     pub id: AddressId,
     /// 0 is left out.
     pub flags: EndpointFlags,
-    /// 0 is left out.
-    pub ifindex: u32,
+    /// The interface that the subflow is bound to, if any.
+    pub ifindex: IfIndex,
 }
 
 /// What the kernel says of a connection when it is created or established.
@@ -210,8 +211,8 @@ pub struct SubflowEvent {
     pub remote_id: AddressId,
     /// It has backup priority, from either side.
     pub backup: bool,
-    /// 0 unless the subflow is bound to a device.
-    pub ifindex: u32,
+    /// The interface that it is bound to, if any.
+    pub ifindex: IfIndex,
     /// errno that ended the subflow, 0 is none.
     pub error: u8,
     /// MP_TCPRST reason (RFC 8684, 3.6), if the peer or the kernel gave one.
@@ -427,7 +428,7 @@ impl Command {
                     ADDR,
                     &SubflowAddress {
                         id,
-                        ifindex: 0,
+                        ifindex: IfIndex::NONE,
                         ..endpoint.into()
                     },
                 );
@@ -500,7 +501,7 @@ impl SubflowAddress {
             port,
             id: AddressId::NONE,
             flags: EndpointFlags(0),
-            ifindex: 0,
+            ifindex: IfIndex::NONE,
         }
     }
 
@@ -512,7 +513,7 @@ impl SubflowAddress {
 
     /// Bound to an interface.
     #[must_use]
-    pub const fn on(self, ifindex: u32) -> Self {
+    pub const fn on(self, ifindex: IfIndex) -> Self {
         Self { ifindex, ..self }
     }
 
@@ -585,8 +586,8 @@ fn put_address(out: &mut Builder<'_>, kind: u16, address: &SubflowAddress) {
     if address.flags.0 != 0 {
         out.u32(ADDR_FLAGS, address.flags.0);
     }
-    if address.ifindex != 0 {
-        out.u32(ADDR_IF_IDX, address.ifindex);
+    if address.ifindex != IfIndex::NONE {
+        out.u32(ADDR_IF_IDX, address.ifindex.0);
     }
     out.close(nest);
 }
@@ -600,7 +601,7 @@ pub fn decode_endpoint(attributes: Attributes<'_>) -> Option<Endpoint> {
         port: 0,
         id: AddressId::NONE,
         flags: EndpointFlags::default(),
-        ifindex: 0,
+        ifindex: IfIndex::NONE,
     };
     for attribute in find(attributes, ADDR)?.nested() {
         match attribute.kind {
@@ -608,7 +609,7 @@ pub fn decode_endpoint(attributes: Attributes<'_>) -> Option<Endpoint> {
             ADDR_ADDR4 | ADDR_ADDR6 => address = attribute.ip(),
             ADDR_PORT => endpoint.port = attribute.u16()?,
             ADDR_FLAGS => endpoint.flags = EndpointFlags(attribute.u32()?),
-            ADDR_IF_IDX => endpoint.ifindex = attribute.u32()?,
+            ADDR_IF_IDX => endpoint.ifindex = IfIndex(attribute.u32()?),
             _ => {}
         }
     }
@@ -663,7 +664,7 @@ struct Fields {
     backup: Option<u8>,
     error: u8,
     flags: u16,
-    ifindex: u32,
+    ifindex: IfIndex,
     reset_reason: Option<u32>,
     reset_flags: u32,
 }
@@ -683,7 +684,7 @@ impl Fields {
                 EVENT_BACKUP => fields.backup = attribute.u8(),
                 EVENT_ERROR => fields.error = attribute.u8().unwrap_or(0),
                 EVENT_FLAGS => fields.flags |= attribute.u16().unwrap_or(0),
-                EVENT_IF_IDX => fields.ifindex = attribute.u32().unwrap_or(0),
+                EVENT_IF_IDX => fields.ifindex = IfIndex(attribute.u32().unwrap_or(0)),
                 EVENT_RESET_REASON => fields.reset_reason = attribute.u32(),
                 EVENT_RESET_FLAGS => fields.reset_flags = attribute.u32().unwrap_or(0),
                 EVENT_SERVER_SIDE if attribute.u8().unwrap_or(0) != 0 => {

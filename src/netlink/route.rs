@@ -24,6 +24,7 @@
 mod decode;
 mod uapi;
 
+use super::IfIndex;
 use super::attribute::{Builder, Full};
 use super::message::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, NLM_F_REQUEST, Seq,
@@ -92,7 +93,7 @@ impl Family {
 /// A network interface (`struct ifinfomsg` and its attributes), family AF_UNSPEC only.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Link {
-    pub index: u32,
+    pub index: IfIndex,
     /// `IFF_*` (linux/if.h).
     pub flags: u32,
     /// Empty where the kernel sent no IFLA_IFNAME.
@@ -105,7 +106,7 @@ pub struct Link {
 /// An address of an interface (`struct ifaddrmsg` and its attributes).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Address {
-    pub index: u32,
+    pub index: IfIndex,
     /// IFA_LOCAL where there is one, else IFA_ADDRESS: always our own address.
     pub local: IpAddr,
     /// IFA_ADDRESS where it differs from `local`: the peer of a point-to-point link.
@@ -120,8 +121,7 @@ pub struct Address {
 /// A next hop of a route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hop {
-    /// 0 is none.
-    pub oif: u32,
+    pub oif: IfIndex,
     /// RTA_GATEWAY, or RTA_VIA (an IPv6 gateway of an IPv4 route).
     pub gateway: Option<IpAddr>,
     /// `RTNH_F_*`.
@@ -195,7 +195,7 @@ impl fmt::Display for Rule {
 pub enum Notification {
     Link(Link),
     LinkGone {
-        index: u32,
+        index: IfIndex,
     },
     Address(Address),
     AddressGone(Address),
@@ -336,8 +336,8 @@ pub fn change_route(
             Some(gateway) => put_via(out, gateway),
             None => {}
         }
-        if hop.oif != 0 {
-            out.u32(RTA_OIF, hop.oif);
+        if hop.oif != IfIndex::NONE {
+            out.u32(RTA_OIF, hop.oif.0);
         }
     }
     out.end()

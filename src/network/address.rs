@@ -3,6 +3,7 @@
 use core::net::IpAddr;
 
 use super::Verdict;
+use crate::netlink::IfIndex;
 use crate::netlink::route::Address;
 use crate::table::Mark;
 use crate::time::{Duration, Instant};
@@ -20,7 +21,7 @@ pub fn is_link_local(address: IpAddr) -> bool {
 #[non_exhaustive]
 pub struct LocalAddress {
     /// The interface.
-    pub index: u32,
+    pub index: IfIndex,
     /// The address itself.
     pub address: IpAddr,
     /// The other end of a point-to-point link.
@@ -139,7 +140,7 @@ impl LocalAddress {
 
     /// Its place in the table: the kernel shows all of one family first, and an address that comes
     /// last moves no other.
-    pub(super) fn place(&self) -> (bool, u32) {
+    pub(super) fn place(&self) -> (bool, IfIndex) {
         (self.address.is_ipv6(), self.index)
     }
 }

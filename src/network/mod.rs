@@ -11,6 +11,7 @@ use core::net::IpAddr;
 
 use crate::capacity;
 use crate::config::{Config, Policy};
+use crate::netlink::IfIndex;
 use crate::netlink::route::{Address, Family, Link, Name, Notification};
 use crate::table::{Mark, Table};
 use crate::time::{Duration, Instant};
@@ -33,7 +34,7 @@ pub const IFF_RUNNING: u32 = 1 << 6;
 #[non_exhaustive]
 pub struct Interface {
     /// Its number.
-    pub index: u32,
+    pub index: IfIndex,
     /// Its name.
     pub name: Name,
     /// `IFF_*` of linux/if.h.
@@ -134,7 +135,7 @@ impl Network {
     }
 
     /// Returns an interface by its number.
-    pub fn interface(&self, index: u32) -> Option<&Interface> {
+    pub fn interface(&self, index: IfIndex) -> Option<&Interface> {
         let at = self
             .interfaces
             .binary_search_by_key(&index, |i| i.index)
@@ -291,7 +292,7 @@ impl Network {
         }
     }
 
-    fn remove_link(&mut self, index: u32) {
+    fn remove_link(&mut self, index: IfIndex) {
         if let Ok(at) = self.interfaces.binary_search_by_key(&index, |i| i.index) {
             if let Some(interface) = self.interfaces.get_mut(at) {
                 interface.set_gone(&mut self.addresses);
@@ -414,7 +415,7 @@ impl Network {
         let mut standby = false;
         // Both tables are by index, of addresses once for each family.
         let mut behind = 0;
-        let mut before = 0;
+        let mut before = IfIndex::NONE;
         for at in 0..self.addresses.len() {
             let Some(address) = self.addresses.get(at) else {
                 break;

@@ -9,6 +9,7 @@ use core::net::IpAddr;
 use super::{IFF_POINTOPOINT, Interface, Network};
 use crate::capacity;
 use crate::config::SourceRouting;
+use crate::netlink::IfIndex;
 pub use crate::netlink::route::Change as Action;
 use crate::netlink::route::{
     Family, Hop, PROTOCOL, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RTNH_F_ONLINK, Route, Rule,
@@ -41,8 +42,8 @@ pub struct Path {
     pub preferred_source: Option<IpAddr>,
     /// Lower is preferred.
     pub metric: u32,
-    /// 0 is none.
-    pub oif: u32,
+    /// The interface that it leaves by, if it has one.
+    pub oif: IfIndex,
     /// The next hop; `None` is on the link.
     pub gateway: Option<IpAddr>,
     /// Made by this daemon.
@@ -188,7 +189,7 @@ impl Routes {
             source: route.source.map(|source| (source, route.source_len)),
             preferred_source: route.preferred_source,
             metric: route.metric,
-            oif: 0,
+            oif: IfIndex::NONE,
             gateway: None,
             ours,
         };
@@ -197,7 +198,7 @@ impl Routes {
         }
         // Hops are dead (RTNH_F_DEAD) only as long as their interface is down or has no carrier,
         // which is judged by itself, and revive without an event.
-        for hop in route.hops.iter().filter(|hop| hop.oif != 0) {
+        for hop in route.hops.iter().filter(|hop| hop.oif != IfIndex::NONE) {
             self.put_path(Path {
                 oif: hop.oif,
                 gateway: hop.gateway,
@@ -238,7 +239,11 @@ impl Routes {
     }
 
     /// Returns the default routes and next hops that others made, for traffic from `source`.
-    fn defaults<'a>(&'a self, index: u32, source: &'a IpAddr) -> impl Iterator<Item = &'a Path> {
+    fn defaults<'a>(
+        &'a self,
+        index: IfIndex,
+        source: &'a IpAddr,
+    ) -> impl Iterator<Item = &'a Path> {
         let family = Family::of(*source);
         let start = self.paths.partition_point(|path| path.item.oif < index);
         let of_link = self.paths.get(start..).unwrap_or_default().iter();

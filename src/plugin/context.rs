@@ -158,8 +158,8 @@ impl<'a> Context<'a> {
         self.kernel(Command::RemoveAddress { token, id })
     }
 
-    /// Makes a subflow. Local port 0 lets the kernel choose one; local interface index 0 does not
-    /// bind the subflow. `local.flags` may ask for BACKUP; `remote.port` is the peer's port, and is
+    /// Makes a subflow, which is bound to the local interface if one is given. Local port 0 lets the
+    /// kernel choose one. `local.flags` may ask for BACKUP; `remote.port` is the peer's port, and is
     /// needed.
     pub fn create_subflow(
         &mut self,

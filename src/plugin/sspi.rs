@@ -33,6 +33,7 @@ use core::net::{IpAddr, SocketAddr};
 use super::{CommandId, Context, Entry, Failure, Plugin, QueueFull, Request};
 use crate::capacity;
 use crate::connection::{Connection, RemoteAddress, Subflow};
+use crate::netlink::IfIndex;
 use crate::netlink::mptcp::{
     AddressId, Command, ConnectionEvent, EndpointFlags, SubflowAddress, SubflowEvent, Token,
 };
@@ -126,7 +127,7 @@ impl Plugin for Sspi {
     }
 
     fn delete_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
-        if !is_usable(cx.network(), 0, address.address) {
+        if !is_usable(cx.network(), IfIndex::NONE, address.address) {
             if self.withdrawn.is_full() {
                 self.withdrawn.remove(0);
             }
@@ -281,7 +282,7 @@ impl Sspi {
                 continue;
             }
             // What was announced has been withdrawn above.
-            if !connection.has_announced(id) && !is_usable(network, 0, ip) {
+            if !connection.has_announced(id) && !is_usable(network, IfIndex::NONE, ip) {
                 cx.remove_address(token, id)?;
             }
             cx.destroy_subflow(token, subflow.local.into(), subflow.remote.into())?;
@@ -349,7 +350,7 @@ impl Sspi {
     /// Whether the address of a subflow is no longer usable, or not where the subflow is bound.
     fn has_lost_address(&self, network: &Network, subflow: &Subflow) -> bool {
         let (bound, ip) = (subflow.ifindex, subflow.local.ip());
-        self.withdrawn.contains(&ip) || (bound != 0 && !is_usable(network, bound, ip))
+        self.withdrawn.contains(&ip) || (bound != IfIndex::NONE && !is_usable(network, bound, ip))
     }
 
     /// Makes a subflow from each interface that has an address for it and no subflow.
@@ -393,7 +394,7 @@ impl Sspi {
     }
 
     /// Notes that a subflow failed or ended, and when to make it again.
-    fn retry_later(&mut self, cx: &mut Context<'_>, token: Token, ifindex: u32) {
+    fn retry_later(&mut self, cx: &mut Context<'_>, token: Token, ifindex: IfIndex) {
         if cx.connection(token).is_none() {
             return;
         }
@@ -426,7 +427,7 @@ fn set_priorities(cx: &mut Context<'_>, connection: &Connection<'_>) -> Result<(
         {
             continue;
         }
-        let ifindex = interface_of(network, subflow).unwrap_or(0);
+        let ifindex = interface_of(network, subflow).unwrap_or(IfIndex::NONE);
         let backup = backup_flag(network, ifindex).0 != 0;
         if subflow.backup_here != backup {
             let (local, remote) = (subflow.local.into(), subflow.remote.into());
@@ -481,25 +482,25 @@ fn has_choice(network: &Network, ipv6: bool) -> bool {
 }
 
 /// BACKUP if the interface is to be one.
-fn backup_flag(network: &Network, index: u32) -> EndpointFlags {
+fn backup_flag(network: &Network, index: IfIndex) -> EndpointFlags {
     let flags = network.interface(index).map_or(0, |i| i.policy.flags.0);
     EndpointFlags(flags & EndpointFlags::BACKUP.0)
 }
 
-/// Whether the address is usable on the interface, or on any if that is 0.
-fn is_usable(network: &Network, index: u32, address: IpAddr) -> bool {
+/// Whether the address is usable on the interface, or on any if that is none.
+fn is_usable(network: &Network, index: IfIndex, address: IpAddr) -> bool {
     let mut usable = network.usable();
-    usable.any(|a| a.address == address && (index == 0 || a.index == index))
+    usable.any(|a| a.address == address && (index == IfIndex::NONE || a.index == index))
 }
 
-fn interface_of(network: &Network, subflow: &Subflow) -> Option<u32> {
+fn interface_of(network: &Network, subflow: &Subflow) -> Option<IfIndex> {
     interface(network, subflow.ifindex, subflow.local.ip())
 }
 
 /// The interface that a subflow is bound to or, where it is not, that of its address.
-fn interface(network: &Network, bound: u32, local: IpAddr) -> Option<u32> {
+fn interface(network: &Network, bound: IfIndex, local: IpAddr) -> Option<IfIndex> {
     match bound {
-        0 => network.interface_of(local).map(|i| i.index),
+        IfIndex::NONE => network.interface_of(local).map(|i| i.index),
         bound => Some(bound),
     }
 }

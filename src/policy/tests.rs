@@ -1,10 +1,12 @@
 use super::*;
+use crate::netlink::IfIndex;
 use crate::netlink::route::{Address, Family, Hop, Link, Name, Notification, Route};
 use crate::network::{IFF_RUNNING, Part};
 use crate::time::{Duration, Instant};
 
 const UP: u32 = IFF_UP | IFF_RUNNING;
-const WAN: u32 = 7;
+const WAN: IfIndex = IfIndex(7);
+const OTHER: IfIndex = IfIndex(8);
 /// Seconds.
 const HOLD_DOWN: u32 = 5;
 
@@ -265,7 +267,7 @@ fn standby_is_used_only_without_an_uplink() {
     };
     case.config.interface.push(section);
     let link = Link {
-        index: WAN + 1,
+        index: OTHER,
         flags: UP,
         name: Name::try_from("uplink").unwrap(),
         vrf_table: 0,
@@ -274,7 +276,7 @@ fn standby_is_used_only_without_an_uplink() {
     let Notification::Address(mut address) = case.address("198.51.100.1") else {
         unreachable!()
     };
-    address.index = WAN + 1;
+    address.index = OTHER;
     network.apply(&Notification::Address(address), &case.config);
     evaluate(&mut network, Instant(0), &case.config);
     assert_eq!(verdict(&network), Some(Verdict::Standby));

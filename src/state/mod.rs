@@ -15,6 +15,7 @@ pub mod file;
 use core::net::{IpAddr, Ipv6Addr};
 
 use crate::capacity;
+use crate::netlink::IfIndex;
 use crate::netlink::mptcp::{AddressId, Endpoint, EndpointFlags, Limits};
 
 const MAGIC: [u8; 8] = *b"mptcpd\0\x01";
@@ -153,7 +154,7 @@ fn put_endpoint(record: &mut [u8], endpoint: &Endpoint) {
     };
     field.put(&address);
     field.put(&endpoint.flags.0.to_ne_bytes());
-    field.put(&endpoint.ifindex.to_ne_bytes());
+    field.put(&endpoint.ifindex.0.to_ne_bytes());
     field.put(&endpoint.port.to_ne_bytes());
     field.put(&[endpoint.id.0, family]);
 }
@@ -174,7 +175,7 @@ fn get_endpoint(mut record: &[u8]) -> Option<Endpoint> {
         port,
         id: AddressId(id),
         flags: EndpointFlags(flags),
-        ifindex,
+        ifindex: IfIndex(ifindex),
     })
 }
 
@@ -221,7 +222,7 @@ mod tests {
             port: 5,
             id: AddressId(id),
             flags: EndpointFlags(6),
-            ifindex: 3,
+            ifindex: IfIndex(3),
         };
         let endpoints = [endpoint("192.0.2.1", 1), endpoint("2001:db8::1", 255)];
         let state = State {

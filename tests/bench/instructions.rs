@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use mptcpd::internal::config;
 use mptcpd::internal::config::Overrides;
 use mptcpd::internal::engine::{Command, Engine, Input};
+use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::attribute::Builder;
 use mptcpd::internal::netlink::message::{Messages, Seq};
 use mptcpd::internal::netlink::mptcp::{
@@ -175,7 +176,7 @@ fn encode_mptcp() -> usize {
         port: 0,
         id: AddressId(7),
         flags: EndpointFlags::SUBFLOW,
-        ifindex: 3,
+        ifindex: IfIndex(3),
     };
     let end = SubflowAddress::at([192, 0, 2, 1].into(), 5000);
     let commands = [

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::attribute::{Builder, Full};
 use mptcpd::internal::netlink::generic::{self, Controller};
 use mptcpd::internal::netlink::message::{Messages, Seq};
@@ -129,7 +130,7 @@ impl Lab {
                 &mut |kind, payload| {
                     if let Some(Notification::Link(link)) = route::decode(kind, payload) {
                         const READY: u32 = IFF_UP | IFF_RUNNING;
-                        running += u32::from(link.index >= HOME && link.flags & READY == READY);
+                        running += u32::from(link.index.0 >= HOME && link.flags & READY == READY);
                     }
                 },
             )?;
@@ -233,7 +234,7 @@ impl Lab {
             port: 0,
             id: AddressId(200),
             flags: EndpointFlags::SUBFLOW,
-            ifindex: HOME,
+            ifindex: IfIndex(HOME),
         };
         let command = match add {
             true => mptcp::Command::AddEndpoint(endpoint),

@@ -13,6 +13,7 @@ mod words;
 
 use std::io::{self, BufRead, Write};
 
+use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::attribute::Builder;
 use mptcpd::internal::netlink::generic;
 use mptcpd::internal::netlink::message::{Message, Messages, NLM_F_ACK, Seq};
@@ -51,7 +52,7 @@ fn command(words: &[&str]) -> Option<Command> {
             port: u16::try_from(number(2)?).ok()?,
             id: AddressId(u8::try_from(number(3)?).ok()?),
             flags: EndpointFlags(number(4)?),
-            ifindex: number(5)?,
+            ifindex: IfIndex(number(5)?),
         })
     };
     Some(match words[0] {

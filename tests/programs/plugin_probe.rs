@@ -25,7 +25,7 @@ use std::str::FromStr;
 
 use mptcpd::{
     AddressId, CommandId, Connection, ConnectionEvent, Context, Duration, Endpoint, EndpointFlags,
-    Entry, Failure, Interface, Limits, LocalAddress, Plugin, QueueFull, Reply, Request,
+    Entry, Failure, IfIndex, Interface, Limits, LocalAddress, Plugin, QueueFull, Reply, Request,
     SubflowAddress, SubflowEvent, Token,
 };
 
@@ -271,7 +271,7 @@ fn address(word: &str) -> Option<SubflowAddress> {
         match part.split_once('=')? {
             ("port", port) => at.port = parse(port)?,
             ("id", id) => at.id = AddressId(parse(id)?),
-            ("dev", index) => at.ifindex = parse(index)?,
+            ("dev", index) => at.ifindex = IfIndex(parse(index)?),
             ("flags", flags) => at.flags = EndpointFlags(parse(flags)?),
             _ => return None,
         }

@@ -34,7 +34,7 @@ fn endpoint(address: &str, id: u8, flags: u32) -> Endpoint {
         port: 0,
         id: AddressId(id),
         flags: EndpointFlags(flags),
-        ifindex: 0,
+        ifindex: IfIndex::NONE,
     }
 }
 
@@ -52,7 +52,7 @@ fn remote(id: u8) -> SubflowAddress {
 #[test]
 fn add_endpoint() {
     let v4 = Endpoint {
-        ifindex: 1,
+        ifindex: IfIndex(1),
         ..endpoint("192.0.2.1", 7, 6)
     };
     assert_eq!(
@@ -282,7 +282,7 @@ fn the_longest_command_fits_exactly() {
         port: 1,
         id: AddressId(1),
         flags: EndpointFlags(1),
-        ifindex: 1,
+        ifindex: IfIndex(1),
     };
     let command = Command::CreateSubflow {
         token: TOKEN,
@@ -312,7 +312,7 @@ fn endpoint_reply() {
              0008 0003 =c0000201",
     );
     let expected = Endpoint {
-        ifindex: 3,
+        ifindex: IfIndex(3),
         ..endpoint("192.0.2.1", 7, 6)
     };
     assert_eq!(decode_endpoint(attributes(&reply)), Some(expected));
@@ -469,7 +469,7 @@ fn subflows() {
         local_id: AddressId(1),
         remote_id: AddressId(2),
         backup: false,
-        ifindex: 3,
+        ifindex: IfIndex(3),
         error: 0,
         reset_reason: None,
         reset_flags: 0,
@@ -511,7 +511,7 @@ fn subflows() {
             local_id: AddressId(0),
             remote_id: AddressId(1),
             backup: true,
-            ifindex: 0,
+            ifindex: IfIndex::NONE,
             ..subflow
         }))
     );
@@ -556,7 +556,8 @@ fn what_is_missing_is_named() {
 
 prop_compose! {
     fn any_endpoint()(address: IpAddr, port: u16, id: u8, flags: u32, ifindex: u32) -> Endpoint {
-        Endpoint { address, port, id: AddressId(id), flags: EndpointFlags(flags), ifindex }
+        let (id, flags, ifindex) = (AddressId(id), EndpointFlags(flags), IfIndex(ifindex));
+        Endpoint { address, port, id, flags, ifindex }
     }
 }
 

@@ -4,6 +4,7 @@ use core::net::IpAddr;
 
 use super::uapi::*;
 use super::{Address, Family, Hop, Link, MAX_HOPS, Name, Notification, Route, Rule};
+use crate::netlink::IfIndex;
 use crate::netlink::attribute::{Attribute, Attributes, ip};
 
 /// Reads a message of rtnetlink. `None` if it is malformed or about something we do not follow:
@@ -33,7 +34,7 @@ fn link(payload: &[u8]) -> Option<Link> {
         return None;
     }
     let mut link = Link {
-        index: u32::from_ne_bytes([i0, i1, i2, i3]),
+        index: IfIndex(u32::from_ne_bytes([i0, i1, i2, i3])),
         flags: u32::from_ne_bytes([f0, f1, f2, f3]),
         name: Name::new(),
         vrf_table: 0,
@@ -87,7 +88,7 @@ fn address(payload: &[u8]) -> Option<Address> {
     }
     let local = local.or(remote)?;
     Some(Address {
-        index: u32::from_ne_bytes([i0, i1, i2, i3]),
+        index: IfIndex(u32::from_ne_bytes([i0, i1, i2, i3])),
         local,
         peer: remote.filter(|peer| *peer != local),
         prefix_len,
@@ -146,7 +147,7 @@ fn route(payload: &[u8]) -> Option<Route> {
     };
     // The flags of the one hop are those of the route.
     let mut hop = Hop {
-        oif: 0,
+        oif: IfIndex::NONE,
         gateway: None,
         flags: flags & 0xff,
     };
@@ -157,13 +158,13 @@ fn route(payload: &[u8]) -> Option<Route> {
             RTA_PREFSRC => put_ip(&mut route.preferred_source, family, attribute.value)?,
             RTA_TABLE => route.table = attribute.u32()?,
             RTA_PRIORITY => route.metric = attribute.u32()?,
-            RTA_OIF => hop.oif = attribute.u32()?,
+            RTA_OIF => hop.oif = IfIndex(attribute.u32()?),
             RTA_GATEWAY | RTA_VIA => hop.gateway = gateway(attribute),
             RTA_MULTIPATH => multipath(attribute.value, &mut route.hops),
             _ => {}
         }
     }
-    if hop.oif != 0 || hop.gateway.is_some() {
+    if hop.oif != IfIndex::NONE || hop.gateway.is_some() {
         // Never beside RTA_MULTIPATH, hence always room.
         let _ = route.hops.push(hop);
     }
@@ -188,7 +189,7 @@ fn multipath(mut bytes: &[u8], hops: &mut heapless::Vec<Hop, MAX_HOPS>) {
         let gateway = Attributes::new(attributes)
             .filter(|inner| matches!(inner.kind, RTA_GATEWAY | RTA_VIA))
             .find_map(gateway);
-        let oif = u32::from_ne_bytes([i0, i1, i2, i3]);
+        let oif = IfIndex(u32::from_ne_bytes([i0, i1, i2, i3]));
         if hops
             .push(Hop {
                 oif,

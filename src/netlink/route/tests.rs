@@ -46,7 +46,7 @@ fn link_and_bridge_port() {
     let link = read_link("00 00 0001 00000006 00011043 00000000 0007 0003 =643000 =00");
     assert_eq!(
         (link.index, link.flags, link.name.as_str()),
-        (6, 0x11043, "d0")
+        (IfIndex(6), 0x11043, "d0")
     );
     assert_eq!(link.vrf_table, 0);
     let port = "0001 00000004 00011043 00000000 \
@@ -62,7 +62,7 @@ fn link_and_bridge_port() {
     assert_eq!(read(RTM_DELLINK, &format!("07 00 {port}")), None);
     assert_eq!(
         read(RTM_DELLINK, &format!("00 00 {port}")),
-        Some(Notification::LinkGone { index: 4 })
+        Some(Notification::LinkGone { index: IfIndex(4) })
     );
 }
 
@@ -106,7 +106,7 @@ fn address_of_a_point_to_point_link() {
              0008 0008 00000280"
         ),
         Address {
-            index: 6,
+            index: IfIndex(6),
             local: ip("192.0.2.1"),
             peer: Some(ip("192.0.2.9")),
             prefix_len: 32,
@@ -156,7 +156,7 @@ fn plain_addresses() {
 
 fn hop(oif: u32, gateway: Option<&str>, flags: u32) -> Hop {
     Hop {
-        oif,
+        oif: IfIndex(oif),
         gateway: gateway.map(ip),
         flags,
     }
@@ -519,7 +519,7 @@ fn any_route() -> impl Strategy<Value = Route> {
                 hops: hop
                     .into_iter()
                     .map(|(oif, gateway, onlink)| Hop {
-                        oif,
+                        oif: IfIndex(oif),
                         gateway,
                         flags: if onlink { RTNH_F_ONLINK } else { 0 },
                     })

@@ -1,6 +1,7 @@
 //! When to make again the subflows that failed or ended.
 
 use crate::capacity;
+use crate::netlink::IfIndex;
 use crate::netlink::mptcp::Token;
 use crate::table::Table;
 use crate::time::{Instant, Retry};
@@ -8,7 +9,7 @@ use crate::time::{Instant, Retry};
 /// An interface from which a connection's subflow failed or ended.
 pub(super) struct Failure {
     pub token: Token,
-    ifindex: u32,
+    ifindex: IfIndex,
     /// How many have failed; wraps.
     pub tries: u8,
     pub retry: Retry,
@@ -17,7 +18,7 @@ pub(super) struct Failure {
 const _: () = assert!(size_of::<Failure>() <= 32);
 
 impl Failure {
-    fn is_of(&self, token: Token, ifindex: u32) -> bool {
+    fn is_of(&self, token: Token, ifindex: IfIndex) -> bool {
         (self.token, self.ifindex) == (token, ifindex)
     }
 }
@@ -32,7 +33,7 @@ impl Default for Retries {
 }
 
 impl Retries {
-    pub fn find(&self, token: Token, ifindex: u32) -> Option<&Failure> {
+    pub fn find(&self, token: Token, ifindex: IfIndex) -> Option<&Failure> {
         self.0.iter().find(|failure| failure.is_of(token, ifindex))
     }
 
@@ -41,7 +42,7 @@ impl Retries {
     }
 
     /// Notes one more failure. The more there were, the later the next try.
-    pub fn add(&mut self, now: Instant, token: Token, ifindex: u32) {
+    pub fn add(&mut self, now: Instant, token: Token, ifindex: IfIndex) {
         let position = self
             .0
             .iter()
@@ -72,7 +73,7 @@ impl Retries {
         self.0.retain(|failure| failure.token != token);
     }
 
-    pub fn forget_interface(&mut self, ifindex: u32) {
+    pub fn forget_interface(&mut self, ifindex: IfIndex) {
         self.0.retain(|failure| failure.ifindex != ifindex);
     }
 }

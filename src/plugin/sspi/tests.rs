@@ -24,13 +24,13 @@ fn turn(engine: &mut Engine, now: Instant) -> Vec<(SubflowAddress, SubflowAddres
                 for index in [1, 2] {
                     let item = match part {
                         Part::Links => Notification::Link(Link {
-                            index,
+                            index: IfIndex(index),
                             flags: 0x41,
                             name: Name::try_from(["wan1", "wan2"][index as usize - 1]).unwrap(),
                             vrf_table: 0,
                         }),
                         Part::Addresses => Notification::Address(Address {
-                            index,
+                            index: IfIndex(index),
                             local: address(index),
                             peer: None,
                             prefix_len: 24,
@@ -138,7 +138,7 @@ fn a_path_that_leads_nowhere_is_tried_later_and_later() {
     }
     let first = turn(&mut engine, now);
     let ends = |(local, remote): &(SubflowAddress, SubflowAddress)| {
-        (local.address, local.ifindex, remote.socket(), remote.id.0)
+        (local.address, local.ifindex.0, remote.socket(), remote.id.0)
     };
     let here = address(2);
     let initial: SocketAddr = ([192, 0, 2, 1], 80).into();

@@ -9,6 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use mptcpd::internal::config::Overrides;
 use mptcpd::internal::config::{self, Config};
 use mptcpd::internal::engine::{Command, Engine, Incomplete, Input, Source};
+use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::attribute::Attributes;
 use mptcpd::internal::netlink::diag;
 use mptcpd::internal::netlink::mptcp::{
@@ -135,25 +136,25 @@ impl Bytes<'_> {
             port: (self.next() / 250).into(),
             id: AddressId(self.next()),
             flags: EndpointFlags((self.next() % 64).into()),
-            ifindex: (self.next() % 8).into(),
+            ifindex: IfIndex((self.next() % 8).into()),
         }
     }
 
     fn news(&mut self) -> Option<Notification> {
         Some(match self.next() % 5 {
             0 => Notification::Link(Link {
-                index: (self.next() % 8).into(),
+                index: IfIndex((self.next() % 8).into()),
                 flags: [0x41, 0x41, 0x1, 0x51, 0x49, 0][usize::from(self.next() % 6)],
                 name: Name::try_from(["a", "b", "wan0", "lo"][usize::from(self.next() % 4)])
                     .ok()?,
                 vrf_table: (self.next() / 200).into(),
             }),
             1 => Notification::LinkGone {
-                index: (self.next() % 8).into(),
+                index: IfIndex((self.next() % 8).into()),
             },
             kind @ (2 | 3) => {
                 let address = Address {
-                    index: (self.next() % 8).into(),
+                    index: IfIndex((self.next() % 8).into()),
                     local: self.address(),
                     peer: None,
                     prefix_len: self.next(),
@@ -198,7 +199,7 @@ impl Bytes<'_> {
             ends,
             local_id: AddressId(self.next() % 4),
             remote_id: AddressId(self.next() % 4),
-            ifindex: (self.next() % 8).into(),
+            ifindex: IfIndex((self.next() % 8).into()),
             backup_here: flags & 16 != 0,
             backup_there: flags & 64 != 0,
             opened_here: flags & 32 != 0,
@@ -225,7 +226,7 @@ impl Bytes<'_> {
             local_id: AddressId(bytes.next() % 8),
             remote_id: AddressId(bytes.next() % 8),
             backup: bytes.next() % 2 == 0,
-            ifindex: 0,
+            ifindex: IfIndex::NONE,
             error: 0,
             reset_reason: None,
             reset_flags: 0,

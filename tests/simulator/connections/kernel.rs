@@ -3,6 +3,7 @@
 use core::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, VecDeque};
 
+use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::diag;
 use mptcpd::internal::netlink::mptcp::{
     AddressId, Command, ConnectionEvent, Endpoint, EndpointFlags, Event, SubflowEvent, Token,
@@ -21,8 +22,8 @@ pub const UNSERVED: u16 = 5000;
 /// How long a subflow takes to be made.
 const ROUND_TRIP: Duration = Duration::from_millis(25);
 
-pub fn index(interface: u8) -> u32 {
-    u32::from(interface % 3) + 2
+pub fn index(interface: u8) -> IfIndex {
+    IfIndex(u32::from(interface % 3) + 2)
 }
 
 pub fn here(interface: u8) -> IpAddr {
@@ -57,7 +58,7 @@ impl Path {
             local_id,
             remote_id,
             backup: false,
-            ifindex: 0,
+            ifindex: IfIndex::NONE,
             error: 0,
             reset_reason: None,
             reset_flags: 0,
@@ -103,7 +104,7 @@ impl Connection {
                     port: 0,
                     id,
                     flags: EndpointFlags(flags),
-                    ifindex: 0,
+                    ifindex: IfIndex::NONE,
                 });
                 Ok(())
             }

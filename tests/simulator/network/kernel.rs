@@ -4,6 +4,7 @@
 use core::net::IpAddr;
 
 use libc::{EBUSY, EEXIST, EINVAL, ENETDOWN, ENODEV, ENOENT, ERANGE, ESRCH};
+use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags, Limits};
 use mptcpd::internal::netlink::route::{
     Address, Family, Hop, Link, Name, Notification, PROTOCOL, Route, Rule,
@@ -45,7 +46,7 @@ pub struct Kernel {
     pub limits_meddled: bool,
 }
 
-pub const LOOPBACK: u32 = 1;
+pub const LOOPBACK: IfIndex = IfIndex(1);
 
 impl Kernel {
     pub fn new(room: usize, known: u32) -> Self {
@@ -63,7 +64,7 @@ impl Kernel {
             most: 8,
             known,
             next_id: 1,
-            next_index: LOOPBACK,
+            next_index: LOOPBACK.0,
             events: Events::default(),
             silent: false,
             limits_meddled: false,
@@ -91,7 +92,7 @@ impl Kernel {
     pub fn set_link(&mut self, name: &str, flags: u32, vrf_table: u32) {
         let Some(at) = self.links.iter().position(|link| link.name == name) else {
             let link = Link {
-                index: self.next_index,
+                index: IfIndex(self.next_index),
                 flags,
                 name: Name::try_from(name).unwrap(),
                 vrf_table,
@@ -142,7 +143,7 @@ impl Kernel {
         self.events.tell(Notification::LinkGone { index });
     }
 
-    fn is_up(&self, index: u32) -> bool {
+    fn is_up(&self, index: IfIndex) -> bool {
         self.links
             .iter()
             .any(|l| l.index == index && l.flags & IFF_UP != 0)
@@ -186,7 +187,7 @@ impl Kernel {
     // Routes and rules.
 
     /// IPv4 routes go without a word.
-    fn remove_routes_of(&mut self, index: u32, family: Option<Family>) {
+    fn remove_routes_of(&mut self, index: IfIndex, family: Option<Family>) {
         let goes = |r: &Route| {
             r.hops.iter().any(|hop| hop.oif == index) && family.is_none_or(|f| f == r.family)
         };
@@ -254,7 +255,7 @@ impl Kernel {
     /// Somebody else's default route, if the kernel takes it.
     pub fn set_default_route(
         &mut self,
-        index: u32,
+        index: IfIndex,
         gateway: Option<IpAddr>,
         family: Family,
         table: u32,
@@ -268,7 +269,13 @@ impl Kernel {
         }
     }
 
-    pub fn remove_default_route(&mut self, index: u32, family: Family, table: u32, metric: u32) {
+    pub fn remove_default_route(
+        &mut self,
+        index: IfIndex,
+        family: Family,
+        table: u32,
+        metric: u32,
+    ) {
         let route = default_route(index, None, family, table, metric);
         let at = self.route_at(&route).map(|at| &self.routes[at]);
         if at.is_some_and(|r| r.protocol != PROTOCOL && r.hops[0].oif == index) {
@@ -478,7 +485,7 @@ impl Kernel {
             port: 0,
             id,
             flags: EndpointFlags(0),
-            ifindex: 0,
+            ifindex: IfIndex::NONE,
         };
         if let Ok(id) = self.add_endpoint(endpoint, Maker::Other) {
             let at = self.endpoint_at(id).unwrap();
@@ -495,7 +502,7 @@ impl Kernel {
 }
 
 fn default_route(
-    index: u32,
+    index: IfIndex,
     gateway: Option<IpAddr>,
     family: Family,
     table: u32,

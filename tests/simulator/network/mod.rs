@@ -11,6 +11,7 @@ use libc::{EBUSY, EEXIST, EINVAL, ENOBUFS, ENOMEM, EPERM, ERANGE};
 use mptcpd::internal::config::Overrides;
 use mptcpd::internal::config::{self, Config};
 use mptcpd::internal::engine::{Command, Incomplete, Input, Source};
+use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::mptcp::{
     AddressId, Command as PathManager, Endpoint, EndpointFlags, Limits,
 };
@@ -319,7 +320,7 @@ impl Simulation {
                     port: 0,
                     id,
                     flags: EndpointFlags(flags),
-                    ifindex: 0,
+                    ifindex: IfIndex::NONE,
                 };
                 let _ = kernel.add_endpoint(endpoint, Maker::Other);
             }

@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use std::collections::BTreeMap;
 
 use mptcpd::internal::config::{Config, NotifyFlags, Policy, Temporary, Use};
+use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::mptcp::EndpointFlags;
 use mptcpd::internal::netlink::route::{Address, Family, Link, PROTOCOL, Route, Rule};
 use mptcpd::internal::network::route::TABLE_MAIN;
@@ -17,7 +18,7 @@ struct Want {
     address: IpAddr,
     port: u16,
     /// Priority, interface and flags.
-    carriers: Vec<(i8, u32, u32)>,
+    carriers: Vec<(i8, IfIndex, u32)>,
 }
 
 /// Compares the kernel with what it should have.
@@ -147,7 +148,7 @@ fn is_fit(simulation: &Simulation, address: &Address, link: &Link, policy: &Poli
             || is_source_routed(kernel, link, config, Family::of(ip)))
 }
 
-fn defaults(kernel: &Kernel, index: u32, family: Family) -> impl Iterator<Item = &Route> {
+fn defaults(kernel: &Kernel, index: IfIndex, family: Family) -> impl Iterator<Item = &Route> {
     kernel.routes.iter().filter(move |r| {
         r.protocol != PROTOCOL
             && r.family == family
