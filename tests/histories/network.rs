@@ -9,6 +9,7 @@ use super::simulator::Step::{Kill, ReadEvents, Refuse, RefuseDumps, Reload, Run,
 use super::simulator::network::Change::{
     Address, Link, Meddle as Meddled, Rename, Route, Swap, Unaddress, Unroute,
 };
+use super::simulator::network::connections::Traffic::{self, Connect, RefuseJoins, Reset};
 use super::simulator::network::{Change, Meddle, Simulation, Step, judge, specification};
 use super::{all_end_well, step};
 
@@ -43,9 +44,21 @@ fn meddle() -> impl Strategy<Value = Meddle> {
     ]
 }
 
+fn traffic() -> impl Strategy<Value = Traffic> {
+    prop_oneof![
+        6 => any::<u8>().prop_map(Traffic::Connect),
+        1 => any::<u8>().prop_map(Traffic::RefuseJoins),
+        1 => any::<u8>().prop_map(Traffic::Disconnect),
+        3 => any::<u8>().prop_map(Traffic::Reset),
+        2 => (1..5u8).prop_map(Traffic::FailJoins),
+        1 => (1..3u8).prop_map(Traffic::LoseJoins),
+    ]
+}
+
 fn happening() -> impl Strategy<Value = Change> {
     prop_oneof![
         24 => change(),
+        8 => traffic().prop_map(Change::Traffic),
         3 => meddle().prop_map(Change::Meddle),
         1 => Just(Change::Full),
         1 => any::<u8>().prop_map(Change::Drop),
@@ -70,6 +83,59 @@ fn every_history_ends_well() {
     all_end_well(history(), 3000, |(configuration, room, known, steps)| {
         judge(*configuration, *room, *known, steps)
     });
+}
+
+/// Histories of a router with up to three uplinks and connections over them.
+fn busy_history() -> impl Strategy<Value = History> {
+    let setup = vec![
+        Link(0, 1),
+        Address(0, 0, 0),
+        Address(0, 13, 0),
+        Route(0, 0, 1),
+        Route(0, 1, 1),
+        Link(1, 1),
+        Address(1, 3, 0),
+        Address(1, 15, 0),
+        Route(1, 0, 5),
+        Route(1, 1, 5),
+        Link(3, 1),
+        Address(3, 11, 0),
+        Route(3, 0, 6),
+    ];
+    let most = setup.len();
+    let setup = prop_oneof![
+        2 => prop::sample::subsequence(setup.clone(), 0..=most),
+        1 => Just(setup),
+    ];
+    let link = || prop::sample::select(vec![0u8, 1, 1, 3]);
+    let place = || prop::sample::select(vec![(0u8, 0u8), (0, 13), (1, 3), (1, 15), (3, 11)]);
+    let happening = prop_oneof![
+        16 => traffic().prop_map(Change::Traffic),
+        8 => (link(), 0..5u8).prop_map(|(l, s)| Link(l, if s > 2 { 1 } else { s })),
+        2 => (place(), 0..8u8).prop_map(|((l, n), f)| Address(l, n, f)),
+        2 => place().prop_map(|(l, n)| Unaddress(l, n)),
+        3 => (link(), 0..2u8, 0..9u8).prop_map(|(l, w, h)| Route(l, w, h)),
+        1 => (link(), 0..2u8, 0..9u8).prop_map(|(l, w, h)| Unroute(l, w, h)),
+        4 => happening(),
+    ];
+    let room = prop_oneof![6 => Just(8usize), 1 => Just(3usize), 1 => Just(255usize)];
+    let known = prop_oneof![6 => Just(ALL_FLAGS), 1 => Just(OLD_FLAGS)];
+    let time = prop_oneof![2 => (0..40u8).prop_map(Run), 1 => (40..=255u8).prop_map(Run)];
+    let step = prop_oneof![3 => step(happening, change()), 1 => time];
+    let steps = prop::collection::vec(step, 0..40);
+    (0..8u8, room, known, (setup, steps)).prop_map(|(number, room, known, (setup, steps))| {
+        let setup = setup.into_iter().map(Step::Change);
+        (number, room, known, setup.chain(steps).collect())
+    })
+}
+
+#[test]
+fn every_connection_lives() {
+    all_end_well(
+        busy_history(),
+        3000,
+        |(configuration, room, known, steps)| judge(*configuration, *room, *known, steps),
+    );
 }
 
 /// A history that once ended wrong.
@@ -328,6 +394,118 @@ fn two_endpoints_cannot_have_been_seen_by_one_id() {
         Step::Change(Address(0, 18, 0)),
     ];
     ends_well(1, 8, ALL_FLAGS, &steps);
+}
+
+fn traffic_step(traffic: Traffic) -> Step {
+    Step::Change(Change::Traffic(traffic))
+}
+
+#[test]
+fn subflows_that_ended_while_the_daemon_was_away_are_made_again() {
+    let steps = [
+        Step::Change(Link(1, 1)),
+        Step::Change(Address(1, 0, 0)),
+        Run(0),
+        Kill(0, false),
+        traffic_step(Connect(0)),
+        traffic_step(Reset(0)),
+        Run(25),
+    ];
+    ends_well(1, 8, ALL_FLAGS, &steps);
+}
+
+/// An address may have two endpoints, one of which listens and has no subflows of our making.
+#[test]
+fn an_endpoint_with_a_port_is_not_taken_for_the_one_without() {
+    let steps = [
+        Step::Change(Link(0, 1)),
+        Step::Change(Address(0, 0, 0)),
+        Step::Change(Route(0, 0, 1)),
+        Step::Change(Link(3, 1)),
+        Step::Change(Address(3, 11, 0)),
+        Step::Change(Route(3, 0, 6)),
+        traffic_step(Connect(19)),
+        Reload(5),
+        Run(0),
+        Reload(3),
+        traffic_step(Connect(1)),
+    ];
+    ends_well(0, 8, ALL_FLAGS, &steps);
+}
+
+#[test]
+fn a_look_for_the_sake_of_one_endpoint_does_not_replace_the_look_at_all() {
+    let steps = [
+        Step::Change(Link(1, 1)),
+        Step::Change(Address(1, 3, 0)),
+        Step::Change(Route(1, 0, 5)),
+        Step::Change(Link(3, 1)),
+        Step::Change(Address(3, 11, 0)),
+        Run(0),
+        RefuseDumps(9),
+        Run(80),
+        Step::Change(Link(1, 0)),
+        traffic_step(Connect(0)),
+        traffic_step(Reset(0)),
+        Run(128),
+    ];
+    ends_well(7, 8, ALL_FLAGS, &steps);
+}
+
+/// By the time the endpoint may be deleted a connection has come to need it.
+#[test]
+fn what_was_known_before_a_refusal_is_not_acted_upon_after_it() {
+    let steps = [
+        Step::Change(Link(5, 1)),
+        Step::Change(Address(5, 0, 0)),
+        Run(0),
+        Refuse(0, 0, 8),
+        Reload(5),
+        ReadEvents(0),
+        traffic_step(Connect(0)),
+        Run(60),
+    ];
+    ends_well(6, 8, ALL_FLAGS, &steps);
+}
+
+#[test]
+fn a_connection_does_not_lose_all_its_subflows_at_once_for_the_sake_of_another() {
+    let steps = [
+        Step::Change(Link(0, 1)),
+        Step::Change(Address(0, 0, 0)),
+        Step::Change(Route(0, 0, 1)),
+        Step::Change(Link(1, 1)),
+        Step::Change(Address(1, 3, 0)),
+        Step::Change(Route(1, 0, 5)),
+        Run(0),
+        traffic_step(Connect(0)),
+        traffic_step(Reset(0)),
+        traffic_step(Reset(0)),
+        traffic_step(Connect(0)),
+        traffic_step(RefuseJoins(1)),
+    ];
+    ends_well(0, 8, ALL_FLAGS, &steps);
+}
+
+#[test]
+fn a_subflow_that_is_reset_is_back_within_a_second() {
+    let up = [
+        Step::Change(Link(0, 1)),
+        Step::Change(Address(0, 0, 0)),
+        Step::Change(Link(1, 1)),
+        Step::Change(Address(1, 3, 0)),
+        traffic_step(Connect(0)),
+    ];
+    let mut simulation = Simulation::new(1, 8, ALL_FLAGS);
+    simulation.play(&up);
+    simulation.run(Duration::from_secs(20));
+    assert_eq!(specification::check(&simulation), Ok(()));
+    for subflow in 0..2 {
+        simulation.step(traffic_step(Reset(subflow)));
+        assert!(specification::check(&simulation).is_err());
+        simulation.run(Duration::from_secs(1));
+        assert_eq!(specification::check(&simulation), Ok(()));
+    }
 }
 
 /// What the kernel goes on refusing is tried ever more slowly, whatever it is and why.

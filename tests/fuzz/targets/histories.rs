@@ -6,6 +6,7 @@ mod simulator;
 
 use libfuzzer_sys::fuzz_target;
 use simulator::ALWAYS;
+use simulator::network::connections::Traffic;
 use simulator::network::{Change, Meddle, Step, judge};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -19,8 +20,11 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn step(bytes: &[u8]) -> Step {
-    let (kind, a, b, c) = (bytes[0] % 40, bytes[1], bytes[2], bytes[3]);
-    match kind {
+    let (kind, a, b, c) = (bytes[0], bytes[1], bytes[2], bytes[3]);
+    if kind >= 200 {
+        return Step::Change(Change::Traffic(traffic(kind, a)));
+    }
+    match kind % 40 {
         22 | 23 => Step::Run(a % 80),
         24 => Step::ReadEvents(a % 6),
         25 => Step::Change(Change::Full),
@@ -56,6 +60,17 @@ fn change(kind: u8, a: u8, b: u8, c: u8) -> Change {
         19 => Change::Rule(a % 20, which),
         20 => Change::Unrule(a % 20, which),
         _ => Change::Noise,
+    }
+}
+
+fn traffic(kind: u8, n: u8) -> Traffic {
+    match kind % 8 {
+        0..=2 => Traffic::Connect(n),
+        3 => Traffic::RefuseJoins(n),
+        4 => Traffic::Disconnect(n),
+        5 => Traffic::Reset(n),
+        6 => Traffic::FailJoins(n % 5),
+        _ => Traffic::LoseJoins(n % 3),
     }
 }
 

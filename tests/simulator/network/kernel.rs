@@ -14,6 +14,7 @@ use mptcpd::internal::network::route::{Path, TABLE_MAIN, UNICAST};
 use mptcpd::internal::network::{IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_UP, Part};
 
 use super::super::events::Events;
+use super::connections::Connections;
 
 /// Who made an endpoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +45,10 @@ pub struct Kernel {
     pub silent: bool,
     /// Other programs changed the limits.
     pub limits_meddled: bool,
+    /// Other programs changed endpoints or limits, the path manager was away, or there was no room
+    /// for another endpoint, as it seemed to the daemon: it cannot have done right by connections.
+    pub misled: bool,
+    pub connections: Connections,
 }
 
 pub const LOOPBACK: IfIndex = IfIndex(1);
@@ -68,6 +73,8 @@ impl Kernel {
             events: Events::default(),
             silent: false,
             limits_meddled: false,
+            misled: false,
+            connections: Connections::default(),
         };
         kernel.set_link("lo", IFF_UP | IFF_RUNNING | IFF_LOOPBACK, 0);
         kernel.add_address(Address {
@@ -79,6 +86,11 @@ impl Kernel {
             scope: 254,
         });
         kernel
+    }
+
+    /// Whether inet_diag shows connections: not in the first kernels with endpoints.
+    pub fn has_diag(&self) -> bool {
+        self.known & EndpointFlags::FULLMESH.0 != 0
     }
 
     // Links.
@@ -392,6 +404,7 @@ impl Kernel {
                     "deletes an endpoint of somebody else's: {gone:?}"
                 );
                 self.endpoints.remove(at);
+                self.leave_all(&gone, maker);
                 Ok(())
             }
             Command::SetFlags(endpoint) => {
@@ -417,7 +430,9 @@ impl Kernel {
                 Ok(())
             }
             Command::FlushEndpoints => {
-                self.endpoints.clear();
+                for (gone, _) in core::mem::take(&mut self.endpoints) {
+                    self.leave_all(&gone, maker);
+                }
                 self.next_id = 1;
                 Ok(())
             }
@@ -447,6 +462,7 @@ impl Kernel {
             return Err(EINVAL);
         }
         if self.endpoints.len() >= self.room {
+            self.misled = true;
             return Err(ERANGE);
         }
         if self.endpoint_at(new.id).is_some() {
@@ -475,6 +491,7 @@ impl Kernel {
         self.next_id = self.next_id.max(new.id.0);
         new.flags.0 &= self.known;
         self.endpoints.push((new, maker));
+        self.join_all(&new);
         Ok(new.id)
     }
 

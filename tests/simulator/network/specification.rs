@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 
 use mptcpd::internal::config::{Config, NotifyFlags, Policy, Temporary, Use};
 use mptcpd::internal::netlink::IfIndex;
-use mptcpd::internal::netlink::mptcp::EndpointFlags;
+use mptcpd::internal::netlink::mptcp::{Endpoint, EndpointFlags};
 use mptcpd::internal::netlink::route::{Address, Family, Link, PROTOCOL, Route, Rule};
 use mptcpd::internal::network::route::TABLE_MAIN;
 
 use super::Simulation;
+use super::connections::Connection;
 use super::kernel::{Kernel, Maker};
 
 /// An address that should be an endpoint, and the links that carry it.
@@ -26,6 +27,58 @@ pub fn check(simulation: &Simulation) -> Result<(), String> {
     let usable = usable(simulation);
     endpoints(simulation, &usable)?;
     source_routing(simulation, &usable)
+}
+
+/// Every connection that can have a subflow that works has one, and one from each endpoint that
+/// works; and none was lost that could live.
+fn connections(simulation: &Simulation) -> Result<(), String> {
+    let kernel = &simulation.kernel;
+    if !kernel.has_diag() {
+        return Ok(());
+    }
+    for connection in &kernel.connections.all {
+        let lacks = |e: &&Endpoint| kernel.is_owed(connection, e);
+        if let Some(endpoint) = kernel.ours().find(lacks) {
+            return Err(format!("{connection:?} lacks {endpoint:?}"));
+        }
+    }
+    match kernel.connections.lost.first() {
+        Some(lost) if !kernel.misled => Err(format!("lost {lost:?}")),
+        _ => Ok(()),
+    }
+}
+
+/// Returns how many commands the daemon may spend in 150 s on peers that refuse joins: to make an
+/// endpoint again takes two, and it does so once a minute where nobody has a healthy subflow.
+pub fn attempts_in_vain(simulation: &Simulation) -> u32 {
+    let kernel = &simulation.kernel;
+    let all = &kernel.connections.all;
+    let mut attempts = 0;
+    for (endpoint, _) in &kernel.endpoints {
+        let address = endpoint.address;
+        if endpoint.flags.contains(EndpointFlags::SUBFLOW)
+            && all.iter().all(|c| !c.has_from(address))
+        {
+            let of_family = |c: &&Connection| c.family() == Family::of(address);
+            let refusing = all.iter().filter(of_family).filter(|c| c.refuses_joins);
+            attempts += 2 * 3 * u32::try_from(refusing.count()).unwrap();
+        }
+    }
+    attempts
+}
+
+/// Whether connections need an endpoint that nobody wants.
+fn is_needed(kernel: &Kernel, address: IpAddr, unwanted: &dyn Fn(IpAddr) -> bool) -> bool {
+    let works = |c: &Connection| {
+        let mut others = c.subflows.iter().filter(|s| s.local != address);
+        others.any(|s| s.established && kernel.path_works(s.local) && !unwanted(s.local))
+    };
+    let has = |c: &Connection| {
+        let mut all = c.subflows.iter();
+        all.any(|s| s.established && s.local == address)
+    };
+    let mut all = kernel.connections.all.iter();
+    all.any(|c| has(c) && !works(c))
 }
 
 fn endpoints(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<(), String> {
@@ -53,14 +106,26 @@ fn endpoints(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<()
         all.filter(move |(_, m)| *m == maker).map(|(e, _)| e)
     };
     let at = |w: &Want, maker| by(maker).find(|e| e.address == w.address && e.port == w.port);
-    for endpoint in by(Maker::Daemon) {
-        let same = |w: &&Want| w.address == endpoint.address && w.port == endpoint.port;
-        let Some(want) = wants.iter().find(same) else {
-            return Err(format!("nobody wants {endpoint:?}"));
+    let want_of = |e: &Endpoint| {
+        wants
+            .iter()
+            .find(|w| (w.address, w.port) == (e.address, e.port))
+    };
+    let is_wanted = |e: &Endpoint| {
+        let of = (e.ifindex, e.flags.0);
+        want_of(e).is_some_and(|w| w.carriers.iter().any(|c| (c.1, c.2) == of))
+    };
+    let unwanted = |ip| by(Maker::Daemon).any(|e| e.address == ip && !is_wanted(e));
+    connections(simulation)?;
+    let any_wanted = by(Maker::Daemon).any(is_wanted);
+    for endpoint in by(Maker::Daemon).filter(|e| !is_wanted(e)) {
+        let stays = match kernel.has_diag() {
+            true => is_needed(kernel, endpoint.address, &unwanted),
+            false => !any_wanted,
         };
-        let of = (endpoint.ifindex, endpoint.flags.0);
-        if !want.carriers.iter().any(|c| (c.1, c.2) == of) {
-            return Err(format!("{endpoint:?} should be one of {:?}", want.carriers));
+        if !stays {
+            let carriers = want_of(endpoint).map(|w| &w.carriers);
+            return Err(format!("{endpoint:?} should be one of {carriers:?}"));
         }
     }
     let in_wants = wants
