@@ -69,11 +69,19 @@ impl Connections {
         let Some((token, [local, remote])) = command.subflow() else {
             return;
         };
-        if let Some(subflow) = self.subflow_mut(token, local.socket(), remote.socket()) {
-            match command {
-                Command::SetBackup { backup, .. } => subflow.backup_here = backup == done,
-                _ => subflow.closing = done,
-            }
+        let Some(subflow) = self.subflow_mut(token, local.socket(), remote.socket()) else {
+            return;
+        };
+        if let Command::SetBackup { backup, .. } = command {
+            subflow.backup_here = backup == done;
+            return;
+        }
+        subflow.closing = done;
+        // With a subflow the kernel forgets its address (mptcp_userspace_pm_delete_local_addr), and
+        // could not withdraw it: what is still to be announced is announced again.
+        let id = subflow.local_id;
+        if done {
+            self.set_announced(token, id, false);
         }
     }
 

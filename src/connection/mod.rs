@@ -120,6 +120,8 @@ struct Slot {
     plugin: u8,
     handshake: Handshake,
     kernel_managed: bool,
+    /// The peer has withdrawn the address that the initial subflow leads to.
+    initial_withdrawn: bool,
     subflows: u32,
     addresses: u32,
     /// The ids of the addresses that we announce.
@@ -181,6 +183,13 @@ impl<'a> Connection<'a> {
         self.table.subflows.list(self.slot.subflows)
     }
 
+    /// Returns whether the peer can be joined at the address that the initial subflow leads to: it has not
+    /// denied that (the C flag, RFC 8684, 3.1) and has not withdrawn the address (REMOVE_ADDR of
+    /// id 0, RFC 8684, 3.4.2), as far as this run of the daemon has seen.
+    pub fn may_join_initial_address(&self) -> bool {
+        !self.deny_join_id0 && !self.slot.initial_withdrawn
+    }
+
     /// Returns what the peer announces and has not withdrawn.
     pub fn remote_addresses(&self) -> impl Iterator<Item = &'a RemoteAddress> + use<'a> {
         self.table.addresses.list(self.slot.addresses)
@@ -204,6 +213,7 @@ impl Slot {
             plugin,
             handshake: Handshake::Incomplete,
             kernel_managed: false,
+            initial_withdrawn: false,
             subflows: NONE,
             addresses: NONE,
             announced: IdSet::default(),
@@ -435,6 +445,7 @@ impl Connections {
         let Some(slot) = self.slots.get_mut(token) else {
             return;
         };
+        slot.initial_withdrawn |= id == AddressId(0);
         if let Some(at) = self.addresses.find(slot.addresses, |known| known.id == id) {
             self.addresses.remove(&mut slot.addresses, at);
         }

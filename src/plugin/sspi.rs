@@ -11,14 +11,18 @@
 //!   EADDRINUSE: the announcement needs none, and goes out without a port. Where it does not
 //!   fail, the daemon listens as long as the address is announced. Who opened the connection
 //!   makes its subflows itself: its announcements have no listeners, and no port.
-//! - *Subflows.* Who opened the connection makes one from each further interface: to the peer's
-//!   initial address, unless the peer denies that, else to those it announces. One that fails or
-//!   ends is made again later and later, to each of the peer's addresses in turn.
-//! - *Second subflows* of an interface are closed where this host has several interfaces for the
-//!   family to choose from. Who opened the connection closes the later one. Who accepted it leaves
-//!   those from different addresses of the peer, which are different paths that the peer has
-//!   chosen, and of those from the same address closes the earlier one: where the peer came back
-//!   over a path that was broken, that is the one it has given up.
+//! - *Subflows.* Who opened the connection makes them: one from each interface, and one to each
+//!   address of the peer's, the initial one and those it announces, unless it denies or withdraws
+//!   them; spread, so that as few as possible share an interface or an address. An interface goes
+//!   first where joins are known to work, and then where nobody else goes, so that an address that
+//!   cannot be reached takes nothing away. What fails or ends is made again later and later, each
+//!   time another way.
+//! - *Superfluous subflows* are closed by who opened the connection: those whose interface and whose
+//!   address of the peer both have others, but for the initial one; and of two with the same ends
+//!   the earlier one. Such a second one is made where a path returns to a connection that had no
+//!   other: TCP tries an old subflow again only after as long as the outage was. Who accepted the
+//!   connection closes the earlier of two from the same address of the peer at an interface, where
+//!   it has several: the peer came back over a path that was broken.
 //! - *Lost paths.* A subflow whose address is no longer usable, or not where it is bound, is closed
 //!   as soon as another one works; until then it stays, since its path may come back before TCP
 //!   gives up. The peer is told first (REMOVE_ADDR): SUBFLOW_DESTROY alone leaves it to find out by
@@ -27,12 +31,13 @@
 //!   whoever made them.
 
 mod retries;
+mod subflows;
 
 use core::net::{IpAddr, SocketAddr};
 
 use super::{CommandId, Context, Entry, Failure, Plugin, QueueFull, Request};
 use crate::capacity;
-use crate::connection::{Connection, RemoteAddress, Subflow};
+use crate::connection::{Connection, Subflow};
 use crate::netlink::IfIndex;
 use crate::netlink::mptcp::{
     AddressId, Command, ConnectionEvent, EndpointFlags, SubflowAddress, SubflowEvent, Token,
@@ -40,7 +45,7 @@ use crate::netlink::mptcp::{
 use crate::network::{Interface, LocalAddress, Network, is_link_local};
 use crate::table::Table;
 use crate::time::Duration;
-use retries::Retries;
+use retries::{Missing, Retries};
 
 /// The entry of `sspi`.
 pub const ENTRY: Entry = Entry::new(
@@ -96,17 +101,15 @@ impl Plugin for Sspi {
         // Whatever the network looked like, the address works.
         self.withdrawn
             .retain(|withdrawn| *withdrawn != event.local.ip());
+        if let Some(ifindex) = interface(cx.network(), event.ifindex, event.local.ip()) {
+            self.retries.forget(event.token, Missing::Again(ifindex));
+        }
         self.reconcile(cx, event.token);
     }
 
     fn subflow_closed(&mut self, cx: &mut Context<'_>, event: &SubflowEvent) {
-        let ours = cx.connection(event.token).is_some_and(|c| !c.server_side);
-        // Where its own address has gone, that says nothing of the path.
-        let failed = ours && is_usable(cx.network(), event.ifindex, event.local.ip());
-        let ifindex = interface(cx.network(), event.ifindex, event.local.ip());
-        if let Some(ifindex) = ifindex.filter(|_| failed) {
-            self.retry_later(cx, event.token, ifindex);
-        }
+        let local = (event.ifindex, event.local.ip());
+        self.retry_later(cx, event.token, local, (event.remote_id, event.remote.ip()));
         self.reconcile(cx, event.token);
     }
 
@@ -121,8 +124,17 @@ impl Plugin for Sspi {
 
     fn new_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
         self.retries.forget_interface(address.index);
-        self.withdrawn
-            .retain(|withdrawn| *withdrawn != address.address);
+        if self.withdrawn.contains(&address.address) {
+            self.withdrawn
+                .retain(|withdrawn| *withdrawn != address.address);
+            for connection in cx.connections().filter(|c| !c.server_side) {
+                let of_it = |s: &Subflow| s.local.ip() == address.address && is_open(s);
+                if connection.subflows().any(of_it) {
+                    let again = Missing::Again(address.index);
+                    self.retries.ask(connection.token, again);
+                }
+            }
+        }
         cx.set_timer(ALL, Duration::from_millis(0));
     }
 
@@ -156,8 +168,13 @@ impl Plugin for Sspi {
                 }
                 self.reconcile(cx, token);
             }
-            Request::Kernel(Command::CreateSubflow { token, local, .. }) => {
-                self.retry_later(cx, token, local.ifindex);
+            Request::Kernel(Command::CreateSubflow {
+                token,
+                local,
+                remote,
+            }) => {
+                let local = (local.ifindex, local.address);
+                self.retry_later(cx, token, local, (remote.id, remote.address));
             }
             _ => {}
         }
@@ -208,7 +225,7 @@ impl Sspi {
         self.leave_lost_paths(cx, connection)?;
         self.announce_addresses(cx, connection)?;
         set_priorities(cx, connection)?;
-        self.close_second_subflows(cx, connection)?;
+        self.close_superfluous_subflow(cx, connection)?;
         if !connection.server_side {
             self.create_subflows(cx, connection)?;
         }
@@ -226,7 +243,7 @@ impl Sspi {
             let address = local.address;
             // The same address on another interface is not another address.
             let again = network.usable().take(at).any(|a| a.address == address);
-            if again || !should_announce(network, connection, address) {
+            if again || !self.should_announce(network, connection, address) {
                 continue;
             }
             let Some(id) = cx.address_id(address) else {
@@ -243,6 +260,24 @@ impl Sspi {
             }
         }
         Ok(())
+    }
+
+    /// Whether the peer of a connection should be told of a usable address: not of those of the
+    /// interface by which it has reached us, unless it can no longer do so.
+    fn should_announce(
+        &self,
+        network: &Network,
+        connection: &Connection<'_>,
+        address: IpAddr,
+    ) -> bool {
+        let own = connection.local.ip();
+        if address == own {
+            let mut left = self.remaining(network, connection);
+            return connection.server_side && !left.any(|(_, s)| s.local.ip() == own);
+        }
+        let by = network.interface_of(own).map(|i| i.index);
+        let mut others = network.usable().filter(|a| Some(a.index) != by);
+        address.is_ipv6() == own.is_ipv6() && others.any(|a| a.address == address)
     }
 
     fn has_external_listener(&self, local: SocketAddr) -> bool {
@@ -262,11 +297,14 @@ impl Sspi {
             .remaining(network, connection)
             .any(|(_, other)| other.is_established());
         // The peer closes the subflows of an address that is withdrawn.
-        let is_needed = |id| !another_works && connection.subflows().any(|s| s.local_id == id);
+        let is_needed = |id| {
+            let mut its = connection.subflows().filter(|s| s.local_id == id);
+            its.any(|s| !another_works || !self.has_lost_address(network, s))
+        };
         for id in connection.announced() {
             let address = cx.address_of(id);
-            let known = address.is_some_and(|a| should_announce(network, connection, a));
-            if !known && !is_needed(id) {
+            let usable = address.is_some_and(|address| is_usable(network, IfIndex::NONE, address));
+            if !usable && !is_needed(id) {
                 cx.remove_address(token, id)?;
             }
         }
@@ -290,52 +328,6 @@ impl Sspi {
         Ok(())
     }
 
-    /// Closes second subflows of an interface.
-    fn close_second_subflows(
-        &self,
-        cx: &mut Context<'_>,
-        connection: &Connection<'_>,
-    ) -> Result<(), QueueFull> {
-        let network = cx.network();
-        if !has_choice(network, connection.remote.is_ipv6()) {
-            return Ok(());
-        }
-        for (at, subflow) in connection.subflows().enumerate() {
-            if !subflow.is_closing()
-                && subflow.is_established()
-                && !self.has_lost_address(network, subflow)
-                && self.is_second(network, connection, at, subflow)
-            {
-                let (local, remote) = (subflow.local.into(), subflow.remote.into());
-                cx.destroy_subflow(connection.token, local, remote)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the subflow at position `at` is to make way for another one of its interface.
-    fn is_second(
-        &self,
-        network: &Network,
-        connection: &Connection<'_>,
-        at: usize,
-        subflow: &Subflow,
-    ) -> bool {
-        let ifindex = interface_of(network, subflow);
-        let mut rivals = self
-            .remaining(network, connection)
-            .filter(|(_, other)| interface_of(network, other) == ifindex);
-        if connection.server_side {
-            // The peer has given up the earlier one, once the later one is established.
-            let later = rivals.find(|(position, other)| {
-                *position > at && other.remote.ip() == subflow.remote.ip()
-            });
-            later.is_some_and(|(_, other)| other.is_established())
-        } else {
-            rivals.any(|(position, _)| position < at)
-        }
-    }
-
     /// The subflows that are to stay as far as their addresses go, with their positions.
     fn remaining<'a>(
         &self,
@@ -351,55 +343,6 @@ impl Sspi {
     fn has_lost_address(&self, network: &Network, subflow: &Subflow) -> bool {
         let (bound, ip) = (subflow.ifindex, subflow.local.ip());
         self.withdrawn.contains(&ip) || (bound != IfIndex::NONE && !is_usable(network, bound, ip))
-    }
-
-    /// Makes a subflow from each interface that has an address for it and no subflow.
-    fn create_subflows(
-        &self,
-        cx: &mut Context<'_>,
-        connection: &Connection<'_>,
-    ) -> Result<(), QueueFull> {
-        let network = cx.network();
-        // The addresses of an interface follow one another; its first one is used.
-        let mut previous = None;
-        for local in network.usable() {
-            if local.address.is_ipv6() != connection.remote.is_ipv6()
-                || previous.replace(local.index) == Some(local.index)
-                || connection.subflows().any(|s| {
-                    interface_of(network, s) == Some(local.index)
-                        && !self.has_lost_address(network, s)
-                })
-            {
-                continue;
-            }
-            let failure = self.retries.find(connection.token, local.index);
-            if failure.is_some_and(|failure| !failure.retry.is_due(cx.now())) {
-                continue;
-            }
-            let Some(remote) = target(connection, failure.map_or(0, |failure| failure.tries))
-            else {
-                continue;
-            };
-            let Some(id) = cx.address_id(local.address) else {
-                continue;
-            };
-            let end = SubflowAddress::at(local.address, 0).with_id(id);
-            let local = SubflowAddress {
-                flags: backup_flag(network, local.index),
-                ..end.on(local.index)
-            };
-            cx.create_subflow(connection.token, local, remote)?;
-        }
-        Ok(())
-    }
-
-    /// Notes that a subflow failed or ended, and when to make it again.
-    fn retry_later(&mut self, cx: &mut Context<'_>, token: Token, ifindex: IfIndex) {
-        if cx.connection(token).is_none() {
-            return;
-        }
-        self.retries.add(cx.now(), token, ifindex);
-        self.set_retry_timer(cx);
     }
 
     fn set_retry_timer(&self, cx: &mut Context<'_>) {
@@ -437,36 +380,9 @@ fn set_priorities(cx: &mut Context<'_>, connection: &Connection<'_>) -> Result<(
     Ok(())
 }
 
-/// Whether the peer of a connection should know of the address: not of those of the interface it
-/// has reached us by.
-fn should_announce(network: &Network, connection: &Connection<'_>, address: IpAddr) -> bool {
-    let own = network.interface_of(connection.local.ip()).map(|i| i.index);
-    address.is_ipv6() == connection.local.is_ipv6()
-        && address != connection.local.ip()
-        && network
-            .usable()
-            .any(|a| a.address == address && Some(a.index) != own)
-}
-
-/// Where to make a subflow to: each of the peer's addresses in turn, from one try to the next.
-fn target(connection: &Connection<'_>, tries: u8) -> Option<SubflowAddress> {
-    let peer = SubflowAddress::from(connection.remote);
-    let announced = |known: &RemoteAddress| {
-        let mut end = SubflowAddress::from(known.address).with_id(known.id);
-        if end.port == 0 {
-            end.port = peer.port;
-        }
-        end
-    };
-    let all = || {
-        let initial = (!connection.deny_join_id0).then_some(peer).into_iter();
-        let announced = connection.remote_addresses().map(announced);
-        initial
-            .chain(announced)
-            .filter(|to| to.address.is_ipv6() == peer.address.is_ipv6())
-    };
-    let turn = usize::from(tries).checked_rem(all().count())?;
-    all().nth(turn)
+/// Whether a subflow carries data, and is to.
+fn is_open(subflow: &Subflow) -> bool {
+    subflow.is_established() && !subflow.is_closing()
 }
 
 /// Whether the peer can only be reached the way it was: from this host itself, or on one link.

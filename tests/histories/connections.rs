@@ -108,6 +108,19 @@ fn a_connection_that_ends_before_its_addresses_are_read_holds_nothing_up() {
 }
 
 #[test]
+fn a_refused_end_of_a_subflow_leaves_its_address_announced() {
+    ends_well(&[
+        Step::Change(Open(3, 2, false)),
+        Step::Change(Establish(3)),
+        Run(3),
+        Step::Change(Link(1, false)),
+        Step::Change(Die(3, 2, true)),
+        Refuse(0, 0, 1),
+        Run(0),
+    ]);
+}
+
+#[test]
 fn a_refused_withdrawal_leaves_the_address_announced() {
     ends_well(&[
         Step::Change(Open(1, 0, true)),

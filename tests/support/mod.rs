@@ -93,7 +93,7 @@ impl Namespace {
     }
 
     /// Another namespace under the same root as this one.
-    fn beside(&self) -> Self {
+    pub fn beside(&self) -> Self {
         Self::keep(self.command("unshare"), &["-n"], "").expect("another network namespace")
     }
 

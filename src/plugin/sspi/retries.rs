@@ -1,15 +1,27 @@
-//! When to make again the subflows that failed or ended.
+//! When to make again the subflows that failed or ended, and those that an outage has slowed down.
 
 use crate::capacity;
 use crate::netlink::IfIndex;
-use crate::netlink::mptcp::Token;
+use crate::netlink::mptcp::{AddressId, Token};
 use crate::table::Table;
 use crate::time::{Instant, Retry};
 
-/// An interface from which a connection's subflow failed or ended.
+/// What a connection lacks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// A subflow from an interface that has none.
+    From(IfIndex),
+    /// A subflow to an address of the peer that has none, by its id.
+    To(AddressId),
+    /// A fresh subflow from an interface that has one of before an outage: TCP waits long until
+    /// it tries that again.
+    Again(IfIndex),
+}
+
+/// A subflow of a connection that failed or ended.
 pub(super) struct Failure {
     pub token: Token,
-    ifindex: IfIndex,
+    missing: Missing,
     /// How many have failed; wraps.
     pub tries: u8,
     pub retry: Retry,
@@ -18,12 +30,12 @@ pub(super) struct Failure {
 const _: () = assert!(size_of::<Failure>() <= 32);
 
 impl Failure {
-    fn is_of(&self, token: Token, ifindex: IfIndex) -> bool {
-        (self.token, self.ifindex) == (token, ifindex)
+    fn is_of(&self, token: Token, missing: Missing) -> bool {
+        (self.token, self.missing) == (token, missing)
     }
 }
 
-/// At most one [`Failure`] for each connection and interface, the latest last.
+/// At most one [`Failure`] for whatever a connection lacks, the latest last.
 pub(super) struct Retries(Table<Failure>);
 
 impl Default for Retries {
@@ -33,8 +45,8 @@ impl Default for Retries {
 }
 
 impl Retries {
-    pub fn find(&self, token: Token, ifindex: IfIndex) -> Option<&Failure> {
-        self.0.iter().find(|failure| failure.is_of(token, ifindex))
+    pub fn find(&self, token: Token, missing: Missing) -> Option<&Failure> {
+        self.0.iter().find(|failure| failure.is_of(token, missing))
     }
 
     pub fn get(&self, position: usize) -> Option<&Failure> {
@@ -42,20 +54,32 @@ impl Retries {
     }
 
     /// Notes one more failure. The more there were, the later the next try.
-    pub fn add(&mut self, now: Instant, token: Token, ifindex: IfIndex) {
-        let position = self
-            .0
-            .iter()
-            .position(|failure| failure.is_of(token, ifindex));
-        let earlier = position.and_then(|at| self.0.remove(at));
-        let mut failure = earlier.unwrap_or(Failure {
-            token,
-            ifindex,
-            tries: 0,
-            retry: Retry::default(),
-        });
+    pub fn add(&mut self, now: Instant, token: Token, missing: Missing) {
+        let mut failure = self.take(token, missing);
         failure.tries = failure.tries.wrapping_add(1);
         failure.retry.failed(now);
+        self.push(failure);
+    }
+
+    /// Asks for something at once that has not failed.
+    pub fn ask(&mut self, token: Token, missing: Missing) {
+        let failure = self.take(token, missing);
+        self.push(failure);
+    }
+
+    fn take(&mut self, token: Token, missing: Missing) -> Failure {
+        let is_it = |failure: &Failure| failure.is_of(token, missing);
+        let position = self.0.iter().position(is_it);
+        let earlier = position.and_then(|at| self.0.remove(at));
+        earlier.unwrap_or(Failure {
+            token,
+            missing,
+            tries: 0,
+            retry: Retry::default(),
+        })
+    }
+
+    fn push(&mut self, failure: Failure) {
         if self.0.is_full() {
             // The subflow is tried again when something changes.
             self.0.remove(0);
@@ -66,7 +90,7 @@ impl Retries {
     /// Returns when the next try is due that is not due yet.
     pub fn next_after(&self, now: Instant) -> Option<Instant> {
         let all = self.0.iter().map(|failure| failure.retry.at());
-        all.filter(|at| *at > now).min()
+        all.filter(|at| *at > now && *at != Instant::NEVER).min()
     }
 
     pub fn forget_connection(&mut self, token: Token) {
@@ -74,6 +98,11 @@ impl Retries {
     }
 
     pub fn forget_interface(&mut self, ifindex: IfIndex) {
-        self.0.retain(|failure| failure.ifindex != ifindex);
+        let of_it = [Missing::From(ifindex), Missing::Again(ifindex)];
+        self.0.retain(|failure| !of_it.contains(&failure.missing));
+    }
+
+    pub fn forget(&mut self, token: Token, missing: Missing) {
+        self.0.retain(|failure| !failure.is_of(token, missing));
     }
 }

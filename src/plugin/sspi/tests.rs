@@ -140,13 +140,11 @@ fn a_path_that_leads_nowhere_is_tried_later_and_later() {
     let ends = |(local, remote): &(SubflowAddress, SubflowAddress)| {
         (local.address, local.ifindex.0, remote.socket(), remote.id.0)
     };
-    let here = address(2);
+    let [here, initially] = [2, 1].map(address);
     let initial: SocketAddr = ([192, 0, 2, 1], 80).into();
     let announced: SocketAddr = ([192, 0, 2, 2], 80).into();
-    assert_eq!(
-        first.iter().map(ends).collect::<Vec<_>>(),
-        [(here, 2, initial, 0)]
-    );
+    let both = [(here, 2, initial, 0), (here, 2, announced, 4)];
+    assert_eq!(first.iter().map(ends).collect::<Vec<_>>(), both);
 
     // Ten minutes, as long as nothing changes.
     let (start, mut turns, mut tries) = (now, 0, vec![]);
@@ -159,13 +157,16 @@ fn a_path_that_leads_nowhere_is_tried_later_and_later() {
         turns += 1;
         tries.extend(turn(&mut engine, now));
     }
-    assert!((20..40).contains(&tries.len()), "{}", tries.len());
+    assert!((40..100).contains(&tries.len()), "{}", tries.len());
     assert!(turns <= 2 * tries.len(), "{turns} turns");
-    let turns: Vec<_> = tries.iter().take(3).map(ends).collect();
+    // Every way there is, but the one that works.
+    let mut tried: Vec<_> = tries.iter().map(ends).collect();
+    tried.sort_unstable();
+    tried.dedup();
     assert_eq!(
-        turns,
+        tried,
         [
-            (here, 2, announced, 4),
+            (initially, 1, announced, 4),
             (here, 2, initial, 0),
             (here, 2, announced, 4)
         ]

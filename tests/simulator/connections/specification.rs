@@ -56,7 +56,8 @@ pub fn check_table(simulation: &Simulation) -> Result<(), String> {
     Ok(())
 }
 
-/// One subflow for each usable interface, and the announcements that belong to it.
+/// Who opened a connection has a subflow from each usable interface and to each address of the peer,
+/// and none that others make superfluous; and announcements are those of the usable addresses.
 pub fn check_strategy(simulation: &Simulation) -> Result<(), String> {
     let usable: Vec<u8> = (0..3).filter(|n| simulation.kernel.is_up(*n)).collect();
     for (token, connection) in &simulation.kernel.connections {
@@ -64,21 +65,45 @@ pub fn check_strategy(simulation: &Simulation) -> Result<(), String> {
         let Connection {
             event, announced, ..
         } = connection;
+        let all = connection.subflows.iter();
+        let on = |path: &Path| usable.iter().copied().find(|n| path.is_on(*n));
+        let all: Vec<(u8, &Path)> = all.filter_map(|path| Some((on(path)?, path))).collect();
+        let ends = || {
+            all.iter()
+                .map(|(_, path)| path.ends())
+                .collect::<Vec<Ends>>()
+        };
         for n in &usable {
-            let on = connection.subflows.iter().filter(|path| path.is_on(*n));
-            let peers: BTreeSet<IpAddr> = on.clone().map(|p| p.event.remote.ip()).collect();
-            // A server leaves its peer one from each of the peer's addresses. And without a
-            // choice of interfaces what is there is left alone, as it is for a server with a
-            // single one: who has nothing to choose from has no second path to free.
-            let most = match (usable.len(), event.server_side) {
-                (1, _) => usize::MAX,
-                (_, true) => peers.len(),
-                (_, false) => 1,
+            let on = all.iter().filter(|(on, _)| on == n);
+            let peers: BTreeSet<IpAddr> = on.clone().map(|(_, p)| p.event.remote.ip()).collect();
+            let fits = match event.server_side {
+                false => !peers.is_empty(),
+                // Its peer has one from each of its own addresses. A server with a single interface
+                // cannot tell one path from another.
+                true => usable.len() == 1 || on.count() == peers.len(),
             };
-            let least = usize::from(!event.server_side);
-            if !(least..=most).contains(&on.clone().count()) {
-                let on: Vec<Ends> = on.map(Path::ends).collect();
-                return Err(format!("subflows of {token} on {n}: {on:?}"));
+            if !fits {
+                return Err(format!("subflows of {token}, on {n}: {:?}", ends()));
+            }
+        }
+        let known = simulation.engine.connections().get(event.token);
+        let peers = known.iter().flat_map(|c| c.remote_addresses());
+        let peers = peers
+            .map(|known| known.address.ip())
+            .chain([event.remote.ip()]);
+        for peer in peers.filter(|_| !event.server_side && !usable.is_empty()) {
+            if all.iter().all(|(_, path)| path.event.remote.ip() != peer) {
+                return Err(format!("subflows of {token}, none to {peer}: {:?}", ends()));
+            }
+        }
+        for (at, (n, path)) in all.iter().enumerate().filter(|_| !event.server_side) {
+            let others = all.iter().enumerate().filter(|(other, _)| *other != at);
+            let shared = others.fold((false, false), |(from, to), (_, (m, other))| {
+                let same = other.event.remote.ip() == path.event.remote.ip();
+                (from || n == m, to || same)
+            });
+            if shared == (true, true) && path.ends() != (event.local, event.remote) {
+                return Err(format!("superfluous of {token}: {:?}", ends()));
             }
         }
         let all = usable.iter().map(|n| here(*n));
@@ -88,7 +113,9 @@ pub fn check_strategy(simulation: &Simulation) -> Result<(), String> {
         // announced is not known to be so after a restart.
         let signal = |k: &Endpoint| k.flags.contains(EndpointFlags::SIGNAL);
         let known = |id: AddressId| connection.known.iter().any(|k| k.id == id && signal(k));
-        let extra = |(id, address): (&AddressId, &IpAddr)| known(*id) && !wanted.contains(address);
+        // A server that was left without a subflow at its first address has announced that, too.
+        let usable = |address: &IpAddr| usable.iter().any(|n| here(*n) == *address);
+        let extra = |(id, address): (&AddressId, &IpAddr)| known(*id) && !usable(address);
         if !wanted.iter().all(is_told) || announced.iter().any(extra) {
             return Err(format!(
                 "{token} announces {announced:?}, and should {wanted:?}"
