@@ -1,6 +1,6 @@
 #![doc = include_str!("README.md")]
 #![deny(unsafe_code)]
-#![warn(missing_docs)]
+#![warn(missing_docs, unreachable_pub)]
 
 // Rooms of which plugins see nothing need not explain every item.
 mod app;

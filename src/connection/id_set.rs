@@ -2,16 +2,16 @@
 
 /// One bit for each of the 256 ids.
 #[derive(Default)]
-pub struct IdSet([u64; 4]);
+pub(super) struct IdSet([u64; 4]);
 
 impl IdSet {
-    pub fn contains(&self, id: u8) -> bool {
+    pub(super) fn contains(&self, id: u8) -> bool {
         let word = self.0.get(usize::from(id / 64));
         word.is_some_and(|word| word & bit(id) != 0)
     }
 
     /// Adds or removes an id. Returns whether it was there.
-    pub fn set(&mut self, id: u8, present: bool) -> bool {
+    pub(super) fn set(&mut self, id: u8, present: bool) -> bool {
         let Some(word) = self.0.get_mut(usize::from(id / 64)) else {
             return false;
         };
@@ -25,7 +25,7 @@ impl IdSet {
     }
 
     /// Returns all ids, in ascending order.
-    pub fn iter(&self) -> impl Iterator<Item = u8> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = u8> {
         let words = [0u8, 64, 128, 192].into_iter().zip(&self.0);
         words.flat_map(|(first, word)| {
             let rest = |bits: &u64| Some(bits & (bits - 1)).filter(|bits| *bits != 0);

@@ -1,13 +1,13 @@
 //! A slab of slots for many short lists.
 
 /// The number of no slot.
-pub const NONE: u32 = u32::MAX;
+pub(super) const NONE: u32 = u32::MAX;
 
 /// Slots that are named by number, each holding a `T` and the number of the one that follows it.
 ///
 /// Slots used before are used again first, so that memory beyond the most ever needed is never
 /// touched.
-pub struct Slab<T> {
+pub(super) struct Slab<T> {
     slots: Vec<Slot<T>>,
     capacity: usize,
     /// The first of those that were used and are not.
@@ -23,9 +23,9 @@ struct Slot<T> {
 
 impl<T> Slab<T> {
     /// How many bytes each slot takes.
-    pub const SLOT_SIZE: usize = size_of::<Slot<T>>();
+    pub(super) const SLOT_SIZE: usize = size_of::<Slot<T>>();
 
-    pub fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         let capacity = capacity.min(NONE as usize);
         Self {
             slots: Vec::with_capacity(capacity),
@@ -36,22 +36,22 @@ impl<T> Slab<T> {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.used
     }
 
     /// Returns how often something did not fit.
-    pub fn refused(&self) -> u32 {
+    pub(super) fn refused(&self) -> u32 {
         self.refused
     }
 
     /// Returns a number above those of all slots in use.
-    pub fn end(&self) -> u32 {
+    pub(super) fn end(&self) -> u32 {
         u32::try_from(self.slots.len()).unwrap_or(NONE)
     }
 
     /// Takes a slot and puts it before the slot `next`. `None`, and counted, if all are taken.
-    pub fn put(&mut self, item: T, next: u32) -> Option<u32> {
+    pub(super) fn put(&mut self, item: T, next: u32) -> Option<u32> {
         let new = Slot {
             item: Some(item),
             next,
@@ -73,7 +73,7 @@ impl<T> Slab<T> {
     }
 
     /// Frees a slot.
-    pub fn take(&mut self, at: u32) -> Option<T> {
+    pub(super) fn take(&mut self, at: u32) -> Option<T> {
         let slot = self.slots.get_mut(at as usize)?;
         let item = slot.item.take()?;
         slot.next = core::mem::replace(&mut self.free, at);
@@ -81,11 +81,11 @@ impl<T> Slab<T> {
         Some(item)
     }
 
-    pub fn get(&self, at: u32) -> Option<&T> {
+    pub(super) fn get(&self, at: u32) -> Option<&T> {
         self.slots.get(at as usize)?.item.as_ref()
     }
 
-    pub fn get_mut(&mut self, at: u32) -> Option<&mut T> {
+    pub(super) fn get_mut(&mut self, at: u32) -> Option<&mut T> {
         self.slots.get_mut(at as usize)?.item.as_mut()
     }
 
@@ -94,7 +94,7 @@ impl<T> Slab<T> {
     }
 
     /// Returns the list that begins with the slot `head`.
-    pub fn list(&self, head: u32) -> impl Iterator<Item = &T> {
+    pub(super) fn list(&self, head: u32) -> impl Iterator<Item = &T> {
         let mut at = head;
         core::iter::from_fn(move || {
             let item = self.get(at)?;
@@ -104,7 +104,7 @@ impl<T> Slab<T> {
     }
 
     /// Changes each of a list.
-    pub fn change(&mut self, head: u32, change: impl Fn(&mut T)) {
+    pub(super) fn change(&mut self, head: u32, change: impl Fn(&mut T)) {
         let mut at = head;
         while let Some(item) = self.get_mut(at) {
             change(item);
@@ -113,7 +113,7 @@ impl<T> Slab<T> {
     }
 
     /// Finds the first of a list that is `wanted`.
-    pub fn find(&self, head: u32, wanted: impl Fn(&T) -> bool) -> Option<u32> {
+    pub(super) fn find(&self, head: u32, wanted: impl Fn(&T) -> bool) -> Option<u32> {
         let mut at = head;
         while !wanted(self.get(at)?) {
             at = self.next(at);
@@ -122,7 +122,7 @@ impl<T> Slab<T> {
     }
 
     /// Adds to the end of a list.
-    pub fn append(&mut self, head: &mut u32, item: T) -> Option<u32> {
+    pub(super) fn append(&mut self, head: &mut u32, item: T) -> Option<u32> {
         let new = self.put(item, NONE)?;
         let mut last = NONE;
         let mut at = *head;
@@ -138,7 +138,7 @@ impl<T> Slab<T> {
     }
 
     /// Takes a slot out of its list.
-    pub fn remove(&mut self, head: &mut u32, gone: u32) -> Option<T> {
+    pub(super) fn remove(&mut self, head: &mut u32, gone: u32) -> Option<T> {
         let next = self.next(gone);
         if *head == gone {
             *head = next;
@@ -156,7 +156,7 @@ impl<T> Slab<T> {
     }
 
     /// Frees a whole list.
-    pub fn clear(&mut self, head: &mut u32) {
+    pub(super) fn clear(&mut self, head: &mut u32) {
         let mut at = core::mem::replace(head, NONE);
         while at != NONE {
             let next = self.next(at);

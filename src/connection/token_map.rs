@@ -4,7 +4,7 @@ use super::slab::{NONE, Slab};
 use crate::netlink::mptcp::Token;
 
 /// Values found by token: open addressing with linear probing, at most half full.
-pub struct TokenMap<T> {
+pub(super) struct TokenMap<T> {
     /// Numbers of slots; [`NONE`] is empty. The length is a power of two, or 0.
     index: Vec<u32>,
     slots: Slab<(Token, T)>,
@@ -12,9 +12,9 @@ pub struct TokenMap<T> {
 
 impl<T> TokenMap<T> {
     /// How many bytes each value takes, beside the index.
-    pub const SLOT_SIZE: usize = Slab::<(u32, T)>::SLOT_SIZE;
+    pub(super) const SLOT_SIZE: usize = Slab::<(u32, T)>::SLOT_SIZE;
 
-    pub fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         let places = if capacity == 0 {
             0
         } else {
@@ -26,38 +26,38 @@ impl<T> TokenMap<T> {
         }
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    pub fn refused(&self) -> u32 {
+    pub(super) fn refused(&self) -> u32 {
         self.slots.refused()
     }
 
-    pub fn get(&self, token: Token) -> Option<&T> {
+    pub(super) fn get(&self, token: Token) -> Option<&T> {
         self.at(*self.index.get(self.place(token)?)?)
     }
 
-    pub fn get_mut(&mut self, token: Token) -> Option<&mut T> {
+    pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut T> {
         let at = *self.index.get(self.place(token)?)?;
         self.slots.get_mut(at).map(|(_, value)| value)
     }
 
     /// Returns the value of a slot; [`Self::end`] is beyond the last one.
-    pub fn at(&self, slot: u32) -> Option<&T> {
+    pub(super) fn at(&self, slot: u32) -> Option<&T> {
         self.slots.get(slot).map(|(_, value)| value)
     }
 
-    pub fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
+    pub(super) fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
         self.slots.get_mut(slot).map(|(_, value)| value)
     }
 
-    pub fn end(&self) -> u32 {
+    pub(super) fn end(&self) -> u32 {
         self.slots.end()
     }
 
     /// Adds a token that is not there. Returns false, and counts, if there is no room.
-    pub fn insert(&mut self, token: Token, value: T) -> bool {
+    pub(super) fn insert(&mut self, token: Token, value: T) -> bool {
         let Some(at) = self.slots.put((token, value), NONE) else {
             return false;
         };
@@ -69,7 +69,7 @@ impl<T> TokenMap<T> {
         true
     }
 
-    pub fn remove(&mut self, token: Token) -> Option<T> {
+    pub(super) fn remove(&mut self, token: Token) -> Option<T> {
         let mut gap = self.place(token)?;
         let removed = self.slots.take(*self.index.get(gap)?)?;
         // A token displaced past the gap moves up: a search ends at the first gap.

@@ -19,7 +19,7 @@ impl EventCoalescer {
     const INTERVAL: Duration = Duration::from_millis(2);
 
     /// Notes that events came.
-    pub fn on_events(&mut self, now: Instant) {
+    pub(super) fn on_events(&mut self, now: Instant) {
         let soon = now.0.saturating_sub(self.last.0) <= Self::SOON;
         self.streak = if soon {
             self.streak.saturating_add(1)
@@ -30,7 +30,7 @@ impl EventCoalescer {
     }
 
     /// Returns until when the next events can wait, if they can.
-    pub fn defer_until(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn defer_until(&self, now: Instant) -> Option<Instant> {
         let until = self.last + Self::INTERVAL;
         (self.streak >= Self::STREAK && until > now).then_some(until)
     }

@@ -16,7 +16,7 @@ pub(super) struct Diag(Option<Socket>);
 
 impl Diag {
     /// Asks, and hands the engine what the kernel shows.
-    pub fn query(
+    pub(super) fn query(
         &mut self,
         now: Instant,
         engine: &mut Engine,

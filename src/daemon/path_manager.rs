@@ -82,7 +82,7 @@ pub(super) struct PathManager {
 
 impl PathManager {
     /// Opens the sockets. The error is for the user.
-    pub fn open(now: Instant) -> Result<Self, String> {
+    pub(super) fn open(now: Instant) -> Result<Self, String> {
         let events = open_socket(libc::NETLINK_GENERIC)?;
         events.set_receive_buffer(EVENT_BUFFER);
         if let Err(error) = events.join(generic::CONTROLLER_GROUP) {
@@ -110,12 +110,12 @@ impl PathManager {
     }
 
     /// Returns when to call [`Self::on_time`].
-    pub fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         self.discovery.complain_at.min(self.discovery.find_at)
     }
 
     /// Looks for the path manager if that is due, and says if it is missing for long.
-    pub fn on_time(&mut self, now: Instant, engine: &mut Engine, io: &mut Buffers) {
+    pub(super) fn on_time(&mut self, now: Instant, engine: &mut Engine, io: &mut Buffers) {
         if self.discovery.find_at <= now {
             self.find_family(now, engine, io);
         }
@@ -127,7 +127,7 @@ impl PathManager {
 
     /// Adds a command to the batch. Returns whether the batch is to be sent now: it is full, or
     /// the command blocks, as a deletion does for some 16 ms (the kernel waits for RCU).
-    pub fn queue(
+    pub(super) fn queue(
         &mut self,
         now: Instant,
         engine: &mut Engine,
@@ -164,12 +164,12 @@ impl PathManager {
     }
 
     /// Returns whether there are commands to be sent.
-    pub fn has_batch(&self) -> bool {
+    pub(super) fn has_batch(&self) -> bool {
         self.batch.numbers.is_some()
     }
 
     /// Sends the batch.
-    pub fn flush(&mut self, now: Instant, engine: &mut Engine, io: &mut Buffers) {
+    pub(super) fn flush(&mut self, now: Instant, engine: &mut Engine, io: &mut Buffers) {
         let Some((first, last)) = self.batch.numbers.take() else {
             return;
         };
@@ -194,7 +194,7 @@ impl PathManager {
     }
 
     /// Reads what the kernel says to the commands sent so far; all else went well.
-    pub fn read_answers(
+    pub(super) fn read_answers(
         &mut self,
         now: Instant,
         engine: &mut Engine,
@@ -233,12 +233,12 @@ impl PathManager {
     }
 
     /// Reads what there is to be said of earlier commands, before one whose answer is waited for.
-    pub fn catch_up(&mut self, now: Instant, engine: &mut Engine, io: &mut Buffers) {
+    pub(super) fn catch_up(&mut self, now: Instant, engine: &mut Engine, io: &mut Buffers) {
         self.read_answers(now, engine, io, self.unanswered.is_some());
     }
 
     /// Asks the path manager something for the engine, whose answer goes to `each` item by item.
-    pub fn ask(
+    pub(super) fn ask(
         &mut self,
         now: Instant,
         engine: &mut Engine,
@@ -272,7 +272,7 @@ impl PathManager {
     }
 
     /// Carries out a plugin's command that asks for something.
-    pub fn reply_to(
+    pub(super) fn reply_to(
         &mut self,
         now: Instant,
         engine: &mut Engine,
@@ -304,7 +304,7 @@ impl PathManager {
     }
 
     /// Hands the engine the events that have come.
-    pub fn read_events(&mut self, now: Instant, engine: &mut Engine, io: &mut Buffers) {
+    pub(super) fn read_events(&mut self, now: Instant, engine: &mut Engine, io: &mut Buffers) {
         self.coalescer.on_events(now);
         let family = self.discovery.family;
         let mut appeared = None;
@@ -341,7 +341,7 @@ impl PathManager {
 
     /// Joins the group of connection events as soon as there is one: for all of them, or for the
     /// ends of subflows alone.
-    pub fn subscribe(&mut self, all: bool) {
+    pub(super) fn subscribe(&mut self, all: bool) {
         if self.subscription.wanted {
             return;
         }

@@ -34,7 +34,7 @@ pub(super) struct Rtnetlink {
 
 impl Rtnetlink {
     /// Opens the sockets and joins the groups of links and addresses. The error is for the user.
-    pub fn open() -> Result<Self, String> {
+    pub(super) fn open() -> Result<Self, String> {
         let events = open_socket(libc::NETLINK_ROUTE)?;
         events.set_receive_buffer(EVENT_BUFFER);
         for group in [
@@ -57,7 +57,7 @@ impl Rtnetlink {
     }
 
     /// Joins the groups of routes and rules, or leaves them.
-    pub fn subscribe(&mut self, routes: bool) {
+    pub(super) fn subscribe(&mut self, routes: bool) {
         if core::mem::replace(&mut self.hears_routes, routes) == routes {
             return;
         }
@@ -78,7 +78,7 @@ impl Rtnetlink {
     }
 
     /// Hands the engine the events that have come.
-    pub fn read_events(&mut self, now: Instant, engine: &mut Engine, io: &mut Buffers) {
+    pub(super) fn read_events(&mut self, now: Instant, engine: &mut Engine, io: &mut Buffers) {
         let lost = read_all(
             &self.events,
             &mut io.inbox,
@@ -95,7 +95,7 @@ impl Rtnetlink {
     }
 
     /// Dumps a part of the network; of routes only those of `protocol`, unless that is 0.
-    pub fn dump(
+    pub(super) fn dump(
         &self,
         now: Instant,
         engine: &mut Engine,
@@ -122,7 +122,7 @@ impl Rtnetlink {
     }
 
     /// Changes a route or a rule of ours.
-    pub fn change(
+    pub(super) fn change(
         &self,
         now: Instant,
         engine: &mut Engine,

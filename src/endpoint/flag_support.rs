@@ -49,27 +49,27 @@ impl Default for FlagSupport {
 
 impl FlagSupport {
     /// Returns the flags that this kernel drops.
-    pub fn unsupported(&self) -> EndpointFlags {
+    pub(super) fn unsupported(&self) -> EndpointFlags {
         self.unsupported
     }
 
     /// Returns the flags that can be changed without making the endpoint anew, as bits.
-    pub fn changeable(&self) -> u32 {
+    pub(super) fn changeable(&self) -> u32 {
         if self.can_set { CHANGEABLE } else { 0 }
     }
 
     /// Returns whether only a dump can tell if the kernel has kept all of `flags`.
-    pub fn needs_dump(&self, flags: EndpointFlags) -> bool {
+    pub(super) fn needs_dump(&self, flags: EndpointFlags) -> bool {
         let unknown = NEWER_FLAGS & !self.supported.0 | self.suspect.0;
         flags.0 & unknown & !self.unsupported.0 != 0
     }
 
-    pub fn begin_dump(&mut self) {
+    pub(super) fn begin_dump(&mut self) {
         self.suspect_before = self.suspect;
     }
 
     /// A dump shows what the kernel has made of the flags last asked for.
-    pub fn on_dumped(&mut self, asked: EndpointFlags, shown: EndpointFlags) {
+    pub(super) fn on_dumped(&mut self, asked: EndpointFlags, shown: EndpointFlags) {
         let kept = asked.0 & shown.0 & NEWER_FLAGS;
         let missing = asked.0 & !shown.0 & NEWER_FLAGS;
         self.suspect.0 &= !kept;
@@ -79,17 +79,17 @@ impl FlagSupport {
     }
 
     /// The kernel refused SET_FLAGS.
-    pub fn on_refused(&mut self, errno: i32) {
+    pub(super) fn on_refused(&mut self, errno: i32) {
         self.can_set &= errno != EOPNOTSUPP;
     }
 
     /// Lets SET_FLAGS be tried again.
-    pub fn retry(&mut self) {
+    pub(super) fn retry(&mut self) {
         self.can_set = true;
     }
 
     /// Forgets which flags the kernel drops, to learn it anew.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.unsupported = EndpointFlags::default();
         self.suspect = EndpointFlags::default();
     }

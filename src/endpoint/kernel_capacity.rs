@@ -16,45 +16,45 @@ pub(super) struct KernelCapacity {
 
 impl KernelCapacity {
     /// Returns how many endpoints the kernel takes, once it has refused one.
-    pub fn known(&self) -> Option<usize> {
+    pub(super) fn known(&self) -> Option<usize> {
         self.known
     }
 
     /// Returns how many endpoints fit, so far as is known.
-    pub fn fits(&self) -> usize {
+    pub(super) fn fits(&self) -> usize {
         self.known.unwrap_or(capacity::ENDPOINTS)
     }
 
     /// Returns how many endpoints may be asked for: one more than fit while probing.
-    pub fn limit(&self) -> usize {
+    pub(super) fn limit(&self) -> usize {
         self.fits() + usize::from(self.probing)
     }
 
     /// Lets one more than fit be tried.
-    pub fn probe(&mut self) {
+    pub(super) fn probe(&mut self) {
         self.probing = true;
     }
 
     /// Forgets the capacity, to learn it anew.
-    pub fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.known = None;
     }
 
     /// The kernel refused an endpoint for lack of room while it had so many of ours.
-    pub fn on_full(&mut self, ours: usize) {
+    pub(super) fn on_full(&mut self, ours: usize) {
         self.probing = false;
         self.ours_when_full = Some(ours);
     }
 
     /// A dump has shown how many endpoints others have.
-    pub fn on_dumped(&mut self, others: usize) {
+    pub(super) fn on_dumped(&mut self, others: usize) {
         if let Some(ours) = self.ours_when_full.take() {
             self.known = Some(ours + others);
         }
     }
 
     /// The kernel has so many endpoints. Returns whether that is more than it was known to take.
-    pub fn on_taken(&mut self, taken: usize) -> bool {
+    pub(super) fn on_taken(&mut self, taken: usize) -> bool {
         let grew = self.known.is_some_and(|known| taken > known);
         if grew {
             self.known = Some(taken);

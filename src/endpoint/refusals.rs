@@ -27,31 +27,31 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             table: Table::new(capacity::ENDPOINTS),
             deadline: Instant::NEVER,
         }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Refusal> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Refusal> {
         self.table.iter()
     }
 
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.table.clear();
     }
 
     /// Begins a round of [`Self::must_wait`]: forgets the refusals for which `keep` returns
     /// false, and the deadline.
-    pub fn begin(&mut self, mut keep: impl FnMut(IpAddr, u16) -> bool) {
+    pub(super) fn begin(&mut self, mut keep: impl FnMut(IpAddr, u16) -> bool) {
         self.deadline = Instant::NEVER;
         self.table.retain(|r| keep(r.address, r.port));
     }
 
     /// Returns whether the kernel has refused the endpoint and it is too early to ask again,
     /// and then sees to it that the deadline is not missed.
-    pub fn must_wait(&mut self, now: Instant, address: IpAddr, port: u16) -> bool {
+    pub(super) fn must_wait(&mut self, now: Instant, address: IpAddr, port: u16) -> bool {
         let refused = |r: &&Refusal| r.address == address && r.port == port && !r.retry.is_due(now);
         let refused = self.table.iter().find(refused);
         if let Some(refusal) = refused {
@@ -60,21 +60,26 @@ impl Refusals {
         refused.is_some()
     }
 
-    pub fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    pub fn retry_now(&mut self) {
+    pub(super) fn retry_now(&mut self) {
         self.table.iter_mut().for_each(|r| r.retry.retry_now());
     }
 
     /// The kernel has done what it was asked for the endpoint.
-    pub fn on_done(&mut self, endpoint: &Endpoint) {
+    pub(super) fn on_done(&mut self, endpoint: &Endpoint) {
         self.table.retain(|r| !is_at(endpoint, r.address, r.port));
     }
 
     /// Notes a refusal; returns the endpoint if no other is refused with this errno.
-    pub fn add(&mut self, now: Instant, endpoint: &Endpoint, errno: i32) -> Option<Endpoint> {
+    pub(super) fn add(
+        &mut self,
+        now: Instant,
+        endpoint: &Endpoint,
+        errno: i32,
+    ) -> Option<Endpoint> {
         let news = self.table.iter().all(|r| r.errno != errno);
         let known = |r: &&mut Refusal| is_at(endpoint, r.address, r.port);
         if let Some(refusal) = self.table.iter_mut().find(known) {

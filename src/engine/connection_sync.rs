@@ -18,13 +18,13 @@ use crate::sys::errno::Errno;
 
 impl ConnectionManager {
     /// Returns the next question to inet_diag; the first one begins a comparison.
-    pub fn next_query(&mut self) -> Query {
+    pub(super) fn next_query(&mut self) -> Query {
         self.sync.next_query(&mut self.table)
     }
 
     /// The answer to a question ended. Returns the result of the comparison, if that is at its
     /// end.
-    pub fn on_query_end(
+    pub(super) fn on_query_end(
         &mut self,
         result: Result<(), Incomplete>,
     ) -> Option<Result<(), Incomplete>> {
@@ -32,7 +32,7 @@ impl ConnectionManager {
     }
 
     /// Takes in a connection that inet_diag shows.
-    pub fn on_diag_connection(
+    pub(super) fn on_diag_connection(
         &mut self,
         view: View<'_>,
         host: &mut PluginHost,
@@ -50,7 +50,7 @@ impl ConnectionManager {
     }
 
     /// Takes in a subflow that inet_diag shows.
-    pub fn on_diag_subflow(&mut self, host: &mut PluginHost, found: &diag::Subflow) {
+    pub(super) fn on_diag_subflow(&mut self, host: &mut PluginHost, found: &diag::Subflow) {
         self.table.on_subflow_dumped(found);
         host.ids.learn(found.ends.local.ip(), found.local_id);
     }
@@ -58,7 +58,7 @@ impl ConnectionManager {
     /// Returns whether the kernel shows no connections at all, as one without mptcp_diag or
     /// inet_diag, which refuses each time, and so does a security policy. Whatever else goes wrong
     /// may go well later.
-    pub fn is_unavailable(&mut self, result: Result<(), Incomplete>) -> bool {
+    pub(super) fn is_unavailable(&mut self, result: Result<(), Incomplete>) -> bool {
         let Err(Incomplete::Refused(
             errno @ (ENOENT | EOPNOTSUPP | EPROTONOSUPPORT | EPERM | EACCES),
         )) = result
@@ -80,7 +80,12 @@ impl ConnectionManager {
 
     /// The comparison ended; `whole` says that nothing was missed. Returns whether it should be
     /// made again at once, because connections that have ended leave room for others.
-    pub fn on_sync_end(&mut self, view: View<'_>, host: &mut PluginHost, whole: bool) -> bool {
+    pub(super) fn on_sync_end(
+        &mut self,
+        view: View<'_>,
+        host: &mut PluginHost,
+        whole: bool,
+    ) -> bool {
         if whole {
             self.table.end_dump();
         }
@@ -95,7 +100,7 @@ impl ConnectionManager {
 
     /// Takes in an address of a connection found, which is none of the kernel's `endpoints`:
     /// before Linux 6.10 the kernel ignores the token and shows those.
-    pub fn on_address(
+    pub(super) fn on_address(
         &mut self,
         host: &mut PluginHost,
         token: Token,
@@ -110,13 +115,13 @@ impl ConnectionManager {
     }
 
     /// Those were all the addresses of a connection found.
-    pub fn on_addresses_end(&mut self, token: Token, kernel_managed: bool) {
+    pub(super) fn on_addresses_end(&mut self, token: Token, kernel_managed: bool) {
         self.table.addresses_done(token, kernel_managed);
     }
 
     /// Tells the plugin of the connections found, once all have been read: the host, which gives
     /// out ids, needs to know all of those given out before.
-    pub fn introduce(&mut self, view: View<'_>, host: &mut PluginHost) {
+    pub(super) fn introduce(&mut self, view: View<'_>, host: &mut PluginHost) {
         if !self.table.take_all_read() {
             return;
         }

@@ -60,7 +60,7 @@ pub(super) struct ConnectionManager {
 
 impl ConnectionManager {
     /// Room for `most` connections.
-    pub fn new(most: u32) -> Self {
+    pub(super) fn new(most: u32) -> Self {
         Self {
             table: Connections::new(most),
             listeners: Table::new(capacity::LISTENERS),
@@ -72,16 +72,16 @@ impl ConnectionManager {
     }
 
     /// Makes room for `most` connections, of which there are none yet.
-    pub fn reserve(&mut self, most: u32) {
+    pub(super) fn reserve(&mut self, most: u32) {
         self.table = Connections::new(most);
     }
 
-    pub fn table(&self) -> &Connections {
+    pub(super) fn table(&self) -> &Connections {
         &self.table
     }
 
     /// Returns whether it is time to compare the table with inet_diag: true once.
-    pub fn take_sync(&mut self, now: Instant) -> bool {
+    pub(super) fn take_sync(&mut self, now: Instant) -> bool {
         let due = self.sync_at <= now;
         if due {
             self.sync_at = Instant::NEVER;
@@ -90,7 +90,7 @@ impl ConnectionManager {
     }
 
     /// Takes in an event of the kernel's and tells the plugin concerned.
-    pub fn on_event(&mut self, view: View<'_>, host: &mut PluginHost, event: &Event) {
+    pub(super) fn on_event(&mut self, view: View<'_>, host: &mut PluginHost, event: &Event) {
         match event {
             Event::Created(connection) => {
                 self.on_created(view, host, connection);
@@ -233,7 +233,7 @@ impl ConnectionManager {
     }
 
     /// Hands a plugin what its command asked for.
-    pub fn on_reply(
+    pub(super) fn on_reply(
         &mut self,
         view: View<'_>,
         host: &mut PluginHost,
@@ -248,17 +248,17 @@ impl ConnectionManager {
     }
 
     /// Returns whether [`Self::next_command`] has something to give.
-    pub fn has_commands(&self) -> bool {
+    pub(super) fn has_commands(&self) -> bool {
         self.announcement.is_some() || self.listeners.iter().any(AnnouncedListener::is_unused)
     }
 
     /// Returns an announcement whose listener is open.
-    pub fn next_command(&mut self) -> Option<(CommandId, Command)> {
+    pub(super) fn next_command(&mut self) -> Option<(CommandId, Command)> {
         self.announcement.take()
     }
 
     /// Returns a listener to be closed.
-    pub fn next_unused(&mut self) -> Option<SocketAddr> {
+    pub(super) fn next_unused(&mut self) -> Option<SocketAddr> {
         let at = self
             .listeners
             .iter()
@@ -271,7 +271,7 @@ impl ConnectionManager {
 
     /// Notes that a request to announce an address with a listener is given out. Returns where to
     /// listen: port 0 is that of the connection. `None` if there are too many listeners.
-    pub fn on_listen(
+    pub(super) fn on_listen(
         &mut self,
         number: CommandId,
         token: Token,
@@ -292,7 +292,7 @@ impl ConnectionManager {
     }
 
     /// The listener that a command asked for is open. Returns whether that was all it asked for.
-    pub fn on_listening(
+    pub(super) fn on_listening(
         &mut self,
         view: View<'_>,
         host: &mut PluginHost,
@@ -317,7 +317,7 @@ impl ConnectionManager {
     }
 
     /// Tells a plugin the result of its command.
-    pub fn command_done(
+    pub(super) fn command_done(
         &mut self,
         view: View<'_>,
         host: &mut PluginHost,
@@ -376,7 +376,7 @@ impl ConnectionManager {
     /// A command for which nobody waits failed. Where it was to open a listener again, there is
     /// none; one that could be opened is of use even where the kernel refuses to tell the peer
     /// once more.
-    pub fn on_unowned_failure(&mut self, number: CommandId) {
+    pub(super) fn on_unowned_failure(&mut self, number: CommandId) {
         let failed = |listener: &AnnouncedListener| {
             listener.number == number && listener.state == ListenerState::Requested
         };

@@ -10,36 +10,36 @@ use crate::network::{IFF_RUNNING, IFF_UP, LocalAddress, Network, Part, route};
 pub(super) struct Due(u16);
 
 impl Due {
-    pub const NONE: Self = Self(0);
-    pub const LINKS: Self = Self(1);
-    pub const ADDRESSES: Self = Self(1 << 1);
-    pub const ROUTES4: Self = Self(1 << 2);
-    pub const ROUTES6: Self = Self(1 << 3);
-    pub const RULES4: Self = Self(1 << 4);
-    pub const RULES6: Self = Self(1 << 5);
-    pub const ENDPOINTS: Self = Self(1 << 6);
-    pub const LIMITS: Self = Self(1 << 7);
-    pub const ROUTING: Self = Self(0b11_1100);
-    pub const NETWORK: Self = Self(0b11_1111);
-    pub const KERNEL: Self = Self(0b1100_0000);
-    pub const CONNECTIONS: Self = Self(1 << 8);
+    pub(super) const NONE: Self = Self(0);
+    pub(super) const LINKS: Self = Self(1);
+    pub(super) const ADDRESSES: Self = Self(1 << 1);
+    pub(super) const ROUTES4: Self = Self(1 << 2);
+    pub(super) const ROUTES6: Self = Self(1 << 3);
+    pub(super) const RULES4: Self = Self(1 << 4);
+    pub(super) const RULES6: Self = Self(1 << 5);
+    pub(super) const ENDPOINTS: Self = Self(1 << 6);
+    pub(super) const LIMITS: Self = Self(1 << 7);
+    pub(super) const ROUTING: Self = Self(0b11_1100);
+    pub(super) const NETWORK: Self = Self(0b11_1111);
+    pub(super) const KERNEL: Self = Self(0b1100_0000);
+    pub(super) const CONNECTIONS: Self = Self(1 << 8);
     /// Those of the connections of the in-kernel path manager.
-    pub const SUBFLOWS: Self = Self(1 << 9);
+    pub(super) const SUBFLOWS: Self = Self(1 << 9);
 
-    pub fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.0 |= other.0;
     }
 
-    pub fn remove(&mut self, other: Self) {
+    pub(super) fn remove(&mut self, other: Self) {
         self.0 &= !other.0;
     }
 
-    pub fn any(self, other: Self) -> bool {
+    pub(super) fn any(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
     /// The first of them, in words.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         let names = [
             "links",
             "addresses",
@@ -55,21 +55,21 @@ impl Due {
         names.get(at).unwrap_or(&"subflows")
     }
 
-    pub fn routes(family: Family) -> Self {
+    pub(super) fn routes(family: Family) -> Self {
         match family {
             Family::Ipv4 => Self::ROUTES4,
             Family::Ipv6 => Self::ROUTES6,
         }
     }
 
-    pub fn rules(family: Family) -> Self {
+    pub(super) fn rules(family: Family) -> Self {
         match family {
             Family::Ipv4 => Self::RULES4,
             Family::Ipv6 => Self::RULES6,
         }
     }
 
-    pub fn part(part: Part) -> Self {
+    pub(super) fn part(part: Part) -> Self {
         match part {
             Part::Links => Self::LINKS,
             Part::Addresses => Self::ADDRESSES,
@@ -80,12 +80,12 @@ impl Due {
 
     /// Returns the part of it that comes first: links before addresses, and those before what
     /// depends on them.
-    pub fn first(self) -> Self {
+    pub(super) fn first(self) -> Self {
         Self(self.0 & self.0.wrapping_neg())
     }
 
     /// Returns the part of the network that this one bit stands for.
-    pub fn network_part(self) -> Option<Part> {
+    pub(super) fn network_part(self) -> Option<Part> {
         Some(match self {
             Self::LINKS => Part::Links,
             Self::ADDRESSES => Part::Addresses,
@@ -102,7 +102,7 @@ impl Due {
     /// the last address of it goes, and any route with the address that it prefers; and IPv6
     /// addresses that outlive a link that is down are tentative again, without a word, once it is
     /// up.
-    pub fn after(event: &Notification, network: &Network, routes: bool) -> Option<Self> {
+    pub(super) fn after(event: &Notification, network: &Network, routes: bool) -> Option<Self> {
         let both = Self::ROUTES4 | Self::ROUTES6;
         let due = match event {
             Notification::Route(route) | Notification::RouteGone(route) => {

@@ -117,7 +117,7 @@ pub(super) struct Healer {
 }
 
 impl Healer {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             coverage: Coverage::default(),
             paths: Table::new(capacity::ENDPOINTS),
@@ -140,12 +140,12 @@ impl Healer {
     }
 
     /// Returns when to look.
-    pub fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         self.look_at.min(self.recheck_at)
     }
 
     /// Returns whether it is time to look: true once.
-    pub fn take_due(&mut self, now: Instant) -> bool {
+    pub(super) fn take_due(&mut self, now: Instant) -> bool {
         let due = self.deadline() <= now;
         for at in [&mut self.look_at, &mut self.recheck_at] {
             if *at <= now {
@@ -157,14 +157,14 @@ impl Healer {
     }
 
     /// An endpoint is to go: the caller looks at once.
-    pub fn on_departure(&mut self) {
+    pub(super) fn on_departure(&mut self) {
         self.departing = true;
         self.outdated = self.step != Step::Idle;
         self.kept = 0;
     }
 
     /// An endpoint is new, or has its path again.
-    pub fn on_path_gained(&mut self, now: Instant) {
+    pub(super) fn on_path_gained(&mut self, now: Instant) {
         let [soon, later] = RETURN_CHECKS;
         self.look_at = self.look_at.min(now + soon);
         self.recheck_at = now + later;
@@ -172,7 +172,7 @@ impl Healer {
     }
 
     /// A subflow has ended, or could not be made, or events of that kind were lost.
-    pub fn on_loss(&mut self, now: Instant) {
+    pub(super) fn on_loss(&mut self, now: Instant) {
         if now.saturating_since(self.last_loss) > QUIET {
             self.vain = 0;
         }
@@ -181,7 +181,7 @@ impl Healer {
     }
 
     /// Returns the next question to inet_diag; the first one begins a look, with these endpoints.
-    pub fn next_query<'a>(&mut self, ours: impl Iterator<Item = &'a Slot>) -> Query {
+    pub(super) fn next_query<'a>(&mut self, ours: impl Iterator<Item = &'a Slot>) -> Query {
         if self.step == Step::Idle {
             self.step = Step::Subflows(Family::Ipv4);
             self.outdated = false;
@@ -207,7 +207,7 @@ impl Healer {
     }
 
     /// Takes in a subflow. `is_up` says of an address without an endpoint whether it has a link.
-    pub fn on_subflow(&mut self, subflow: &Subflow, is_up: &dyn Fn(IpAddr) -> bool) {
+    pub(super) fn on_subflow(&mut self, subflow: &Subflow, is_up: &dyn Fn(IpAddr) -> bool) {
         let local = subflow.ends.local;
         let at = |port| self.find_path(local.ip(), port);
         let number = at(local.port()).or_else(|| at(0));
@@ -222,7 +222,7 @@ impl Healer {
     }
 
     /// Takes in a connection, which may be without subflows.
-    pub fn on_connection(&mut self, connection: &Connection) {
+    pub(super) fn on_connection(&mut self, connection: &Connection) {
         if connection.established && !connection.fallback {
             self.coverage.add_connection(connection);
         }
@@ -230,7 +230,7 @@ impl Healer {
 
     /// The answer to a question ended. Returns the result of the look, if that is at its end. That
     /// the kernel cannot show subflows at all is a result like another.
-    pub fn on_query_end(
+    pub(super) fn on_query_end(
         &mut self,
         result: Result<(), Incomplete>,
     ) -> Option<Result<(), Incomplete>> {
@@ -255,13 +255,13 @@ impl Healer {
     }
 
     /// Returns whether the look that has ended is older than what it was to tell.
-    pub fn is_outdated(&self) -> bool {
+    pub(super) fn is_outdated(&self) -> bool {
         self.outdated
     }
 
     /// Returns whether a connection has its last working subflow from this endpoint. Where that
     /// cannot be told, it may be so: unless, without inet_diag, there is another path.
-    pub fn is_needed(&self, endpoint: &Endpoint) -> bool {
+    pub(super) fn is_needed(&self, endpoint: &Endpoint) -> bool {
         if self.unavailable {
             return !self.paths.iter().any(|path| path.usable);
         }
@@ -276,7 +276,7 @@ impl Healer {
 
     /// Finds what connections lack, where the kernel makes at most `limit` subflows beside the
     /// first.
-    pub fn find_missing(&mut self, now: Instant, limit: usize) {
+    pub(super) fn find_missing(&mut self, now: Instant, limit: usize) {
         if self.brief {
             return;
         }
@@ -311,7 +311,7 @@ impl Healer {
     }
 
     /// Returns the address of an endpoint that is worth to be made again now, each once.
-    pub fn next_renewal(&mut self, now: Instant) -> Option<IpAddr> {
+    pub(super) fn next_renewal(&mut self, now: Instant) -> Option<IpAddr> {
         if self.brief {
             return None;
         }
@@ -363,7 +363,7 @@ impl Healer {
 
     /// Sets when to look next: after `interval` seconds, unless that is 0; and earlier where an
     /// endpoint had to stay (`kept`) or a subflow may be tried again.
-    pub fn schedule(&mut self, now: Instant, interval: u32, kept: bool) {
+    pub(super) fn schedule(&mut self, now: Instant, interval: u32, kept: bool) {
         if kept {
             self.look_at = self.look_at.min(now + wait(self.kept));
             self.kept = self.kept.saturating_add(1);

@@ -65,7 +65,7 @@ pub(super) struct PluginHost {
 
 impl PluginHost {
     /// Makes the plugins of `entries`, in order. [`Self::init`] is still to be called.
-    pub fn new(entries: &[&'static Entry]) -> Self {
+    pub(super) fn new(entries: &[&'static Entry]) -> Self {
         let mut loaded = Vec::with_capacity(capacity::PLUGINS);
         for entry in entries {
             let (name, most) = (entry.name, capacity::PLUGINS);
@@ -92,7 +92,7 @@ impl PluginHost {
 
     /// Initializes the plugins and drops those that fail, each with a line in [`Self::problems`];
     /// then chooses the one that manages connections.
-    pub fn init(&mut self, view: View<'_>, table: &mut Connections) {
+    pub(super) fn init(&mut self, view: View<'_>, table: &mut Connections) {
         let mut at = 0;
         while at < self.loaded.len() {
             let mut result = Ok(());
@@ -118,7 +118,7 @@ impl PluginHost {
     }
 
     /// Returns the plugins in use, the one that manages connections first.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         let default = self.loaded.get(self.default).into_iter();
         let others = self.loaded.iter().enumerate();
         let others = others.filter(|(at, _)| *at != self.default);
@@ -127,24 +127,24 @@ impl PluginHost {
     }
 
     /// Returns whether connection events are of use to the plugin that manages connections.
-    pub fn wants_connections(&self) -> bool {
+    pub(super) fn wants_connections(&self) -> bool {
         let default = self.loaded.get(self.default);
         default.is_some_and(|loaded| loaded.plugin.wants_connections())
     }
 
     /// Returns the owner number of the plugin that manages connections.
-    pub fn manager(&self) -> u8 {
+    pub(super) fn manager(&self) -> u8 {
         owner(self.default)
     }
 
     /// Returns when the next timer runs out.
-    pub fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         let first = self.timers.iter().map(|timer| timer.at).min();
         first.unwrap_or(Instant::NEVER)
     }
 
     /// Calls the plugin at a position with its handle on everything else.
-    pub fn call(
+    pub(super) fn call(
         &mut self,
         view: View<'_>,
         table: &mut Connections,
@@ -179,14 +179,19 @@ impl PluginHost {
     }
 
     /// Calls every plugin, in order.
-    pub fn call_all(&mut self, view: View<'_>, table: &mut Connections, callback: Callback<'_>) {
+    pub(super) fn call_all(
+        &mut self,
+        view: View<'_>,
+        table: &mut Connections,
+        callback: Callback<'_>,
+    ) {
         for at in 0..self.loaded.len() {
             self.call(view, table, at, callback);
         }
     }
 
     /// Calls the plugin that manages connections.
-    pub fn call_default(
+    pub(super) fn call_default(
         &mut self,
         view: View<'_>,
         table: &mut Connections,
@@ -196,7 +201,7 @@ impl PluginHost {
     }
 
     /// Calls the plugin that manages a connection, if there is one and it knows the connection.
-    pub fn call_manager(
+    pub(super) fn call_manager(
         &mut self,
         view: View<'_>,
         table: &mut Connections,
@@ -209,7 +214,7 @@ impl PluginHost {
     }
 
     /// Says, once, that there was no room for a command. Its author knows, and asks again.
-    pub fn report_overflow(&mut self) {
+    pub(super) fn report_overflow(&mut self) {
         if self.queue.refused() > 0 && !core::mem::replace(&mut self.overflow_reported, true) {
             let most = capacity::COMMANDS;
             logging::warn!("more than {most} commands are waiting: some are put off");
@@ -218,7 +223,7 @@ impl PluginHost {
 
     /// Runs the timers that are due, the earliest first. One that is set again at once has its
     /// next turn with the next settling.
-    pub fn run_timers(&mut self, view: View<'_>, table: &mut Connections) {
+    pub(super) fn run_timers(&mut self, view: View<'_>, table: &mut Connections) {
         for _ in 0..self.timers.len() {
             let due = self
                 .timers
@@ -236,7 +241,7 @@ impl PluginHost {
     }
 
     /// Collects the endpoints that all plugins want.
-    pub fn endpoints(&mut self, network: &Network, config: &Config, wanted: &mut Wanted) {
+    pub(super) fn endpoints(&mut self, network: &Network, config: &Config, wanted: &mut Wanted) {
         for loaded in &mut self.loaded {
             loaded.plugin.endpoints(network, config, wanted);
         }
@@ -244,7 +249,7 @@ impl PluginHost {
 
     /// Ends the plugins, the last one first. Exit is the last they hear, whatever becomes of what
     /// they asked for.
-    pub fn exit(&mut self, view: View<'_>, table: &mut Connections) {
+    pub(super) fn exit(&mut self, view: View<'_>, table: &mut Connections) {
         for at in (0..self.loaded.len()).rev() {
             self.call(view, table, at, &mut |plugin, cx| plugin.exit(cx));
         }
@@ -253,7 +258,7 @@ impl PluginHost {
 
     /// Tells the plugins what the last judgement of the network changed for them: what they lose
     /// first, and what they gain last.
-    pub fn notify_network(
+    pub(super) fn notify_network(
         &mut self,
         now: Instant,
         ready: bool,

@@ -53,7 +53,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             due: Due::NETWORK | Due::KERNEL | Due::CONNECTIONS,
             dump_at: now,
@@ -70,13 +70,18 @@ impl Schedule {
     }
 
     /// Notes an event, after which `due` has to be read.
-    pub fn on_event(&mut self, now: Instant, due: Due) {
+    pub(super) fn on_event(&mut self, now: Instant, due: Due) {
         self.due.add(due);
         self.storm.event(now);
     }
 
     /// A dump of `what` ended. Returns whether what it showed is whole.
-    pub fn on_dump_end(&mut self, now: Instant, what: Due, result: Result<(), Incomplete>) -> bool {
+    pub(super) fn on_dump_end(
+        &mut self,
+        now: Instant,
+        what: Due,
+        result: Result<(), Incomplete>,
+    ) -> bool {
         match result {
             Ok(()) => {
                 self.due.remove(what);
@@ -107,18 +112,18 @@ impl Schedule {
     }
 
     /// A read that has no part of its own in [`Due`] went well.
-    pub fn reset_backoff(&mut self) {
+    pub(super) fn reset_backoff(&mut self) {
         self.backoff.reset();
     }
 
     /// The dump of the endpoints begins.
-    pub fn on_endpoints_dump(&mut self, now: Instant) {
+    pub(super) fn on_endpoints_dump(&mut self, now: Instant) {
         self.endpoints_dumped_at = now;
     }
 
     /// Makes everything of use due at once, and the next time after `interval` seconds; 0 is
     /// never.
-    pub fn resync(&mut self, now: Instant, interval: u32, routes: bool) {
+    pub(super) fn resync(&mut self, now: Instant, interval: u32, routes: bool) {
         self.due
             .add(self.network_parts(routes) | Due::KERNEL | Due::CONNECTIONS);
         self.reconcile_due = true;
@@ -127,19 +132,19 @@ impl Schedule {
     }
 
     /// Sets the time of the next resync, in seconds from now; 0 is never.
-    pub fn schedule_resync(&mut self, now: Instant, interval: u32) {
+    pub(super) fn schedule_resync(&mut self, now: Instant, interval: u32) {
         self.resync_at = match interval {
             0 => Instant::NEVER,
             _ => now + Duration::from_secs(interval),
         };
     }
 
-    pub fn is_resync_due(&self, now: Instant) -> bool {
+    pub(super) fn is_resync_due(&self, now: Instant) -> bool {
         self.resync_at <= now
     }
 
     /// Makes due what was put off until now.
-    pub fn on_time(&mut self, now: Instant) {
+    pub(super) fn on_time(&mut self, now: Instant) {
         if self.endpoints_at <= now {
             self.endpoints_at = Instant::NEVER;
             self.due.add(Due::KERNEL);
@@ -147,7 +152,7 @@ impl Schedule {
     }
 
     /// Returns whether it is time to act upon the events that came: true once.
-    pub fn take_events(&mut self, now: Instant) -> bool {
+    pub(super) fn take_events(&mut self, now: Instant) -> bool {
         let news = self.storm.take(now);
         if news {
             self.reconcile_due = true;
@@ -160,7 +165,7 @@ impl Schedule {
 
     /// Returns whether to wait, for the end of a storm or for a dump, before the network is
     /// judged. When the kernel refuses the dump, what is known has to do.
-    pub fn must_wait(&self, now: Instant, routes: bool) -> bool {
+    pub(super) fn must_wait(&self, now: Instant, routes: bool) -> bool {
         let reading = self.due.any(self.network_parts(routes));
         self.storm.pending.is_some()
             || (reading && (self.dump_at <= now || !self.initial_sync_done))
@@ -168,7 +173,7 @@ impl Schedule {
 
     /// Returns the parts of the network that are of use. Leftovers can wait until the endpoints
     /// are there.
-    pub fn network_parts(&self, routes: bool) -> Due {
+    pub(super) fn network_parts(&self, routes: bool) -> Due {
         if routes || (self.cleanup_due && self.initial_sync_done) {
             Due::NETWORK
         } else {
@@ -177,7 +182,7 @@ impl Schedule {
     }
 
     /// Returns what is due, of use and can be read.
-    pub fn readable(&self, of_use: Use) -> Due {
+    pub(super) fn readable(&self, of_use: Use) -> Due {
         let mut readable = self.network_parts(of_use.routes);
         if of_use.path_manager {
             readable.add(Due::KERNEL);
@@ -192,7 +197,7 @@ impl Schedule {
     }
 
     /// Returns when to read from the kernel: never if nothing of use is due, nor `more` beside it.
-    pub fn read_at(&self, of_use: Use, more: bool) -> Instant {
+    pub(super) fn read_at(&self, of_use: Use, more: bool) -> Instant {
         let due = more || self.readable(of_use) != Due::NONE;
         if due && self.storm.pending.is_none() {
             self.dump_at
@@ -202,7 +207,7 @@ impl Schedule {
     }
 
     /// Returns when to settle, given when something is to be `read` or done, if no event comes.
-    pub fn deadline(&self, read_at: Instant, act_at: Instant) -> Instant {
+    pub(super) fn deadline(&self, read_at: Instant, act_at: Instant) -> Instant {
         let later = self.endpoints_at.min(self.resync_at);
         later.min(match self.storm.due() {
             // A storm holds up all else.

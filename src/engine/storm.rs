@@ -20,7 +20,7 @@ impl Storm {
     /// The longest wait, quiet or not.
     const LONGEST: Duration = Duration::from_millis(500);
 
-    pub fn event(&mut self, now: Instant) {
+    pub(super) fn event(&mut self, now: Instant) {
         if now.0.saturating_sub(self.since.0) > Self::WINDOW {
             self.since = now;
             self.events = 0;
@@ -31,7 +31,7 @@ impl Storm {
     }
 
     /// When to act, if there is something to act upon.
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         let first = self.pending?;
         if self.events <= Self::EVENTS {
             return Some(first);
@@ -40,7 +40,7 @@ impl Storm {
     }
 
     /// Takes the news, if it is time to act upon them.
-    pub fn take(&mut self, now: Instant) -> bool {
+    pub(super) fn take(&mut self, now: Instant) -> bool {
         let due = self.due().is_some_and(|at| at <= now);
         if due {
             self.pending = None;

@@ -31,7 +31,7 @@ enum Step {
 
 impl Sync {
     /// Returns the next question; the first one begins a comparison with `table`.
-    pub fn next_query(&mut self, table: &mut Connections) -> Query {
+    pub(super) fn next_query(&mut self, table: &mut Connections) -> Query {
         if self.step == Step::Idle {
             table.begin_dump();
             self.step = Step::Connections(Family::Ipv4);
@@ -52,7 +52,7 @@ impl Sync {
 
     /// The answer to a question ended. Returns the result of the comparison, if that is at its
     /// end.
-    pub fn on_query_end(
+    pub(super) fn on_query_end(
         &mut self,
         result: Result<(), Incomplete>,
     ) -> Option<Result<(), Incomplete>> {

@@ -2,7 +2,7 @@
 
 /// Numbers of 2, 4 and 8 hexadecimal digits are u8, u16 and u32 in host byte order; octets after
 /// `=` are taken as they are.
-pub fn bytes(notation: &str) -> Vec<u8> {
+pub(crate) fn bytes(notation: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for word in notation.split_whitespace() {
         if let Some(octets) = word.strip_prefix('=') {

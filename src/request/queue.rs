@@ -11,7 +11,7 @@ use crate::network::route::{Action, Change};
 
 /// Something for the daemon to carry out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Task {
+pub(crate) enum Task {
     Request(Request),
     /// A change of our own source routing.
     Route(Change),
@@ -19,7 +19,7 @@ pub enum Task {
 
 impl Task {
     /// Returns what a plugin could ask for as well; `None` for a route.
-    pub fn request(&self) -> Option<&Request> {
+    pub(crate) fn request(&self) -> Option<&Request> {
         match self {
             Self::Request(request) => Some(request),
             Self::Route(_) => None,

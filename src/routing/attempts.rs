@@ -53,22 +53,22 @@ impl Default for Attempts {
 
 impl Attempts {
     /// Returns whether nothing that was asked for is still to be seen.
-    pub fn are_done(&self) -> bool {
+    pub(super) fn are_done(&self) -> bool {
         self.table.iter().all(|attempt| !attempt.needed)
     }
 
-    pub fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
 
     /// A comparison of what should be with what is begins.
-    pub fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.deadline = Instant::NEVER;
         self.table.unmark(|_| true);
     }
 
     /// Asks for a change unless that was done just now. Returns whether there is room for more.
-    pub fn attempt(
+    pub(super) fn attempt(
         &mut self,
         now: Instant,
         change: Change,
@@ -112,19 +112,19 @@ impl Attempts {
 
     /// The comparison is complete. What is not needed is kept until its time, so that a change
     /// that does not last is not asked for again and again at once.
-    pub fn finish(&mut self, now: Instant) {
+    pub(super) fn finish(&mut self, now: Instant) {
         self.table
             .sweep_unmarked(|attempt| attempt.retry.is_due(now));
     }
 
     /// Returns the needed changes that the kernel has not refused.
-    pub fn unrefused(&self) -> impl Iterator<Item = &Change> {
+    pub(super) fn unrefused(&self) -> impl Iterator<Item = &Change> {
         let asked = self.table.iter().filter(|a| a.needed && a.errno == 0);
         asked.map(|attempt| &attempt.change)
     }
 
     /// The kernel refused. Returns `None` if the command is none of these.
-    pub fn refused(&mut self, command: CommandId, errno: i32) -> Option<Refused<'_>> {
+    pub(super) fn refused(&mut self, command: CommandId, errno: i32) -> Option<Refused<'_>> {
         let mut attempts = self.table.iter_mut();
         let attempt = attempts.find(|attempt| attempt.command == command)?;
         let gone = match attempt.change.action {
@@ -140,7 +140,7 @@ impl Attempts {
     }
 
     /// Lets refused changes be tried again at once.
-    pub fn retry_now(&mut self) {
+    pub(super) fn retry_now(&mut self) {
         for attempt in self.table.iter_mut().filter(|a| a.errno != 0) {
             attempt.retry.retry_now();
         }

@@ -45,16 +45,16 @@ impl Default for Retries {
 }
 
 impl Retries {
-    pub fn find(&self, token: Token, missing: Missing) -> Option<&Failure> {
+    pub(super) fn find(&self, token: Token, missing: Missing) -> Option<&Failure> {
         self.0.iter().find(|failure| failure.is_of(token, missing))
     }
 
-    pub fn get(&self, position: usize) -> Option<&Failure> {
+    pub(super) fn get(&self, position: usize) -> Option<&Failure> {
         self.0.get(position)
     }
 
     /// Notes one more failure. The more there were, the later the next try.
-    pub fn add(&mut self, now: Instant, token: Token, missing: Missing) {
+    pub(super) fn add(&mut self, now: Instant, token: Token, missing: Missing) {
         let mut failure = self.take(token, missing);
         failure.tries = failure.tries.wrapping_add(1);
         failure.retry.failed(now);
@@ -62,7 +62,7 @@ impl Retries {
     }
 
     /// Asks for something at once that has not failed.
-    pub fn ask(&mut self, token: Token, missing: Missing) {
+    pub(super) fn ask(&mut self, token: Token, missing: Missing) {
         let failure = self.take(token, missing);
         self.push(failure);
     }
@@ -88,21 +88,21 @@ impl Retries {
     }
 
     /// Returns when the next try is due that is not due yet.
-    pub fn next_after(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn next_after(&self, now: Instant) -> Option<Instant> {
         let all = self.0.iter().map(|failure| failure.retry.at());
         all.filter(|at| *at > now && *at != Instant::NEVER).min()
     }
 
-    pub fn forget_connection(&mut self, token: Token) {
+    pub(super) fn forget_connection(&mut self, token: Token) {
         self.0.retain(|failure| failure.token != token);
     }
 
-    pub fn forget_interface(&mut self, ifindex: IfIndex) {
+    pub(super) fn forget_interface(&mut self, ifindex: IfIndex) {
         let of_it = [Missing::From(ifindex), Missing::Again(ifindex)];
         self.0.retain(|failure| !of_it.contains(&failure.missing));
     }
 
-    pub fn forget(&mut self, token: Token, missing: Missing) {
+    pub(super) fn forget(&mut self, token: Token, missing: Missing) {
         self.0.retain(|failure| !failure.is_of(token, missing));
     }
 }
