@@ -232,6 +232,7 @@ fn what_cannot_be_read_is_named() {
                 Command::DumpNetwork(part, _) => Input::NetworkEnd(part, result),
                 Command::DumpEndpoints => Input::EndpointsEnd(result),
                 Command::GetLimits => Input::Limits(result.map(|()| Default::default())),
+                Command::Diag(_) => Input::DiagEnd(result),
                 Command::PathManager(_) => Input::Done(number),
                 other => panic!("{other:?}"),
             },

@@ -8,8 +8,9 @@
 //!   address family, are announced to the peer; those that cease to be usable are withdrawn.
 //! - *Listeners.* A join to an announced address is accepted only where somebody listens, at the
 //!   connection's port. Most servers do on all addresses, and opening a listener then fails with
-//!   EADDRINUSE: the announcement needs none, and goes out without a port. Where it does not
-//!   fail, the daemon listens as long as the address is announced. Who opened the connection
+//!   EADDRINUSE: the announcement needs none, and goes out without a port. So it does where the
+//!   port is for privileged programs, of which bind says EACCES first. Where it does not fail, the
+//!   daemon listens as long as the address is announced. Who opened the connection
 //!   makes its subflows itself: its announcements have no listeners, and no port.
 //! - *Subflows.* Who opened the connection makes them: one from each interface, and one to each
 //!   address of the peer's, the initial one and those it announces, unless it denies or withdraws
@@ -158,7 +159,7 @@ impl Plugin for Sspi {
         let Err(failure) = result else { return };
         match *request {
             Request::AnnounceWithListener { token, address }
-                if failure.errno == libc::EADDRINUSE =>
+                if matches!(failure.errno, libc::EADDRINUSE | libc::EACCES) =>
             {
                 if !self.has_external_listener(address.socket()) {
                     if self.external_listeners.is_full() {
