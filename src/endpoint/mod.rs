@@ -366,6 +366,8 @@ impl Endpoints {
                 };
                 if let Some(slot) = self.ours.iter_mut().find(gives_way) {
                     slot.departure = Departure::Granted;
+                    // Another may just have been deleted, and this one not be looked at any more.
+                    self.waits = true;
                 }
                 return;
             }

@@ -488,6 +488,30 @@ fn a_connection_does_not_lose_all_its_subflows_at_once_for_the_sake_of_another()
 }
 
 #[test]
+fn where_the_kernel_is_full_all_that_give_way_go_at_once() {
+    let steps = [
+        Step::Change(Link(0, 1)),
+        Step::Change(Address(0, 0, 0)),
+        Step::Change(Address(0, 13, 0)),
+        Step::Change(Route(0, 0, 1)),
+        Step::Change(Route(0, 1, 1)),
+        Step::Change(Link(1, 1)),
+        Step::Change(Address(1, 3, 0)),
+        Step::Change(Address(1, 15, 0)),
+        Step::Change(Route(1, 0, 5)),
+        Step::Change(Route(1, 1, 5)),
+        Step::Change(Link(3, 1)),
+        Step::Change(Address(3, 11, 0)),
+        Step::Change(Route(3, 0, 6)),
+        Run(0),
+        traffic_step(Connect(0)),
+        Reload(5),
+        traffic_step(Connect(0)),
+    ];
+    ends_well(0, 3, ALL_FLAGS, &steps);
+}
+
+#[test]
 fn a_subflow_that_is_reset_is_back_within_a_second() {
     let up = [
         Step::Change(Link(0, 1)),
