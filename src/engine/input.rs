@@ -129,7 +129,11 @@ impl Engine {
             Input::DiagConnection(found) => self.healer.on_connection(&found),
             Input::DiagSubflow(found) => {
                 let network = &self.network;
-                let is_up = |ip| network.interface_of(ip).is_some_and(Interface::is_up);
+                let carries = |index| network.interface(index).is_some_and(Interface::is_up);
+                let is_up = |ip| {
+                    let mut all = network.addresses();
+                    all.any(|a| a.address == ip && carries(a.index))
+                };
                 self.healer.on_subflow(&found, &is_up);
             }
             Input::DiagEnd(result) => {

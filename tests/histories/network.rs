@@ -512,6 +512,24 @@ fn where_the_kernel_is_full_all_that_give_way_go_at_once() {
 }
 
 #[test]
+fn an_address_on_two_links_works_if_one_of_them_does() {
+    let steps = [
+        Step::Change(Link(0, 1)),
+        Step::Change(Address(0, 0, 0)),
+        Step::Change(Route(0, 0, 1)),
+        Step::Change(Link(1, 2)),
+        Step::Change(Address(1, 3, 0)),
+        Step::Change(Link(3, 1)),
+        Step::Change(Address(3, 3, 0)),
+        Run(0),
+        traffic_step(Connect(1)),
+        traffic_step(Traffic::FailJoins(1)),
+        traffic_step(Connect(1)),
+    ];
+    ends_well(3, 8, ALL_FLAGS, &steps);
+}
+
+#[test]
 fn a_subflow_that_is_reset_is_back_within_a_second() {
     let up = [
         Step::Change(Link(0, 1)),

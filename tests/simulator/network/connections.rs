@@ -85,6 +85,8 @@ pub struct Connections {
     pub lost: Vec<Connection>,
     /// Where endpoints were there for old subflows only when the daemon last looked.
     pub kept: Vec<IpAddr>,
+    /// Commands have been refused, which the daemon may take for joins that fail.
+    pub refusals: bool,
     fail_joins: u8,
     lose_joins: u8,
     opened: u16,
@@ -429,7 +431,8 @@ impl Kernel {
         };
         let is_last_of_any = all.iter().any(|c| has(c) && is_last_of(c));
         // What has been tried this often is no reason to disturb others.
-        let is_hopeless = connection.failed.get(&address).is_some_and(|n| *n >= 5);
+        let failed = connection.failed.get(&address).copied().unwrap_or(0);
+        let is_hopeless = failed >= 5 || self.connections.refusals;
         endpoint.flags.contains(EndpointFlags::SUBFLOW)
             && connection.family() == Family::of(address)
             && self.path_works(address)

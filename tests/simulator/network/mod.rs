@@ -328,6 +328,7 @@ impl Simulation {
         let ours = self.engine.endpoints().ours().iter();
         let kept = ours.filter(|slot| slot.is_kept());
         self.kernel.connections.kept = kept.map(|slot| slot.endpoint.address).collect();
+        self.kernel.connections.refusals |= !self.refused.is_empty();
         let (most, result) = self.next_dump();
         match query {
             Query::Subflows(family) => {
