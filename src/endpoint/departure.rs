@@ -23,8 +23,10 @@ pub(super) enum Departure {
 }
 
 impl Endpoints {
-    /// Notes which of ours nobody wants any more as they are.
-    pub(super) fn note_departures(&mut self, wanted: &Wanted) {
+    /// Notes which of ours nobody wants any more as they are. Returns whether one was to go and is
+    /// wanted again.
+    pub(super) fn note_departures(&mut self, wanted: &Wanted) -> bool {
+        let mut returned = false;
         let fixed = !self.flags.changeable() & !self.flags.unsupported().0;
         for slot in self.ours.iter_mut() {
             let (ifindex, flags) = (slot.endpoint.ifindex, slot.endpoint.flags.0);
@@ -34,11 +36,15 @@ impl Endpoints {
                 // The address leaves by another device, and it can have one endpoint only.
                 _ if want.is_some_and(|w| w.ifindex != ifindex) => Departure::Granted,
                 Departure::Renewal if want.is_some_and(stays) => Departure::Renewal,
-                _ if want.is_some_and(stays) => Departure::Stays,
+                was if want.is_some_and(stays) => {
+                    returned |= was != Departure::Stays;
+                    Departure::Stays
+                }
                 Departure::Stays | Departure::Renewal => Departure::Requested,
                 departure => departure,
             };
         }
+        returned
     }
 
     /// Returns whether it has to be found out which connections need an endpoint, before that can

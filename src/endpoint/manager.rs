@@ -163,8 +163,6 @@ impl EndpointManager {
             changes,
             ..
         } = self;
-        let kept = |endpoints: &Endpoints| endpoints.ours().iter().filter(|s| s.is_kept()).count();
-        let kept_before = kept(endpoints);
         let (mut complete, mut added) = (true, false);
         let mut send = |command: Command| {
             let number = send(command);
@@ -184,8 +182,8 @@ impl EndpointManager {
                 raised = limits.sent(target, number);
             }
         }
-        endpoints.reconcile(now, wanted, &mut send);
-        let gained = added || kept(endpoints) < kept_before;
+        let returned = endpoints.reconcile(now, wanted, &mut send);
+        let gained = returned || added;
         if raised {
             self.mark_state_changed();
         }

@@ -244,20 +244,20 @@ impl Endpoints {
 
     /// Compares the settled wants with the kernel's endpoints and gives the commands that close
     /// the gap to `send`. That returns the number of the command, or `None` when it takes no more
-    /// for now: call again.
+    /// for now: call again. Returns whether an endpoint that was to go is wanted again.
     pub fn reconcile(
         &mut self,
         now: Instant,
         wanted: &Wanted,
         send: &mut dyn FnMut(Command) -> Option<CommandId>,
-    ) {
+    ) -> bool {
         let ours = &self.ours;
         self.refusals.begin(|address, port| {
             let mut want = wanted.iter();
             ours.iter().any(|s| is_at(&s.endpoint, address, port))
                 || want.any(|w| (w.address, w.port) == (address, port))
         });
-        self.note_departures(wanted);
+        let returned = self.note_departures(wanted);
         self.amend(now, wanted, Operation::SetFlags, send);
         // A new path first, so that a connection has it when the old one goes; but if the
         // kernel has no room, the old one must go first.
@@ -269,6 +269,7 @@ impl Endpoints {
             self.ours.iter().filter(|slot| !slot.is_deleting()).count(),
             send,
         );
+        returned
     }
 
     /// Deletes all of ours. The kernel does what it was asked for before, so that none is left.

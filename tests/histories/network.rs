@@ -529,6 +529,25 @@ fn an_address_on_two_links_works_if_one_of_them_does() {
     ends_well(3, 8, ALL_FLAGS, &steps);
 }
 
+/// Nobody could be asked meanwhile whether connections needed it.
+#[test]
+fn an_endpoint_that_was_to_go_and_stays_is_looked_at() {
+    let steps = [
+        Step::Change(Link(1, 1)),
+        Step::Change(Address(1, 3, 0)),
+        Step::Change(Link(3, 1)),
+        Step::Change(Address(3, 11, 0)),
+        Reload(3),
+        Run(232),
+        RefuseDumps(6),
+        Step::Change(Link(3, 0)),
+        traffic_step(Connect(0)),
+        Run(68),
+        Step::Change(Link(3, 1)),
+    ];
+    ends_well(0, 8, ALL_FLAGS, &steps);
+}
+
 #[test]
 fn a_subflow_that_is_reset_is_back_within_a_second() {
     let up = [

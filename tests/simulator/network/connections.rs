@@ -432,7 +432,7 @@ impl Kernel {
         let is_last_of_any = all.iter().any(|c| has(c) && is_last_of(c));
         // What has been tried this often is no reason to disturb others.
         let failed = connection.failed.get(&address).copied().unwrap_or(0);
-        let is_hopeless = failed >= 5 || self.connections.refusals;
+        let is_hopeless = failed >= 5 || self.connections.refusals || self.misled;
         endpoint.flags.contains(EndpointFlags::SUBFLOW)
             && connection.family() == Family::of(address)
             && self.path_works(address)
