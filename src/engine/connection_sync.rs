@@ -4,8 +4,6 @@
 //! A dump of inet_diag shows what there is; the table says what is news in it. Of a connection
 //! that is new, the addresses it announces are read before the plugin hears of it.
 
-use libc::{EACCES, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT};
-
 use super::Incomplete;
 use super::connections::ConnectionManager;
 use super::plugins::{PluginHost, View};
@@ -59,10 +57,7 @@ impl ConnectionManager {
     /// inet_diag, which refuses each time, and so does a security policy. Whatever else goes wrong
     /// may go well later.
     pub(super) fn is_unavailable(&mut self, result: Result<(), Incomplete>) -> bool {
-        let Err(Incomplete::Refused(
-            errno @ (ENOENT | EOPNOTSUPP | EPROTONOSUPPORT | EPERM | EACCES),
-        )) = result
-        else {
+        let Some(errno) = result.err().and_then(Incomplete::no_diag) else {
             self.sync.unavailable = false;
             return false;
         };

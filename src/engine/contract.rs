@@ -2,6 +2,8 @@
 
 use core::net::SocketAddr;
 
+use libc::{EACCES, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT};
+
 use crate::config::Config;
 use crate::netlink::diag;
 use crate::netlink::mptcp::{self, Endpoint, Event, Limits, Token};
@@ -70,6 +72,19 @@ pub enum Incomplete {
     Interrupted,
     /// errno.
     Refused(i32),
+}
+
+impl Incomplete {
+    /// Returns the errno if that says that the kernel shows no sockets at all: one without
+    /// inet_diag, or without MPTCP's part of it, refuses each time, and so does a security policy.
+    pub(super) fn no_diag(self) -> Option<i32> {
+        match self {
+            Self::Refused(errno @ (ENOENT | EOPNOTSUPP | EPROTONOSUPPORT | EPERM | EACCES)) => {
+                Some(errno)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Where events come from.

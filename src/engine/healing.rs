@@ -9,8 +9,6 @@
 
 use core::net::IpAddr;
 
-use libc::{EACCES, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT};
-
 use super::Incomplete;
 use crate::capacity;
 use crate::connection::coverage::{Coverage, Covered, Paths};
@@ -33,9 +31,6 @@ const HOPELESS: u8 = 5;
 const WORTH: u64 = 4;
 /// After this long without another loss, one is answered quickly again.
 const QUIET: Duration = Duration::from_secs(60);
-
-/// What kernels without inet_diag or MPTCP's part of it refuse with, and security policies.
-const NO_DIAG: [i32; 5] = [ENOENT, EOPNOTSUPP, EPROTONOSUPPORT, EPERM, EACCES];
 
 /// Returns how long to wait after so many attempts: from 250 ms up to a minute.
 fn wait(attempts: u8) -> Duration {
@@ -235,8 +230,7 @@ impl Healer {
         result: Result<(), Incomplete>,
     ) -> Option<Result<(), Incomplete>> {
         use Family::{Ipv4, Ipv6};
-        let unavailable =
-            matches!(result, Err(Incomplete::Refused(errno)) if NO_DIAG.contains(&errno));
+        let unavailable = result.err().and_then(Incomplete::no_diag).is_some();
         let next = match (self.step, result) {
             (Step::Subflows(Ipv4), Ok(())) => Step::Subflows(Ipv6),
             (Step::Subflows(Ipv6), Ok(())) if !self.brief => Step::Connections(Ipv4),
@@ -274,12 +268,15 @@ impl Healer {
         self.coverage.connections().any(is_last)
     }
 
+    /// Returns whether the look that has ended was for departures alone, and says nothing of what
+    /// connections lack.
+    pub(super) fn is_brief(&self) -> bool {
+        self.brief
+    }
+
     /// Finds what connections lack, where the kernel makes at most `limit` subflows beside the
     /// first.
     pub(super) fn find_missing(&mut self, now: Instant, limit: usize) {
-        if self.brief {
-            return;
-        }
         self.full_due = false;
         self.missing.unmark(|_| true);
         if !self.complete || self.unavailable {
@@ -312,9 +309,6 @@ impl Healer {
 
     /// Returns the address of an endpoint that is worth to be made again now, each once.
     pub(super) fn next_renewal(&mut self, now: Instant) -> Option<IpAddr> {
-        if self.brief {
-            return None;
-        }
         for number in 0..self.paths.len() {
             let address = self.paths.get(number)?.address;
             let due = |m: &Missing| m.marked && m.address == address && m.at <= now;

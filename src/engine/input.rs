@@ -157,12 +157,14 @@ impl Engine {
         let healer = &mut self.healer;
         let is_needed = |endpoint: &Endpoint| healer.is_needed(endpoint);
         let mut changed = self.endpoints.decide_departures(now, &is_needed);
-        let limits = self.endpoints.limits().current();
-        let limit = limits.map_or(0, |limits| limits.subflows as usize);
-        healer.find_missing(now, limit);
-        while let Some(address) = healer.next_renewal(now) {
-            self.endpoints.renew(address);
-            changed = true;
+        if !healer.is_brief() {
+            let limits = self.endpoints.limits().current();
+            let limit = limits.map_or(0, |limits| limits.subflows as usize);
+            healer.find_missing(now, limit);
+            while let Some(address) = healer.next_renewal(now) {
+                self.endpoints.renew(address);
+                changed = true;
+            }
         }
         self.schedule.endpoints_due |= changed;
         let kept = self.endpoints.endpoints().ours().iter().any(Slot::is_kept);

@@ -176,7 +176,7 @@ impl Sspi {
 
 /// Whether a subflow is another than the initial one.
 fn is_joined(subflow: &Subflow) -> bool {
-    (subflow.local_id, subflow.remote_id) != (AddressId(0), AddressId(0))
+    (subflow.local_id, subflow.remote_id) != (AddressId::INITIAL, AddressId::INITIAL)
 }
 
 /// The first usable address of each interface, of the family.
