@@ -32,6 +32,15 @@ fn on_all_paths(lab: &Lab, uplinks: u8, connections: usize) {
     }
 }
 
+/// Data on its way over all uplinks, whose endpoints the daemon has made.
+#[track_caller]
+fn transfer(lab: &Lab, uplinks: u8) -> Transfer {
+    lab.expect(&ENDPOINTS[..uplinks.into()]);
+    let transfer = Transfer::start(lab, BYTES, RATE);
+    on_all_paths(lab, uplinks, 1);
+    transfer
+}
+
 /// Nothing is left for the connections but to wait, and that they do.
 #[test]
 fn all_uplinks_lose_their_carrier() {
@@ -40,9 +49,7 @@ fn all_uplinks_lose_their_carrier() {
             return;
         };
         let daemon = lab.daemon("");
-        lab.expect(&ENDPOINTS[..uplinks.into()]);
-        let transfer = Transfer::start(&lab, BYTES, RATE);
-        on_all_paths(&lab, uplinks, 1);
+        let transfer = transfer(&lab, uplinks);
         let each = |how: &dyn Fn(&str)| (1..=uplinks).for_each(|n| how(&format!("wan{n}")));
         each(&|name| lab.unplug(name));
         daemon.says(&["stays without a path"]);
@@ -66,9 +73,7 @@ fn an_outage_may_be_longer_than_the_close_timeout() {
         at.sysctl("mptcp/close_timeout", 1);
     }
     let _daemon = lab.daemon("");
-    lab.expect(&ENDPOINTS[..1]);
-    let transfer = Transfer::start(&lab, BYTES, RATE);
-    on_all_paths(&lab, 1, 1);
+    let transfer = transfer(&lab, 1);
     lab.unplug("wan1");
     sleep(Duration::from_secs(4));
     lab.plug("wan1");
@@ -85,9 +90,7 @@ fn an_uplink_comes_back_with_another_address() {
         at.sysctl("mptcp/close_timeout", 1);
     }
     let _daemon = lab.daemon("");
-    lab.expect(&ENDPOINTS[..1]);
-    let transfer = Transfer::start(&lab, BYTES, RATE);
-    on_all_paths(&lab, 1, 1);
+    let transfer = transfer(&lab, 1);
     lab.host.ip("addr flush dev wan1");
     sleep(Duration::from_secs(3));
     lab.host.ip("addr add 10.0.1.9/24 dev wan1");
@@ -149,9 +152,7 @@ fn a_crash_in_the_middle_of_an_outage() {
         return;
     };
     let daemon = lab.daemon("");
-    lab.expect(&ENDPOINTS);
-    let transfer = Transfer::start(&lab, BYTES, RATE);
-    on_all_paths(&lab, 2, 1);
+    let transfer = transfer(&lab, 2);
     lab.unplug("wan1");
     lab.unplug("wan2");
     daemon.says(&["stays without a path"]);
@@ -195,9 +196,7 @@ fn a_subflow_that_was_reset_is_made_again() {
             return;
         };
         let _daemon = lab.daemon("");
-        lab.expect(&ENDPOINTS);
-        let transfer = Transfer::start(&lab, BYTES, RATE);
-        on_all_paths(&lab, 2, 1);
+        let transfer = transfer(&lab, 2);
         reset(&lab, from);
         on_all_paths(&lab, 2, 1);
         transfer.finish();
@@ -211,9 +210,7 @@ fn the_only_subflow_was_reset() {
         return;
     };
     let _daemon = lab.daemon("");
-    lab.expect(&ENDPOINTS[..1]);
-    let transfer = Transfer::start(&lab, BYTES, RATE);
-    on_all_paths(&lab, 1, 1);
+    let transfer = transfer(&lab, 1);
     reset(&lab, "10.0.1.1");
     on_all_paths(&lab, 1, 1);
     transfer.finish();
