@@ -14,9 +14,10 @@ use mptcpd::internal::config;
 use mptcpd::internal::config::Overrides;
 use mptcpd::internal::engine::{Command, Engine, Incomplete, Input, Source};
 use mptcpd::internal::netlink::IfIndex;
+use mptcpd::internal::netlink::Seq;
 use mptcpd::internal::netlink::attribute::Builder;
 use mptcpd::internal::netlink::diag::{self, Query};
-use mptcpd::internal::netlink::message::{Messages, Seq};
+use mptcpd::internal::netlink::message::Messages;
 use mptcpd::internal::netlink::mptcp::{
     AddressId, Command as Kernel, ConnectionEvent, Endpoint, Event, Limits, SubflowAddress,
     SubflowEvent, Token,

@@ -4,8 +4,9 @@ use std::io;
 
 use crate::engine::Incomplete;
 use crate::logging;
+use crate::netlink::Seq;
 use crate::netlink::attribute::Full;
-use crate::netlink::message::{Message, Messages, Seq};
+use crate::netlink::message::{Message, Messages};
 use crate::sys::netlink::{Inbox, Received, Socket};
 
 /// Returns the error of a system call as the reason why a dump is of no use.

@@ -10,7 +10,7 @@ use std::io;
 use crate::engine::{Engine, Incomplete, Input, Source};
 use crate::logging;
 use crate::netlink::attribute::Builder;
-use crate::netlink::filter::SUBFLOW_ENDS;
+use crate::netlink::filter;
 use crate::netlink::generic::{self, Controller};
 use crate::netlink::message::{Ack, Message, Messages};
 use crate::netlink::mptcp::{self, Command};
@@ -346,7 +346,7 @@ impl PathManager {
             return;
         }
         if !all {
-            if let Err(error) = self.events.attach_filter(&SUBFLOW_ENDS) {
+            if let Err(error) = self.events.attach_filter(&filter::SUBFLOW_ENDS) {
                 // Every connection would wake the daemon.
                 logging::warn!("cannot hear of the ends of subflows: {error}");
                 return;

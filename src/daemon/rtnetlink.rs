@@ -3,6 +3,7 @@
 use crate::engine::{Engine, Input, Source};
 use crate::logging;
 use crate::netlink::attribute::Builder;
+use crate::netlink::filter;
 use crate::netlink::message::Message;
 use crate::netlink::route;
 use crate::network::Part;
@@ -63,7 +64,7 @@ impl Rtnetlink {
         }
         if routes {
             // Not earlier: the kernel compiles it, a twentieth of a start that does without.
-            if let Err(error) = self.events.attach_filter(&route::ROUTE_FILTER) {
+            if let Err(error) = self.events.attach_filter(&filter::ROUTES) {
                 logging::debug!("cannot filter route events: {error}");
             }
         }

@@ -15,7 +15,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::message::Seq;
+use super::Seq;
 
 const NLA_F_NESTED: u16 = 1 << 15;
 const NLA_F_NET_BYTEORDER: u16 = 1 << 14;
@@ -149,7 +149,7 @@ pub struct Nest(usize);
 ///
 /// ```
 /// use mptcpd::internal::netlink::attribute::Builder;
-/// use mptcpd::internal::netlink::message::Seq;
+/// use mptcpd::internal::netlink::Seq;
 ///
 /// let mut buffer = [0; 64];
 /// let mut builder = Builder::new(&mut buffer);

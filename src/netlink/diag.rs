@@ -22,8 +22,9 @@
 //! Source: `include/uapi/linux/inet_diag.h`, `sock_diag.h`, `mptcp.h`.
 
 use super::IfIndex;
+use super::Seq;
 use super::attribute::{Attributes, Builder, Full, end, ip, is_mapped};
-use super::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Seq};
+use super::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use super::mptcp::{AddressId, Token};
 use super::route::Family;
 use core::net::{IpAddr, SocketAddr};

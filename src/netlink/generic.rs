@@ -11,8 +11,9 @@
 //! The family `nlctrl` (always number 16) tells the number of the others and, in its only
 //! multicast group, their coming and going. Source: `include/uapi/linux/genetlink.h`.
 
+use super::Seq;
 use super::attribute::{Attributes, Builder, Full};
-use super::message::{NLM_F_ACK, NLM_F_REQUEST, Seq};
+use super::message::{NLM_F_ACK, NLM_F_REQUEST};
 
 /// The message kind of `nlctrl`.
 pub const CONTROLLER: u16 = 0x10;

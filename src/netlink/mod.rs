@@ -18,5 +18,7 @@ pub mod mptcp;
 mod notation;
 #[allow(missing_docs)]
 pub mod route;
+mod seq;
 
 pub use ifindex::IfIndex;
+pub use seq::Seq;

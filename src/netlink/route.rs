@@ -22,12 +22,13 @@
 //! Source: `include/uapi/linux/rtnetlink.h`, `if_link.h`, `if_addr.h`, `fib_rules.h`.
 
 mod decode;
-mod uapi;
+pub(super) mod uapi;
 
 use super::IfIndex;
+use super::Seq;
 use super::attribute::{Builder, Full};
 use super::message::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE, NLM_F_REQUEST, Seq,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
 };
 use core::fmt;
 use core::net::IpAddr;
@@ -351,34 +352,6 @@ fn put_via(out: &mut Builder<'_>, gateway: IpAddr) {
         IpAddr::V6(v6) => out.parts(RTA_VIA, &family, &v6.octets()),
     }
 }
-
-/// A program for SO_ATTACH_FILTER, as `(code, jt, jf, k)` of `struct sock_filter`, which drops the
-/// events of routes that are neither default routes nor ours. A router that speaks BGP sees
-/// hundreds of thousands of those. Everything else passes, dumps too.
-pub const ROUTE_FILTER: [(u16, u8, u8, u32); 11] = {
-    const LOAD_U16: u16 = 0x28;
-    const LOAD_U8: u16 = 0x30;
-    const EQUAL: u16 = 0x15;
-    const ANY_BIT: u16 = 0x45;
-    const RETURN: u16 = 0x06;
-    // A load reads network byte order, wherever the header has host byte order.
-    const fn host(value: u16) -> u32 {
-        u16::from_be_bytes(value.to_ne_bytes()) as u32
-    }
-    [
-        (LOAD_U16, 0, 0, 4), // nlmsg_type
-        (EQUAL, 1, 0, host(RTM_NEWROUTE)),
-        (EQUAL, 0, 6, host(RTM_DELROUTE)),
-        (LOAD_U16, 0, 0, 6), // nlmsg_flags
-        (ANY_BIT, 4, 0, host(NLM_F_MULTI)),
-        (LOAD_U8, 0, 0, 17), // rtm_dst_len
-        (EQUAL, 2, 0, 0),
-        (LOAD_U8, 0, 0, 21), // rtm_protocol
-        (EQUAL, 0, 1, PROTOCOL as u32),
-        (RETURN, 0, 0, u32::MAX),
-        (RETURN, 0, 0, 0),
-    ]
-};
 
 #[cfg(test)]
 mod tests;

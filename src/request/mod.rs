@@ -9,7 +9,7 @@ use crate::netlink::mptcp::{AddressId, Command, Endpoint, Limits, SubflowAddress
 use crate::sys::errno::Errno;
 
 /// The number of a command, by which its result comes back: that of its netlink message.
-pub use crate::netlink::message::Seq as CommandId;
+pub use crate::netlink::Seq as CommandId;
 pub(crate) use queue::{Queue, Queued, Task};
 
 /// Why the kernel refused a command.

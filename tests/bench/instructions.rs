@@ -16,8 +16,9 @@ use mptcpd::internal::config;
 use mptcpd::internal::config::Overrides;
 use mptcpd::internal::engine::{Command, Engine, Input};
 use mptcpd::internal::netlink::IfIndex;
+use mptcpd::internal::netlink::Seq;
 use mptcpd::internal::netlink::attribute::Builder;
-use mptcpd::internal::netlink::message::{Messages, Seq};
+use mptcpd::internal::netlink::message::Messages;
 use mptcpd::internal::netlink::mptcp::{
     self, AddressId, Command as Kernel, Endpoint, EndpointFlags, Limits, SubflowAddress, Token,
 };

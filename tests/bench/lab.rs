@@ -10,9 +10,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use mptcpd::internal::netlink::IfIndex;
+use mptcpd::internal::netlink::Seq;
 use mptcpd::internal::netlink::attribute::{Builder, Full};
 use mptcpd::internal::netlink::generic::{self, Controller};
-use mptcpd::internal::netlink::message::{Messages, Seq};
+use mptcpd::internal::netlink::message::Messages;
 use mptcpd::internal::netlink::mptcp::{self, AddressId, Endpoint, EndpointFlags};
 use mptcpd::internal::netlink::route::{self, Notification};
 use mptcpd::internal::network::{IFF_RUNNING, IFF_UP};

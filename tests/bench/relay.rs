@@ -4,8 +4,9 @@
 use std::io;
 use std::net::IpAddr;
 
+use mptcpd::internal::netlink::Seq;
 use mptcpd::internal::netlink::attribute::Builder;
-use mptcpd::internal::netlink::message::{Messages, Seq};
+use mptcpd::internal::netlink::message::Messages;
 use mptcpd::internal::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags};
 use mptcpd::internal::netlink::route::{self, Notification};
 use mptcpd::internal::sys::netlink::{Received, Socket};

@@ -14,9 +14,10 @@ mod words;
 use std::io::{self, BufRead, Write};
 
 use mptcpd::internal::netlink::IfIndex;
+use mptcpd::internal::netlink::Seq;
 use mptcpd::internal::netlink::attribute::Builder;
 use mptcpd::internal::netlink::generic;
-use mptcpd::internal::netlink::message::{Message, Messages, NLM_F_ACK, Seq};
+use mptcpd::internal::netlink::message::{Message, Messages, NLM_F_ACK};
 use mptcpd::internal::netlink::mptcp::{self, AddressId, Command, Endpoint, EndpointFlags, Limits};
 use mptcpd::internal::netlink::route::{self, Family, Notification};
 use mptcpd::internal::sys::netlink::{Received, Socket};

@@ -3,9 +3,10 @@
 use super::uapi::*;
 use super::{AddressId, Endpoint, EndpointFlags, Limits, SubflowAddress, Token};
 use crate::netlink::IfIndex;
+use crate::netlink::Seq;
 use crate::netlink::attribute::{Builder, Full};
 use crate::netlink::generic;
-use crate::netlink::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Seq};
+use crate::netlink::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use crate::netlink::route::Family;
 
 /// No command is longer, with its netlink header.

@@ -1,9 +1,10 @@
 //! Commands and events, byte for byte as they were seen between upstream mptcpd and Linux.
 
 use super::*;
+use crate::netlink::Seq;
 use crate::netlink::attribute::{Builder, Full};
 use crate::netlink::generic;
-use crate::netlink::message::{Messages, Seq};
+use crate::netlink::message::Messages;
 use crate::netlink::notation::bytes;
 use proptest::prelude::*;
 

@@ -448,45 +448,6 @@ fn the_longest_request_fits_exactly() {
     assert_eq!(16 + payload.len(), REQUEST_LENGTH);
 }
 
-/// Runs the filter as the kernel would (`net/core/filter.c`): the answer is what is kept.
-fn filter(packet: &[u8]) -> u32 {
-    let mut a = 0;
-    let mut at = 0;
-    loop {
-        let (code, jt, jf, k) = ROUTE_FILTER[at];
-        at += 1;
-        let from = k as usize;
-        let mut jump = |yes: bool| at += usize::from(if yes { jt } else { jf });
-        match code {
-            0x28 => a = u16::from_be_bytes([packet[from], packet[from + 1]]).into(),
-            0x30 => a = packet[from].into(),
-            0x15 => jump(a == k),
-            0x45 => jump(a & k != 0),
-            0x06 => return k,
-            _ => panic!("{code:#x} is not known here"),
-        }
-    }
-}
-
-#[test]
-fn the_filter_drops_only_events_of_others_routes() {
-    let route = |kind: u16, flags: u16, destination_len: u8, protocol: u8| {
-        let head = format!("0000001c {kind:04x} {flags:04x} 00000000 00000000");
-        let route = format!("02 {destination_len:02x} 00 00 fe {protocol:02x} 00 01 00000000");
-        filter(&bytes(&format!("{head} {route}"))) != 0
-    };
-    for kind in [RTM_NEWROUTE, RTM_DELROUTE] {
-        assert!(!route(kind, 0, 24, 186), "another's prefix");
-        assert!(!route(kind, 0x600, 24, 186), "another's prefix");
-        assert!(route(kind, 0, 0, 186), "a default route");
-        assert!(route(kind, 0, 24, PROTOCOL), "our own");
-        assert!(route(kind, NLM_F_MULTI, 24, 186), "in a dump");
-    }
-    for kind in [2, 3, RTM_NEWLINK, RTM_DELADDR, RTM_NEWRULE, RTM_GETROUTE] {
-        assert!(route(kind, 0, 24, 186), "kind {kind}");
-    }
-}
-
 fn any_ip(family: Family) -> BoxedStrategy<IpAddr> {
     match family {
         Family::Ipv4 => any::<[u8; 4]>().prop_map(IpAddr::from).boxed(),

@@ -2,20 +2,20 @@
 //!
 //! Source: `include/uapi/linux/rtnetlink.h`, `if_link.h`, `if_addr.h`, `fib_rules.h`.
 
-pub(super) const RTM_NEWLINK: u16 = 16;
-pub(super) const RTM_DELLINK: u16 = 17;
-pub(super) const RTM_GETLINK: u16 = 18;
-pub(super) const RTM_NEWADDR: u16 = 20;
-pub(super) const RTM_DELADDR: u16 = 21;
-pub(super) const RTM_GETADDR: u16 = 22;
-pub(super) const RTM_NEWROUTE: u16 = 24;
-pub(super) const RTM_DELROUTE: u16 = 25;
-pub(super) const RTM_GETROUTE: u16 = 26;
-pub(super) const RTM_NEWRULE: u16 = 32;
-pub(super) const RTM_DELRULE: u16 = 33;
-pub(super) const RTM_GETRULE: u16 = 34;
-pub(super) const RTM_NEWNEXTHOP: u16 = 104;
-pub(super) const RTM_DELNEXTHOP: u16 = 105;
+pub(in crate::netlink) const RTM_NEWLINK: u16 = 16;
+pub(in crate::netlink) const RTM_DELLINK: u16 = 17;
+pub(in crate::netlink) const RTM_GETLINK: u16 = 18;
+pub(in crate::netlink) const RTM_NEWADDR: u16 = 20;
+pub(in crate::netlink) const RTM_DELADDR: u16 = 21;
+pub(in crate::netlink) const RTM_GETADDR: u16 = 22;
+pub(in crate::netlink) const RTM_NEWROUTE: u16 = 24;
+pub(in crate::netlink) const RTM_DELROUTE: u16 = 25;
+pub(in crate::netlink) const RTM_GETROUTE: u16 = 26;
+pub(in crate::netlink) const RTM_NEWRULE: u16 = 32;
+pub(in crate::netlink) const RTM_DELRULE: u16 = 33;
+pub(in crate::netlink) const RTM_GETRULE: u16 = 34;
+pub(in crate::netlink) const RTM_NEWNEXTHOP: u16 = 104;
+pub(in crate::netlink) const RTM_DELNEXTHOP: u16 = 105;
 
 pub(super) const IFLA_IFNAME: u16 = 3;
 pub(super) const IFLA_LINKINFO: u16 = 18;
@@ -44,7 +44,7 @@ pub const RT_SCOPE_UNIVERSE: u8 = 0;
 pub const RT_SCOPE_LINK: u8 = 253;
 pub const RT_SCOPE_HOST: u8 = 254;
 /// A copy of a route, made for one destination.
-pub(super) const RTM_F_CLONED: u32 = 0x200;
+pub(in crate::netlink) const RTM_F_CLONED: u32 = 0x200;
 /// The gateway is on the link although no address of ours says so.
 pub const RTNH_F_ONLINK: u32 = 4;
 

@@ -2,8 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use mptcpd::internal::netlink::Seq;
 use mptcpd::internal::netlink::attribute::{Attributes, Builder};
-use mptcpd::internal::netlink::message::{Messages, Seq};
+use mptcpd::internal::netlink::message::Messages;
 use mptcpd::internal::netlink::route::{Change, Notification};
 use mptcpd::internal::netlink::{diag, generic, mptcp, route};
 
