@@ -22,7 +22,7 @@ pub const ENDPOINTS: usize = 255;
 /// answered, 96 bytes each: 192 KiB when full.
 pub const COMMANDS: usize = 1024;
 /// Listeners behind announced addresses, 72 bytes each: 18 KiB when full. As many of other
-/// programs that `sspi` has found, 32 bytes each: 8 KiB when full.
+/// programs that `sspi` knows of, 36 bytes each: 9 KiB when full.
 pub const LISTENERS: usize = 256;
 /// Subflows for each of `max-connections`, on average, 84 bytes each. A connection, 136 bytes and 8
 /// to 16 of a hash table, may have more while others have fewer. Nothing is reserved while the

@@ -396,6 +396,7 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                 };
                 finish(engine, now, number, result);
             }
+            Command::Probe(local) => engine.handle(now, Input::Listening(number, local)),
             Command::Listen(_) | Command::Unlisten(_) | Command::Route(_) => {
                 finish(engine, now, number, if bad { Err(12) } else { Ok(()) });
             }

@@ -137,11 +137,12 @@ fn no_command_shows_a_token() {
         Kernel::GetAddress { token, id },
         Kernel::DumpAddresses { token },
     ];
-    let listening = Request::AnnounceWithListener {
-        token,
-        address: local,
-    };
-    let requests = commands.map(Request::Kernel).into_iter().chain([listening]);
+    let address = local;
+    let others = [
+        Request::AnnounceWithListener { token, address },
+        Request::AnnounceIfServed { token, address },
+    ];
+    let requests = commands.map(Request::Kernel).into_iter().chain(others);
     let texts = requests.flat_map(|request| [request.to_string(), format!("{request:?}")]);
     let texts: Vec<String> = texts.collect();
     for text in &texts {

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,11 @@ fn lab(cables: u8) -> Option<Lab> {
         at.sysctl("mptcp/pm_type", 1);
     }
     Some(lab)
+}
+
+/// The daemon listens where no program does.
+fn listen() -> String {
+    format!("{SSPI}[sspi]\nlisten = yes\n")
 }
 
 fn both(lab: &Lab) -> (Daemon<'_>, Daemon<'_>) {
@@ -555,8 +561,6 @@ fn an_interface_that_is_not_used_is_not_used() {
     far.sees(&["ANNOUNCED"], 1);
 }
 
-/// A server that listens on one address alone: the daemon listens on the other as long as it is
-/// announced, and no longer.
 /// Of what the configuration takes out of use while no daemon runs, and of an address that is left
 /// on the other interface.
 #[test]
@@ -589,11 +593,18 @@ fn a_subflow_ends_with_the_use_of_its_interface() {
     expect(&lab.host, &[all[0], "10.0.3.1-10.0.1.2"], &[&client]);
 }
 
+/// A server that listens on one address alone: the daemon listens on the other as long as it is
+/// announced, and no longer.
 #[test]
 fn listeners_go_with_their_announcements() {
     let Some(lab) = lab(2) else { return };
     lab.outside.sysctl("mptcp/allow_join_initial_addr_port", 0);
-    let daemons = both(&lab);
+    let daemons = (
+        lab.daemon(SSPI),
+        lab.daemon_in(&lab.outside, &listen(), &[]),
+    );
+    daemons.0.says(&["watching"]);
+    daemons.1.says(&["watching"]);
     let listening = || {
         let text = lab.outside.out("ss -MlnH");
         text.lines().filter(|l| l.contains("10.0.2.2:5000")).count()
@@ -622,12 +633,106 @@ fn listeners_go_with_their_announcements() {
     assert_eq!(listening(), 0);
 }
 
+/// A server that listens on one address alone, and on all after it has started again: the daemon
+/// neither promises another one nor stands in the way.
+#[test]
+fn a_server_has_its_port_for_itself() {
+    let Some(lab) = lab(2) else { return };
+    let [near, _] = monitors(&lab);
+    let daemons = both(&lab);
+    let peers = connect(&lab, "10.0.1.2:5000", "10.0.1.2:5000", 20);
+    let both = [["10.0.1.1-10.0.1.2"; 20], ["10.0.2.1-10.0.1.2"; 20]].concat();
+    expect(&lab.host, &both, &[&daemons.0, &daemons.1]);
+    let listening = || lab.outside.out("ss -MlnH sport = :5000").lines().count();
+    assert_eq!((listening(), near.count(&["ANNOUNCED"])), (1, 0));
+    // Somebody begins to serve the other address.
+    let other = Peer::listening(&lab.outside, &["accept", "10.0.2.2:5000", "1"]);
+    near.sees(&["ANNOUNCED", "10.0.2.2 "], 20);
+    drop(other);
+    peers.release();
+    let again = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 1);
+    let both = ["10.0.1.1-10.0.1.2", "10.0.2.1-10.0.2.2"];
+    expect(&lab.host, &both, &[&daemons.0, &daemons.1]);
+    assert_eq!(listening(), 1);
+    again.release();
+}
+
+/// With CAP_NET_ADMIN alone, as the unit has it, nobody says whether a program listens at a
+/// privileged port.
+#[test]
+fn privileged_ports_are_announced() {
+    let Some(lab) = lab(2) else { return };
+    let [near, _] = monitors(&lab);
+    let script = format!(
+        "#!/bin/sh\nexec setpriv --bounding-set=-all,+net_admin {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_mptcpd")
+    );
+    let script = lab.write("bound", script);
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("our own file");
+    for config in [SSPI.to_owned(), listen()] {
+        let file = lab.write("bound.conf", config);
+        let daemon = lab.program_in(&lab.outside, &script, &file, &[]);
+        daemon.says(&["watching"]);
+        let before = near.count(&["ANNOUNCED", "10.0.2.2 "]);
+        let peers = connect(&lab, "0.0.0.0:500", "10.0.1.2:500", 1);
+        near.sees(&["ANNOUNCED", "10.0.2.2 "], before + 1);
+        peers.release();
+        daemon.stop();
+    }
+}
+
+/// More than the daemon has listeners for.
+#[test]
+fn connections_share_a_listener() {
+    let Some(lab) = lab(2) else { return };
+    let client = lab.daemon(SSPI);
+    let server = lab.daemon_in(&lab.outside, &listen(), &[]);
+    client.says(&["watching"]);
+    server.says(&["watching"]);
+    let peers = connect(&lab, "10.0.1.2:5000", "10.0.1.2:5000", 400);
+    let both = [["10.0.1.1-10.0.1.2"; 400], ["10.0.2.1-10.0.2.2"; 400]].concat();
+    expect(&lab.host, &both, &[&client, &server]);
+    let listening = || lab.outside.out("ss -MlnH src 10.0.2.2").lines().count();
+    assert_eq!(listening(), 1);
+    // A restart opens it again.
+    server.stop();
+    assert_eq!(listening(), 0);
+    let server = lab.daemon_in(&lab.outside, &listen(), &[]);
+    assert!(until(|| listening() == 1), "{}", server.log());
+    peers.release();
+    assert!(until(|| listening() == 0), "{}", server.log());
+}
+
+/// Why an address is not announced is said once, and it is announced as soon as that has gone.
+#[test]
+fn a_refused_listener_is_tried_again() {
+    let Some(lab) = lab(2) else { return };
+    let [near, _] = monitors(&lab);
+    let server = lab.daemon_in(&lab.outside, &listen(), &[]);
+    server.says(&["watching"]);
+    let limit = |files| {
+        lab.outside
+            .out(&format!("prlimit --pid {} --nofile={files}", server.pid()));
+    };
+    limit("5:1024");
+    let _peers = connect(&lab, "10.0.1.2:5000", "10.0.1.2:5000", 3);
+    server.says(&["cannot announce 10.0.2.2:5000"]);
+    limit("1024:1024");
+    near.sees(&["ANNOUNCED", "10.0.2.2 "], 3);
+    assert_eq!(server.lines(&["cannot announce"]), 1);
+}
+
 /// Beside TCP timestamps an announced IPv6 address has no room for the listener's port.
 #[test]
 fn joins_at_a_listener_over_ipv6() {
     let Some(lab) = lab(2) else { return };
     lab.outside.sysctl("mptcp/allow_join_initial_addr_port", 0);
-    let daemons = both(&lab);
+    let daemons = (
+        lab.daemon(SSPI),
+        lab.daemon_in(&lab.outside, &listen(), &[]),
+    );
+    daemons.0.says(&["watching"]);
+    daemons.1.says(&["watching"]);
     let server = "[2001:db8:1::2]:5000";
     let _peers = connect(&lab, server, server, 1);
     let wanted = ["2001:db8:1::1-2001:db8:1::2", "2001:db8:2::1-2001:db8:2::2"];

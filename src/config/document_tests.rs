@@ -9,7 +9,11 @@ const MANUAL: &str = include_str!("../../etc/mptcpd.8");
 const SHIPPED: &str = include_str!("../../etc/mptcpd.conf");
 const OPENWRT: &str = include_str!("../../openwrt/files/mptcpd.init");
 
-const PLUGINS: &[Entry] = &[Entry::named("addr_adv", &[]), Entry::named("sspi", &[])];
+const PLUGINS: &[Entry] = &[
+    Entry::named("addr_adv", &[]),
+    Entry::named("sspi", SSPI_KEYS),
+];
+const SSPI_KEYS: &[&str] = &["listen"];
 
 fn sorted(names: impl IntoIterator<Item = impl Into<String>>) -> Vec<String> {
     let mut names: Vec<String> = names.into_iter().map(Into::into).collect();
@@ -116,7 +120,11 @@ fn the_shipped_file_is_the_defaults_and_has_every_key_and_no_other() {
         sorted(lines.filter_map(|line| Some(line.split_once(" =")?.0)))
     };
     assert_eq!(pairs(core), names(is_core));
+    let (interface, sspi) = interface.split_once("\n[sspi]").unwrap();
     assert_eq!(pairs(interface), names(|key| !is_core(key)));
+    assert_eq!(pairs(sspi), SSPI_KEYS);
+    #[cfg(feature = "sspi")]
+    assert_eq!(crate::plugin::sspi::ENTRY.keys, SSPI_KEYS);
 
     // Its [core] lines state the defaults, but for those that are called examples.
     let Loaded { config, .. } = read(&enabled);
@@ -128,9 +136,12 @@ fn the_shipped_file_is_the_defaults_and_has_every_key_and_no_other() {
         state_file: config.state_file.clone(),
         limit_subflows: config.limit_subflows,
         limit_add_addr_accepted: config.limit_add_addr_accepted,
+        plugin_sections: config.plugin_sections.clone(),
         ..Config::new(PLUGINS)
     };
     assert_eq!(config, defaults);
+    let listen = ["sspi", "listen", "no"].map(String::from);
+    assert_eq!(config.plugin_sections, [listen.into()]);
     let [section] = &config.interface[..] else {
         panic!("{:?}", config.interface)
     };

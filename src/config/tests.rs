@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 const PLUGINS: &[Entry] = &[
     Entry::named("addr_adv", &["x"]),
-    Entry::named("sspi", &["key with blanks", "empty", "x", "y"]),
+    Entry::named("sspi", &["key with blanks", "empty", "listen", "x", "y"]),
 ];
 
 fn with(options: &Overrides, text: &str) -> Result<Loaded, Vec<String>> {

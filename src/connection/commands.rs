@@ -12,6 +12,7 @@ impl Connections {
     pub(crate) fn apply_command(&mut self, request: &Request) -> bool {
         match *request {
             Request::AnnounceWithListener { token, address }
+            | Request::AnnounceIfServed { token, address }
             | Request::Kernel(Command::Announce { token, address }) => {
                 return self.set_announced(token, address.id, true);
             }

@@ -1,8 +1,8 @@
 //! A set of address ids (RFC 8684, 3.4.1).
 
 /// One bit for each of the 256 ids.
-#[derive(Default)]
-pub(super) struct IdSet([u64; 4]);
+#[derive(Default, Debug)]
+pub(crate) struct IdSet([u64; 4]);
 
 impl IdSet {
     pub(super) fn contains(&self, id: u8) -> bool {
@@ -11,7 +11,7 @@ impl IdSet {
     }
 
     /// Adds or removes an id. Returns whether it was there.
-    pub(super) fn set(&mut self, id: u8, present: bool) -> bool {
+    pub(crate) fn set(&mut self, id: u8, present: bool) -> bool {
         let Some(word) = self.0.get_mut(usize::from(id / 64)) else {
             return false;
         };
@@ -22,6 +22,14 @@ impl IdSet {
             *word &= !bit(id);
         }
         was
+    }
+
+    /// Returns whether some id is in both.
+    pub(super) fn intersects(&self, other: &Self) -> bool {
+        self.0
+            .iter()
+            .zip(&other.0)
+            .any(|(own, other)| own & other != 0)
     }
 
     /// Returns all ids, in ascending order.
@@ -55,5 +63,10 @@ mod tests {
         assert!(set.set(64, false) && !set.set(64, false));
         assert!(set.contains(63) && !set.contains(64) && !set.contains(65));
         assert!(set.iter().eq([0, 63, 128, 255]));
+        let mut other = IdSet::default();
+        other.set(64, true);
+        assert!(!set.intersects(&other));
+        other.set(128, true);
+        assert!(set.intersects(&other));
     }
 }

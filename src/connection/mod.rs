@@ -25,7 +25,7 @@ use crate::netlink::IfIndex;
 use crate::netlink::mptcp::{AddressId, ConnectionEvent, SubflowEvent, Token};
 pub(crate) use dump::Difference;
 use dump::{Mark, Notified};
-use id_set::IdSet;
+pub(crate) use id_set::IdSet;
 use slab::{NONE, Slab};
 use token_map::TokenMap;
 
@@ -198,6 +198,11 @@ impl<'a> Connection<'a> {
     /// Returns the ids of the addresses that we announce.
     pub fn announced(&self) -> impl Iterator<Item = AddressId> + use<'a> {
         self.slot.announced.iter().map(AddressId)
+    }
+
+    /// Returns whether we announce any of these.
+    pub(crate) fn announces_any(&self, ids: &IdSet) -> bool {
+        self.slot.announced.intersects(ids)
     }
 
     /// Returns whether we announce the address with this id.

@@ -26,7 +26,7 @@ use crate::plugin::Entry;
 use crate::request::{CommandId, Failure};
 use crate::state::file::{self, StateFile};
 use crate::state::{HALF, Identity, Unusable};
-use crate::sys::listener::Listeners;
+use crate::sys::listener::{self, Listeners};
 use crate::sys::netlink::{Inbox, Socket};
 use crate::sys::signal::{SignalRequest, Signals};
 use crate::sys::sysctl;
@@ -279,7 +279,14 @@ impl Daemon {
             }
             Command::Diag(query) => self.diag.query(now, engine, io, (number, query)),
             Command::Route(change) => self.rtnetlink.change(now, engine, io, number, &change),
-            Command::Listen(local) => self.listen(now, number, local),
+            Command::Listen(local) => {
+                let result = self.listeners.open(local);
+                self.listening(now, number, result, "cannot listen there");
+            }
+            Command::Probe(local) => {
+                let result = listener::probe(local).map(|()| local);
+                self.listening(now, number, result, "");
+            }
             Command::Unlisten(local) => {
                 if self.listeners.close(local) {
                     engine.handle(now, Input::Done(number));
@@ -317,12 +324,18 @@ impl Daemon {
         engine.handle(now, Input::Limits(result.and(shown)));
     }
 
-    fn listen(&mut self, now: Instant, number: CommandId, local: SocketAddr) {
-        match self.listeners.open(local) {
+    fn listening(
+        &mut self,
+        now: Instant,
+        number: CommandId,
+        result: io::Result<SocketAddr>,
+        message: &str,
+    ) {
+        match result {
             Ok(local) => self.engine.handle(now, Input::Listening(number, local)),
             Err(error) => {
                 let errno = error.raw_os_error().unwrap_or(0);
-                fail(&mut self.engine, now, number, errno, "cannot listen there");
+                fail(&mut self.engine, now, number, errno, message);
             }
         }
     }

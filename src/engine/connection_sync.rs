@@ -7,11 +7,10 @@
 use super::Incomplete;
 use super::connections::ConnectionManager;
 use super::plugins::{PluginHost, View};
-use crate::connection::{Connection, Difference, Lookup};
+use crate::connection::{Difference, Lookup};
 use crate::logging;
 use crate::netlink::diag::{self, Query};
-use crate::netlink::mptcp::{Endpoint, SubflowAddress, Token};
-use crate::request::{Queue, Request};
+use crate::netlink::mptcp::{Endpoint, Token};
 use crate::sys::errno::Errno;
 
 impl ConnectionManager {
@@ -126,7 +125,6 @@ impl ConnectionManager {
                 continue;
             };
             let token = event.token;
-            self.listen_again(host, token);
             host.call_manager(view, &mut self.table, token, &mut |p, cx| {
                 p.new_connection(cx, &event)
             });
@@ -138,19 +136,6 @@ impl ConnectionManager {
                     p.new_address(cx, token, new.id, new.address);
                 });
                 told += 1;
-            }
-        }
-    }
-
-    /// Opens the listeners of an earlier run again, which ended with it, and announces their
-    /// addresses once more: a peer whose join was refused meanwhile tries again.
-    fn listen_again(&mut self, host: &mut PluginHost, token: Token) {
-        let connection = self.table.get(token).filter(|c| c.server_side);
-        for id in connection.iter().flat_map(Connection::announced) {
-            if let Some(address) = host.ids.address(id) {
-                let address = SubflowAddress::at(address, 0).with_id(id);
-                let request = Request::AnnounceWithListener { token, address };
-                host.queue.push(Queue::ENGINE, request);
             }
         }
     }

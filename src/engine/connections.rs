@@ -5,9 +5,9 @@ use core::net::SocketAddr;
 use super::plugins::{PluginHost, View};
 use super::sync::Sync;
 use crate::capacity;
-use crate::connection::{Connections, Lookup, RemoteAddress};
+use crate::connection::{Connections, IdSet, Lookup, RemoteAddress};
 use crate::logging;
-use crate::netlink::mptcp::{Command, ConnectionEvent, Event, SubflowAddress, Token};
+use crate::netlink::mptcp::{AddressId, Command, ConnectionEvent, Event, SubflowAddress, Token};
 use crate::request::{CommandId, Failure, Queued, Reply, Request, Task};
 use crate::table::Table;
 use crate::time::{Duration, Instant};
@@ -20,36 +20,25 @@ const SYNC_AFTER: Duration = Duration::from_millis(500);
 /// MP_FASTCLOSE (RFC 8684, 3.5).
 const MAKE_ROOM_AFTER: Duration = Duration::from_secs(2);
 
-/// A listener of the daemon's own behind an announced address.
+/// A listener of the daemon's own behind announced addresses, one for all connections. It is open
+/// as long as any of them announces what it is for.
 #[derive(Debug)]
-struct AnnouncedListener {
-    /// The command that asked for it.
-    number: CommandId,
-    token: Token,
-    address: SubflowAddress,
-    state: ListenerState,
+struct Listener {
+    local: SocketAddr,
+    /// The ids by which the address is announced.
+    ids: IdSet,
+    /// It is not at the port that the connections have on this side.
+    other_port: bool,
 }
 
-const _: () = assert!(size_of::<AnnouncedListener>() <= 72);
-
-impl AnnouncedListener {
-    fn is_unused(&self) -> bool {
-        matches!(self.state, ListenerState::Unused(_))
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum ListenerState {
-    Requested,
-    Open(SocketAddr),
-    /// To be closed: nobody needs it any more.
-    Unused(SocketAddr),
-}
+const _: () = assert!(size_of::<Listener>() <= 72);
 
 pub(super) struct ConnectionManager {
     pub(super) table: Connections,
-    listeners: Table<AnnouncedListener>,
-    /// An announcement whose listener has just been opened, to be sent next.
+    listeners: Table<Listener>,
+    /// Some of them may not be needed any more.
+    listeners_due: bool,
+    /// An announcement that somebody listens for, to be sent next.
     announcement: Option<(CommandId, Command)>,
     pub(super) sync: Sync,
     /// When to compare the table with inet_diag, after an event that did not say all.
@@ -64,6 +53,7 @@ impl ConnectionManager {
         Self {
             table: Connections::new(most),
             listeners: Table::new(capacity::LISTENERS),
+            listeners_due: false,
             announcement: None,
             sync: Sync::default(),
             sync_at: Instant::NEVER,
@@ -221,7 +211,7 @@ impl ConnectionManager {
             p.connection_closed(cx, token);
         });
         self.table.remove(token);
-        self.release(&|listener| listener.token == token);
+        self.listeners_due = true;
         // Another connection may come to have the token.
         while let Some(queued) = host.queue.withdraw(token) {
             let failure = Failure {
@@ -247,51 +237,53 @@ impl ConnectionManager {
         }
     }
 
-    /// Returns whether [`Self::next_command`] has something to give.
+    /// Returns whether [`Self::next_command`] or [`Self::next_unused`] may have something to give.
     pub(super) fn has_commands(&self) -> bool {
-        self.announcement.is_some() || self.listeners.iter().any(AnnouncedListener::is_unused)
+        self.announcement.is_some() || (self.listeners_due && !self.listeners.is_empty())
     }
 
-    /// Returns an announcement whose listener is open.
+    /// Returns an announcement that somebody listens for.
     pub(super) fn next_command(&mut self) -> Option<(CommandId, Command)> {
         self.announcement.take()
     }
 
-    /// Returns a listener to be closed.
+    /// Returns a listener to be closed. To be asked while no command is under way that may be
+    /// refused: what is announced is not certain before.
     pub(super) fn next_unused(&mut self) -> Option<SocketAddr> {
-        let at = self
-            .listeners
-            .iter()
-            .position(AnnouncedListener::is_unused)?;
-        match self.listeners.remove(at)?.state {
-            ListenerState::Unused(local) => Some(local),
-            _ => None,
+        if !self.listeners_due {
+            return None;
         }
+        let table = &self.table;
+        let is_unused = |listener: &Listener| {
+            let port = listener.local.port();
+            let mut all = table.iter();
+            !all.any(|c| {
+                (listener.other_port || c.local.port() == port) && c.announces_any(&listener.ids)
+            })
+        };
+        let at = self.listeners.iter().position(is_unused);
+        self.listeners_due = at.is_some();
+        self.listeners.remove(at?).map(|listener| listener.local)
     }
 
-    /// Notes that a request to announce an address with a listener is given out. Returns where to
-    /// listen: port 0 is that of the connection. `None` if there are too many listeners.
-    pub(super) fn on_listen(
-        &mut self,
-        number: CommandId,
-        token: Token,
-        address: SubflowAddress,
-    ) -> Option<SocketAddr> {
+    /// Returns where somebody has to listen for an announcement: port 0 is that of the connection.
+    pub(super) fn listener_address(&self, token: Token, address: SubflowAddress) -> SocketAddr {
         let port = match address.port {
             0 => self.table.get(token).map_or(0, |c| c.local.port()),
             port => port,
         };
-        let listener = AnnouncedListener {
-            number,
-            token,
-            address,
-            state: ListenerState::Requested,
-        };
-        let local = SocketAddr::new(address.address, port);
-        self.listeners.push(listener).then_some(local)
+        SocketAddr::new(address.address, port)
     }
 
-    /// The listener that a command asked for is open. Returns whether that was all it asked for.
+    /// Returns whether the daemon listens there for announcements; `None` if it does not, and can
+    /// listen nowhere else.
+    pub(super) fn listens(&self, local: SocketAddr) -> Option<bool> {
+        let open = self.listeners.iter().any(|l| l.local == local);
+        (open || !self.listeners.is_full()).then_some(open)
+    }
+
+    /// The listener that a command asked for is open, or a program's is there that serves. Returns
+    /// whether that was all it asked for.
     pub(super) fn on_listening(
         &mut self,
         view: View<'_>,
@@ -299,21 +291,45 @@ impl ConnectionManager {
         number: CommandId,
         local: SocketAddr,
     ) -> bool {
-        self.on_reply(view, host, number, &Reply::Listening(local));
-        let mut listeners = self.listeners.iter_mut();
-        let Some(listener) = listeners.find(|listener| listener.number == number) else {
+        let request = host.queue.request(number);
+        let own = !matches!(request, Some(Request::AnnounceIfServed { .. }));
+        if own {
+            self.on_reply(view, host, number, &Reply::Listening(local));
+        }
+        let Some(
+            Request::AnnounceWithListener { token, address }
+            | Request::AnnounceIfServed { token, address },
+        ) = request
+        else {
             return true;
         };
-        listener.state = ListenerState::Open(local);
-        let (token, address) = (listener.token, listener.address);
         // A peer that is told no port uses the connection's. The kernel never sends a port along
         // with an IPv6 address while TCP timestamps take the room of it.
         let connection = self.table.get(token);
         let known = connection.is_some_and(|c| c.local.port() == local.port());
+        if own {
+            self.add_listener(local, address.id, !known);
+        }
         let port = if known { 0 } else { local.port() };
         let address = SubflowAddress { port, ..address };
         self.announcement = Some((number, Command::Announce { token, address }));
         false
+    }
+
+    fn add_listener(&mut self, local: SocketAddr, id: AddressId, other_port: bool) {
+        let mut all = self.listeners.iter_mut();
+        if let Some(listener) = all.find(|listener| listener.local == local) {
+            listener.ids.set(id.0, true);
+            listener.other_port |= other_port;
+            return;
+        }
+        let mut ids = IdSet::default();
+        ids.set(id.0, true);
+        self.listeners.push(Listener {
+            local,
+            ids,
+            other_port,
+        });
     }
 
     /// Tells a plugin the result of its command.
@@ -332,23 +348,16 @@ impl ConnectionManager {
         } = queued;
         // Changes of routes are the engine's own, whose results nobody is told.
         let Task::Request(request) = task else { return };
-        let mut withdrawn = matches!(request, Request::Kernel(Command::RemoveAddress { .. }));
+        self.listeners_due |= request.announcement().is_some();
         if let Err(failure) = result {
             // The kernel's words for a connection of its own path manager.
             let kernel_managed = failure.message.starts_with("userspace PM not selected");
             self.table.revert_command(&request, kernel_managed);
-            self.release(&|listener| listener.number == number);
             // EINVAL: there is nothing to withdraw.
-            withdrawn &= failure.errno == libc::EINVAL;
-        }
-        if withdrawn {
-            // It may have been announced again since.
-            let of_it = |listener: &AnnouncedListener| {
-                Some((listener.token, listener.address.id)) == request.announcement()
-            };
-            self.release(&|listener| listener.number.is_acked_by(number) && of_it(listener));
-        } else if result.is_err() {
-            self.take_back(host, number, &request, announced);
+            let withdrawal = matches!(request, Request::Kernel(Command::RemoveAddress { .. }));
+            if !withdrawal || failure.errno != libc::EINVAL {
+                self.take_back(host, number, &request, announced);
+            }
         }
         host.call(view, &mut self.table, owner.into(), &mut |plugin, cx| {
             plugin.command_done(cx, number, &request, result);
@@ -371,28 +380,5 @@ impl ConnectionManager {
             Some(next) => next.announced = announced,
             None => _ = self.table.set_announced(token, id, announced),
         }
-    }
-
-    /// A command for which nobody waits failed. Where it was to open a listener again, there is
-    /// none; one that could be opened is of use even where the kernel refuses to tell the peer
-    /// once more.
-    pub(super) fn on_unowned_failure(&mut self, number: CommandId) {
-        let failed = |listener: &AnnouncedListener| {
-            listener.number == number && listener.state == ListenerState::Requested
-        };
-        self.listeners.retain(|listener| !failed(listener));
-    }
-
-    /// Gives up the listeners that nobody needs.
-    fn release(&mut self, is_unneeded: &dyn Fn(&AnnouncedListener) -> bool) {
-        for listener in self.listeners.iter_mut().filter(|l| is_unneeded(l)) {
-            if let ListenerState::Open(local) = listener.state {
-                listener.state = ListenerState::Unused(local);
-            }
-        }
-        let requested = |listener: &AnnouncedListener| {
-            is_unneeded(listener) && listener.state == ListenerState::Requested
-        };
-        self.listeners.retain(|listener| !requested(listener));
     }
 }

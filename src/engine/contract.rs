@@ -41,7 +41,7 @@ pub enum Input<'a> {
     ConnectionAddress(Token, Endpoint),
     /// The dump of the addresses of a connection ended.
     ConnectionAddressesEnd(Token, Result<(), Incomplete>),
-    /// The listener that a command asked for is open.
+    /// The listener that a command asked for is open, or a program listens where one was looked for.
     Listening(CommandId, SocketAddr),
     /// The kernel refused a command.
     Failed(CommandId, Failure<'a>),
@@ -127,6 +127,8 @@ pub enum Command {
     Route(Change),
     /// Open a listener, for [`Input::Listening`].
     Listen(SocketAddr),
+    /// Look whether a program listens there, for [`Input::Listening`].
+    Probe(SocketAddr),
     /// Close a listener, with a result.
     Unlisten(SocketAddr),
     /// Close a listener that nobody needs any more. There is no result.

@@ -290,7 +290,6 @@ impl Engine {
             }
             self.schedule.reconcile_due = true;
         } else {
-            self.connections.on_unowned_failure(number);
             self.schedule.due.add(Due::KERNEL);
             self.schedule.reconcile_due = true;
         }

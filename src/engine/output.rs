@@ -4,7 +4,7 @@
 use libc::ENOSPC;
 
 use super::due::Due;
-use super::{Command, Engine};
+use super::{Command, Engine, Input};
 use crate::netlink::route::{Name, PROTOCOL};
 use crate::request::{CommandId, Failure, Request, Task};
 use crate::time::Instant;
@@ -20,11 +20,13 @@ impl Engine {
             self.unacked = Some(number);
             return Some((number, Command::PathManager(command)));
         }
-        if let Some(local) = self.connections.next_unused() {
-            return Some(self.numbered(Command::CloseListener(local)));
-        }
         if let Some(task) = self.next_task(now) {
             return Some(task);
+        }
+        if !self.plugins.queue.is_awaited() {
+            if let Some(local) = self.connections.next_unused() {
+                return Some(self.numbered(Command::CloseListener(local)));
+            }
         }
         if let Some(name) = self.next_reverse_path_check() {
             return Some(self.numbered(Command::CheckReversePath(name)));
@@ -54,9 +56,19 @@ impl Engine {
                 }
                 Request::Listen(local) => Command::Listen(local),
                 Request::Unlisten(local) => Command::Unlisten(local),
+                Request::AnnounceIfServed { token, address } => {
+                    Command::Probe(self.connections.listener_address(token, address))
+                }
                 Request::AnnounceWithListener { token, address } => {
-                    match self.connections.on_listen(number, token, address) {
-                        Some(local) => Command::Listen(local),
+                    let local = self.connections.listener_address(token, address);
+                    match self.connections.listens(local) {
+                        Some(false) => Command::Listen(local),
+                        Some(true) => {
+                            self.handle(now, Input::Listening(number, local));
+                            let (number, command) = self.connections.next_command()?;
+                            self.unacked = Some(number);
+                            return Some((number, Command::PathManager(command)));
+                        }
                         None => {
                             let failure = Failure {
                                 errno: ENOSPC,

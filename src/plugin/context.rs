@@ -138,17 +138,32 @@ impl<'a> Context<'a> {
     /// where it listens comes in [`Plugin::reply`]. Any other port is announced, which the kernel
     /// cannot do for an IPv6 address while TCP timestamps are in use.
     ///
-    /// Listeners end with the daemon. When it starts again it listens at the addresses that
-    /// connections opened by peers announce, where no program does.
+    /// All connections share one listener for each address and port, which is open as long as any of
+    /// them announces it. While it is, no program can listen at that port on all addresses. It
+    /// ends with the daemon, and the next run opens it when it is asked again.
     ///
     /// Fails with EADDRINUSE where some program listens at that port already, on this address or
-    /// on all: then [`Self::announce`] will do.
+    /// on all, and with EACCES at a port that the daemon may not listen at, which says nothing of
+    /// programs: then [`Self::announce`] will do, or [`Self::announce_if_served`].
     pub fn announce_with_listener(
         &mut self,
         token: Token,
         address: SubflowAddress,
     ) -> Result<CommandId, QueueFull> {
         self.request(Request::AnnounceWithListener { token, address })
+    }
+
+    /// Announces an address if some program listens there, on this address or on all, so that joins
+    /// are accepted. Ports are as in [`Self::announce_with_listener`].
+    ///
+    /// Fails with ECONNREFUSED where nobody listens. At a port that the daemon may not listen at
+    /// (`net.ipv4.ip_unprivileged_port_start`) it cannot tell, and somebody is taken to.
+    pub fn announce_if_served(
+        &mut self,
+        token: Token,
+        address: SubflowAddress,
+    ) -> Result<CommandId, QueueFull> {
+        self.request(Request::AnnounceIfServed { token, address })
     }
 
     /// Withdraws an announced address. The kernel has room for one announcement or withdrawal of

@@ -1,4 +1,4 @@
-//! `sspi`: a single subflow per interface, for connections of the userspace path manager.
+//! `sspi`: subflows spread over the interfaces, for connections of the userspace path manager.
 //!
 //! One function, `reconcile`, compares what a connection should have with what the table of
 //! connections and the network show, and asks for the difference. Whatever happens, it is called:
@@ -7,11 +7,11 @@
 //! - *Announcements.* The usable addresses of all interfaces but the connection's own, of its
 //!   address family, are announced to the peer; those that cease to be usable are withdrawn.
 //! - *Listeners.* A join to an announced address is accepted only where somebody listens, at the
-//!   connection's port. Most servers do on all addresses, and opening a listener then fails with
-//!   EADDRINUSE: the announcement needs none, and goes out without a port. So it does where the
-//!   port is for privileged programs, of which bind says EACCES first. Where it does not fail, the
-//!   daemon listens as long as the address is announced. Who opened the connection
-//!   makes its subflows itself: its announcements have no listeners, and no port.
+//!   connection's port. Who accepted the connection announces what programs serve: most servers
+//!   listen on all addresses, and one that is bound to a single address wants no others. With
+//!   `listen = yes` the daemon listens where no program does, as long as the address is announced;
+//!   a server that starts again on all addresses then finds the port taken. Who opened the
+//!   connection makes its subflows itself: its announcements need no listeners.
 //! - *Subflows.* Who opened the connection makes them: one from each interface, and one to each
 //!   address of the peer's, the initial one and those it announces, unless it denies or withdraws
 //!   them; spread, so that as few as possible share an interface or an address. An interface goes
@@ -39,6 +39,7 @@ use core::net::{IpAddr, SocketAddr};
 use super::{CommandId, Context, Entry, Failure, Plugin, QueueFull, Request};
 use crate::capacity;
 use crate::connection::{Connection, Subflow};
+use crate::logging;
 use crate::netlink::IfIndex;
 use crate::netlink::mptcp::{
     AddressId, Command, ConnectionEvent, EndpointFlags, SubflowAddress, SubflowEvent, Token,
@@ -51,32 +52,43 @@ use retries::{Missing, Retries};
 /// The entry of `sspi`.
 pub const ENTRY: Entry = Entry::new(
     "sspi",
-    "a single subflow per interface, for connections of the userspace path manager",
+    "subflows spread over interfaces, for connections of the userspace path manager",
     || Box::new(Sspi::default()),
-);
+)
+.with_keys(&[LISTEN]);
 
-/// Timers: reconcile all connections; reconcile those whose subflows failed.
+/// The key that has the daemon listen itself where no program does.
+const LISTEN: &str = "listen";
+
+/// Timers: reconcile all connections; reconcile those whose subflows failed; reconcile all since an
+/// address could not be announced.
 const ALL: u32 = 0;
 const RETRY: u32 = 1;
+const REFUSED: u32 = 2;
 /// When the daemon takes no more commands, go on this much later.
 const PAUSE: Duration = Duration::from_millis(50);
+/// When an address cannot be announced, try it again this much later.
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(5);
 
 struct Sspi {
     retries: Retries,
     /// Addresses that were usable and are not, the latest last.
     withdrawn: Table<IpAddr>,
-    /// Where some program listens, so that the daemon need not.
-    external_listeners: Table<SocketAddr>,
+    /// Where programs are known to listen, or not to, the latest last.
+    served: Table<(SocketAddr, bool)>,
+    /// The log has been told that an address cannot be announced.
+    refusal_reported: bool,
 }
 
-const _: () = assert!(size_of::<IpAddr>() <= 17 && size_of::<SocketAddr>() <= 32);
+const _: () = assert!(size_of::<IpAddr>() <= 17 && size_of::<(SocketAddr, bool)>() <= 36);
 
 impl Default for Sspi {
     fn default() -> Self {
         Self {
             retries: Retries::default(),
             withdrawn: Table::new(capacity::LOST_ADDRESSES),
-            external_listeners: Table::new(capacity::LISTENERS),
+            served: Table::new(capacity::LISTENERS),
+            refusal_reported: false,
         }
     }
 }
@@ -87,6 +99,15 @@ impl Plugin for Sspi {
     }
 
     fn connection_established(&mut self, cx: &mut Context<'_>, event: &ConnectionEvent) {
+        // The listeners of an earlier run have ended with it.
+        let found = cx.connection(event.token);
+        for id in found.iter().flat_map(Connection::announced) {
+            if let Some(address) = cx.address_of(id).filter(|_| listens(cx, event)) {
+                let end = SubflowAddress::at(address, event.local.port()).with_id(id);
+                // Where commands are waiting, joins are refused until the address comes anew.
+                let _ = cx.announce_with_listener(event.token, end);
+            }
+        }
         self.reconcile(cx, event.token);
     }
 
@@ -114,9 +135,13 @@ impl Plugin for Sspi {
         self.reconcile(cx, event.token);
     }
 
+    fn listener_created(&mut self, cx: &mut Context<'_>, local: SocketAddr) {
+        self.forget_served(local.port());
+        cx.set_timer(ALL, Duration::from_millis(0));
+    }
+
     fn listener_closed(&mut self, _: &mut Context<'_>, local: SocketAddr) {
-        self.external_listeners
-            .retain(|listener| listener.port() != local.port());
+        self.forget_served(local.port());
     }
 
     fn update_interface(&mut self, cx: &mut Context<'_>, _: &Interface) {
@@ -156,17 +181,21 @@ impl Plugin for Sspi {
         request: &Request,
         result: Result<(), Failure<'_>>,
     ) {
-        let Err(failure) = result else { return };
+        let Err(failure) = result else {
+            if let Request::AnnounceIfServed { address, .. } = request {
+                self.learn_served(address.socket(), true);
+            }
+            return;
+        };
         match *request {
             Request::AnnounceWithListener { token, address }
-                if matches!(failure.errno, libc::EADDRINUSE | libc::EACCES) =>
-            {
-                if !self.has_external_listener(address.socket()) {
-                    if self.external_listeners.is_full() {
-                        self.external_listeners.remove(0);
-                    }
-                    self.external_listeners.push(address.socket());
-                }
+            | Request::AnnounceIfServed { token, address } => {
+                let served = match failure.errno {
+                    libc::EADDRINUSE | libc::EACCES => true,
+                    libc::ECONNREFUSED => false,
+                    _ => return self.report_refusal(cx, token, address.socket(), &failure),
+                };
+                self.learn_served(address.socket(), served);
                 self.reconcile(cx, token);
             }
             Request::Kernel(Command::CreateSubflow {
@@ -182,7 +211,7 @@ impl Plugin for Sspi {
     }
 
     fn timer(&mut self, cx: &mut Context<'_>, timer: u32) {
-        if timer == ALL {
+        if timer != RETRY {
             for connection in cx.connections() {
                 self.reconcile(cx, connection.token);
             }
@@ -253,11 +282,16 @@ impl Sspi {
             if connection.has_announced(id) {
                 continue;
             }
-            let end = SubflowAddress::at(address, 0).with_id(id);
-            if !connection.server_side || self.has_external_listener((address, port).into()) {
-                cx.announce(token, end)?;
-            } else {
-                cx.announce_with_listener(token, SubflowAddress { port, ..end })?;
+            let end = SubflowAddress::at(address, port).with_id(id);
+            let served = self.served.iter().find(|(at, _)| *at == end.socket());
+            let served = served.map(|(_, served)| *served);
+            // Who opened a connection is not joined: it joins.
+            if !connection.server_side || served == Some(true) {
+                cx.announce(token, SubflowAddress { port: 0, ..end })?;
+            } else if listens(cx, connection) {
+                cx.announce_with_listener(token, end)?;
+            } else if served.is_none() {
+                cx.announce_if_served(token, end)?;
             }
         }
         Ok(())
@@ -281,8 +315,36 @@ impl Sspi {
         address.is_ipv6() == own.is_ipv6() && others.any(|a| a.address == address)
     }
 
-    fn has_external_listener(&self, local: SocketAddr) -> bool {
-        self.external_listeners.contains(&local)
+    fn learn_served(&mut self, local: SocketAddr, served: bool) {
+        self.served.retain(|(known, _)| *known != local);
+        if self.served.is_full() {
+            self.served.remove(0);
+        }
+        self.served.push((local, served));
+    }
+
+    fn forget_served(&mut self, port: u16) {
+        self.served.retain(|(known, _)| known.port() != port);
+    }
+
+    /// An address could not be announced: says so, once, and tries again.
+    fn report_refusal(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        local: SocketAddr,
+        failure: &Failure<'_>,
+    ) {
+        let Some(connection) = cx.connection(token) else {
+            return;
+        };
+        if connection.is_kernel_managed() {
+            return;
+        }
+        if !core::mem::replace(&mut self.refusal_reported, true) {
+            logging::warn!("cannot announce {local}: {failure}; trying again");
+        }
+        cx.set_timer(REFUSED, ANNOUNCE_AGAIN);
     }
 
     /// Withdraws addresses that can no longer be used and closes their subflows, unless one of these
@@ -355,6 +417,11 @@ impl Sspi {
             None => cx.cancel_timer(RETRY),
         }
     }
+}
+
+/// Whether the daemon is to listen itself for joins to a connection that the peer opened.
+fn listens(cx: &Context<'_>, connection: &ConnectionEvent) -> bool {
+    connection.server_side && cx.setting(LISTEN) == Some("yes")
 }
 
 /// Makes backups of the subflows of interfaces that are to be backups, and of no others.

@@ -57,6 +57,13 @@ pub enum Request {
         /// The address, its id, and the port; 0 is the connection's.
         address: SubflowAddress,
     },
+    /// Announce an address, if a program listens there.
+    AnnounceIfServed {
+        /// The connection.
+        token: Token,
+        /// The address, its id, and the port; 0 is the connection's.
+        address: SubflowAddress,
+    },
     /// Listen for joins at an address. Counted: each needs its [`Request::Unlisten`].
     Listen(SocketAddr),
     /// Let go of a listener.
@@ -68,6 +75,7 @@ impl Request {
     pub fn token(&self) -> Option<Token> {
         match *self {
             Self::AnnounceWithListener { token, .. }
+            | Self::AnnounceIfServed { token, .. }
             | Self::Kernel(
                 Command::Announce { token, .. }
                 | Command::RemoveAddress { token, .. }
@@ -85,6 +93,7 @@ impl Request {
     pub(crate) fn announcement(&self) -> Option<(Token, AddressId)> {
         match *self {
             Self::AnnounceWithListener { token, address }
+            | Self::AnnounceIfServed { token, address }
             | Self::Kernel(Command::Announce { token, address }) => Some((token, address.id)),
             Self::Kernel(Command::RemoveAddress { token, id }) => Some((token, id)),
             _ => None,
@@ -108,6 +117,7 @@ impl fmt::Display for Request {
             Self::Kernel(Command::SetBackup { .. }) => ("set backup", None),
             Self::Kernel(_) => ("get", None),
             Self::AnnounceWithListener { .. } => ("listen and announce", None),
+            Self::AnnounceIfServed { .. } => ("announce if served", None),
             Self::Listen(_) => ("listen", None),
             Self::Unlisten(_) => ("unlisten", None),
         };

@@ -181,6 +181,12 @@ impl Queue {
         Some(queued.owner)
     }
 
+    /// What this asks for, of what has been given out and not been answered.
+    pub(crate) fn request(&self, number: CommandId) -> Option<Request> {
+        let queued = self.all.get(self.position(number)?)?;
+        queued.task.request().copied()
+    }
+
     /// The answer to this one has come.
     pub(crate) fn answered(&mut self, number: CommandId) -> Option<Queued> {
         let at = self.position(number)?;

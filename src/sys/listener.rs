@@ -98,7 +98,30 @@ impl Listeners {
     }
 }
 
+/// Looks whether some program listens at an address, or at its port on all addresses. Fails with
+/// ECONNREFUSED if none does. Where this process may not bind (EACCES, a privileged port), some is
+/// taken to.
+pub fn probe(local: SocketAddr) -> io::Result<()> {
+    // Bound for an instant, and never listening: in nobody's way who sets SO_REUSEADDR, as servers
+    // do that are to start again at once.
+    match bind(local) {
+        Ok(_) => Err(io::Error::from_raw_os_error(libc::ECONNREFUSED)),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EADDRINUSE | libc::EACCES) => Ok(()),
+            _ => Err(error),
+        },
+    }
+}
+
 fn listen(local: SocketAddr) -> io::Result<OwnedFd> {
+    let fd = bind(local)?;
+    // As many joins at once as the kernel allows (net.core.somaxconn): all connections of the port
+    // may come back with a link.
+    socket::listen(&fd, Backlog::MAXCONN)?;
+    Ok(fd)
+}
+
+fn bind(local: SocketAddr) -> io::Result<OwnedFd> {
     if local.ip().is_unspecified() || local.ip().is_multicast() {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
@@ -113,7 +136,6 @@ fn listen(local: SocketAddr) -> io::Result<OwnedFd> {
         set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &1i32)?;
     }
     socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(local))?;
-    socket::listen(&fd, Backlog::new(16)?)?;
     Ok(fd)
 }
 

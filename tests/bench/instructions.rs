@@ -301,6 +301,7 @@ impl Host {
                 .engine
                 .handle(now, Input::ConnectionAddressesEnd(token, Ok(()))),
             Command::Subscribe(_) | Command::CheckReversePath(_) | Command::CloseListener(_) => {}
+            Command::Probe(local) => self.engine.handle(now, Input::Listening(number, local)),
             Command::Route(_) | Command::Listen(_) | Command::Unlisten(_) => {
                 self.engine.handle(now, Input::Done(number));
             }

@@ -392,7 +392,7 @@ fn turn(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
                 engine.handle(now, Input::ConnectionAddressesEnd(token, result));
             }
             Command::Subscribe(_) | Command::CheckReversePath(_) | Command::CloseListener(_) => {}
-            Command::Listen(_) => match bytes.next() % 3 {
+            Command::Listen(_) | Command::Probe(_) => match bytes.next() % 3 {
                 0 => engine.handle(now, Input::Listening(number, bytes.socket())),
                 _ => engine.handle(now, Input::Done(number)),
             },

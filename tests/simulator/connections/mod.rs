@@ -66,6 +66,10 @@ impl Simulated for Kernel {
         // What goes wrong is put right without it.
         config.resync_interval = 0;
         config.max_connections = 256;
+        if recorder::LISTEN.get() {
+            let [section, key, value] = ["recorder", "listen", "yes"].map(str::to_owned);
+            config.plugin_sections.push((section, key, value));
+        }
         config
     }
 
@@ -137,6 +141,10 @@ impl Simulated for Kernel {
                 simulation.tell(Input::ConnectionAddressesEnd(token, result));
             }
             Command::Listen(local) => simulation.listen(number, local),
+            Command::Probe(local) if local.port() == UNSERVED => {
+                simulation.fail(number, libc::ECONNREFUSED);
+            }
+            Command::Probe(local) => simulation.tell(Input::Listening(number, local)),
             Command::CheckReversePath(_) => {}
             Command::CloseListener(local) => {
                 let mut all = simulation.kernel.listeners.iter();
@@ -156,8 +164,16 @@ impl Simulated for Kernel {
     }
 }
 
-/// Plays a history and says what is wrong in the end.
+/// Plays a history and says what is wrong in the end, whether the daemon listens or not.
 pub fn judge(steps: &[Step]) -> Result<(), String> {
+    for listen in [false, true] {
+        recorder::LISTEN.set(listen);
+        play(steps).map_err(|wrong| format!("listen {listen}: {wrong}"))?;
+    }
+    Ok(())
+}
+
+fn play(steps: &[Step]) -> Result<(), String> {
     let kernel = Kernel {
         up: [true; 3],
         ..Kernel::default()

@@ -1,7 +1,7 @@
 //! `sspi`, with a record of what it is told.
 
 use core::net::SocketAddr;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use mptcpd::internal::netlink::mptcp::{AddressId, ConnectionEvent, SubflowEvent, Token};
@@ -25,6 +25,8 @@ struct Record {
 
 thread_local! {
     static RECORD: RefCell<Record> = RefCell::default();
+    /// Whether the daemon is to listen where no program does.
+    pub static LISTEN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What it knows, or what it should not have been told.
@@ -40,7 +42,8 @@ struct Recorder(Box<dyn Plugin>);
 pub const ENTRY: Entry = Entry::new("recorder", "sspi, with a record of what it is told", || {
     RECORD.take();
     Box::new(Recorder((sspi::ENTRY.create)()))
-});
+})
+.with_keys(sspi::ENTRY.keys);
 
 /// Notes what is told of a connection, which `check` finds right or not.
 fn note(what: &str, token: Token, check: impl FnOnce(&mut Recorded) -> bool) {
