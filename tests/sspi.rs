@@ -739,6 +739,33 @@ fn joins_at_a_listener_over_ipv6() {
     expect(&lab.host, &wanted, &[&daemons.0, &daemons.1]);
 }
 
+/// All come back at once, to a listener of the daemon's.
+#[test]
+fn hundreds_of_connections_come_back_with_a_link() {
+    let Some(lab) = lab(2) else { return };
+    let client = lab.daemon(SSPI);
+    let server = lab.daemon_in(&lab.outside, &listen(), &[]);
+    client.says(&["watching"]);
+    server.says(&["watching"]);
+    let peers = connect(&lab, "10.0.1.2:5000", "10.0.1.2:5000", 200);
+    let both = ["10.0.1.1", "10.0.2.1"];
+    for cable in ["wan1", "wan2"] {
+        expect_from(&lab.host, &both, 200, &[&client, &server]);
+        lab.unplug(cable);
+        sleep(Duration::from_secs(4));
+        lab.plug(cable);
+        let back = Instant::now();
+        expect_from(&lab.host, &both, 200, &[&client, &server]);
+        // The kernel asks for a next hop once a second, even if its link has just come back.
+        assert!(
+            back.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            back.elapsed()
+        );
+    }
+    peers.release();
+}
+
 #[test]
 fn hundreds_of_connections() {
     let Some(lab) = lab(2) else { return };

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use super::{Connections, Subflow};
-use crate::netlink::mptcp::{Command, EndpointFlags};
+use crate::netlink::mptcp::{AddressId, Command, EndpointFlags, Token};
 use crate::request::Request;
 
 impl Connections {
@@ -17,6 +17,9 @@ impl Connections {
                 return self.set_announced(token, address.id, true);
             }
             Request::Kernel(Command::RemoveAddress { token, id }) => {
+                if let Some(slot) = self.slots.get_mut(token) {
+                    slot.own_initial_withdrawn |= id == AddressId(0);
+                }
                 return self.set_announced(token, id, false);
             }
             Request::Kernel(Command::CreateSubflow {
@@ -60,6 +63,14 @@ impl Connections {
         if let Some(slot) = request.token().and_then(|token| self.slots.get_mut(token)) {
             slot.kernel_managed |= kernel_managed;
         }
+    }
+
+    /// Notes whether an address is announced. Returns whether it was.
+    pub(crate) fn set_announced(&mut self, token: Token, id: AddressId, announced: bool) -> bool {
+        let Some(slot) = self.slots.get_mut(token) else {
+            return false;
+        };
+        slot.announced.set(id.0, announced)
     }
 
     /// Notes what a command does to a subflow, or that it has not done it.

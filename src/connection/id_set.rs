@@ -5,7 +5,7 @@
 pub(crate) struct IdSet([u64; 4]);
 
 impl IdSet {
-    pub(super) fn contains(&self, id: u8) -> bool {
+    pub(crate) fn contains(&self, id: u8) -> bool {
         let word = self.0.get(usize::from(id / 64));
         word.is_some_and(|word| word & bit(id) != 0)
     }
@@ -22,14 +22,6 @@ impl IdSet {
             *word &= !bit(id);
         }
         was
-    }
-
-    /// Returns whether some id is in both.
-    pub(super) fn intersects(&self, other: &Self) -> bool {
-        self.0
-            .iter()
-            .zip(&other.0)
-            .any(|(own, other)| own & other != 0)
     }
 
     /// Returns all ids, in ascending order.
@@ -63,10 +55,5 @@ mod tests {
         assert!(set.set(64, false) && !set.set(64, false));
         assert!(set.contains(63) && !set.contains(64) && !set.contains(65));
         assert!(set.iter().eq([0, 63, 128, 255]));
-        let mut other = IdSet::default();
-        other.set(64, true);
-        assert!(!set.intersects(&other));
-        other.set(128, true);
-        assert!(set.intersects(&other));
     }
 }

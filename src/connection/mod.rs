@@ -120,8 +120,9 @@ struct Slot {
     plugin: u8,
     handshake: Handshake,
     kernel_managed: bool,
-    /// The peer has withdrawn the address that the initial subflow leads to.
+    /// The initial subflow's address has been withdrawn by the peer, and by this side.
     initial_withdrawn: bool,
+    own_initial_withdrawn: bool,
     subflows: u32,
     addresses: u32,
     /// The ids of the addresses that we announce.
@@ -190,6 +191,12 @@ impl<'a> Connection<'a> {
         !self.deny_join_id0 && !self.slot.initial_withdrawn
     }
 
+    /// Returns whether this run of the daemon has withdrawn the address of the initial subflow
+    /// (REMOVE_ADDR of id 0): the peer knows it again only by an announcement.
+    pub fn has_withdrawn_initial_address(&self) -> bool {
+        self.slot.own_initial_withdrawn
+    }
+
     /// Returns what the peer announces and has not withdrawn.
     pub fn remote_addresses(&self) -> impl Iterator<Item = &'a RemoteAddress> + use<'a> {
         self.table.addresses.list(self.slot.addresses)
@@ -198,11 +205,6 @@ impl<'a> Connection<'a> {
     /// Returns the ids of the addresses that we announce.
     pub fn announced(&self) -> impl Iterator<Item = AddressId> + use<'a> {
         self.slot.announced.iter().map(AddressId)
-    }
-
-    /// Returns whether we announce any of these.
-    pub(crate) fn announces_any(&self, ids: &IdSet) -> bool {
-        self.slot.announced.intersects(ids)
     }
 
     /// Returns whether we announce the address with this id.
@@ -219,6 +221,7 @@ impl Slot {
             handshake: Handshake::Incomplete,
             kernel_managed: false,
             initial_withdrawn: false,
+            own_initial_withdrawn: false,
             subflows: NONE,
             addresses: NONE,
             announced: IdSet::default(),
@@ -454,14 +457,6 @@ impl Connections {
         if let Some(at) = self.addresses.find(slot.addresses, |known| known.id == id) {
             self.addresses.remove(&mut slot.addresses, at);
         }
-    }
-
-    /// Notes whether an address is announced. Returns whether it was.
-    pub(crate) fn set_announced(&mut self, token: Token, id: AddressId, announced: bool) -> bool {
-        let Some(slot) = self.slots.get_mut(token) else {
-            return false;
-        };
-        slot.announced.set(id.0, announced)
     }
 
     fn add_subflow(&mut self, token: Token, subflow: Subflow) {

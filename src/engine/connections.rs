@@ -258,7 +258,8 @@ impl ConnectionManager {
             let port = listener.local.port();
             let mut all = table.iter();
             !all.any(|c| {
-                (listener.other_port || c.local.port() == port) && c.announces_any(&listener.ids)
+                (listener.other_port || c.local.port() == port)
+                    && c.announced().any(|id| listener.ids.contains(id.0))
             })
         };
         let at = self.listeners.iter().position(is_unused);

@@ -14,10 +14,10 @@
 //!   connection makes its subflows itself: its announcements need no listeners.
 //! - *Subflows.* Who opened the connection makes them: one from each interface, and one to each
 //!   address of the peer's, the initial one and those it announces, unless it denies or withdraws
-//!   them; spread, so that as few as possible share an interface or an address. An interface goes
-//!   first where joins are known to work, and then where nobody else goes, so that an address that
-//!   cannot be reached takes nothing away. What fails or ends is made again later and later, each
-//!   time another way.
+//!   them; spread, so that as few as possible share an interface or an address, and so that hosts
+//!   that share several links use each for itself. An interface goes first where joins are known to
+//!   work, and then where nobody else goes, so that an address that cannot be reached takes nothing
+//!   away. What fails or ends is made again later and later, each time another way.
 //! - *Superfluous subflows* are closed by who opened the connection: those whose interface and whose
 //!   address of the peer both have others, but for the initial one; and of two with the same ends
 //!   the earlier one. Such a second one is made where a path returns to a connection that had no
@@ -273,7 +273,7 @@ impl Sspi {
             let address = local.address;
             // The same address on another interface is not another address.
             let again = network.usable().take(at).any(|a| a.address == address);
-            if again || !self.should_announce(network, connection, address) {
+            if again || !should_announce(network, connection, address) {
                 continue;
             }
             let Some(id) = cx.address_id(address) else {
@@ -295,24 +295,6 @@ impl Sspi {
             }
         }
         Ok(())
-    }
-
-    /// Whether the peer of a connection should be told of a usable address: not of those of the
-    /// interface by which it has reached us, unless it can no longer do so.
-    fn should_announce(
-        &self,
-        network: &Network,
-        connection: &Connection<'_>,
-        address: IpAddr,
-    ) -> bool {
-        let own = connection.local.ip();
-        if address == own {
-            let mut left = self.remaining(network, connection);
-            return connection.server_side && !left.any(|(_, s)| s.local.ip() == own);
-        }
-        let by = network.interface_of(own).map(|i| i.index);
-        let mut others = network.usable().filter(|a| Some(a.index) != by);
-        address.is_ipv6() == own.is_ipv6() && others.any(|a| a.address == address)
     }
 
     fn learn_served(&mut self, local: SocketAddr, served: bool) {
@@ -422,6 +404,18 @@ impl Sspi {
 /// Whether the daemon is to listen itself for joins to a connection that the peer opened.
 fn listens(cx: &Context<'_>, connection: &ConnectionEvent) -> bool {
     connection.server_side && cx.setting(LISTEN) == Some("yes")
+}
+
+/// Whether the peer of a connection should be told of a usable address: not of those of the interface
+/// by which it has reached us, unless the one that it knows has been withdrawn.
+fn should_announce(network: &Network, connection: &Connection<'_>, address: IpAddr) -> bool {
+    let own = connection.local.ip();
+    if address == own {
+        return connection.server_side && connection.has_withdrawn_initial_address();
+    }
+    let by = network.interface_of(own).map(|i| i.index);
+    let mut others = network.usable().filter(|a| Some(a.index) != by);
+    address.is_ipv6() == own.is_ipv6() && others.any(|a| a.address == address)
 }
 
 /// Makes backups of the subflows of interfaces that are to be backups, and of no others.

@@ -10,79 +10,181 @@ use crate::netlink::mptcp::{AddressId, SubflowAddress, Token};
 use crate::network::{LocalAddress, Network};
 use crate::plugin::{Context, QueueFull};
 
+/// The subflows of a connection that are to stay as far as their addresses go. Where they are
+/// counted, `from` and `to` choose those from an interface and to an address of the peer's; `None`
+/// is any.
+struct Subflows<'a> {
+    sspi: &'a Sspi,
+    network: &'a Network,
+    connection: &'a Connection<'a>,
+}
+
+struct Count {
+    all: u32,
+    /// How many of them are established, and not closing.
+    open: u32,
+}
+
+impl Subflows<'_> {
+    fn index(&self, subflow: &Subflow) -> Option<IfIndex> {
+        Some(interface_of(self.network, subflow).unwrap_or(IfIndex::NONE))
+    }
+
+    fn iter(
+        &self,
+        from: Option<IfIndex>,
+        to: Option<IpAddr>,
+    ) -> impl Iterator<Item = (usize, &Subflow)> {
+        let all = self.sspi.remaining(self.network, self.connection);
+        all.filter(move |(_, s)| {
+            (from.is_none() || from == self.index(s)) && to.is_none_or(|to| to == s.remote.ip())
+        })
+    }
+
+    #[inline(never)] // 3 KiB less
+    fn count(&self, from: Option<IfIndex>, to: Option<IpAddr>) -> Count {
+        let mut count = Count { all: 0, open: 0 };
+        for (_, subflow) in self.iter(from, to) {
+            count.all += 1;
+            count.open += u32::from(is_open(subflow));
+        }
+        count
+    }
+
+    /// Whether one of them, other than the initial one, will not be needed for its other end if
+    /// there is another at this one.
+    fn spare(&self, from: Option<IfIndex>, to: Option<IpAddr>) -> bool {
+        self.iter(from, to).any(|(_, subflow)| {
+            let others = match from {
+                Some(_) => self.count(None, Some(subflow.remote.ip())),
+                None => self.count(self.index(subflow), None),
+            };
+            is_joined(subflow) && others.all > 1
+        })
+    }
+
+    /// Whether the subflow at position `at` is to make way for others.
+    fn is_superfluous(&self, at: usize, subflow: &Subflow) -> bool {
+        let (from, to) = (self.index(subflow), Some(subflow.remote.ip()));
+        let server = self.connection.server_side;
+        if self
+            .iter(from, to)
+            .any(|(other, s)| other > at && is_open(s))
+        {
+            // A server with one interface cannot tell one path from another of the same address.
+            return !server || has_choice(self.network, subflow.remote.is_ipv6());
+        }
+        let shared = self.count(from, None).open > 1 && self.count(None, to).open > 1;
+        !server && is_joined(subflow) && shared
+    }
+}
+
 impl Sspi {
+    fn subflows<'a>(
+        &'a self,
+        network: &'a Network,
+        connection: &'a Connection<'a>,
+    ) -> Subflows<'a> {
+        Subflows {
+            sspi: self,
+            network,
+            connection,
+        }
+    }
+
     /// Makes a subflow from each interface that has an address for it and no subflow that works, and
-    /// one to each of the peer's addresses that has none.
+    /// then one to each address of the peer's that has none.
     pub(super) fn create_subflows(
         &self,
         cx: &mut Context<'_>,
         connection: &Connection<'_>,
     ) -> Result<(), QueueFull> {
         let network = cx.network();
+        let subflows = self.subflows(network, connection);
         let (token, now) = (connection.token, cx.now());
-        let left = || self.remaining(network, connection).map(|(_, s)| s);
-        let locals = || locals(network, connection.remote.is_ipv6());
-        let peers = || peers(connection);
-        let from = |s: &Subflow, index: IfIndex| interface_of(network, s) == Some(index);
-        let leads = |s: &Subflow, to: &SubflowAddress| s.remote.ip() == to.address;
-        let works = |to: &SubflowAddress| left().any(|s| is_open(s) && leads(s, to));
-        for local in locals() {
-            let index = local.index;
-            let old = left().find(|s| is_open(s) && from(s, index));
-            let retry = match old {
-                None => self.retries.find(token, Missing::From(index)),
-                Some(_) => match self.retries.find(token, Missing::Again(index)) {
-                    None => continue,
-                    renewal => renewal,
-                },
+        let local = |at| local(connection, network, at);
+        let peers = (0..).map_while(|at| peer(connection, at)).count();
+        for local in (0..).map_while(local) {
+            let from = Some(local.index);
+            let old = subflows.iter(from, None).find(|(_, s)| is_open(s));
+            let missing = match old {
+                Some(_) => Missing::Again(local.index),
+                None => Missing::From(local.index),
             };
-            let asked =
-                |to: &SubflowAddress| left().any(|s| !is_open(s) && from(s, index) && leads(s, to));
-            if retry.is_some_and(|retry| !retry.retry.is_due(now))
-                || peers().any(|to| works(&to) && asked(&to))
+            let retry = self.retries.find(token, missing);
+            if (old.is_some() && retry.is_none())
+                || retry.is_some_and(|failure| !failure.retry.is_due(now))
             {
                 continue;
             }
-            // First where it led, then where others lead, of these where it makes one superfluous, and
-            // at last where fewest lead.
-            let rank = |to: &SubflowAddress| {
-                let elsewhere = !old.is_some_and(|old| leads(old, to));
-                let its = || left().filter(|s| leads(s, to));
-                let spares = its().any(|s| {
-                    let beside = |other: &&Subflow| {
-                        from(other, interface_of(network, s).unwrap_or(IfIndex::NONE))
-                    };
-                    is_joined(s) && left().filter(beside).count() > 1
-                });
-                (elsewhere, !works(to), !spares, its().count())
+            let works = |to| subflows.count(None, to).open > 0;
+            let asked = |to| {
+                let count = subflows.count(from, to);
+                count.all > count.open
             };
-            let free = || peers().filter(|to| !asked(to));
-            let turn = retry.map_or(0, |retry| retry.tries);
-            if let Some(remote) = nth(free, rank, turn.into()) {
-                create(cx, token, local, remote)?;
-            }
-        }
-        if !left().any(is_open) {
-            return Ok(());
-        }
-        let mut turn = 0;
-        for remote in peers() {
-            let retry = self.retries.find(token, Missing::To(remote.id));
-            if left().any(|s| leads(s, &remote))
-                || retry.is_some_and(|retry| !retry.retry.is_due(now))
-            {
+            let to = |at| peer(connection, at).map(|to| to.address);
+            // First where it led, then where others lead, of these where it makes one superfluous,
+            // and at last where fewest lead. Not where it is under way.
+            let rank = |at| {
+                let to = to(at);
+                let elsewhere = old.is_none_or(|(_, old)| Some(old.remote.ip()) != to);
+                let flags = [asked(to), elsewhere, !works(to), !subflows.spare(None, to)];
+                rank(flags, subflows.count(None, to).all, distance(local, to))
+            };
+            if (0..peers).map(to).any(|to| works(to) && asked(to)) {
                 continue;
             }
-            let initial = network.interface_of(connection.local.ip()).map(|i| i.index);
-            let rank = |local: &&LocalAddress| {
-                let uses = left().filter(|s| from(s, local.index)).count();
-                (uses, initial == Some(local.index))
-            };
+            let free = (0..peers).filter(|at| !asked(to(*at))).count();
             let tries = retry.map_or(0, |retry| retry.tries);
-            if let Some(local) = nth(locals, rank, turn + usize::from(tries)) {
+            let turn = usize::from(tries).checked_rem(free);
+            let at = turn.and_then(|turn| ranked(peers, &rank, turn));
+            if let Some(remote) = at.and_then(|at| peer(connection, at)) {
                 create(cx, token, local, remote)?;
             }
-            turn += 1;
+        }
+        match subflows.count(None, None).open {
+            0 => Ok(()),
+            _ => self.create_subflows_to_others(cx, connection, &subflows),
+        }
+    }
+
+    /// Makes a subflow to each address of the peer's that has none.
+    fn create_subflows_to_others(
+        &self,
+        cx: &mut Context<'_>,
+        connection: &Connection<'_>,
+        subflows: &Subflows<'_>,
+    ) -> Result<(), QueueFull> {
+        let network = cx.network();
+        let (token, now) = (connection.token, cx.now());
+        let local = |at| local(connection, network, at);
+        let locals = (0..).map_while(local).count();
+        // So that of several each has an interface of its own.
+        let mut before = 0;
+        for remote in (0..).map_while(|at| peer(connection, at)) {
+            let retry = self.retries.find(token, Missing::To(remote.id));
+            // Not before one that is lost has ended: the peer, too, may be about to withdraw.
+            let mut all = connection.subflows();
+            if all.any(|s| s.remote.ip() == remote.address)
+                || retry.is_some_and(|failure| !failure.retry.is_due(now))
+            {
+                continue;
+            }
+            // From where it makes one superfluous, then where fewest come from.
+            let rank = |at| {
+                let Some(local) = local(at) else { return 0 };
+                let from = Some(local.index);
+                let flags = [false, false, false, !subflows.spare(from, None)];
+                let count = subflows.count(from, None).all;
+                rank(flags, count, distance(local, Some(remote.address)))
+            };
+            let tries = retry.map_or(0, |retry| usize::from(retry.tries));
+            let turn = (before + tries).checked_rem(locals);
+            let at = turn.and_then(|turn| ranked(locals, &rank, turn));
+            if let Some(local) = at.and_then(local) {
+                create(cx, token, local, remote)?;
+            }
+            before += 1;
         }
         Ok(())
     }
@@ -94,45 +196,14 @@ impl Sspi {
         cx: &mut Context<'_>,
         connection: &Connection<'_>,
     ) -> Result<(), QueueFull> {
-        let network = cx.network();
-        let mut all = self.remaining(network, connection);
-        let superfluous = all.find(|(at, subflow)| {
-            is_open(subflow) && self.is_superfluous(network, connection, *at, subflow)
-        });
-        if let Some((_, subflow)) = superfluous {
+        let subflows = self.subflows(cx.network(), connection);
+        let mut all = subflows.iter(None, None);
+        let found = all.find(|(at, s)| is_open(s) && subflows.is_superfluous(*at, s));
+        if let Some((_, subflow)) = found {
             let (local, remote) = (subflow.local.into(), subflow.remote.into());
             cx.destroy_subflow(connection.token, local, remote)?;
         }
         Ok(())
-    }
-
-    /// Whether the subflow at position `at` is to make way for others.
-    fn is_superfluous(
-        &self,
-        network: &Network,
-        connection: &Connection<'_>,
-        at: usize,
-        subflow: &Subflow,
-    ) -> bool {
-        let ifindex = interface_of(network, subflow);
-        // Two bits for each of the others: it shares the interface, or the peer's address.
-        let shared = |(position, other): (usize, &Subflow)| {
-            let from = u8::from(interface_of(network, other) == ifindex);
-            let to = u8::from(other.remote.ip() == subflow.remote.ip());
-            (from | to << 1, position)
-        };
-        let others = || {
-            let others = self.remaining(network, connection);
-            others.filter(|(_, s)| is_open(s)).map(shared)
-        };
-        if others().any(|(both, position)| both == 3 && position > at) {
-            // A server with one interface cannot tell one path from another of the same address.
-            return !connection.server_side || has_choice(network, connection.remote.is_ipv6());
-        }
-        let all = others().fold(0, |all, (one, position)| {
-            all | if position == at { 0 } else { one }
-        });
-        !connection.server_side && is_joined(subflow) && all == 3
     }
 
     /// Notes that a subflow failed or ended, and when to make it again.
@@ -143,20 +214,14 @@ impl Sspi {
         (bound, local): (IfIndex, IpAddr),
         (id, remote): (AddressId, IpAddr),
     ) {
-        let network = cx.network();
+        let (network, now) = (cx.network(), cx.now());
         let connection = cx.connection(token).filter(|c| !c.server_side);
         let (Some(connection), Some(index)) = (connection, interface(network, bound, local)) else {
             return;
         };
-        let (mut from, mut to) = (false, false);
-        for (_, other) in self
-            .remaining(network, &connection)
-            .filter(|(_, s)| is_open(s))
-        {
-            from |= interface_of(network, other) == Some(index);
-            to |= other.remote.ip() == remote;
-        }
-        let now = cx.now();
+        let subflows = self.subflows(network, &connection);
+        let from = subflows.count(Some(index), None).open > 0;
+        let to = subflows.count(None, Some(remote)).open > 0;
         // Where the interface has lost the address, that says nothing of the path.
         if is_usable(network, index, local) {
             let again = Missing::Again(index);
@@ -179,51 +244,73 @@ fn is_joined(subflow: &Subflow) -> bool {
     (subflow.local_id, subflow.remote_id) != (AddressId::INITIAL, AddressId::INITIAL)
 }
 
-/// The first usable address of each interface, of the family.
-fn locals(network: &Network, ipv6: bool) -> impl Iterator<Item = &LocalAddress> {
+/// The first usable address of each interface, of the connection's family, by position.
+#[inline(never)]
+fn local<'a>(
+    connection: &Connection<'_>,
+    network: &'a Network,
+    at: usize,
+) -> Option<&'a LocalAddress> {
+    let ipv6 = connection.remote.is_ipv6();
     let mut previous = None;
-    let fit = network
-        .usable()
-        .filter(move |a| a.address.is_ipv6() == ipv6);
     // The addresses of an interface follow one another.
-    fit.filter(move |a| previous.replace(a.index) != Some(a.index))
+    let mut all = network
+        .usable()
+        .filter(|a| a.address.is_ipv6() == ipv6 && previous.replace(a.index) != Some(a.index));
+    all.nth(at)
 }
 
-/// Where the peer can be joined, in the connection's family.
-fn peers<'a>(connection: &Connection<'a>) -> impl Iterator<Item = SubflowAddress> + use<'a> {
+/// Where the peer can be joined, in the connection's family, by position.
+#[inline(never)]
+fn peer(connection: &Connection<'_>, at: usize) -> Option<SubflowAddress> {
     let initial = SubflowAddress::from(connection.remote);
     let ipv6 = initial.address.is_ipv6();
     let first = connection.may_join_initial_address().then_some(initial);
-    let announced = move |known: &RemoteAddress| {
-        let end = SubflowAddress::from(known.address).with_id(known.id);
-        let port = if end.port == 0 {
-            initial.port
-        } else {
-            end.port
-        };
-        SubflowAddress { port, ..end }
+    let announced = |known: &RemoteAddress| {
+        let mut end = SubflowAddress::from(known.address).with_id(known.id);
+        if end.port == 0 {
+            end.port = initial.port;
+        }
+        end
     };
     let others = connection.remote_addresses().map(announced);
-    let others = others.filter(move |to| {
+    let others = others.filter(|to| {
         to.address.is_ipv6() == ipv6 && first.is_none_or(|first| first.address != to.address)
     });
-    first.into_iter().chain(others)
+    first.into_iter().chain(others).nth(at)
 }
 
-/// The one whose turn it is, of those in the order of their ranks.
-fn nth<T, I: Iterator<Item = T>, R: Ord>(
-    all: impl Fn() -> I,
-    rank: impl Fn(&T) -> R,
-    turn: usize,
-) -> Option<T> {
-    let turn = turn.checked_rem(all().count())?;
-    let mut ranked = all().enumerate();
-    ranked.find_map(|(at, item)| {
-        let own = (rank(&item), at);
-        let before = all()
-            .enumerate()
-            .filter(|(at, other)| (rank(other), *at) < own);
-        (before.count() == turn).then_some(item)
+/// A rank by reasons, the first one first, then by a number, and then by a distance of up to 255. The
+/// lowest comes first.
+fn rank(reasons: [bool; 4], number: u32, distance: u32) -> u32 {
+    let bits = reasons.iter();
+    let reasons = bits.fold(0, |rank, reason| rank << 1 | u32::from(*reason));
+    reasons << 24 | number.min(0xffff) << 8 | distance
+}
+
+/// How many bits of two addresses remain after those that they have in common. Two hosts on the same
+/// links are to use each link for itself: one that fails takes the addresses of both.
+fn distance(local: &LocalAddress, to: Option<IpAddr>) -> u32 {
+    match (local.address, to) {
+        (IpAddr::V4(local), Some(IpAddr::V4(to))) => {
+            32 - (local.to_bits() ^ to.to_bits()).leading_zeros()
+        }
+        (IpAddr::V6(local), Some(IpAddr::V6(to))) => {
+            128 - (local.to_bits() ^ to.to_bits()).leading_zeros()
+        }
+        _ => 255,
+    }
+}
+
+/// The position that comes after `turn` others in the order of their ranks.
+#[inline(never)]
+fn ranked(count: usize, rank: &dyn Fn(usize) -> u32, turn: usize) -> Option<usize> {
+    (0..count).find(|at| {
+        let own = (rank(*at), *at);
+        (0..count)
+            .filter(|other| (rank(*other), *other) < own)
+            .count()
+            == turn
     })
 }
 
