@@ -289,3 +289,31 @@ fn a_renewal_costs_nothing() {
     lab.expect(&ENDPOINTS[..1]);
     transfer.finish();
 }
+
+/// Other flags end the subflows of an endpoint. That happens to one after the other, as long as a
+/// connection has two, and not at all where it has no other path.
+#[test]
+fn new_flags_wait_for_connections() {
+    let Some(lab) = Lab::with_uplinks(2) else {
+        return;
+    };
+    let daemon = lab.daemon("");
+    lab.expect(&ENDPOINTS);
+    let held = Held::open(&lab.host, SERVER, &lab.outside, SERVER, 3);
+    on_all_paths(&lab, 2, 3);
+    lab.reload(&daemon, "[core]\naddr-flags = subflow,signal\n");
+    lab.expect(&[1, 2].map(|n| format!("10.0.{n}.1 signal subflow dev wan{n}")));
+    on_all_paths(&lab, 2, 3);
+    held.release();
+
+    lab.reload(&daemon, "");
+    lab.unplug("wan2");
+    lab.expect(&ENDPOINTS[..1]);
+    lab.outside.ip("mptcp limits set subflows 0");
+    let transfer = Transfer::start(&lab, BYTES, RATE);
+    assert!(until(|| subflows(&lab.host, "10.0.1.1") == 1));
+    lab.reload(&daemon, "[core]\naddr-flags = subflow,fullmesh\n");
+    daemon.says(&["10.0.1.1", "keeps its flags"]);
+    transfer.finish();
+    lab.expect(&["10.0.1.1 fullmesh subflow dev wan1"]);
+}

@@ -1,4 +1,5 @@
-//! When an endpoint of ours may be deleted: not before it is known that no connection needs it.
+//! When an endpoint of ours may be deleted, or be changed so that its subflows end: not before it is
+//! known that no connection needs it.
 
 use core::net::IpAddr;
 
@@ -6,15 +7,15 @@ use super::{Endpoints, Slot, Want, Wanted, is_at, want_of};
 use crate::netlink::mptcp::Endpoint;
 use crate::time::Instant;
 
-/// Whether an endpoint may be deleted: with it go its subflows.
+/// Whether the subflows of an endpoint may end, because it is to go or to be another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Departure {
     /// It is wanted as it is.
     #[default]
     Stays,
-    /// Nobody wants it any more. Whether a connection needs it is not known yet.
+    /// It is not wanted as it is. Whether a connection needs it is not known yet.
     Requested,
-    /// A connection would lose its last working subflow with it.
+    /// A connection would lose its last working subflow.
     Denied,
     /// No connection needs it.
     Granted,
@@ -27,15 +28,16 @@ impl Endpoints {
     /// wanted again.
     pub(super) fn note_departures(&mut self, wanted: &Wanted) -> bool {
         let mut returned = false;
-        let fixed = !self.flags.changeable() & !self.flags.unsupported().0;
+        let fixed = !self.flags.harmless() & !self.flags.unsupported().0;
         for slot in self.ours.iter_mut() {
             let (ifindex, flags) = (slot.endpoint.ifindex, slot.endpoint.flags.0);
             let want = want_of(wanted, slot);
             let stays = |w: &Want| w.ifindex == ifindex && (w.flags.0 ^ flags) & fixed == 0;
+            slot.has_path = want.is_some_and(|w| w.ifindex == ifindex);
             slot.departure = match slot.departure {
                 // The address leaves by another device, and it can have one endpoint only.
                 _ if want.is_some_and(|w| w.ifindex != ifindex) => Departure::Granted,
-                Departure::Renewal if want.is_some_and(stays) => Departure::Renewal,
+                Departure::Renewal if slot.has_path => Departure::Renewal,
                 was if want.is_some_and(stays) => {
                     returned |= was != Departure::Stays;
                     Departure::Stays
@@ -48,7 +50,7 @@ impl Endpoints {
     }
 
     /// Returns whether it has to be found out which connections need an endpoint, before that can
-    /// be deleted.
+    /// go or be changed.
     pub fn has_requests(&mut self, now: Instant) -> bool {
         let Self { ours, refusals, .. } = self;
         let requested = |slot: &&Slot| slot.departure == Departure::Requested;
@@ -57,13 +59,13 @@ impl Endpoints {
         !requests.all(must_wait)
     }
 
-    /// Lets those go that nobody wants and that no connection needs, as `is_needed` says of them.
-    /// Hands each that has to stay to `report` once. Returns whether any may go.
+    /// Lets those that are not wanted as they are go, or be changed, where no connection needs them,
+    /// as `is_needed` says. Hands each that has to stay to `report` once. Returns whether any may go.
     pub fn decide_departures(
         &mut self,
         now: Instant,
-        is_needed: &dyn Fn(&Endpoint) -> bool,
-        report: &mut dyn FnMut(&Endpoint),
+        is_needed: &mut dyn FnMut(&Endpoint) -> bool,
+        report: &mut dyn FnMut(&Slot),
     ) -> bool {
         let Self { ours, refusals, .. } = self;
         let mut granted = false;
@@ -84,7 +86,7 @@ impl Endpoints {
             }
             slot.departure = Departure::Denied;
             if news {
-                report(&slot.endpoint);
+                report(slot);
             }
         }
         granted

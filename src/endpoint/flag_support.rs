@@ -53,6 +53,12 @@ impl FlagSupport {
         self.unsupported
     }
 
+    /// Returns the flags whose change costs no subflow, as bits. The kernel makes all of an endpoint
+    /// anew where it comes to be one of a full mesh or ceases to be.
+    pub(super) fn harmless(&self) -> u32 {
+        self.changeable() & !EndpointFlags::FULLMESH.0
+    }
+
     /// Returns the flags that can be changed without making the endpoint anew, as bits.
     pub(super) fn changeable(&self) -> u32 {
         if self.can_set { CHANGEABLE } else { 0 }

@@ -39,7 +39,7 @@ pub struct Reconciled {
     pub needs_dump: bool,
     /// Only a look at the connections can tell whether an endpoint may be deleted.
     pub needs_look: bool,
-    /// An endpoint is new, or wanted again: connections should come to have subflows there.
+    /// An endpoint is new, another, or wanted again: connections should come to have subflows there.
     pub gained: bool,
 }
 
@@ -163,13 +163,13 @@ impl EndpointManager {
             changes,
             ..
         } = self;
-        let (mut complete, mut added) = (true, false);
+        let (mut complete, mut changed) = (true, false);
         let mut send = |command: Command| {
             let number = send(command);
             complete &= number.is_some();
-            added |= matches!(command, Command::AddEndpoint(_));
             // What comes to be ours is written down first; what ceases to be can wait.
             if matches!(command, Command::AddEndpoint(_) | Command::SetFlags(_)) {
+                changed = true;
                 *changes = changes.wrapping_add(1);
             }
             number
@@ -183,7 +183,7 @@ impl EndpointManager {
             }
         }
         let returned = endpoints.reconcile(now, wanted, &mut send);
-        let gained = returned || added;
+        let gained = returned || changed;
         if raised {
             self.mark_state_changed();
         }
@@ -196,19 +196,25 @@ impl EndpointManager {
         }
     }
 
-    /// Lets those endpoints go that nobody wants and that no connection needs, as `is_needed` says
-    /// of them; the log is told of those that stay. Returns whether any may go.
+    /// Lets those endpoints that are not wanted as they are go, or be changed, where no connection
+    /// needs them, as `is_needed` says; the log is told of those that stay. Returns whether any may
+    /// go.
     pub fn decide_departures(
         &mut self,
         now: Instant,
-        is_needed: &dyn Fn(&Endpoint) -> bool,
+        is_needed: &mut dyn FnMut(&Endpoint) -> bool,
     ) -> bool {
-        self.endpoints.decide_departures(now, is_needed, &mut |endpoint| {
-            let address = endpoint.address;
-            logging::info!(
-                "endpoint {address} stays without a path: connections have no other one that works"
-            );
-        })
+        self.endpoints
+            .decide_departures(now, is_needed, &mut |slot| {
+                let address = slot.endpoint.address;
+                let how = match slot.has_path() {
+                    true => "keeps its flags",
+                    false => "stays without a path",
+                };
+                logging::info!(
+                    "endpoint {address} {how}: connections have no other path that works"
+                );
+            })
     }
 
     /// Has an endpoint deleted and made again, for the subflows that connections lack there.

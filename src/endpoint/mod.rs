@@ -282,7 +282,7 @@ impl Endpoints {
     }
 
     /// Asks for what ours need, if that is `how`: other flags, where those can be changed in place,
-    /// or to be deleted, where they may be.
+    /// or to be deleted, where they may be. Their subflows end by either, but for `harmless` flags.
     fn amend(
         &mut self,
         now: Instant,
@@ -290,7 +290,7 @@ impl Endpoints {
         how: Operation,
         send: &mut dyn FnMut(Command) -> Option<CommandId>,
     ) {
-        let unsupported = self.flags.unsupported();
+        let (unsupported, changeable) = (self.flags.unsupported().0, self.flags.changeable());
         let Self {
             ours,
             refusals,
@@ -299,17 +299,18 @@ impl Endpoints {
         } = self;
         for slot in ours.iter_mut().filter(|slot| !slot.is_deleting()) {
             let mut endpoint = slot.endpoint;
-            let command = match (how, slot.departure) {
-                (Operation::Delete, Departure::Granted | Departure::Renewal) => {
-                    Command::DeleteEndpoint(endpoint)
-                }
-                (Operation::SetFlags, Departure::Stays) => {
-                    let differs = |w: &&Want| (endpoint.flags.0 ^ w.flags.0) & !unsupported.0 != 0;
-                    let Some(want) = want_of(wanted, slot).filter(differs) else {
-                        continue;
-                    };
+            let in_place = want_of(wanted, slot).filter(|w| {
+                let differing = (endpoint.flags.0 ^ w.flags.0) & !unsupported;
+                slot.has_path && differing != 0 && differing & !changeable == 0
+            });
+            let command = match (how, slot.departure, in_place) {
+                (Operation::SetFlags, Departure::Stays | Departure::Granted, Some(want)) => {
                     endpoint.flags = want.flags;
                     Command::SetFlags(endpoint)
+                }
+                (Operation::Delete, Departure::Granted | Departure::Renewal, None)
+                | (Operation::Delete, Departure::Renewal, Some(_)) => {
+                    Command::DeleteEndpoint(endpoint)
                 }
                 _ => continue,
             };
@@ -325,7 +326,10 @@ impl Endpoints {
                 return;
             };
             slot.endpoint = endpoint;
-            slot.flags_unverified |= how == Operation::SetFlags;
+            if how == Operation::SetFlags {
+                slot.flags_unverified = true;
+                slot.departure = Departure::Stays;
+            }
             slot.set_pending(how, number);
         }
     }
@@ -363,7 +367,8 @@ impl Endpoints {
             if room == 0 && implicit.is_none() {
                 // A path that works is worth more than one that may return.
                 let gives_way = |slot: &&mut Slot| {
-                    matches!(slot.departure, Departure::Requested | Departure::Denied)
+                    let stays = matches!(slot.departure, Departure::Requested | Departure::Denied);
+                    stays && !slot.has_path
                 };
                 if let Some(slot) = self.ours.iter_mut().find(gives_way) {
                     slot.departure = Departure::Granted;

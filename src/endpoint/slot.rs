@@ -15,6 +15,8 @@ pub struct Slot {
     /// The number of that command.
     pub(super) command: CommandId,
     pub(super) departure: Departure,
+    /// Its address has a path by its device, though it may be wanted with other flags.
+    pub(super) has_path: bool,
     /// Added, and no dump has shown it since.
     pub(super) unverified: bool,
     /// Its flags were set, and no dump has shown it since: the next one tells which flags the
@@ -42,6 +44,7 @@ impl Slot {
             pending: None,
             command: CommandId::default(),
             departure: Departure::default(),
+            has_path: true,
             unverified: false,
             flags_unverified: false,
             id_unknown: false,
@@ -68,9 +71,21 @@ impl Slot {
         self.pending == Some(Operation::Delete)
     }
 
-    /// Returns whether it stays for the sake of connections although its path is lost.
+    /// Returns whether it stays as it is for the sake of connections, although its path is lost or
+    /// it should have other flags.
     pub fn is_kept(&self) -> bool {
         self.departure == Departure::Denied
+    }
+
+    /// Returns whether its address has a path by its device.
+    pub fn has_path(&self) -> bool {
+        self.has_path
+    }
+
+    /// Returns whether connections can use it: the kernel has it, and it has a path.
+    pub fn is_usable(&self) -> bool {
+        let ends = matches!(self.departure, Departure::Granted | Departure::Renewal);
+        self.has_path && self.pending.is_none() && !ends
     }
 
     /// Returns whether it is wanted, there, and to stay.

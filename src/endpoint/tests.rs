@@ -134,8 +134,8 @@ impl Kernel {
             let (sent, dump) = self.round(now, endpoints, wants);
             let (dump, look) = (dump || endpoints.needs_dump(), endpoints.has_requests(now));
             if look {
-                let is_needed = |e: &Endpoint| self.needed.contains(&e.address);
-                endpoints.decide_departures(now, &is_needed, &mut |_| ());
+                let is_needed = &mut |e: &Endpoint| self.needed.contains(&e.address);
+                endpoints.decide_departures(now, is_needed, &mut |_| ());
             }
             if dump {
                 self.dump(now, endpoints);
@@ -258,6 +258,9 @@ fn a_flag_is_unsupported_when_it_is_missing_twice() {
     kernel.dump(NOW, &mut endpoints);
     assert_eq!(endpoints.unsupported().0, 0, "somebody may have removed it");
     let (sent, _) = kernel.round(NOW, &mut endpoints, &wants);
+    assert_eq!(sent, [], "not before a look at the connections");
+    assert!(endpoints.decide_departures(NOW, &mut |_| false, &mut |_| ()));
+    let (sent, _) = kernel.round(NOW, &mut endpoints, &wants);
     assert!(matches!(sent[..], [Command::SetFlags(_)]), "{sent:?}");
     assert!(endpoints.needs_dump());
     kernel.dump(NOW, &mut endpoints);
@@ -306,7 +309,7 @@ fn an_endpoint_that_a_connection_needs_stays_until_it_does_not() {
     // The new path first: a connection that has joined it needs the old one no more.
     kernel.settle(NOW, &mut endpoints, &[want(3)]);
     assert_eq!(kernel.endpoints, [endpoint(1, 1), endpoint(3, 3)]);
-    assert!(endpoints.decide_departures(NOW, &|_| false, &mut |_| panic!("told twice")));
+    assert!(endpoints.decide_departures(NOW, &mut |_| false, &mut |_| panic!("told twice")));
     kernel.settle(NOW, &mut endpoints, &[want(3)]);
     assert_eq!(kernel.endpoints, [endpoint(3, 3)]);
 }
@@ -321,7 +324,7 @@ fn an_endpoint_that_is_wanted_again_was_never_touched() {
     assert_eq!(sent, []);
     assert!(endpoints.ours().iter().all(Slot::is_settled));
     // And what a look that comes too late says of it no longer matters.
-    assert!(!endpoints.decide_departures(NOW, &|_| false, &mut |_| ()));
+    assert!(!endpoints.decide_departures(NOW, &mut |_| false, &mut |_| ()));
 }
 
 #[test]

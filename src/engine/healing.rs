@@ -43,7 +43,7 @@ struct Path {
     address: IpAddr,
     /// Where it listens itself, for subflows that peers make; 0 is nowhere.
     port: u16,
-    /// It is to stay, and the kernel has it.
+    /// The kernel has it, and it has a path.
     usable: bool,
     /// Connections that this host opens make subflows from it.
     joins: bool,
@@ -98,8 +98,8 @@ pub(super) struct Healer {
     outdated: bool,
     /// The last look showed all there is.
     complete: bool,
-    /// Endpoints that are made again after the last look.
-    renewed: Paths,
+    /// Endpoints whose subflows end after the last look.
+    ending: Paths,
     /// The kernel cannot show subflows.
     unavailable: bool,
     /// Looks in a row that endpoints had to stay after.
@@ -125,7 +125,7 @@ impl Healer {
             brief: false,
             outdated: false,
             complete: false,
-            renewed: Paths::default(),
+            ending: Paths::default(),
             unavailable: false,
             kept: 0,
             vain: 0,
@@ -181,11 +181,11 @@ impl Healer {
             self.step = Step::Subflows(Family::Ipv4);
             self.outdated = false;
             self.brief = core::mem::take(&mut self.departing) && !self.full_due;
-            self.renewed = Paths::default();
+            self.ending = Paths::default();
             self.coverage.begin();
             self.paths.clear();
             for slot in ours {
-                let (endpoint, usable) = (&slot.endpoint, slot.is_settled());
+                let (endpoint, usable) = (&slot.endpoint, slot.is_usable());
                 self.paths.push(Path {
                     address: endpoint.address,
                     port: endpoint.port,
@@ -253,19 +253,26 @@ impl Healer {
         self.outdated
     }
 
-    /// Returns whether a connection has its last working subflow from this endpoint. Where that
-    /// cannot be told, it may be so: unless, without inet_diag, there is another path.
-    pub(super) fn is_needed(&self, endpoint: &Endpoint) -> bool {
-        if self.unavailable {
-            return !self.paths.iter().any(|path| path.usable);
-        }
-        let number = self.find_path(endpoint.address, endpoint.port);
-        let Some(number) = number.filter(|_| self.complete) else {
+    /// Returns whether a connection has its last working subflow from this endpoint; if not, its
+    /// subflows end. Where that cannot be told, it may be so: unless, without inet_diag, there is
+    /// another path.
+    pub(super) fn is_needed(&mut self, endpoint: &Endpoint) -> bool {
+        let Some(number) = self.find_path(endpoint.address, endpoint.port) else {
             return true;
         };
-        let one = Paths::one(number);
-        let is_last = |c: Covered| c.established.contains(one) && c.depends_on(one);
-        self.coverage.connections().any(is_last)
+        let (one, mut ending) = (Paths::one(number), self.ending);
+        ending.add(one);
+        let needed = if self.unavailable {
+            let mut paths = self.paths.iter().enumerate();
+            !paths.any(|(at, path)| path.usable && !ending.contains(Paths::one(at)))
+        } else {
+            let is_last = |c: Covered| c.established.contains(one) && c.depends_on(ending);
+            !self.complete || self.coverage.connections().any(is_last)
+        };
+        if !needed {
+            self.ending = ending;
+        }
+        needed
     }
 
     /// Returns whether the look that has ended was for departures alone, and says nothing of what
@@ -327,7 +334,7 @@ impl Healer {
             let is_healthy = |c: &Covered| c.established.without(c.stuck).contains(one);
             let healthy = covered.filter(is_healthy).count() as u64;
             let mut covered = self.coverage.connections();
-            let mut cut = self.renewed;
+            let mut cut = self.ending;
             cut.add(one);
             let would_cut = |c: Covered| c.established.contains(one) && c.hangs_on(cut);
             if covered.any(would_cut) {
@@ -346,7 +353,7 @@ impl Healer {
                 missing.at = now + wait(missing.attempts);
             }
             self.vain = 0;
-            self.renewed = cut;
+            self.ending = cut;
             logging::info!(
                 "making endpoint {address} again: connections without a subflow there: {lacking}"
             );

@@ -155,8 +155,8 @@ impl Engine {
             return;
         }
         let healer = &mut self.healer;
-        let is_needed = |endpoint: &Endpoint| healer.is_needed(endpoint);
-        let mut changed = self.endpoints.decide_departures(now, &is_needed);
+        let is_needed = &mut |endpoint: &Endpoint| healer.is_needed(endpoint);
+        let mut changed = self.endpoints.decide_departures(now, is_needed);
         if !healer.is_brief() {
             let limits = self.endpoints.limits().current();
             let limit = limits.map_or(0, |limits| limits.subflows as usize);

@@ -304,7 +304,7 @@ impl Engine {
         if done.needs_look {
             if self.of_use.connections {
                 // Connections of plugins do not depend on endpoints.
-                complete &= !self.endpoints.decide_departures(now, &|_| false);
+                complete &= !self.endpoints.decide_departures(now, &mut |_| false);
             } else {
                 self.schedule.due.add(Due::SUBFLOWS);
                 self.healer.on_departure();

@@ -71,6 +71,9 @@ impl Engine {
         for slot in endpoints.ours() {
             let state = match () {
                 () if slot.is_deleting() => ", being deleted",
+                () if slot.is_kept() && slot.has_path() => {
+                    ", with its old flags for connections without another path"
+                }
                 () if slot.is_kept() => ", kept for connections without another path",
                 () => "",
             };

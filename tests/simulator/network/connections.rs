@@ -383,6 +383,19 @@ impl Kernel {
         }
     }
 
+    /// An endpoint becomes one of a full mesh, or ceases to be: its subflows are made anew, and
+    /// the peer is told nothing.
+    pub fn cycle_all(&mut self, endpoint: &Endpoint, maker: Maker) {
+        let Connections {
+            all, events, now, ..
+        } = &mut self.connections;
+        for connection in all {
+            let of_it = |s: &Subflow| s.local == endpoint.address;
+            connection.end(events, *now, maker == Maker::Daemon, of_it);
+        }
+        self.join_all(endpoint);
+    }
+
     /// Time passes: peers are told what could not be told before, and connections without subflows
     /// end.
     pub fn advance_connections(&mut self, now: Instant) {

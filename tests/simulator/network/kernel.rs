@@ -426,7 +426,14 @@ impl Kernel {
                     return Err(EINVAL);
                 }
                 let mask = MASK & self.known;
+                let was = found.flags;
                 found.flags = EndpointFlags(found.flags.0 & !mask | asked & mask);
+                let endpoint = *found;
+                if (was.0 ^ endpoint.flags.0) & EndpointFlags::FULLMESH.0 != 0
+                    && endpoint.flags.contains(EndpointFlags::SUBFLOW)
+                {
+                    self.cycle_all(&endpoint, maker);
+                }
                 Ok(())
             }
             Command::FlushEndpoints => {

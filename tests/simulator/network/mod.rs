@@ -326,7 +326,7 @@ impl Simulation {
             return Err(Incomplete::Refused(libc::ENOENT));
         }
         let ours = self.engine.endpoints().ours().iter();
-        let kept = ours.filter(|slot| slot.is_kept());
+        let kept = ours.filter(|slot| slot.is_kept() && !slot.has_path());
         self.kernel.connections.kept = kept.map(|slot| slot.endpoint.address).collect();
         self.kernel.connections.refusals |= !self.refused.is_empty();
         let (most, result) = self.next_dump();

@@ -115,13 +115,15 @@ fn endpoints(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<()
         let of = (e.ifindex, e.flags.0);
         want_of(e).is_some_and(|w| w.carriers.iter().any(|c| (c.1, c.2) == of))
     };
-    let unwanted = |ip| by(Maker::Daemon).any(|e| e.address == ip && !is_wanted(e));
+    // One that is to have other flags works until then.
+    let has_path =
+        |e: &Endpoint| want_of(e).is_some_and(|w| w.carriers.iter().any(|c| c.1 == e.ifindex));
+    let unwanted = |ip| by(Maker::Daemon).any(|e| e.address == ip && !has_path(e));
     connections(simulation)?;
-    let any_wanted = by(Maker::Daemon).any(is_wanted);
     for endpoint in by(Maker::Daemon).filter(|e| !is_wanted(e)) {
         let stays = match kernel.has_diag() {
             true => is_needed(kernel, endpoint.address, &unwanted),
-            false => !any_wanted,
+            false => !by(Maker::Daemon).any(|e| e != endpoint && has_path(e)),
         };
         if !stays {
             let carriers = want_of(endpoint).map(|w| &w.carriers);
