@@ -1,5 +1,5 @@
 //! Random mishaps on all uplinks for some minutes, and whether every connection survives them and
-//! finds back to every path.
+//! finds back to every path. Or no mishap at all, and whether every subflow is left alone.
 
 use std::io;
 use std::thread::sleep;
@@ -15,7 +15,8 @@ use crate::traffic::Rate;
 #[derive(Clone, Copy)]
 pub struct Chaos {
     pub minutes: u64,
-    pub seed: u64,
+    /// `None` is a plan without mishaps.
+    pub seed: Option<u64>,
     pub uplinks: usize,
 }
 
@@ -89,7 +90,10 @@ impl Random {
 
 /// What happens when at which uplink, in order. All of it is over in the end.
 fn plan(chaos: Chaos) -> Vec<(Duration, usize, &'static [Step])> {
-    let mut random = Random(chaos.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let Some(seed) = chaos.seed else {
+        return vec![];
+    };
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let end = Duration::from_secs(60 * chaos.minutes);
     let mut steps = vec![];
     for uplink in 0..chaos.uplinks {
@@ -120,6 +124,8 @@ pub fn run(chaos: Chaos, candidate: Candidate, program: &str, log: bool) -> io::
     lab.open(CONNECTIONS, Duration::from_millis(5))?;
     lab.await_complete(Duration::from_secs(10));
 
+    let handled = || Ok::<_, io::Error>(lab.counter("RmSubflow")? + lab.counter("MPJoinSynTx")?);
+    let handled_before = handled()?;
     let start = Instant::now();
     let mut second = vec![false; chaos.uplinks];
     let mut count = 0;
@@ -133,6 +139,10 @@ pub fn run(chaos: Chaos, candidate: Candidate, program: &str, log: bool) -> io::
             count += 1;
         }
     }
+    if chaos.seed.is_none() {
+        sleep(Duration::from_secs(60 * chaos.minutes).saturating_sub(start.elapsed()));
+    }
+    let handled = handled()? - handled_before;
     let cpu = lab.cpu();
     let back = Instant::now();
     while back.elapsed() < RECOVERY && !recovered(&lab) {
@@ -170,6 +180,13 @@ pub fn run(chaos: Chaos, candidate: Candidate, program: &str, log: bool) -> io::
         longest.as_secs_f64(),
         cpu.as_millis(),
     );
+    let calm = chaos.seed.is_none();
+    if calm {
+        println!(
+            "{}: {handled} subflows removed or joined meanwhile",
+            candidate.name()
+        );
+    }
     if log && fine != CONNECTIONS {
         let subflows = std::process::Command::new("ss").arg("-tniH").output()?;
         eprintln!("{}", String::from_utf8_lossy(&subflows.stdout));
@@ -178,7 +195,7 @@ pub fn run(chaos: Chaos, candidate: Candidate, program: &str, log: bool) -> io::
     if log {
         eprintln!("{}", lab.log());
     }
-    Ok(fine == CONNECTIONS)
+    Ok(fine == CONNECTIONS && !(calm && handled > 0))
 }
 
 fn take(lab: &Lab, uplink: usize, step: Step, second: &mut bool) -> io::Result<()> {

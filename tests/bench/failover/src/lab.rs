@@ -300,6 +300,19 @@ impl Lab {
         Duration::from_nanos(self.daemons.iter().filter_map(read).sum())
     }
 
+    /// One of the client's counters of Multipath TCP, by its name without `MPTcpExt`.
+    pub fn counter(&self, name: &str) -> io::Result<u64> {
+        let text = self.at_client(|| std::fs::read_to_string("/proc/thread-self/net/netstat"))?;
+        let mut lines = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("MPTcpExt:"));
+        let (names, values) = (lines.next(), lines.next());
+        let mut pairs = names.unwrap_or("").split_whitespace();
+        let at = pairs.position(|one| one == name);
+        let value = at.and_then(|at| values?.split_whitespace().nth(at)?.parse().ok());
+        value.ok_or_else(|| io::Error::other(format!("this kernel does not count {name}")))
+    }
+
     fn at_client<T>(&self, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         within(&self.home, &self.client, run)
     }

@@ -23,7 +23,7 @@ use scenario::Scenario;
 const USAGE: &str = "usage: failover --ours PROGRAM [--c PROGRAM] \
                      [--candidate none,c,addr_adv,sspi] [--log] \
                      [--runs N] [--scenario S1,S12] [--quick] | \
-                     --chaos MINUTES [--seed N] [--uplinks 2|3]";
+                     --chaos MINUTES [--seed N] [--uplinks 2|3] | --calm MINUTES [--uplinks 2|3]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -50,7 +50,7 @@ fn one(candidate: &str, program: &str, log: &str, what: &[&str]) -> io::Result<b
     if let ["chaos", minutes, seed, uplinks] = *what {
         let chaos = Chaos {
             minutes: number(minutes)?,
-            seed: number(seed)?,
+            seed: (seed != "calm").then(|| number(seed)).transpose()?,
             uplinks: number(uplinks)? as usize,
         };
         return chaos::run(chaos, candidate, program, log);
@@ -81,9 +81,8 @@ fn number(word: &str) -> io::Result<u64> {
 fn options(words: &[&str]) -> io::Result<Options> {
     let (mut runs, mut only, mut candidates, mut quick, mut log) = (None, None, None, false, false);
     let (mut ours, mut c, mut minutes, mut uplinks) = (None, None, None, 2);
-    let mut seed = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(1, |time| time.as_secs());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let mut seed = Some(now.map_or(1, |time| time.as_secs()));
     let mut words = words.iter().copied();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(usage);
@@ -92,7 +91,8 @@ fn options(words: &[&str]) -> io::Result<Options> {
             "--scenario" => only = Some(value()?),
             "--candidate" => candidates = Some(value()?),
             "--chaos" => minutes = Some(number(value()?)?),
-            "--seed" => seed = number(value()?)?,
+            "--calm" => (minutes, seed) = (Some(number(value()?)?), None),
+            "--seed" => seed = Some(number(value()?)?),
             "--uplinks" => uplinks = number(value()?)? as usize,
             "--ours" => ours = Some(value()?),
             "--c" => c = Some(value()?),
@@ -156,12 +156,17 @@ fn all(words: &[&str]) -> io::Result<bool> {
         uplinks,
     }) = options.chaos
     {
-        let what = [minutes, seed, uplinks as u64].map(|it| it.to_string());
+        let seed = seed.map_or("calm".into(), |seed| seed.to_string());
+        let kind = match &*seed {
+            "calm" => "calm".into(),
+            seed => format!("chaos (--seed {seed})"),
+        };
+        let (minutes, uplinks) = (minutes.to_string(), uplinks.to_string());
         println!(
-            "{minutes} minutes of chaos over {uplinks} uplinks, --seed {seed}. Linux {}.",
+            "{minutes} minutes of {kind} over {uplinks} uplinks. Linux {}.",
             kernel.trim()
         );
-        let what = ["chaos", &what[0], &what[1], &what[2]];
+        let what = ["chaos", &minutes, &seed, &uplinks];
         let mut fine = true;
         for mut lab in labs(&options, &what, Stdio::inherit)? {
             fine &= lab.wait()?.success();
