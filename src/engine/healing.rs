@@ -20,9 +20,10 @@ use crate::netlink::route::Family;
 use crate::table::{Mark, Table};
 use crate::time::{Duration, Instant};
 
-/// When to look whether connections have come to use a path that is new or has returned: soon,
-/// and when a first retransmission of a join has had its time.
-const RETURN_CHECKS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(3000)];
+/// When to look whether connections have come to use a path that is new or has returned: when a
+/// join has had its time, and when a first retransmission of it has. In between as well, with
+/// back-off, where joins are under way or a subflow is stuck that another can soon do without.
+const RETURN_CHECKS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(3000)];
 /// Attempts in vain after which a subflow that is lacked is no reason any more to disturb others.
 const HOPELESS: u8 = 5;
 /// So many healthy subflows may be made anew for the sake of one that is lacked, and one more for
@@ -102,8 +103,12 @@ pub(super) struct Healer {
     ending: Paths,
     /// The kernel cannot show subflows.
     unavailable: bool,
-    /// Looks in a row that endpoints had to stay after.
+    /// Looks in a row after which something had to wait for connections.
     kept: u8,
+    /// Subflows are being joined, or stuck.
+    unsettled: bool,
+    /// A subflow has ended since the last look.
+    lost: bool,
     /// Looks after the end of subflows that found nothing to do.
     vain: u8,
     last_loss: Instant,
@@ -128,6 +133,8 @@ impl Healer {
             ending: Paths::default(),
             unavailable: false,
             kept: 0,
+            unsettled: false,
+            lost: false,
             vain: 0,
             last_loss: Instant::default(),
             hopeless_reported: false,
@@ -163,7 +170,7 @@ impl Healer {
         let [soon, later] = RETURN_CHECKS;
         self.look_at = self.look_at.min(now + soon);
         self.recheck_at = now + later;
-        self.kept = 0;
+        (self.kept, self.vain) = (0, 0);
     }
 
     /// A subflow has ended, or could not be made, or events of that kind were lost.
@@ -171,7 +178,7 @@ impl Healer {
         if now.saturating_since(self.last_loss) > QUIET {
             self.vain = 0;
         }
-        self.last_loss = now;
+        (self.last_loss, self.lost) = (now, true);
         self.look_at = self.look_at.min(now + wait(self.vain));
     }
 
@@ -284,12 +291,13 @@ impl Healer {
     /// Finds what connections lack, where the kernel makes at most `limit` subflows beside the
     /// first.
     pub(super) fn find_missing(&mut self, now: Instant, limit: usize) {
-        self.full_due = false;
+        (self.full_due, self.unsettled) = (false, false);
         self.missing.unmark(|_| true);
         if !self.complete || self.unavailable {
             return;
         }
         for connection in self.coverage.connections() {
+            self.unsettled |= !connection.joining.is_empty() || !connection.stuck.is_empty();
             if !connection.is_joined_here() || connection.subflows > limit {
                 continue;
             }
@@ -363,13 +371,15 @@ impl Healer {
     }
 
     /// Sets when to look next: after `interval` seconds, unless that is 0; and earlier where an
-    /// endpoint had to stay (`kept`) or a subflow may be tried again.
+    /// endpoint had to stay (`kept`), where a path has just returned that is not yet in use, or
+    /// where a subflow may be tried again.
     pub(super) fn schedule(&mut self, now: Instant, interval: u32, kept: bool) {
-        if kept {
+        let returning = self.recheck_at != Instant::NEVER && self.unsettled;
+        if kept || returning {
             self.look_at = self.look_at.min(now + wait(self.kept));
             self.kept = self.kept.saturating_add(1);
         }
-        if now.saturating_since(self.last_loss) < QUIET {
+        if core::mem::take(&mut self.lost) {
             self.vain = self.vain.saturating_add(1);
         }
         if interval != 0 && self.paths.iter().any(|path| path.joins) {

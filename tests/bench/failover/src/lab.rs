@@ -291,6 +291,15 @@ impl Lab {
             .collect()
     }
 
+    /// What `ss` says of the connections at both ends.
+    pub fn sockets(&self) -> io::Result<String> {
+        let ss = || {
+            let output = Command::new("ss").arg("-OtMniHe").output()?;
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        Ok(self.at_client(ss)? + &self.at_server(ss)?)
+    }
+
     /// The processor time of the daemons so far.
     pub fn cpu(&self) -> Duration {
         let read = |child: &Child| -> Option<u64> {

@@ -51,6 +51,9 @@ pub fn run(
     let marks = (scenario.run)(&lab)?;
     let cpu = lab.cpu().saturating_sub(cpu);
     let end = Instant::now();
+    if log {
+        eprintln!("{}", lab.sockets()?);
+    }
     lab.end();
     if log {
         eprintln!("{}", lab.log());
