@@ -44,8 +44,7 @@ impl Add<Duration> for Instant {
     }
 }
 
-/// Waiting times that double from 20 ms up to 30 s, for something that keeps
-/// failing.
+/// Waiting times that double with each failure: from 20 ms up to 30 s, or as the caller says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Backoff {
     /// Failures in a row.
@@ -53,16 +52,31 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Milliseconds after the first failure.
-    const FIRST: u64 = 20;
-    /// Milliseconds that no failure exceeds.
-    const LAST: u64 = 30_000;
+    /// After the first failure.
+    const FIRST: Duration = Duration::from_millis(20);
+    /// Not exceeded by any failure.
+    const LAST: Duration = Duration::from_secs(30);
 
     /// Returns when to try again after one more failure.
     pub fn next(&mut self, now: Instant) -> Instant {
-        let wait = (Self::FIRST << self.tries.min(11)).min(Self::LAST);
+        let wait = self.wait(Self::FIRST, Self::LAST);
+        self.failed();
+        now + wait
+    }
+
+    /// Notes one more failure.
+    pub(crate) fn failed(&mut self) {
         self.tries = self.tries.saturating_add(1);
-        now + Duration::from_millis(wait)
+    }
+
+    /// Returns the number of failures in a row, 255 at most.
+    pub(crate) fn failures(self) -> u8 {
+        self.tries
+    }
+
+    /// Returns `first`, doubled by each failure so far, but not more than `last`.
+    pub(crate) fn wait(self, first: Duration, last: Duration) -> Duration {
+        Duration(first.0 << self.tries.min(16)).min(last)
     }
 
     /// Nothing has failed any more.
@@ -80,19 +94,29 @@ pub struct Retry {
 }
 
 impl Default for Retry {
-    /// Nothing has failed: due at once.
     fn default() -> Self {
-        Self {
-            at: Instant::NEVER,
-            backoff: Backoff::default(),
-        }
+        Self::new()
     }
 }
 
 impl Retry {
+    /// Nothing has failed: due at once.
+    pub const fn new() -> Self {
+        Self {
+            at: Instant::NEVER,
+            backoff: Backoff { tries: 0 },
+        }
+    }
+
     /// Notes one more failure.
     pub fn failed(&mut self, now: Instant) {
         self.at = self.backoff.next(now);
+    }
+
+    /// Notes one more failure, after which to wait for `most` at most.
+    pub(crate) fn failed_briefly(&mut self, now: Instant, most: Duration) {
+        self.failed(now);
+        self.at = self.at.min(now + most);
     }
 
     /// Returns whether something has failed since the last success.
@@ -149,7 +173,7 @@ mod tests {
             20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10_240, 20_480, 30_000,
         ];
         assert_eq!(first, expected);
-        assert!(waits.all(|wait| wait == Backoff::LAST));
+        assert!(waits.all(|wait| Duration(wait) == Backoff::LAST));
         backoff.reset();
         assert_eq!(backoff.next(NOW), NOW + Duration::from_millis(20));
     }

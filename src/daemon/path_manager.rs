@@ -16,7 +16,7 @@ use crate::netlink::message::{Ack, Message, Messages};
 use crate::netlink::mptcp::{self, Command};
 use crate::request::{CommandId, Reply};
 use crate::sys::netlink::{Received, Socket};
-use crate::time::{Backoff, Duration, Instant};
+use crate::time::{Duration, Instant, Retry};
 
 use super::coalesce::EventCoalescer;
 use super::exchange::{exchange, read_all};
@@ -46,8 +46,7 @@ struct Discovery {
     /// When to say that it is missing.
     complain_at: Instant,
     /// When to ask for it again.
-    find_at: Instant,
-    backoff: Backoff,
+    retry: Retry,
 }
 
 /// Commands that have been encoded and not been sent.
@@ -94,8 +93,7 @@ impl PathManager {
             discovery: Discovery {
                 family: None,
                 complain_at: now + PATIENCE,
-                find_at: now,
-                backoff: Backoff::default(),
+                retry: Retry::new(),
             },
             subscription: Subscription::default(),
             batch: Batch {
@@ -111,12 +109,12 @@ impl PathManager {
 
     /// Returns when to call [`Self::on_time`].
     pub(super) fn deadline(&self) -> Instant {
-        self.discovery.complain_at.min(self.discovery.find_at)
+        self.discovery.complain_at.min(self.discovery.retry.at())
     }
 
     /// Looks for the path manager if that is due, and says if it is missing for long.
     pub(super) fn on_time(&mut self, now: Instant, engine: &mut Engine, io: &mut Buffers) {
-        if self.discovery.find_at <= now {
+        if self.discovery.family.is_none() && self.discovery.retry.is_due(now) {
             self.find_family(now, engine, io);
         }
         if self.discovery.complain_at <= now {
@@ -331,7 +329,7 @@ impl PathManager {
         if lost {
             engine.handle(now, Input::EventsLost(Source::Connections));
             if family.is_none() {
-                self.discovery.find_at = now;
+                self.discovery.retry.retry_now();
             }
         }
         if let Some(found) = appeared {
@@ -377,7 +375,7 @@ impl PathManager {
     #[inline(never)] // 200 bytes less
     fn find_family(&mut self, now: Instant, engine: &mut Engine, io: &mut Buffers) {
         self.catch_up(now, engine, io);
-        self.discovery.find_at = self.discovery.backoff.next(now);
+        self.discovery.retry.failed(now);
         let mut out = Builder::new(&mut io.out);
         let mut found = None;
         let encoded = generic::get_family(&mut out, FAMILY_REQUEST, mptcp::FAMILY_NAME);
@@ -398,11 +396,11 @@ impl PathManager {
         let discovery = &mut self.discovery;
         discovery.family = family;
         self.subscription.joined = false;
-        (discovery.complain_at, discovery.find_at) = (Instant::NEVER, Instant::NEVER);
-        discovery.backoff.reset();
+        discovery.complain_at = Instant::NEVER;
+        discovery.retry.succeeded();
         if family.is_none() {
             discovery.complain_at = now + PATIENCE;
-            discovery.find_at = discovery.backoff.next(now);
+            discovery.retry.failed(now);
             logging::warn!("the kernel's MPTCP path manager has gone; waiting for it");
         }
         self.update_subscription();

@@ -18,7 +18,7 @@ use crate::netlink::diag::{Connection, Query, Subflow};
 use crate::netlink::mptcp::{Endpoint, EndpointFlags, Token};
 use crate::netlink::route::Family;
 use crate::table::{Mark, Table};
-use crate::time::{Duration, Instant};
+use crate::time::{Backoff, Duration, Instant};
 
 /// When to look whether connections have come to use a path that is new or has returned: when a
 /// join has had its time, and when a first retransmission of it has. In between as well, with
@@ -34,8 +34,8 @@ const WORTH: u64 = 4;
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Returns how long to wait after so many attempts: from 250 ms up to a minute.
-fn wait(attempts: u8) -> Duration {
-    Duration::from_millis((250 << attempts.min(8)).min(60_000))
+fn wait(attempts: Backoff) -> Duration {
+    attempts.wait(Duration::from_millis(250), Duration::from_secs(60))
 }
 
 /// An endpoint of ours, as it was when the look began.
@@ -54,7 +54,8 @@ struct Path {
 struct Missing {
     token: Token,
     address: IpAddr,
-    attempts: u8,
+    /// Attempts in vain.
+    attempts: Backoff,
     /// When it was found missing, or was last tried in vain.
     since: Instant,
     /// When it may be tried again.
@@ -104,13 +105,13 @@ pub(super) struct Healer {
     /// The kernel cannot show subflows.
     unavailable: bool,
     /// Looks in a row after which something had to wait for connections.
-    kept: u8,
+    kept: Backoff,
     /// Subflows are being joined, or stuck.
     unsettled: bool,
     /// A subflow has ended since the last look.
     lost: bool,
     /// Looks after the end of subflows that found nothing to do.
-    vain: u8,
+    vain: Backoff,
     last_loss: Instant,
     /// The log has been told of subflows that cannot be had.
     hopeless_reported: bool,
@@ -132,10 +133,10 @@ impl Healer {
             complete: false,
             ending: Paths::default(),
             unavailable: false,
-            kept: 0,
+            kept: Backoff::default(),
             unsettled: false,
             lost: false,
-            vain: 0,
+            vain: Backoff::default(),
             last_loss: Instant::default(),
             hopeless_reported: false,
         }
@@ -162,7 +163,7 @@ impl Healer {
     pub(super) fn on_departure(&mut self) {
         self.departing = true;
         self.outdated = self.step != Step::Idle;
-        self.kept = 0;
+        self.kept.reset();
     }
 
     /// An endpoint is new, or has its path again.
@@ -170,13 +171,14 @@ impl Healer {
         let [soon, later] = RETURN_CHECKS;
         self.look_at = self.look_at.min(now + soon);
         self.recheck_at = now + later;
-        (self.kept, self.vain) = (0, 0);
+        self.kept.reset();
+        self.vain.reset();
     }
 
     /// A subflow has ended, or could not be made, or events of that kind were lost.
     pub(super) fn on_loss(&mut self, now: Instant) {
         if now.saturating_since(self.last_loss) > QUIET {
-            self.vain = 0;
+            self.vain.reset();
         }
         (self.last_loss, self.lost) = (now, true);
         self.look_at = self.look_at.min(now + wait(self.vain));
@@ -331,7 +333,7 @@ impl Healer {
             if lacking == 0 {
                 continue;
             }
-            let hopeful = |m: &&Missing| due(m) && m.attempts < HOPELESS;
+            let hopeful = |m: &&Missing| due(m) && m.attempts.failures() < HOPELESS;
             let (mut worth, mut rise) = (0, 0);
             for missing in self.missing.iter().filter(hopeful) {
                 worth += WORTH + now.saturating_since(missing.since).as_millis() / 1000;
@@ -356,11 +358,11 @@ impl Healer {
                 continue;
             }
             for missing in self.missing.iter_mut().filter(|m| due(m)) {
-                missing.attempts = missing.attempts.saturating_add(1);
+                missing.attempts.failed();
                 missing.since = now;
                 missing.at = now + wait(missing.attempts);
             }
-            self.vain = 0;
+            self.vain.reset();
             self.ending = cut;
             logging::info!(
                 "making endpoint {address} again: connections without a subflow there: {lacking}"
@@ -377,10 +379,10 @@ impl Healer {
         let returning = self.recheck_at != Instant::NEVER && self.unsettled;
         if kept || returning {
             self.look_at = self.look_at.min(now + wait(self.kept));
-            self.kept = self.kept.saturating_add(1);
+            self.kept.failed();
         }
         if core::mem::take(&mut self.lost) {
-            self.vain = self.vain.saturating_add(1);
+            self.vain.failed();
         }
         if interval != 0 && self.paths.iter().any(|path| path.joins) {
             self.look_at = self.look_at.min(now + Duration::from_secs(interval));
@@ -388,7 +390,7 @@ impl Healer {
         let waiting = self.missing.iter().filter(|m| m.marked && m.at > now);
         let next = waiting.map(|m| m.at).min().unwrap_or(Instant::NEVER);
         self.look_at = self.look_at.min(next);
-        let hopeless = |m: &Missing| m.marked && m.attempts >= HOPELESS;
+        let hopeless = |m: &Missing| m.marked && m.attempts.failures() >= HOPELESS;
         if let Some(missing) = self.missing.iter().find(|m| hopeless(m)) {
             if !core::mem::replace(&mut self.hopeless_reported, true) {
                 let address = missing.address;
@@ -411,7 +413,7 @@ fn note_missing(missing: &mut Table<Missing>, now: Instant, token: Token, addres
     missing.push(Missing {
         token,
         address,
-        attempts: 0,
+        attempts: Backoff::default(),
         since: now,
         at: now,
         marked: true,

@@ -106,7 +106,7 @@ impl Engine {
                     self.schedule.on_dump_end(now, Due::NONE, result);
                     return;
                 }
-                self.schedule.reset_backoff();
+                self.schedule.on_success();
                 connections.on_addresses_end(token, kernel_managed);
             }
             Input::Listening(number, local) => {

@@ -10,7 +10,7 @@ use super::due::Due;
 use super::storm::Storm;
 use crate::logging;
 use crate::sys::errno::Errno;
-use crate::time::{Backoff, Duration, Instant};
+use crate::time::{Duration, Instant, Retry};
 
 /// How long to wait at most before a dump that was interrupted is asked for again.
 const LONGEST_RETRY: Duration = Duration::from_millis(500);
@@ -33,9 +33,8 @@ pub(super) struct Use {
 
 pub(super) struct Schedule {
     pub due: Due,
-    /// When a dump may be asked for, and how often in a row one has failed.
-    dump_at: Instant,
-    backoff: Backoff,
+    /// When a dump may be asked for.
+    retry: Retry,
     storm: Storm,
     /// When to dump the endpoints to find what others did to them.
     endpoints_at: Instant,
@@ -56,8 +55,7 @@ impl Schedule {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             due: Due::NETWORK | Due::KERNEL | Due::CONNECTIONS,
-            dump_at: now,
-            backoff: Backoff::default(),
+            retry: Retry::new(),
             storm: Storm::default(),
             endpoints_at: Instant::NEVER,
             endpoints_dumped_at: now,
@@ -85,7 +83,7 @@ impl Schedule {
         match result {
             Ok(()) => {
                 self.due.remove(what);
-                self.backoff.reset();
+                self.retry.succeeded();
                 self.reconcile_due |= what != Due::SUBFLOWS;
                 return true;
             }
@@ -100,11 +98,11 @@ impl Schedule {
             Err(Incomplete::Refused(errno)) => {
                 let (what, cause) = (what.name(), Errno(errno));
                 logging::warn!("cannot read the {what}: {cause}; trying again");
-                self.dump_at = self.backoff.next(now);
+                self.retry.failed(now);
             }
             // What it showed is true all the same; only what is gone stays unknown.
             Err(Incomplete::Interrupted) => {
-                self.dump_at = self.backoff.next(now).min(now + LONGEST_RETRY);
+                self.retry.failed_briefly(now, LONGEST_RETRY);
                 self.reconcile_due = true;
             }
         }
@@ -112,8 +110,8 @@ impl Schedule {
     }
 
     /// A read that has no part of its own in [`Due`] went well.
-    pub(super) fn reset_backoff(&mut self) {
-        self.backoff.reset();
+    pub(super) fn on_success(&mut self) {
+        self.retry.succeeded();
     }
 
     /// The dump of the endpoints begins.
@@ -127,7 +125,7 @@ impl Schedule {
         self.due
             .add(self.network_parts(routes) | Due::KERNEL | Due::CONNECTIONS);
         self.reconcile_due = true;
-        self.dump_at = now;
+        self.retry.retry_now();
         self.schedule_resync(now, interval);
     }
 
@@ -156,7 +154,7 @@ impl Schedule {
         let news = self.storm.take(now);
         if news {
             self.reconcile_due = true;
-            self.dump_at = self.dump_at.min(now);
+            self.retry.retry_now();
             let soon = (now + ENDPOINTS_AFTER).max(self.endpoints_dumped_at + ENDPOINTS_EVERY);
             self.endpoints_at = self.endpoints_at.min(soon);
         }
@@ -168,7 +166,7 @@ impl Schedule {
     pub(super) fn must_wait(&self, now: Instant, routes: bool) -> bool {
         let reading = self.due.any(self.network_parts(routes));
         self.storm.pending.is_some()
-            || (reading && (self.dump_at <= now || !self.initial_sync_done))
+            || (reading && (self.retry.is_due(now) || !self.initial_sync_done))
     }
 
     /// Returns the parts of the network that are of use. Leftovers can wait until the endpoints
@@ -199,10 +197,10 @@ impl Schedule {
     /// Returns when to read from the kernel: never if nothing of use is due, nor `more` beside it.
     pub(super) fn read_at(&self, of_use: Use, more: bool) -> Instant {
         let due = more || self.readable(of_use) != Due::NONE;
-        if due && self.storm.pending.is_none() {
-            self.dump_at
-        } else {
-            Instant::NEVER
+        match self.retry.at() {
+            _ if !due || self.storm.pending.is_some() => Instant::NEVER,
+            Instant::NEVER => Instant::default(),
+            at => at,
         }
     }
 

@@ -13,23 +13,23 @@ use simple_logger::SimpleLogger;
 
 use super::{Destination, LINE, Line};
 use crate::sys;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Retry};
 
 const NAME: &str = "mptcpd";
 /// The facility "system daemons" (RFC 3164, 4.1.1).
 const DAEMON: u8 = 3 << 3;
-/// Before a destination is tried again.
-const RETRY: Duration = Duration::from_secs(10);
 /// How long an answer waits for room, in milliseconds.
 const PATIENCE: u8 = 100;
+/// How long no answer waits after one has done so in vain.
+const IMPATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct Sink {
     syslog: &'static str,
     journal: &'static str,
     destination: Destination,
     socket: Option<UnixDatagram>,
-    /// Not to be opened before; `None` unless it failed.
-    retry_at: Option<Instant>,
+    /// When it may be opened.
+    retry: Retry,
     /// Messages that the destination did not take.
     lost: u32,
     /// To wait for room did not help: not to be done again before.
@@ -44,7 +44,7 @@ impl Sink {
             journal,
             destination,
             socket: None,
-            retry_at: None,
+            retry: Retry::new(),
             lost: 0,
             patient_at: Instant(0),
         }
@@ -53,7 +53,7 @@ impl Sink {
     /// Changes the destination and opens it.
     pub(super) fn open(&mut self, now: Instant, destination: Destination) {
         if self.destination != destination {
-            (self.destination, self.socket, self.retry_at) = (destination, None, None);
+            (self.destination, self.socket, self.retry) = (destination, None, Retry::new());
         }
         self.connect(now);
     }
@@ -69,7 +69,7 @@ impl Sink {
         let patient = self.patient_at <= now;
         let patience = if patient { PATIENCE } else { 0 };
         if !self.write_within(patience.into(), now, level, text) && patient {
-            self.patient_at = now + RETRY;
+            self.patient_at = now + IMPATIENCE;
         }
     }
 
@@ -125,17 +125,20 @@ impl Sink {
             Destination::Journal => (self.journal, journal as Encode),
             Destination::Stderr | Destination::Null => return None,
         };
-        if self.socket.is_none() && self.retry_at.is_none_or(|at| at <= now) {
+        if self.socket.is_none() && self.retry.is_due(now) {
             match connect(path) {
-                Ok(socket) => (self.socket, self.retry_at) = (Some(socket), None),
+                Ok(socket) => {
+                    self.socket = Some(socket);
+                    self.retry.succeeded();
+                }
                 Err(error) => {
                     // Once, however often it is tried.
-                    if self.retry_at.is_none() {
+                    if !self.retry.has_failed() {
                         let line =
                             Line::of(&format_args!("cannot log to {path}, using stderr: {error}"));
                         to_stderr(PollTimeout::ZERO, Level::Warn, &line.text);
                     }
-                    self.retry_at = Some(now + RETRY);
+                    self.retry.failed(now);
                 }
             }
         }
