@@ -49,7 +49,7 @@ pub struct Covered {
     pub established: Paths,
     /// Those of them whose subflow works, by path and by its own retransmissions.
     pub working: Paths,
-    /// Established ones that have sent in vain so often that another try is far off.
+    /// Established ones that have sent in vain so often, here or there, that another try is far off.
     pub stuck: Paths,
     /// Paths that are being joined.
     pub joining: Paths,
@@ -128,8 +128,9 @@ impl Coverage {
     }
 
     /// Takes in a subflow. `number` is that of its local address, if that matters; `alive` says
-    /// whether that address has a way out.
-    pub fn add(&mut self, subflow: &Subflow, number: Option<usize>, alive: bool) {
+    /// whether that address has a way out, and `waits` whether it had none for a while, so that the
+    /// peer may wait for as long.
+    pub fn add(&mut self, subflow: &Subflow, number: Option<usize>, alive: bool, waits: bool) {
         let local: IpAddr = subflow.ends.local.ip();
         if subflow.token == Token::NONE || local.is_loopback() {
             return;
@@ -146,7 +147,7 @@ impl Coverage {
             (SUBFLOW, true),
             (
                 STUCK,
-                subflow.established && subflow.retransmissions >= STUCK_AFTER,
+                subflow.established && (waits || subflow.retransmissions >= STUCK_AFTER),
             ),
         ] {
             flags |= if set { flag } else { 0 };
@@ -253,7 +254,7 @@ mod tests {
         let mut coverage = Coverage::default();
         coverage.begin();
         for (subflow, number, alive) in subflows {
-            coverage.add(subflow, *number, *alive);
+            coverage.add(subflow, *number, *alive, false);
         }
         assert!(coverage.finish());
         coverage.connections().collect()

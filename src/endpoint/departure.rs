@@ -33,6 +33,7 @@ impl Endpoints {
             let (ifindex, flags) = (slot.endpoint.ifindex, slot.endpoint.flags.0);
             let want = want_of(wanted, slot);
             let stays = |w: &Want| w.ifindex == ifindex && (w.flags.0 ^ flags) & fixed == 0;
+            let lost = !slot.has_path;
             slot.has_path = want.is_some_and(|w| w.ifindex == ifindex);
             slot.departure = match slot.departure {
                 // The address leaves by another device, and it can have one endpoint only.
@@ -40,6 +41,7 @@ impl Endpoints {
                 Departure::Renewal if slot.has_path => Departure::Renewal,
                 was if want.is_some_and(stays) => {
                     returned |= was != Departure::Stays;
+                    slot.returned |= was == Departure::Denied && lost;
                     Departure::Stays
                 }
                 Departure::Stays | Departure::Renewal => Departure::Requested,
@@ -90,6 +92,11 @@ impl Endpoints {
             }
         }
         granted
+    }
+
+    /// Forgets which paths have just returned.
+    pub fn settle_returns(&mut self) {
+        self.ours.iter_mut().for_each(|slot| slot.returned = false);
     }
 
     /// Has an endpoint that is to stay deleted and made again with the next reconciliation.

@@ -217,6 +217,11 @@ impl EndpointManager {
             })
     }
 
+    /// Forgets which paths have just returned.
+    pub fn settle_returns(&mut self) {
+        self.endpoints.settle_returns();
+    }
+
     /// Has an endpoint deleted and made again, for the subflows that connections lack there.
     pub fn renew(&mut self, address: IpAddr) {
         self.endpoints.renew(address);

@@ -17,6 +17,8 @@ pub struct Slot {
     pub(super) departure: Departure,
     /// Its address has a path by its device, though it may be wanted with other flags.
     pub(super) has_path: bool,
+    /// It stayed without a path, which has just returned.
+    pub(super) returned: bool,
     /// Added, and no dump has shown it since.
     pub(super) unverified: bool,
     /// Its flags were set, and no dump has shown it since: the next one tells which flags the
@@ -45,6 +47,7 @@ impl Slot {
             command: CommandId::default(),
             departure: Departure::default(),
             has_path: true,
+            returned: false,
             unverified: false,
             flags_unverified: false,
             id_unknown: false,
@@ -80,6 +83,12 @@ impl Slot {
     /// Returns whether its address has a path by its device.
     pub fn has_path(&self) -> bool {
         self.has_path
+    }
+
+    /// Returns whether its path has just returned to it. Peers do not know that yet: they may wait
+    /// as long as the path was away before they send there again.
+    pub fn has_returned(&self) -> bool {
+        self.returned
     }
 
     /// Returns whether connections can use it: the kernel has it, and it has a path.

@@ -23,7 +23,7 @@ use crate::time::{Backoff, Duration, Instant};
 /// When to look whether connections have come to use a path that is new or has returned: when a
 /// join has had its time, and when a first retransmission of it has. In between as well, with
 /// back-off, where joins are under way or a subflow is stuck that another can soon do without.
-const RETURN_CHECKS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(3000)];
+const RETURN_CHECKS: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(3000)];
 /// Attempts in vain after which a subflow that is lacked is no reason any more to disturb others.
 const HOPELESS: u8 = 5;
 /// So many healthy subflows may be made anew for the sake of one that is lacked, and one more for
@@ -48,6 +48,9 @@ struct Path {
     usable: bool,
     /// Connections that this host opens make subflows from it.
     joins: bool,
+    /// It was lost with all others, and has just returned: peers may wait as long as that took
+    /// before they send there again.
+    returned: bool,
 }
 
 /// A subflow that a connection should have and has not.
@@ -199,6 +202,7 @@ impl Healer {
                     address: endpoint.address,
                     port: endpoint.port,
                     usable,
+                    returned: slot.has_returned(),
                     joins: usable && endpoint.flags.contains(EndpointFlags::SUBFLOW),
                 });
             }
@@ -217,7 +221,8 @@ impl Healer {
         let number = at(local.port()).or_else(|| at(0));
         let path = number.and_then(|number| self.paths.get(number));
         let alive = path.map_or_else(|| is_up(local.ip()), |path| path.usable);
-        self.coverage.add(subflow, number, alive);
+        let waits = path.is_some_and(|path| path.returned);
+        self.coverage.add(subflow, number, alive, waits);
     }
 
     fn find_path(&self, address: IpAddr, port: u16) -> Option<usize> {
@@ -255,6 +260,11 @@ impl Healer {
         self.complete = self.coverage.finish();
         self.unavailable = unavailable && !partly;
         Some(if unavailable { Ok(()) } else { result })
+    }
+
+    /// Returns whether a path has returned so recently that connections may not have come to use it.
+    pub(super) fn is_settling(&self) -> bool {
+        self.recheck_at != Instant::NEVER
     }
 
     /// Returns whether the look that has ended is older than what it was to tell.
@@ -376,8 +386,7 @@ impl Healer {
     /// endpoint had to stay (`kept`), where a path has just returned that is not yet in use, or
     /// where a subflow may be tried again.
     pub(super) fn schedule(&mut self, now: Instant, interval: u32, kept: bool) {
-        let returning = self.recheck_at != Instant::NEVER && self.unsettled;
-        if kept || returning {
+        if kept || (self.is_settling() && self.unsettled) {
             self.look_at = self.look_at.min(now + wait(self.kept));
             self.kept.failed();
         }

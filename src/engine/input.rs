@@ -165,6 +165,9 @@ impl Engine {
                 self.endpoints.renew(address);
                 changed = true;
             }
+            if !healer.is_settling() {
+                self.endpoints.settle_returns();
+            }
         }
         self.schedule.endpoints_due |= changed;
         let kept = self.endpoints.endpoints().ours().iter().any(Slot::is_kept);
