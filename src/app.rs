@@ -20,6 +20,8 @@ const SUCCESS: u8 = 0;
 const FAILURE: u8 = 1;
 /// A command line that makes no sense (EX_USAGE of sysexits.h).
 const USAGE_ERROR: u8 = 64;
+/// A configuration with errors (EX_CONFIG): another start would find the same.
+const CONFIGURATION_ERROR: u8 = 78;
 
 /// A daemon: its own name and version, and the plugins compiled into it.
 #[derive(Clone, Copy)]
@@ -46,7 +48,7 @@ macro_rules! program {
 }
 
 /// Does what the command line asks for, and returns the exit status: 0, 1 for a failure, 64 for a
-/// command line that makes no sense.
+/// command line that makes no sense, 78 for a configuration with errors.
 pub fn run(program: Program) -> ExitCode {
     answer(program, std::env::args_os().skip(1).collect()).into()
 }
@@ -85,7 +87,7 @@ pub fn answer(program: Program, arguments: Vec<OsString>) -> u8 {
 
 fn check(options: &Overrides, program: Program) -> u8 {
     let Some(mut loaded) = program.load(options) else {
-        return FAILURE;
+        return CONFIGURATION_ERROR;
     };
     for warning in &loaded.warnings {
         program.complain(&format!("warning: {warning}"));
@@ -99,7 +101,7 @@ fn check(options: &Overrides, program: Program) -> u8 {
     }
     match engine.plugin_problems() {
         [] => print(&text),
-        _ => FAILURE,
+        _ => CONFIGURATION_ERROR,
     }
 }
 
@@ -113,7 +115,7 @@ fn start(options: Overrides, program: Program) -> u8 {
         }
     };
     let Some(loaded) = program.load(&options) else {
-        return FAILURE;
+        return CONFIGURATION_ERROR;
     };
     logging::init(loaded.config.log, loaded.config.log_level);
     loaded

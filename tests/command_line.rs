@@ -1,4 +1,5 @@
-//! What the program says to its user, and how it ends: 0 asked for, 1 cannot run, 64 wrong usage.
+//! What the program says to its user, and how it ends: 0 asked for, 1 cannot run, 64 wrong usage,
+//! 78 wrong configuration.
 
 #[macro_use]
 mod support;
@@ -87,7 +88,7 @@ fn closed_descriptors_are_opened() {
         let wrapper = ["sh", "-c", &format!("exec \"$0\" \"$@\" {closed}")];
         let name = format!("/proc/self/fd/{left}");
         let (code, _, errors) = lab.execute_under(&wrapper, &["--check", "-c", &name]);
-        assert_eq!(code, Some(1), "{closed}: {errors}");
+        assert_eq!(code, Some(78), "{closed}: {errors}");
         one_line(&errors, &[&name, "not a regular file"]);
     }
 }
@@ -142,14 +143,14 @@ fn every_problem_of_the_configuration_is_named() {
         let name = file.to_str().expect("UTF-8");
         for arguments in [&["--check", "-c", name][..], &["-c", name]] {
             let (code, out, errors) = lab.execute(arguments);
-            assert_eq!((code, out.as_str()), (Some(1), ""), "{text:?}: {errors}");
+            assert_eq!((code, out.as_str()), (Some(78), ""), "{text:?}: {errors}");
             one_line(&errors, words);
             one_line(&errors, &[name]);
         }
     }
     let bytes = lab.write("bytes.conf", b"[core]\nlog=\xff\n");
     let (code, _, errors) = lab.execute(&["-c", bytes.to_str().expect("UTF-8")]);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(78));
     one_line(&errors, &[":2: "]);
 
     let all = lab.write(
@@ -157,7 +158,7 @@ fn every_problem_of_the_configuration_is_named() {
         "[core]\nlog=paper\nlog-level=loud\n[x]\nnothing\non-exit=y\n",
     );
     let (code, _, errors) = lab.execute(&["--check", "-c", all.to_str().expect("UTF-8")]);
-    assert_eq!(code, Some(1), "{errors}");
+    assert_eq!(code, Some(78), "{errors}");
     for line in [":2: ", ":3: ", ":5: "] {
         assert!(errors.contains(line), "no {line} in {errors}");
     }
@@ -223,7 +224,7 @@ fn files_that_cannot_be_trusted_or_read() {
     ] {
         let name = path.to_str().expect("UTF-8");
         let (code, _, errors) = lab.execute(&["-c", name]);
-        assert_eq!(code, Some(1), "{name}: {errors}");
+        assert_eq!(code, Some(78), "{name}: {errors}");
         one_line(&errors, &[name]);
     }
 }

@@ -157,7 +157,7 @@ fn a_broken_file_changes_nothing() {
     ] {
         lab.write("mptcpd.conf", broken);
         let (code, out, errors) = lab.execute(&["-c", file, "--state-file", state, "--check"]);
-        assert_eq!((code, out.as_str()), (Some(1), ""), "{broken}");
+        assert_eq!((code, out.as_str()), (Some(78), ""), "{broken}");
         let told: Vec<_> = errors.lines().filter(|line| line.contains(file)).collect();
         for problem in problems {
             let place = format!("{file}{problem}");
