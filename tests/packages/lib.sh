@@ -1,0 +1,51 @@
+# shellcheck shell=sh
+# What the scripts beside this file share. What they fetch or build stays under target/packages.
+
+repo=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
+target=${CARGO_TARGET_DIR:-$repo/target}
+out=$target/packages
+mkdir -p "$out"
+
+say() { printf '== %s\n' "$*"; }
+fail() {
+    printf '%s: error: %s\n' "$0" "$*" >&2
+    exit 1
+}
+
+# is WHAT EXPECTED FOUND
+is() { [ "$2" = "$3" ] || fail "$1: expected
+$2
+but found
+$3"; }
+
+# A scratch directory that goes with the script.
+scratch() {
+    work=$(mktemp -d)
+    trap 'rm -rf --one-file-system "$work"' EXIT
+    trap 'exit 1' INT TERM HUP
+}
+
+# need PACKAGE...: installs the distribution packages that are not there yet.
+need() {
+    missing=
+    for package; do
+        dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' ||
+            missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
+    say "installing$missing"
+    as_root=
+    [ "$(id -u)" = 0 ] || as_root=sudo
+    # shellcheck disable=SC2086  # a list of names
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing \
+        >"$out/apt.log" 2>&1 || fail "apt-get install failed, see $out/apt.log"
+}
+
+# need_tool NAME VERSION: one of cargo's subcommands, built without optimisation: it runs for seconds.
+need_tool() {
+    [ -x "$out/tools/bin/$1" ] && return
+    say "installing $1 $2"
+    cargo install -q --locked --debug --root "$out/tools" --target-dir "$out/tools/build" "$1@$2"
+    rm -rf "$out/tools/build"
+}
+PATH=$out/tools/bin:$PATH
