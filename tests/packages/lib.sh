@@ -41,6 +41,19 @@ need() {
         >"$out/apt.log" 2>&1 || fail "apt-get install failed, see $out/apt.log"
 }
 
+# Makes $base, an archive of a fresh Debian of this machine's release.
+need_base() {
+    need mmdebstrap
+    # shellcheck disable=SC1091
+    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    base=$out/debian-$suite.tar
+    [ ! -e "$base" ] || return 0
+    say "making a fresh Debian $suite"
+    mmdebstrap --quiet --variant=apt --include=systemd,systemd-sysv,iproute2,network-manager,rpm \
+        "$suite" "$out/new.tar" 2>"$out/mmdebstrap.log" || fail "mmdebstrap failed, see $out/mmdebstrap.log"
+    mv "$out/new.tar" "$base"
+}
+
 # need_tool NAME VERSION: one of cargo's subcommands, built without optimisation: it runs for seconds.
 need_tool() {
     [ -x "$out/tools/bin/$1" ] && return
