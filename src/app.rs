@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What each action of the command line does.
 
 use core::fmt::Write;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! How much each fixed table holds, and the memory that costs.
 //!
 //! Tables are reserved once at start and never grow; pages that were never written cost no

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 #![doc = include_str!("README.md")]
 #![deny(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]

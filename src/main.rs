@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The daemon with the plugins that its features select.
 #![cfg_attr(feature = "router", no_main)]
 

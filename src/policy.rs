@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Which address may be used, and if not, why.
 
 use core::net::IpAddr;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Source routing: traffic from an uplink's address leaves by that uplink.
 //!
 //! Each interface with `source-routing` has a table with its default route and its addresses'

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The entry point of a program that does without std's runtime, with the feature `router`.
 
 /// Defines the entry point of a program with these plugins, a `&'static [Entry]`, for a crate that

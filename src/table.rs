@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! A table whose size is decided once, and mark-and-sweep of what is not there any more.
 
 use core::ops::{Deref, DerefMut};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The engine's clock value. The engine never reads a clock: every input carries the time.
 
 use core::ops::Add;

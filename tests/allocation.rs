@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Once it has started the engine allocates nothing, whatever happens: 200,000 events on the
 //! network and from connections, refusals, overflows and descriptions of the state.
 //!

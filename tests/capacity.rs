@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! More of everything than fits: survived, and made good as soon as there is room.
 
 mod simulator;

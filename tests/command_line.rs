@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What the program says to its user, and how it ends: 0 asked for, 1 cannot run, 64 wrong usage,
 //! 78 wrong configuration.
 

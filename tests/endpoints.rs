@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The endpoints of the real kernel follow the network.
 
 #[macro_use]

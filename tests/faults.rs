@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Whatever goes wrong, the endpoints are right afterwards and the log says it once.
 
 #[macro_use]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Connections of the in-kernel path manager live through what happens to their paths, and come
 //! to use every path that works.
 

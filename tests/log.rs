@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What the log says: what was asked for always, what is done when debugging, and what went wrong
 //! by its name.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Each interface has its own policy: which are used, with which flags, in which order, and which
 //! only when nothing else works.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What the daemon makes of a kernel that does not show its connections.
 
 use mptcpd::internal::config;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! SIGHUP: what is unchanged is not touched, what changed is put right, and what is wrong is
 //! refused.
 

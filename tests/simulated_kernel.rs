@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The simulated kernel answers as the real one does: the same commands and the same changes of
 //! the network, put to both, end in the same answers, the same events and the same state.
 

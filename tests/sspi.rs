@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! `sspi` on the real kernel, on both sides: one subflow per interface, whatever happens.
 
 mod support;

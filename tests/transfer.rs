@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Real connections: what the endpoints are for.
 
 mod support;

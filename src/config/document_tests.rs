@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The table of keys against what is written of it: every key is documented, and nothing else.
 
 use super::keys::{Key, Place};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The words of the configuration, the same in the file and on the command line.
 
 use core::fmt::{self, Display, Write};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The table of the configuration's keys: what the file, the command line and `--check` have in
 //! common. Tests hold the manual and `mptcpd.conf` to it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The configuration: built-in defaults, the file, the command line.
 //!
 //! The command line beats `[core]` of the file, `[core]` beats the defaults, and an `[interface]`

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Shell patterns on interface names.
 
 use core::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! From a file's bytes to a configuration, or to everything that is wrong with it.
 
 use core::fmt::{self, Display};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 use super::flags::endpoint_flags;
 use super::*;
 use crate::plugin::Entry;

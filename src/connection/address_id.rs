@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Address ids of RFC 8684 for the addresses of this host.
 
 use core::net::IpAddr;

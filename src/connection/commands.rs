@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What the commands of plugins do to the table: each is taken to succeed until it is refused.
 
 use core::net::IpAddr;

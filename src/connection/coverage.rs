@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Which paths the connections of the in-kernel path manager use: one look at all subflows.
 //!
 //! Nothing of it is kept up to date. A look begins with the local addresses that matter, takes in

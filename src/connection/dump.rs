@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What inet_diag shows against the table: what was missed is found.
 //!
 //! Everything begins unmarked; a dump marks what it shows, and takes in what is new. Once it is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! A set of address ids (RFC 8684, 3.4.1).
 
 /// One bit for each of the 256 ids.

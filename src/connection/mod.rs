@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The connections that a plugin manages: token -> connection -> subflows.
 //!
 //! The kernel's events write the table, and so do commands as they are given: a subflow asked for

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! A slab of slots for many short lists.
 
 /// The number of no slot.

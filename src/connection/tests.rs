@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 use super::address_id::AddressIds;
 use super::*;
 use crate::netlink::diag::{self, Ends};

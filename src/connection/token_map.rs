@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! A hash table of fixed size, from tokens.
 
 use super::slab::{NONE, Slab};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Connection events of a busy host, read many at a time.
 
 use crate::time::{Duration, Instant};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Questions to inet_diag: which connections and subflows there are.
 
 use crate::engine::{Engine, Incomplete, Input};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! One request and its answer, and the reading of events.
 
 use std::io;

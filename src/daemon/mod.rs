@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The loop: sockets and signals on one side, the engine on the other.
 //!
 //! One `poll(2)` waits for everything. What has arrived is read whole and handed to the engine,

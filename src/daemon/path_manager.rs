@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The kernel's path manager, `mptcp_pm`: its family, commands in batches, what becomes of them,
 //! and the events of connections.
 //!

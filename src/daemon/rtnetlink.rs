@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! rtnetlink: events of the network, dumps of it, and changes of our routes and rules.
 
 use crate::engine::{Engine, Input, Source};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! When an endpoint of ours may be deleted, or be changed so that its subflows end: not before it is
 //! known that no connection needs it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Which endpoint flags this kernel keeps, and whether it can change them.
 //!
 //! An older kernel silently drops a flag that it does not know: only a dump tells. A newer flag

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! How many endpoints this kernel takes: learned from its refusals (ERANGE).
 
 use crate::capacity;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The namespace's limits: high enough for our endpoints, never below the administrator's.
 
 use libc::EINVAL;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The endpoints and limits that the kernel should have: what plugins want against what there is,
 //! and whether the run state has to be written.
 

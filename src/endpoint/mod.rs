@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Wanted endpoints against the kernel's: the few commands that close the gap.
 //!
 //! Commands are taken to succeed when they are given, so that the next decision builds on them;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Endpoints that the kernel has refused, and when to ask for them again.
 
 use core::net::IpAddr;

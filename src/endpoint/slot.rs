@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! An endpoint of ours, and what becomes of it.
 
 use super::departure::Departure;

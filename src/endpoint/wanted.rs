@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The endpoints that plugins want, in the order in which the kernel's slots go to them.
 
 use core::net::IpAddr;

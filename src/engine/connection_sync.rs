@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Connections that are found rather than heard of: those of before the start, and those whose
 //! events were lost.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Connections and their commands: what the kernel says of them, told to the plugin concerned.
 
 use core::net::SocketAddr;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What the engine is told, and what it tells: the whole contract with whoever drives it.
 
 use core::net::SocketAddr;

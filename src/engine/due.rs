@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What is due to be read from the kernel.
 
 use core::ops::{BitAnd, BitOr};

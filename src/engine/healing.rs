@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The connections of the in-kernel path manager: which of our endpoints they need, and which
 //! they lack a subflow of.
 //!

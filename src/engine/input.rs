@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What the engine takes in: each input goes to the child that it concerns.
 
 use core::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The engine: what is known, what is wanted, and the commands between them.
 //!
 //! A pure state machine: it performs no I/O and reads no clock. Whoever drives it calls

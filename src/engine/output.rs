@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What the engine gives out, in the order of urgency: subscriptions, commands, and then what is
 //! to be read from the kernel.
 

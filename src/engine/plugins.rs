@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The plugins' host: loads them, calls them, and keeps what they have asked for.
 
 use crate::capacity;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What the engine tells of itself: the dump of its state, and how often what happened.
 
 use super::Engine;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What has to be read from the kernel, and when.
 //!
 //! Events make reading due, a storm of them holds it up, a dump that fails is tried again with

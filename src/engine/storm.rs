@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Storms of events.
 
 use crate::time::{Duration, Instant};

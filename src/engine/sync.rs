@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The questions with which the table of connections is compared with inet_diag, one by one.
 
 use libc::ENOENT;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Where messages go, and how often the same one may.
 //!
 //! A message is formatted once into a fixed buffer, cleaned of control characters, compared with

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 use super::*;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Netlink attributes: typed values of any length, which may hold further attributes.
 //!
 //! ```text

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! inet_diag: the MPTCP connections that exist and their subflows, as `ss -M` and `ss -ti` show
 //! them.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Classic-BPF programs for SO_ATTACH_FILTER: what they reject does not wake the daemon.
 //!
 //! Source: `include/uapi/linux/filter.h`.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Generic netlink: families are found by name, and their number is dealt at run time.
 //!
 //! ```text

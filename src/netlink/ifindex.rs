@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The number of an interface, which every netlink family names it by.
 
 use core::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Netlink messages: a header, a payload, the next message on a multiple of 4 bytes.
 //!
 //! ```text

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The netlink codec: bytes to typed messages and back.
 //!
 //! Nothing here performs I/O, allocates or panics, whatever the bytes.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The `mptcp_pm` generic-netlink family: commands, replies and events.
 //!
 //! ```text

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Wire bytes as tests write them down, the same for either byte order of the host.
 
 /// Numbers of 2, 4 and 8 hexadecimal digits are u8, u16 and u32 in host byte order; octets after

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! rtnetlink: links, addresses, routes and rules.
 //!
 //! ```text

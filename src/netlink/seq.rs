@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The number of a request, which every netlink family repeats in its answers.
 
 /// The number of a request, by which its answers come back. Numbers wrap: their order is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! An address of this host, and how long it has been fit for use.
 
 use core::net::IpAddr;

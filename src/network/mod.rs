@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The model of the router's network: interfaces, addresses, default routes and rules.
 //!
 //! Events and dumps write it; [`crate::policy::evaluate`] then says of every address whether it may be

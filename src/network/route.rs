@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Default routes, rules, and the routes and rules that are ours.
 //!
 //! Kept by dumps alone: an event only says that a dump is due, because the kernel drops IPv4

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Whether an address may be used, or why not.
 
 use core::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! `addr_adv`: every usable address is an endpoint of the in-kernel path manager.
 
 use super::{Entry, Plugin, want_usable};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Strategies: what a plugin is told, and what it can do.
 //!
 //! A plugin is a type that implements [`Plugin`] and an [`Entry`] in the list given to

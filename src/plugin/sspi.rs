@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! `sspi`: subflows spread over the interfaces, for connections of the userspace path manager.
 //!
 //! One function, `reconcile`, compares what a connection should have with what the table of

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What a plugin may ask of the daemon, and what it is told in return.
 
 mod queue;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Commands on their way, and those whose result is to come.
 
 use core::fmt;

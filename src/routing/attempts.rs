@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The changes of routing that the kernel has been asked for, and when each may be tried again.
 
 use libc::{ENETDOWN, ENODEV, ENOENT, ESRCH};

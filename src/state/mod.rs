@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The run state: what is ours in the kernel, kept across restarts and crashes.
 //!
 //! A file of two halves, written in turn, so that one whole half survives a crash at any point:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The clock that the engine goes by.
 
 use nix::sys::time::TimeSpec;

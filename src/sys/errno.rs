@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! errno in words.
 
 use core::ffi::CStr;

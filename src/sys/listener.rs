@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Listeners behind announced addresses, so that the kernel can accept joins there.
 
 use core::net::SocketAddr;

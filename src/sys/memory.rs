@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The program's memory, in few pages.
 //!
 //! Most of what the daemon allocates are tables for the worst case of which it uses only the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! System calls, and with them every `unsafe` of the crate.
 
 pub mod clock;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What a process needs before its `main` may begin.
 //!
 //! What std does between the C library and an ordinary `main`, to be ready for threads, panics and

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What `/proc/sys` says of the kernel.
 
 use std::io::Read;

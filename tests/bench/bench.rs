@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Runs the C daemon and this one by turns in network namespaces, and prints a table of what each
 //! costs. See `tests/bench/run`.
 //!

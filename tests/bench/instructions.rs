@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The engine and the codec at work on one kind of event, for `callgrind` to count instructions.
 //!
 //! ```text

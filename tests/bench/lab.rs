@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! A host in a network namespace of its own, with cables to a second namespace outside.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The measurements, one after the other; in each the two daemons take turns.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! A daemon at work, and what it costs.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The least that a daemon can be: it waits for an address event, sends the one command that follows
 //! from it, and waits for the next. It knows nothing and remembers nothing.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Samples, and the table made of them.
 
 use std::fmt::{self, Write};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What a program needs on disk.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Multipath TCP connections from home to outside, many of them, made by this one process.
 
 use std::collections::VecDeque;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Histories of connections: once it is over the table shows what the kernel has, the plugin has
 //! been told a history that makes sense, `sspi` has brought about what it promises, and the
 //! daemon rests.

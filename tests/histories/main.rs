@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Random histories. Whatever happened, and whatever of it the daemon missed: once it is over all
 //! is well.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Histories of a router: once it is over the kernel has what the specification says, nothing
 //! that belongs to others has been touched, and the daemon rests.
 

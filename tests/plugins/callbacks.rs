@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Every callback, with its exact arguments.
 
 use std::cell::RefCell;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Every command, and what it does: on the wire, at the peer, in the kernel.
 
 use std::fs;

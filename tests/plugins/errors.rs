@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Every way a command can fail: errno, and a word of what the kernel says.
 
 use nix::libc::{

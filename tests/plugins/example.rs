@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The strategy in `tests/examples/fullmesh`, a daemon built outside of this crate.
 
 use std::path::PathBuf;

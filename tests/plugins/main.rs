@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The plugin API on the real kernel, with the userspace path manager on both sides.
 //!
 //! `tests/programs/plugin_probe.rs` is the daemon: it writes down each callback and does what it

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Two hosts on two cables, on each a daemon with a probe and `ip mptcp monitor`.
 
 use std::cell::Cell;

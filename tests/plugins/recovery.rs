@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Connections that are found: those of before the start, and those whose events were lost.
 
 use std::net::SocketAddr;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! `sspi` on the side that accepts, against a peer that does as it is told.
 
 use crate::pair::{Side, field, has, lab};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Which plugins are loaded, which one manages connections, and who is told what.
 //!
 //! The probe program has three: `broken` (priority -20), `second` (-1) and `probe` (0).

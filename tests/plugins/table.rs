@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The table of connections, as a plugin sees it.
 
 use crate::pair::{DUAL_STACK, IPV4, IPV6, Pair, Side, Way, field, lab, port_of};

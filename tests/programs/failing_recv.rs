@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! A daemon that a netlink socket can fail, with the plugins `addr_adv` and `probe`.
 //!
 //! Where its configuration is `NAME.conf`, the file `NAME.fault` says what fails next, once, and is

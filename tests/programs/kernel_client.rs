@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Puts the daemon's own requests to the kernel, one a line, and says what the kernel answers.
 //!
 //! ```text

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! One end of a Multipath TCP transfer whose every byte is checked.
 //!
 //! ```text

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! A daemon whose plugins write down what they are told and do what they are asked to.
 //!
 //! Each plugin has its section, `[probe]` for the first one:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Ends a subflow with a reset that gives a reason (MP_TCPRST, RFC 8684, 3.6), as no program can
 //! ask the kernel to.
 //!

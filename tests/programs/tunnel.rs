@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! One end of a point-to-point link: a tun device whose packets go to standard output and come
 //! from standard input, each after its length in two bytes, big-endian. Two of these, each one's
 //! output the other's input, are like the two ends of a PPP session.

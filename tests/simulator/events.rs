@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! A socket that a kernel tells events.
 
 use core::ops::{Deref, DerefMut};

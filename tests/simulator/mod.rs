@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The daemon's loop around the engine, on a simulated kernel, in simulated time. The kernel lies
 //! as kernels do, other programs meddle, and the machine crashes.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! A laboratory on the real kernel: network namespaces of our own, joined by cables that can be
 //! pulled, with the daemon running in one of them.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! `ip mptcp monitor`, which tells the kernel's events of connections.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The programs of `tests/programs`, and the one at each end of a connection.
 
 use std::io::{BufRead, BufReader, Read};

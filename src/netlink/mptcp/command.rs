@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What the path managers can be told, encoded.
 
 use super::uapi::*;

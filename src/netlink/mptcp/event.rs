@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What the kernel says of connections, decoded.
 
 use core::fmt;

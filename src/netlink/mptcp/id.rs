@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The numbers by which kernel and peer know connections and addresses.
 
 use core::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Commands and events, byte for byte as they were seen between upstream mptcpd and Linux.
 
 use super::*;

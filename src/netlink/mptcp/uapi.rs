@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Commands, events, attributes and flags of the `mptcp_pm` family.
 //!
 //! Source: `include/uapi/linux/mptcp_pm.h` and, of flags, `include/uapi/linux/mptcp.h`.

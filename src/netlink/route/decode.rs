@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Decodes messages of rtnetlink: links, addresses, routes and rules.
 
 use core::net::IpAddr;

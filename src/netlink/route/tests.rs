@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Messages as Linux 6.18 sent them, less the attributes that do not matter here.
 
 use super::*;

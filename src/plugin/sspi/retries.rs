@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! When to make again the subflows that failed or ended, and those that an outage has slowed down.
 
 use crate::capacity;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Which subflows a connection is to have, and which it can spare.
 
 use core::net::IpAddr;

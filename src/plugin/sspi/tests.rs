@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 use super::*;
 use crate::config::{Config, NotifyFlags};
 use crate::engine::{Command as Asked, Engine, Input};

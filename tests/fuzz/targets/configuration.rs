@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Configuration files and command lines are taken or refused with reasons.
 #![no_main]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The engine takes whatever bytes claim to be news, in any order, and answers that make no
 //! sense, with a plugin that asks for everything there is. It ends every turn with nothing left
 //! to do for now, and its tables stay within their bounds.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The histories of `tests/histories/network.rs`, led by what they reach instead of by chance.
 #![no_main]
 

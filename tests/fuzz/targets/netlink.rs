@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Whatever a datagram holds, every decoder comes to an end with it.
 #![no_main]
 

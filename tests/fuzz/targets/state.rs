@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! A state file is used or not, and what is used can be written and read again.
 #![no_main]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The kernel's connections, with the answers that Linux 6.18 gives.
 
 use core::net::{IpAddr, SocketAddr};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Connections: they come and go, peers announce and join, interfaces go up and down.
 //!
 //! The network is simple here, and its events are all heard: three interfaces with an address

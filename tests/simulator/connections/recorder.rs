@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! `sspi`, with a record of what it is told.
 
 use core::net::SocketAddr;

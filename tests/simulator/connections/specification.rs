@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What is right once the dust has settled.
 
 use core::net::IpAddr;

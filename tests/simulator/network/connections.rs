@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Connections of the in-kernel path manager, as Linux 6.18 keeps them: it tries a join once, for
 //! an endpoint that is new, ends the subflows of one that is deleted, and forgets a connection
 //! that has had no subflow for a minute. The peer is told late of an address that is removed while

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The kernel's side: links, addresses, routes, rules, endpoints and limits, with the answers that
 //! Linux 6.18 gives. `tests/simulated_kernel.rs` compares it with the real one.
 

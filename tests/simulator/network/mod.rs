@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! A simulated router: links, addresses, routes and rules come and go, and others meddle with the
 //! endpoints. [`specification::check`] says whether the kernel has what it should.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What the kernel should have in the end, computed from the network and the configuration alone.
 //! Written from the documentation, apart from `policy.rs`, `endpoint/` and `routing.rs`.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What a kernel tells or shows, in words that can be compared: the simulated one's and the real
 //! one's, of which only what matters to the daemon is left.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Who manages the paths.
 
 use std::fs::{self, File};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Random mishaps on all uplinks for some minutes, and whether every connection survives them and
 //! finds back to every path. Or no mishap at all, and whether every subflow is left alone.
 

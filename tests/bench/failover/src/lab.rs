@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The client with its uplinks, a router for each, and the server: namespaces of our own.
 
 use std::fs::{self, File};

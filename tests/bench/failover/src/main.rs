@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What a user feels of failover and recovery: real Multipath TCP connections over several uplinks,
 //! with nobody, the C daemon and this one managing the paths side by side. See `README.md`.
 

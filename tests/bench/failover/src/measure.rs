@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! One scenario with one candidate, in namespaces of this process's own, and what it ended with.
 
 use std::io;

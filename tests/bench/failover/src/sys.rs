@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The system calls that the standard library does not have.
 
 use std::fs::File;

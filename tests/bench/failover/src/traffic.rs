@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Connections with time-stamped messages in both directions, and what their ends receive when.
 
 use std::io::{self, ErrorKind};

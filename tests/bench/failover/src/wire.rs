@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The uplinks' wires in user space: delay, rate, a queue, blackholes and resets.
 //!
 //! Each uplink has a router of its own with an interface towards the client and one towards the

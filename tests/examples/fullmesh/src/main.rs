@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! An mptcpd of one's own: on the connections that this host opens, it joins every usable local
 //! address with every address of the peer.
 //!
