@@ -8,13 +8,14 @@
 
 /// Interfaces, 64 bytes each: 64 KiB when full.
 pub const INTERFACES: usize = 1024;
-/// Addresses, 72 bytes each: 144 KiB when full. As many wanted endpoints, 36 bytes each: 72 KiB
+/// Addresses, 104 bytes each: 208 KiB when full. As many wanted endpoints, 36 bytes each: 72 KiB
 /// when full.
 pub const ADDRESSES: usize = 2048;
-/// Default routes (one for each next hop) and our own routes, 88 bytes each: 176 KiB when full.
-pub const ROUTES: usize = 2048;
-/// Routing-policy rules, 44 bytes each: 44 KiB when full.
-pub const RULES: usize = 1024;
+/// Our own routes and, for source routing, others' default routes (one for each next hop) and what
+/// is in its tables, 88 bytes each: 88 KiB when full.
+pub const ROUTES: usize = 1024;
+/// Our own rules and those in the way of them, 44 bytes each: 22 KiB when full.
+pub const RULES: usize = 512;
 /// Endpoints known to the kernel: ours, 40 bytes each, others', 28 bytes each, and those it has
 /// refused, 40 bytes each: 27 KiB when all are full.
 /// Ids are 8 bits wide, so there can be no more.

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! Which address may be used, and if not, why.
 
-use core::net::IpAddr;
-
 use crate::config::{Config, NotifyFlags, Temporary, Use};
 use crate::netlink::route::{RT_SCOPE_HOST, RT_SCOPE_LINK};
-use crate::network::route::{contains, gateway};
+use crate::network::route::contains;
 use crate::network::{
     IFF_LOOPBACK, IFF_UP, Interface, LocalAddress, Network, Verdict, is_link_local,
 };
@@ -76,7 +74,7 @@ pub fn judge(
     if address.existing && !has(NotifyFlags::EXISTING) {
         return Verdict::Existing;
     }
-    if has(NotifyFlags::CHECK_ROUTE) && !has_route(&address.address, interface, network) {
+    if has(NotifyFlags::CHECK_ROUTE) && !address.has_way() {
         return Verdict::NoRoute;
     }
     match policy.usage {
@@ -101,16 +99,11 @@ fn may_be_temporary(address: &LocalAddress, network: &Network, config: &Config) 
         Temporary::Yes => true,
         Temporary::No => false,
         Temporary::Fallback => !network.addresses().any(|other| {
-            other.index == address.index
+            other.holder == address.holder
                 && other.flags & UNFIT == 0
                 && contains(&other.address, address.prefix_len, &address.address)
         }),
     }
-}
-
-fn has_route(address: &IpAddr, interface: &Interface, network: &Network) -> bool {
-    network.routes().has_default(interface, address)
-        || (interface.is_source_routed() && gateway(address, interface, network).is_some())
 }
 
 #[cfg(test)]

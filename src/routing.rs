@@ -156,7 +156,7 @@ impl SourceRouter {
             if !interface.is_source_routed() || is_elsewhere(address, network) {
                 continue;
             }
-            let Some(gateway) = gateway(&address.address, interface, network) else {
+            let Some(gateway) = gateway(address, interface, network) else {
                 continue;
             };
             let slot = self.slot_of(interface.index, network, config);
@@ -179,11 +179,10 @@ impl SourceRouter {
             action: TO_TABLE,
             protocol: PROTOCOL,
             suppress: None,
-            selective: false,
+            unmarked: true,
         };
         let particular = Rule {
             suppress: Some(0),
-            selective: true,
             ..last
         };
         let rules = [
@@ -352,6 +351,10 @@ mod tests {
         network.apply(&Notification::Link(link), &config);
         network.apply(&Notification::Address(address), &config);
         show(&mut network, &config, &[route(TABLE_MAIN, 4, 254)]);
+        let way = route(TABLE_MAIN, 4, 254);
+        while let Some(question) = network.next_question(&config) {
+            network.on_answer(&question, Some(Some(&way)), &config);
+        }
         crate::policy::evaluate(&mut network, NOW, &config);
         (network, config)
     }

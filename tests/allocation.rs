@@ -129,7 +129,7 @@ impl World {
         decode(out.bytes())
     }
 
-    fn route(&mut self, link: usize) -> Notification {
+    fn route(&self, link: usize) -> Route {
         let mut hops = heapless::Vec::new();
         let gateway = Some([10, 0, 0, 99].into());
         let (oif, flags) = (index(link), 0);
@@ -139,7 +139,7 @@ impl World {
             flags,
         })
         .unwrap();
-        Notification::Route(Route {
+        Route {
             family: Family::Ipv4,
             table: 254,
             destination: None,
@@ -152,7 +152,7 @@ impl World {
             kind: 1,
             scope: 0,
             hops,
-        })
+        }
     }
 
     fn dump(&mut self, part: Part, each: &mut dyn FnMut(&Notification)) {
@@ -168,7 +168,7 @@ impl World {
             Part::Routes(Family::Ipv4) => {
                 for link in 0..LINKS {
                     if self.routes[link] {
-                        each(&self.route(link));
+                        each(&Notification::Route(self.route(link)));
                     }
                 }
             }
@@ -292,7 +292,7 @@ fn event(world: &mut World, engine: &mut Engine, now: Instant) {
         }
         16..20 => {
             world.routes[link] ^= true;
-            let news = world.route(link);
+            let news = Notification::Route(world.route(link));
             engine.handle(now, Input::Network(&news));
         }
         20 if world.random(50) == 0 => engine.handle(now, Input::EventsLost(Source::Network)),
@@ -381,6 +381,20 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                     Ok(())
                 };
                 engine.handle(now, Input::NetworkEnd(part, result));
+            }
+            Command::AskWay(question) => {
+                let mut room = [0; 128];
+                let mut out = Builder::new(&mut room);
+                route::get_route(&mut out, number, &question.query()).unwrap();
+                let mut links = (0..LINKS).filter(|link| world.routes[*link]);
+                let oif = question.query().oif;
+                let link = links.find(|link| oif == IfIndex::NONE || oif == index(*link));
+                let route = link.map(|link| world.route(link));
+                let answer = match bad {
+                    true => Err(Incomplete::Interrupted),
+                    false => Ok(route.as_ref().filter(|_| question.source.is_ipv4())),
+                };
+                engine.handle(now, Input::Way(question, answer));
             }
             Command::DumpEndpoints => {
                 for endpoint in world.endpoints.iter().flatten() {

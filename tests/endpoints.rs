@@ -209,7 +209,7 @@ fn the_default_route_decides() {
         ("route del ::/0 via fe80::2 dev wan1", &[]),
         ("route add default dev wan1 scope link", &[v4]),
         ("route replace default dev lan scope link", &[]),
-        ("route add unreachable default metric 7", &[]),
+        ("route add unreachable default metric 10000", &[]),
     ];
     for (step, wanted) in steps {
         lab.host.ip(step);

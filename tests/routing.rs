@@ -40,7 +40,7 @@ fn our_routes(at: &Namespace) -> Vec<String> {
 /// The table that our rules select for a source, if there are all three and they are in order.
 fn table_of(at: &Namespace, source: &str) -> Option<u32> {
     let text = at.out(&format!("ip {} rule show", version(source)));
-    let from = format!("from {source} lookup ");
+    let from = format!("from {source} fwmark 0/0x40000000 lookup ");
     let ours = text.lines().filter(|line| line.contains("proto 30"));
     let lookups: Vec<_> = ours
         .filter_map(|line| line.split_once(&from))
@@ -404,8 +404,9 @@ fn the_gateway_changes() {
         "10.0.1.1",
         &["default via 10.0.1.2 dev wan1", "10.0.1.0/24 dev wan1"],
     );
+    // A nexthop object's route hides worse ones from sockets that are bound to another device.
     lab.host
-        .ip("route del default; nexthop add id 7 via 10.0.2.2 dev wan2; route add default nhid 7");
+        .ip("route del default; nexthop add id 7 via 10.0.2.2 dev wan2; route add default nhid 7 metric 10000");
     expect(&lab, &daemon, "10.0.2.1", &[&by("10.0.2.2"), net]);
     // IPv6, with a route for this uplink's sources only, as netifd makes it.
     let net6 = "2001:db8:2::/64 dev wan2";
@@ -622,7 +623,7 @@ fn what_others_made_is_never_touched() {
     let table = table_of(&lab.host, "10.0.2.1").expect("rules");
     let rule = our_rules(&lab.host)
         .into_iter()
-        .find(|rule| rule.contains("10.0.2.1 lookup main"));
+        .find(|rule| rule.contains("10.0.2.1 ") && rule.contains("lookup main"));
     let priority = rule
         .expect("a rule")
         .split(':')
@@ -941,7 +942,8 @@ impl Drop for Tunnel {
     }
 }
 
-/// A PPP session needs no default route in the main table: the link itself is the way.
+/// Where no route is asked for, a PPP session needs no default route in the main table: the link
+/// itself is the way.
 #[test]
 fn point_to_point_links() {
     let Some(lab) = uplinks() else { return };
@@ -962,7 +964,13 @@ fn point_to_point_links() {
     ];
     let daemon = lab.daemon("");
     lab.expect_still(&wan);
+    // One switch does not change the meaning of another.
     lab.reload(&daemon, "[interface ppp*]\nsource-routing = yes\n");
+    lab.expect_still(&wan);
+    lab.reload(
+        &daemon,
+        "[interface ppp*]\nsource-routing = yes\nnotify-flags = existing,skip_link_local\n",
+    );
     lab.expect(&[four, wan[0], wan[1], six]);
     expect(&lab, &daemon, "10.0.0.1", &["default dev ppp0"]);
     expect(&lab, &daemon, "2001:db8:5::1", &["default dev ppp0"]);

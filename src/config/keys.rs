@@ -3,6 +3,7 @@
 //! common. Tests hold the manual and `mptcpd.conf` to it.
 
 use core::fmt::{self, Display, Write};
+use core::net::IpAddr;
 
 use crate::config::flags::{
     AddressFlags, FAMILIES, IPV4, IPV6, List, NOTIFY_FLAGS, Word, bits, endpoint_flags, items,
@@ -13,6 +14,8 @@ use crate::netlink::mptcp::EndpointFlags;
 
 /// A day.
 const MAX_SECONDS: u32 = 86_400;
+/// Addresses that stand for the world: events of routes to each pass a filter.
+const MAX_DESTINATIONS: usize = 15;
 /// The rule for the main table has the priority 32766; ours must come before.
 const MAX_PRIORITY: u32 = 32_765;
 
@@ -58,6 +61,7 @@ enum Field<'a> {
     Plugin(&'a mut Option<String>),
     Plugins(&'a mut Option<Vec<String>>),
     Patterns(&'a mut Vec<Pattern>),
+    Addresses(&'a mut Vec<IpAddr>),
     AddressFlags(&'a mut EndpointFlags),
     NotifyFlags(&'a mut NotifyFlags),
     /// Whether IPv4 and IPv6 are among them.
@@ -107,6 +111,7 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
             .option(None, "FILE", "keep the run state in FILE; empty to keep none"),
         Key::new("resync-interval", Core, Number(&mut config.resync_interval, 0, MAX_SECONDS)),
         Key::new("heal-interval", Core, Number(&mut config.heal_interval, 0, MAX_SECONDS)),
+        Key::new("check-route-to", Core, Addresses(&mut config.check_route_to)),
         Key::new("route-grace", Core, Number(&mut config.route_grace, 0, MAX_SECONDS)),
         Key::new("max-connections", Core, Number(&mut config.max_connections, 1, 1_000_000)),
         Key::new("limit-subflows", Core, Limit(&mut config.limit_subflows)),
@@ -215,6 +220,20 @@ impl Field<'_> {
                 }
                 **patterns = read;
             }
+            Self::Addresses(addresses) => {
+                let mut read = Vec::new();
+                for item in items(value) {
+                    let item = item?;
+                    let address = item
+                        .parse()
+                        .map_err(|_| format!("invalid address \"{item}\""));
+                    read.push(address?);
+                }
+                if read.len() > MAX_DESTINATIONS {
+                    return Err(format!("more than {MAX_DESTINATIONS} addresses"));
+                }
+                **addresses = read;
+            }
             Self::AddressFlags(flags) => {
                 // Bad ones get no second complaint, about the port.
                 **flags = EndpointFlags::SIGNAL;
@@ -262,6 +281,10 @@ impl Display for Field<'_> {
             Self::Patterns(patterns) => {
                 let mut patterns = patterns.iter().map(|pattern| pattern as &dyn Display);
                 write_list(f, &mut patterns)
+            }
+            Self::Addresses(addresses) => {
+                let mut addresses = addresses.iter().map(|address| address as &dyn Display);
+                write_list(f, &mut addresses)
             }
             Self::AddressFlags(flags) => AddressFlags(**flags).fmt(f),
             Self::NotifyFlags(flags) => List(flags.0.into(), &NOTIFY_FLAGS).fmt(f),

@@ -11,6 +11,7 @@ mod pattern;
 mod read;
 
 use core::fmt::Write;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::logging::Destination;
 use crate::netlink::mptcp::EndpointFlags;
@@ -25,6 +26,13 @@ pub use read::{Diagnostic, Loaded, load, parse};
 
 /// Read when the command line names no file.
 pub const DEFAULT_FILE: &str = "/etc/mptcpd/mptcpd.conf";
+
+/// A root name server's addresses (a.root-servers.net): no filter of bogus addresses holds them.
+/// Nothing is sent to them.
+const WORLD: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(198, 41, 0, 4)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30)),
+];
 
 /// What the command line sets, in place of the file.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -78,6 +86,8 @@ pub struct Config {
     /// Seconds between looks for subflows that connections of the in-kernel path manager lack; 0
     /// is never.
     pub heal_interval: u32,
+    /// Stand for the world that an address is to have a way to; a family without any has a default.
+    pub check_route_to: Vec<IpAddr>,
     /// Seconds for which an address stays in use that lacks nothing but its route.
     pub route_grace: u32,
     /// The kernel's limit of additional subflows; `None` lets the plugin choose.
@@ -229,6 +239,7 @@ impl Config {
             temporary_addresses: Temporary::Fallback,
             max_connections: 4096,
             heal_interval: 60,
+            check_route_to: WORLD.to_vec(),
             route_grace: 1,
             limit_subflows: None,
             limit_add_addr_accepted: None,
@@ -257,8 +268,31 @@ impl Config {
 
     /// Returns whether routes and rules matter to any interface's policy.
     pub fn uses_routes(&self) -> bool {
-        let uses = |p: &Policy| p.source_routing || p.notify.contains(NotifyFlags::CHECK_ROUTE);
-        uses(&self.default) || self.interface.iter().any(|section| uses(&section.policy))
+        self.any_policy(&|p| p.source_routing || p.notify.contains(NotifyFlags::CHECK_ROUTE))
+    }
+
+    /// Returns whether any interface's policy wants source routing.
+    pub fn uses_source_routing(&self) -> bool {
+        self.any_policy(&|policy| policy.source_routing)
+    }
+
+    fn any_policy(&self, is_it: &dyn Fn(&Policy) -> bool) -> bool {
+        let mut sections = self.interface.iter();
+        is_it(&self.default) || sections.any(|section| is_it(&section.policy))
+    }
+
+    /// Returns the address of this family at a position among those that stand for the world.
+    pub fn destination(&self, ipv4: bool, at: usize) -> Option<IpAddr> {
+        let of_family = |address: &&IpAddr| address.is_ipv4() == ipv4;
+        let mut named = self.check_route_to.iter().filter(of_family);
+        let default = WORLD.iter().find(of_family).filter(|_| at == 0);
+        named.nth(at).or(default).copied()
+    }
+
+    /// Returns all addresses that stand for the world.
+    pub fn destinations(&self) -> impl Iterator<Item = IpAddr> {
+        let of = |ipv4| (0..).map_while(move |at| self.destination(ipv4, at));
+        of(true).chain(of(false))
     }
 
     /// What the plugin `section` was given for `key`.

@@ -87,6 +87,7 @@ state-file = /tmp/state
 resync-interval = 0
 heal-interval = 7
 route-grace = 3
+check-route-to = 192.0.2.1, 2001:db8::1
 temporary-addresses = no
 max-connections = 100
 limit-subflows = 3
@@ -169,6 +170,7 @@ fn every_key_reaches_its_field() {
         temporary_addresses: Temporary::No,
         max_connections: 100,
         heal_interval: 7,
+        check_route_to: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         route_grace: 3,
         limit_subflows: Some(3),
         limit_add_addr_accepted: Some(0),

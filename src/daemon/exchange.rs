@@ -32,6 +32,34 @@ pub(super) fn exchange(
     result
 }
 
+/// Sends requests that have a datagram each for an answer, and hands those to `each` until it
+/// returns false.
+pub(super) fn ask(
+    socket: &Socket,
+    requests: Result<&[u8], Full>,
+    inbox: &mut Inbox,
+    each: &mut dyn FnMut(&Message<'_>) -> bool,
+) -> Result<(), Incomplete> {
+    let requests = requests.map_err(|_| Incomplete::Refused(libc::EMSGSIZE))?;
+    socket.send(requests).map_err(refused)?;
+    loop {
+        let more = inbox.fill(socket).map_err(refused)?;
+        for received in inbox.iter() {
+            let Received::Datagram(datagram) = received else {
+                continue;
+            };
+            for message in Messages::new(datagram).flatten() {
+                if !each(&message) {
+                    return Ok(());
+                }
+            }
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
 fn send_and_read(
     socket: &Socket,
     request: Result<&[u8], Full>,

@@ -237,16 +237,23 @@ impl Daemon {
                 return blocks(command);
             }
         }
+        if let Command::AskWay(question) = command {
+            if self.rtnetlink.queue(number, question) {
+                self.flush(now);
+            }
+            return false;
+        }
         self.flush(now);
         let (engine, io) = (&mut self.engine, &mut self.io);
         self.path_manager.catch_up(now, engine, io);
         match command {
+            Command::AskWay(_) => {}
             Command::PathManager(command) => {
                 let question = (number, &command);
                 self.path_manager.reply_to(now, engine, io, question);
             }
             Command::Subscribe(wanted) => {
-                self.rtnetlink.subscribe(wanted.routes);
+                self.rtnetlink.subscribe(wanted.routes, engine.config());
                 self.path_manager.subscribe(wanted.connections);
             }
             Command::DumpNetwork(part, protocol) => {
@@ -344,6 +351,8 @@ impl Daemon {
     /// Sends the commands that wait for others to go with them. What they make ours is written
     /// down before.
     fn flush(&mut self, now: Instant) {
+        let (engine, io) = (&mut self.engine, &mut self.io);
+        self.rtnetlink.flush(now, engine, io);
         if self.path_manager.has_batch() {
             self.save(now);
             let (engine, io) = (&mut self.engine, &mut self.io);
@@ -391,6 +400,7 @@ impl Daemon {
         }
         self.engine
             .handle(now, Input::Reload(Box::new(loaded.config)));
+        self.rtnetlink.filter(self.engine.config());
         logging::answer(Level::Info, format_args!("configuration reloaded"));
     }
 

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! rtnetlink: events of the network, dumps of it, and changes of our routes and rules.
 
-use crate::engine::{Engine, Input, Source};
+use crate::config::Config;
+use crate::engine::{Engine, Incomplete, Input, Source};
 use crate::logging;
 use crate::netlink::attribute::Builder;
 use crate::netlink::filter;
 use crate::netlink::message::Message;
 use crate::netlink::route;
-use crate::network::Part;
 use crate::network::route::{Change, Item};
+use crate::network::{Part, Question};
 use crate::request::CommandId;
 use crate::sys::netlink::Socket;
 use crate::time::Instant;
 
-use super::exchange::{exchange, read_all};
+use super::exchange::{ask, exchange, read_all};
 use super::{Buffers, EVENT_BUFFER, hand_refusal, open_socket};
 
 /// The groups that tell of routes and rules.
@@ -25,9 +26,14 @@ const ROUTING_GROUPS: [u32; 5] = [
     route::GROUP_NEXTHOP,
 ];
 
+/// Questions asked with one datagram: the kernel keeps a page for each answer until that is read.
+const QUESTIONS: usize = 16;
+
 pub(super) struct Rtnetlink {
     pub events: Socket,
     requests: Socket,
+    /// Questions that are asked together.
+    questions: heapless::Vec<(CommandId, Question), QUESTIONS>,
     /// Joined [`ROUTING_GROUPS`].
     hears_routes: bool,
     /// Events were lost, and there may be more to read before that is told.
@@ -53,21 +59,20 @@ impl Rtnetlink {
         Ok(Self {
             events,
             requests,
+            questions: heapless::Vec::new(),
             hears_routes: false,
             lost: false,
         })
     }
 
     /// Joins the groups of routes and rules, or leaves them.
-    pub(super) fn subscribe(&mut self, routes: bool) {
+    pub(super) fn subscribe(&mut self, routes: bool, config: &Config) {
         if core::mem::replace(&mut self.hears_routes, routes) == routes {
             return;
         }
         if routes {
             // Not earlier: the kernel compiles it, a twentieth of a start that does without.
-            if let Err(error) = self.events.attach_filter(&filter::ROUTES) {
-                logging::debug!("cannot filter route events: {error}");
-            }
+            self.filter(config);
         }
         for group in ROUTING_GROUPS {
             // A kernel without IPv6, policy routing or nexthop objects lacks some of them.
@@ -76,6 +81,16 @@ impl Rtnetlink {
             } else {
                 self.events.leave(group)
             };
+        }
+    }
+
+    /// Has the kernel drop the events of routes that lead elsewhere.
+    pub(super) fn filter(&self, config: &Config) {
+        if self.hears_routes {
+            let program = filter::routes(config.destinations());
+            if let Err(error) = self.events.attach_filter(&program) {
+                logging::debug!("cannot filter route events: {error}");
+            }
         }
     }
 
@@ -121,6 +136,52 @@ impl Rtnetlink {
         let buffer = io.inbox.whole();
         let result = exchange(&self.requests, request, buffer, number, &mut each);
         engine.handle(now, Input::NetworkEnd(part, result));
+    }
+
+    /// Puts a question to those that are asked together. Returns whether that is all there is room
+    /// for.
+    pub(super) fn queue(&mut self, number: CommandId, question: Question) -> bool {
+        // There is room: whoever hears that it is full asks.
+        let _ = self.questions.push((number, question));
+        self.questions.is_full()
+    }
+
+    /// Asks the questions.
+    pub(super) fn flush(&mut self, now: Instant, engine: &mut Engine, io: &mut Buffers) {
+        if self.questions.is_empty() {
+            return;
+        }
+        let mut out = Builder::new(&mut io.out);
+        let mut encoded = Ok(());
+        for (number, question) in &self.questions {
+            encoded = encoded.and(route::get_route(&mut out, *number, &question.query()));
+        }
+        let questions = &mut self.questions;
+        let mut each = |message: &Message<'_>| {
+            let asked = questions
+                .iter()
+                .position(|(number, _)| *number == message.seq);
+            let answer = match message.ack() {
+                // It has no room for the answer.
+                Some(ack) if matches!(ack.errno, libc::ENOBUFS | libc::ENOMEM) => {
+                    Err(Incomplete::Refused(ack.errno))
+                }
+                Some(_) => Ok(None),
+                None => Ok(route::decode_answer(message.kind, message.payload)),
+            };
+            if let Some(at) = asked {
+                let (_, question) = questions.swap_remove(at);
+                let answer = answer.as_ref().map(Option::as_ref).map_err(|cause| *cause);
+                engine.handle(now, Input::Way(question, answer));
+            }
+            !questions.is_empty()
+        };
+        let request = encoded.map(|()| out.bytes());
+        let result = ask(&self.requests, request, &mut io.inbox, &mut each);
+        let cause = result.err().unwrap_or(Incomplete::Interrupted);
+        while let Some((_, question)) = self.questions.pop() {
+            engine.handle(now, Input::Way(question, Err(cause)));
+        }
     }
 
     /// Changes a route or a rule of ours.

@@ -8,9 +8,9 @@ use libc::{EACCES, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT};
 use crate::config::Config;
 use crate::netlink::diag;
 use crate::netlink::mptcp::{self, Endpoint, Event, Limits, Token};
-use crate::netlink::route::{Name, Notification};
-use crate::network::Part;
+use crate::netlink::route::{Name, Notification, Route};
 use crate::network::route::Change;
+use crate::network::{Part, Question};
 use crate::request::{CommandId, Failure, Reply};
 use crate::state::State;
 
@@ -22,6 +22,8 @@ pub enum Input<'a> {
     NetworkItem(&'a Notification),
     /// The dump of a part of the network ended.
     NetworkEnd(Part, Result<(), Incomplete>),
+    /// The answer to a question: a route, or that there is none.
+    Way(Question, Result<Option<&'a Route>, Incomplete>),
     /// An endpoint that the dump under way shows.
     Endpoint(Endpoint),
     /// The dump of the endpoints ended.
@@ -113,6 +115,8 @@ pub enum Command {
     /// Dump a part of the network, item by item; of routes only those of a protocol, unless that
     /// is 0.
     DumpNetwork(Part, u8),
+    /// Ask for the way of an address, for [`Input::Way`]. Several go together.
+    AskWay(Question),
     /// Dump all endpoints.
     DumpEndpoints,
     /// Get the limits.

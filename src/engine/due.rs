@@ -3,8 +3,10 @@
 
 use core::ops::{BitAnd, BitOr};
 
+use crate::config::Config;
 use crate::netlink::route::{Family, Notification, PROTOCOL};
-use crate::network::{IFF_RUNNING, IFF_UP, LocalAddress, Network, Part, route};
+use crate::network::route::contains;
+use crate::network::{IFF_RUNNING, IFF_UP, LocalAddress, Network, Part};
 
 /// One bit for each thing that is due to be read from the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,14 +20,15 @@ impl Due {
     pub(super) const ROUTES6: Self = Self(1 << 3);
     pub(super) const RULES4: Self = Self(1 << 4);
     pub(super) const RULES6: Self = Self(1 << 5);
-    pub(super) const ENDPOINTS: Self = Self(1 << 6);
-    pub(super) const LIMITS: Self = Self(1 << 7);
+    /// Questions about the ways that addresses have to the world.
+    pub(super) const WAYS: Self = Self(1 << 6);
+    pub(super) const ENDPOINTS: Self = Self(1 << 7);
+    pub(super) const LIMITS: Self = Self(1 << 8);
     pub(super) const ROUTING: Self = Self(0b11_1100);
-    pub(super) const NETWORK: Self = Self(0b11_1111);
-    pub(super) const KERNEL: Self = Self(0b1100_0000);
-    pub(super) const CONNECTIONS: Self = Self(1 << 8);
+    pub(super) const KERNEL: Self = Self(0b1_1000_0000);
+    pub(super) const CONNECTIONS: Self = Self(1 << 9);
     /// Those of the connections of the in-kernel path manager.
-    pub(super) const SUBFLOWS: Self = Self(1 << 9);
+    pub(super) const SUBFLOWS: Self = Self(1 << 10);
 
     pub(super) fn add(&mut self, other: Self) {
         self.0 |= other.0;
@@ -48,6 +51,7 @@ impl Due {
             "IPv6 routes",
             "IPv4 rules",
             "IPv6 rules",
+            "way to the world",
             "endpoints",
             "limits",
             "connections",
@@ -103,49 +107,58 @@ impl Due {
     /// the last address of it goes, and any route with the address that it prefers; and IPv6
     /// addresses that outlive a link that is down are tentative again, without a word, once it is
     /// up.
-    pub(super) fn after(event: &Notification, network: &Network, routes: bool) -> Option<Self> {
+    pub(super) fn after(event: &Notification, network: &Network, config: &Config) -> Option<Self> {
+        let routes = config.uses_routes();
+        let routing = config.uses_source_routing();
         let both = Self::ROUTES4 | Self::ROUTES6;
         let due = match event {
-            Notification::Route(route) | Notification::RouteGone(route) => {
+            Notification::Route(route) | Notification::RouteGone(route) if routes => {
                 let ours = route.protocol == PROTOCOL;
-                if !routes || !(ours || route::is_default(route)) {
-                    return None;
+                let len = route.destination_len;
+                let covers = |to| {
+                    route
+                        .destination
+                        .is_none_or(|from| contains(&from, len, &to))
+                };
+                let ipv4 = route.family == Family::Ipv4;
+                let mut all = (0..).map_while(|at| config.destination(ipv4, at));
+                match () {
+                    () if ours || (routing && len == 0) => Self::routes(route.family) | Self::WAYS,
+                    () if all.any(covers) => Self::WAYS,
+                    () => return None,
                 }
-                Self::routes(route.family)
             }
-            Notification::Rule(rule) | Notification::RuleGone(rule) => {
-                routes.then_some(Self::rules(rule.family))?
+            Notification::Rule(rule) | Notification::RuleGone(rule) if routes => {
+                Self::rules(rule.family) | Self::WAYS
             }
             // Routes that name a nexthop object may go with it, and are not told of.
-            Notification::Nexthop => routes.then_some(both)?,
+            Notification::Nexthop if routes => both | Self::WAYS,
             Notification::Link(link) => {
                 let was = network.interface(link.index).map_or(0, |i| i.flags);
-                let mut due = Self::NONE;
-                if routes && (was ^ link.flags) & IFF_UP != 0 {
+                let mut due = Self::WAYS;
+                if (was ^ link.flags) & IFF_UP != 0 {
                     due.add(both);
                 }
-                let kept = |a: &LocalAddress| a.index == link.index && a.address.is_ipv6();
+                let kept = |a: &LocalAddress| a.holder == link.index && a.address.is_ipv6();
                 if link.flags & !was & (IFF_UP | IFF_RUNNING) != 0 && network.addresses().any(kept)
                 {
                     due.add(Self::ADDRESSES);
                 }
-                return Some(due);
+                due
             }
-            Notification::LinkGone { .. } => both,
-            Notification::AddressGone(gone) if routes => {
+            Notification::LinkGone { .. } => both | Self::WAYS,
+            Notification::AddressGone(gone) => {
                 let stays =
-                    |a: &LocalAddress| a.index == gone.index && a.address.is_ipv4() && !a.is(gone);
-                let last = gone.local.is_ipv4() && !network.addresses().any(stays);
-                if last || network.routes().prefers(gone.local) {
-                    Self::routes(Family::of(gone.local))
-                } else {
-                    Self::NONE
+                    |a: &LocalAddress| a.holder == gone.index && a.address.is_ipv4() && !a.is(gone);
+                match gone.local.is_ipv4() && !network.addresses().any(stays) {
+                    true => Self::ROUTES4 | Self::WAYS,
+                    false => Self::WAYS,
                 }
             }
-            Notification::AddressGone(_) => Self::NONE,
-            Notification::Address(_) => Self::NONE,
+            Notification::Address(_) => Self::WAYS,
+            _ => return None,
         };
-        Some(if routes { due } else { Self::NONE })
+        Some(due)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::endpoint::Slot;
 use crate::endpoint::manager::Refusal;
 use crate::logging;
 use crate::netlink::mptcp::{Endpoint, Event};
-use crate::netlink::route::Notification;
+use crate::netlink::route::{Family, Notification, PROTOCOL};
 use crate::network::Interface;
 use crate::request::{CommandId, Failure};
 use crate::time::Instant;
@@ -28,6 +28,16 @@ impl Engine {
                 if self.schedule.on_dump_end(now, Due::part(part), result) {
                     self.network.finish(part);
                 }
+                self.schedule.due.add(Due::WAYS);
+            }
+            Input::Way(question, result) => {
+                self.schedule.due.add(Due::WAYS);
+                self.schedule.reconcile_due = true;
+                match result {
+                    Ok(_) => self.schedule.on_success(),
+                    Err(cause) => drop(self.schedule.on_dump_end(now, Due::WAYS, Err(cause))),
+                }
+                self.network.on_answer(&question, result.ok(), &self.config);
             }
             Input::Endpoint(endpoint) => self.endpoints.on_dumped(endpoint),
             Input::EndpointsEnd(result) => {
@@ -177,19 +187,27 @@ impl Engine {
 
     fn on_network_event(&mut self, now: Instant, event: &Notification) {
         self.counters.events += 1;
-        let routes = self.of_use.routes;
-        let Some(due) = Due::after(event, &self.network, routes) else {
+        let Some(due) = Due::after(event, &self.network, &self.config) else {
             return;
         };
-        // Routes and rules are kept by dumps alone.
-        if matches!(
-            event,
-            Notification::Link(_)
-                | Notification::LinkGone { .. }
-                | Notification::Address(_)
-                | Notification::AddressGone(_)
-        ) {
-            self.network.apply(event, &self.config);
+        // Routes and rules are kept by dumps alone, and our own do not answer our questions.
+        let network = &mut self.network;
+        let (family, protocol) = match event {
+            Notification::Route(route) | Notification::RouteGone(route) => {
+                (route.family, route.protocol)
+            }
+            Notification::Rule(rule) | Notification::RuleGone(rule) => (rule.family, rule.protocol),
+            Notification::Nexthop => {
+                network.doubt(&|_| true);
+                return self.schedule.on_event(now, due);
+            }
+            _ => {
+                network.apply(event, &self.config);
+                return self.schedule.on_event(now, due);
+            }
+        };
+        if protocol != PROTOCOL {
+            network.doubt(&|a| Family::of(a.address) == family);
         }
         self.schedule.on_event(now, due);
     }
@@ -224,7 +242,8 @@ impl Engine {
         match source {
             Source::Network => {
                 logging::warn!("network events were lost; reading the whole network again");
-                let parts = self.schedule.network_parts(self.of_use.routes);
+                self.network.doubt(&|_| true);
+                let parts = self.schedule.network_parts(self.readable());
                 self.schedule.on_event(now, parts);
             }
             // As when an endpoint goes over which thousands had a subflow.
@@ -237,8 +256,9 @@ impl Engine {
     }
 
     pub(super) fn resync(&mut self, now: Instant) {
-        let (interval, routes) = (self.config.resync_interval, self.of_use.routes);
-        self.schedule.resync(now, interval, routes);
+        self.network.doubt(&|_| true);
+        let interval = self.config.resync_interval;
+        self.schedule.resync(now, interval, self.readable());
         self.endpoints.forget_refusals();
     }
 

@@ -189,6 +189,7 @@ impl Engine {
     fn readable(&self) -> Use {
         Use {
             routes: self.of_use.routes,
+            source_routing: self.config.uses_source_routing(),
             connections: self.of_use.connections,
             path_manager: self.pm_available,
         }
@@ -230,7 +231,7 @@ impl Engine {
             self.endpoints.retry_now();
             self.router.retry_now();
         }
-        if self.schedule.must_wait(now, self.of_use.routes) {
+        if self.schedule.must_wait(now, self.readable()) {
             return;
         }
         let first = !core::mem::replace(&mut self.schedule.initial_sync_done, true);
@@ -270,7 +271,7 @@ impl Engine {
             logging::warn!("too many interfaces, addresses or routes: some are ignored");
         }
         // While it is being read again nobody knows.
-        let parts = self.schedule.network_parts(self.of_use.routes);
+        let parts = self.schedule.network_parts(self.readable());
         let reading = self.schedule.due.any(parts);
         self.reported.network_overflow = short || (self.reported.network_overflow && reading);
         let network = &self.network;
@@ -320,7 +321,7 @@ impl Engine {
     /// Brings our routes and rules in step with the network. Returns whether every change found
     /// room in the queue.
     fn reconcile_routes(&mut self, now: Instant) -> bool {
-        if !self.of_use.routes && !self.schedule.cleanup_due {
+        if !self.readable().source_routing && !self.schedule.cleanup_due {
             return true;
         }
         let (due, queue) = (&mut self.schedule.due, &mut self.plugins.queue);

@@ -106,11 +106,19 @@ impl Engine {
         if let Some(token) = self.connections.table.next_pending() {
             return Some(Command::DumpAddresses(token));
         }
-        let first = self.schedule.readable(of_use).first();
+        let mut first = self.schedule.readable(of_use).first();
+        if first == Due::WAYS {
+            if let Some(question) = self.network.next_question(&self.config) {
+                return Some(Command::AskWay(question));
+            }
+            // The answers may lead to further ones.
+            self.schedule.due.remove(Due::WAYS);
+            first = self.schedule.readable(of_use).first();
+        }
         if let Some(part) = first.network_part() {
             self.network.begin(part);
-            // Leftovers of ours are all there is to look for where routes do not matter.
-            let protocol = if of_use.routes { 0 } else { PROTOCOL };
+            // Without source routing leftovers of ours are all there is to look for.
+            let protocol = if of_use.source_routing { 0 } else { PROTOCOL };
             return Some(Command::DumpNetwork(part, protocol));
         }
         match first {

@@ -24,8 +24,10 @@ const ENDPOINTS_EVERY: Duration = Duration::from_secs(10);
 /// What is of use to configuration and plugins, and can be read.
 #[derive(Clone, Copy)]
 pub(super) struct Use {
-    /// Routes and rules matter to the configuration.
+    /// Routes and rules matter to the configuration: the kernel is asked.
     pub routes: bool,
+    /// Those that are ours, or in our way, are to be known.
+    pub source_routing: bool,
     /// A plugin manages connections.
     pub connections: bool,
     /// The kernel's path manager can be talked to.
@@ -55,7 +57,12 @@ pub(super) struct Schedule {
 impl Schedule {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            due: Due::NETWORK | Due::KERNEL | Due::CONNECTIONS,
+            due: Due::LINKS
+                | Due::ADDRESSES
+                | Due::ROUTING
+                | Due::WAYS
+                | Due::KERNEL
+                | Due::CONNECTIONS,
             retry: Retry::new(),
             storm: Storm::default(),
             endpoints_at: Instant::NEVER,
@@ -122,9 +129,9 @@ impl Schedule {
 
     /// Makes everything of use due at once, and the next time after `interval` seconds; 0 is
     /// never.
-    pub(super) fn resync(&mut self, now: Instant, interval: u32, routes: bool) {
+    pub(super) fn resync(&mut self, now: Instant, interval: u32, of_use: Use) {
         self.due
-            .add(self.network_parts(routes) | Due::KERNEL | Due::CONNECTIONS);
+            .add(self.network_parts(of_use) | Due::KERNEL | Due::CONNECTIONS);
         self.reconcile_due = true;
         self.retry.retry_now();
         self.schedule_resync(now, interval);
@@ -164,25 +171,28 @@ impl Schedule {
 
     /// Returns whether to wait, for the end of a storm or for a dump, before the network is
     /// judged. When the kernel refuses the dump, what is known has to do.
-    pub(super) fn must_wait(&self, now: Instant, routes: bool) -> bool {
-        let reading = self.due.any(self.network_parts(routes));
+    pub(super) fn must_wait(&self, now: Instant, of_use: Use) -> bool {
+        let reading = self.due.any(self.network_parts(of_use));
         self.storm.pending.is_some()
             || (reading && (self.retry.is_due(now) || !self.initial_sync_done))
     }
 
     /// Returns the parts of the network that are of use. Leftovers can wait until the endpoints
     /// are there.
-    pub(super) fn network_parts(&self, routes: bool) -> Due {
-        if routes || (self.cleanup_due && self.initial_sync_done) {
-            Due::NETWORK
-        } else {
-            Due::LINKS | Due::ADDRESSES
+    pub(super) fn network_parts(&self, of_use: Use) -> Due {
+        let mut parts = Due::LINKS | Due::ADDRESSES;
+        if of_use.source_routing || (self.cleanup_due && self.initial_sync_done) {
+            parts.add(Due::ROUTING);
         }
+        if of_use.routes {
+            parts.add(Due::WAYS);
+        }
+        parts
     }
 
     /// Returns what is due, of use and can be read.
     pub(super) fn readable(&self, of_use: Use) -> Due {
-        let mut readable = self.network_parts(of_use.routes);
+        let mut readable = self.network_parts(of_use);
         if of_use.path_manager {
             readable.add(Due::KERNEL);
             // A plugin hears of connections only once it knows the network.

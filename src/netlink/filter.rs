@@ -3,6 +3,8 @@
 //!
 //! Source: `include/uapi/linux/filter.h`.
 
+use core::net::IpAddr;
+
 use super::generic::CONTROLLER;
 use super::message::NLM_F_MULTI;
 use super::mptcp::EVENT_SUB_CLOSED;
@@ -16,6 +18,7 @@ const LOAD_U16: u16 = 0x28;
 const LOAD_U8: u16 = 0x30;
 const EQUAL: u16 = 0x15;
 const ANY_BIT: u16 = 0x45;
+const AT_LEAST: u16 = 0x35;
 const RETURN: u16 = 0x06;
 
 /// A load reads network byte order, wherever a header has host byte order.
@@ -34,21 +37,45 @@ pub const SUBFLOW_ENDS: [Instruction; 6] = [
     (RETURN, 0, 0, 0),
 ];
 
-/// Drops the events of routes that are neither default routes nor ours. A router that speaks BGP
-/// sees hundreds of thousands of those. Everything else passes, dumps too.
-pub const ROUTES: [Instruction; 11] = [
+/// The most destinations that [`routes`] looks for.
+pub const DESTINATIONS: usize = 16;
+
+const HEAD: [Instruction; 10] = [
     (LOAD_U16, 0, 0, 4), // nlmsg_type
     (EQUAL, 1, 0, host(RTM_NEWROUTE)),
-    (EQUAL, 0, 6, host(RTM_DELROUTE)),
+    (EQUAL, 0, PASS - 3, host(RTM_DELROUTE)),
     (LOAD_U16, 0, 0, 6), // nlmsg_flags
-    (ANY_BIT, 4, 0, host(NLM_F_MULTI)),
-    (LOAD_U8, 0, 0, 17), // rtm_dst_len
-    (EQUAL, 2, 0, 0),
+    (ANY_BIT, PASS - 5, 0, host(NLM_F_MULTI)),
     (LOAD_U8, 0, 0, 21), // rtm_protocol
-    (EQUAL, 0, 1, PROTOCOL as u32),
+    (EQUAL, PASS - 7, 0, PROTOCOL as u32),
+    (LOAD_U8, 0, 0, 17), // rtm_dst_len
+    (AT_LEAST, 1, 0, 16),
     (RETURN, 0, 0, u32::MAX),
-    (RETURN, 0, 0, 0),
 ];
+/// The position of the last of them.
+const PASS: u8 = 9;
+
+/// Drops the events of routes that are neither ours nor likely to lead to one of these
+/// `destinations`: those of longer prefixes that differ from them in the first 16 bits. A router that
+/// speaks BGP sees hundreds of thousands of those. Everything else passes, dumps too.
+pub fn routes(
+    destinations: impl Iterator<Item = IpAddr>,
+) -> heapless::Vec<Instruction, { HEAD.len() + 2 + 2 * DESTINATIONS }> {
+    let mut program = heapless::Vec::new();
+    // There is room for so many.
+    let _ = program.extend_from_slice(&HEAD);
+    let _ = program.push((LOAD_U16, 0, 0, 40)); // RTA_DST, after RTA_TABLE
+    for destination in destinations.take(DESTINATIONS) {
+        let first = match destination {
+            IpAddr::V4(ip) => ip.to_bits() >> 16,
+            IpAddr::V6(ip) => (ip.to_bits() >> 112) as u32,
+        };
+        let _ = program.push((EQUAL, 0, 1, first));
+        let _ = program.push((RETURN, 0, 0, u32::MAX));
+    }
+    let _ = program.push((RETURN, 0, 0, 0));
+    program
+}
 
 #[cfg(test)]
 mod tests {
@@ -67,6 +94,7 @@ mod tests {
                 LOAD_U16 => a = u16::from_be_bytes([packet[from], packet[from + 1]]).into(),
                 LOAD_U8 => a = packet[from].into(),
                 EQUAL => at += usize::from(if a == k { jt } else { jf }),
+                AT_LEAST => at += usize::from(if a >= k { jt } else { jf }),
                 ANY_BIT => at += usize::from(if a & k != 0 { jt } else { jf }),
                 RETURN => return k,
                 _ => panic!("{code:#x} is not known here"),
@@ -88,21 +116,30 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_drops_only_events_of_others_routes() {
-        let route = |kind: u16, flags: u16, destination_len: u8, protocol: u8| {
-            let head = format!("0000001c {kind:04x} {flags:04x} 00000000 00000000");
-            let route = format!("02 {destination_len:02x} 00 00 fe {protocol:02x} 00 01 00000000");
-            run(&ROUTES, &bytes(&format!("{head} {route}"))) != 0
+    fn the_filter_drops_only_events_of_routes_to_elsewhere() {
+        let world = ["198.51.100.1", "2001:db8::1"].map(|ip| ip.parse().unwrap());
+        let program = routes(world.into_iter());
+        let route = |kind: u16, flags: u16, len: u8, protocol: u8, to: &str| {
+            let head = format!("00000034 {kind:04x} {flags:04x} 00000000 00000000");
+            let route = format!("02 {len:02x} 00 00 fe {protocol:02x} 00 01 00000000");
+            let to = format!("0008 000f 000000fe 0014 0001 ={to}");
+            run(&program, &bytes(&format!("{head} {route} {to}"))) != 0
         };
+        let elsewhere = "0a000000000000000000000000000000";
         for kind in [RTM_NEWROUTE, RTM_DELROUTE] {
-            assert!(!route(kind, 0, 24, 186), "another's prefix");
-            assert!(!route(kind, 0x600, 24, 186), "another's prefix");
-            assert!(route(kind, 0, 0, 186), "a default route");
-            assert!(route(kind, 0, 24, PROTOCOL), "our own");
-            assert!(route(kind, NLM_F_MULTI, 24, 186), "in a dump");
+            assert!(!route(kind, 0, 24, 186, elsewhere), "another's prefix");
+            assert!(!route(kind, 0x600, 16, 186, elsewhere), "another's prefix");
+            assert!(route(kind, 0, 24, 186, "c6330000000000000000000000000000"));
+            assert!(route(kind, 0, 64, 186, "20010db8000000000000000000000000"));
+            assert!(route(kind, 0, 0, 186, elsewhere), "a default route");
+            assert!(route(kind, 0, 15, 186, elsewhere), "a part of the world");
+            assert!(route(kind, 0, 24, PROTOCOL, elsewhere), "our own");
+            assert!(route(kind, NLM_F_MULTI, 24, 186, elsewhere), "in a dump");
         }
         for kind in [2, 3, RTM_NEWLINK, RTM_DELADDR, RTM_NEWRULE, RTM_GETROUTE] {
-            assert!(route(kind, 0, 24, 186), "kind {kind}");
+            assert!(route(kind, 0, 24, 186, elsewhere), "kind {kind}");
         }
+        let all = routes([world[0]; DESTINATIONS + 1].into_iter());
+        assert_eq!(all.len(), all.capacity());
     }
 }

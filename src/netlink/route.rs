@@ -34,13 +34,17 @@ use super::message::{
 use core::fmt;
 use core::net::IpAddr;
 
-pub use decode::decode;
+pub use decode::{decode, decode_answer};
 use uapi::*;
 pub use uapi::{RT_SCOPE_HOST, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RTNH_F_ONLINK};
 
 /// The protocol (`RTPROT_*`) our own routes and rules carry: the TCP option number of MPTCP, which
 /// iproute2 gives to nobody.
 pub const PROTOCOL: u8 = 30;
+
+/// The bit of a packet's mark with which our questions pass over our own rules, which select what
+/// lacks it.
+pub const MARK: u32 = 0x4000_0000;
 
 /// Multicast groups (`RTNLGRP_*`), for NETLINK_ADD_MEMBERSHIP.
 pub const GROUP_LINK: u32 = 1;
@@ -53,7 +57,7 @@ pub const GROUP_IPV6_RULE: u32 = 19;
 pub const GROUP_NEXTHOP: u32 = 32;
 
 /// No request is longer, with its netlink header.
-pub const REQUEST_LENGTH: usize = 92;
+pub const REQUEST_LENGTH: usize = 100;
 
 /// Longest interface name: `IFNAMSIZ` less the terminating zero.
 pub const NAME_LENGTH: usize = 15;
@@ -80,6 +84,14 @@ impl Family {
         match self {
             Self::Ipv4 => 2,
             Self::Ipv6 => 10,
+        }
+    }
+
+    /// Returns how many bits an address has.
+    pub const fn width(self) -> u8 {
+        match self {
+            Self::Ipv4 => 32,
+            Self::Ipv6 => 128,
         }
     }
 
@@ -169,12 +181,10 @@ pub struct Rule {
     /// FRA_PROTOCOL: who made it; 0 where not sent.
     pub protocol: u8,
     /// FRA_SUPPRESS_PREFIXLEN: routes with a prefix no longer than this do not count; 0 leaves out
-    /// default routes. Such a rule is selective, too.
+    /// default routes.
     pub suppress: Option<u32>,
-    /// The rule asks for more than a source: destination, incoming or outgoing interface, mark,
-    /// TOS, ports, user, IP protocol, tunnel or inversion; or it disregards default routes. It does
-    /// not select plain local traffic.
-    pub selective: bool,
+    /// FRA_FWMASK: it does not select what carries [`MARK`].
+    pub unmarked: bool,
 }
 
 /// What `ip rule` shows of it.
@@ -278,7 +288,49 @@ pub fn dump_rules(out: &mut Builder<'_>, seq: Seq, family: Family) -> Result<(),
     out.end()
 }
 
-/// Adds or deletes a rule that selects by source at most.
+/// A question for the route that a subflow of ours would take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RouteQuery {
+    pub destination: IpAddr,
+    pub source: Option<IpAddr>,
+    /// The interface that it is bound to, if any.
+    pub oif: IfIndex,
+    /// Ask for the matching entry of the table (RTM_F_FIB_MATCH). The answer is a route even if it
+    /// has several next hops, but shows none of a nexthop object where
+    /// `net.ipv4.nexthop_compat_mode` is 0; and without it IPv4 pretends that the destination is on
+    /// the link that is asked for when it has no route there.
+    pub fib_match: bool,
+}
+
+/// Asks for a route, which is the answer, or else an error: there is none. The question is that of a
+/// TCP socket of root, as the kernel makes them for subflows, with [`MARK`] beside.
+pub fn get_route(out: &mut Builder<'_>, seq: Seq, query: &RouteQuery) -> Result<(), Full> {
+    let family = Family::of(query.destination);
+    let width = family.width();
+    // Asked strictly, IPv6 does not know the flag with which IPv4 names the table.
+    let named = match family {
+        Family::Ipv4 => RTM_F_LOOKUP_TABLE,
+        Family::Ipv6 => 0,
+    };
+    let flags = named | if query.fib_match { RTM_F_FIB_MATCH } else { 0 };
+    out.message(RTM_GETROUTE, NLM_F_REQUEST, seq);
+    let source_len = query.source.map_or(0, |_| width);
+    out.raw(&[family.number(), width, source_len, 0, 0, 0, 0, 0]);
+    out.raw(&flags.to_ne_bytes());
+    out.ip(RTA_DST, query.destination);
+    if let Some(source) = query.source {
+        out.ip(RTA_SRC, source);
+    }
+    if query.oif != IfIndex::NONE {
+        out.u32(RTA_OIF, query.oif.0);
+    }
+    out.u32(RTA_MARK, MARK);
+    out.u32(RTA_UID, 0);
+    out.u8(RTA_IP_PROTO, IPPROTO_TCP);
+    out.end()
+}
+
+/// Adds or deletes a rule that selects by source and by bits of the mark that are 0, at most.
 pub fn change_rule(
     out: &mut Builder<'_>,
     seq: Seq,
@@ -309,6 +361,9 @@ pub fn change_rule(
     out.u8(FRA_PROTOCOL, rule.protocol);
     if let Some(len) = rule.suppress {
         out.u32(FRA_SUPPRESS_PREFIXLEN, len);
+    }
+    if rule.unmarked {
+        out.u32(FRA_FWMASK, MARK);
     }
     out.end()
 }

@@ -4,6 +4,7 @@
 use core::net::IpAddr;
 
 use super::Verdict;
+use super::path::Way;
 use crate::netlink::IfIndex;
 use crate::netlink::route::Address;
 use crate::table::Mark;
@@ -17,12 +18,20 @@ pub fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
+/// Returns whether the address is not meant for the Internet (RFC 4193).
+pub fn is_unique_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unique_local())
+}
+
 /// An address of this host on one interface.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct LocalAddress {
-    /// The interface.
+    /// The interface that it leaves by: mostly the one that has it, but where an uplink has no
+    /// address of its own, one of another interface does.
     pub index: IfIndex,
+    /// The interface that has it.
+    pub holder: IfIndex,
     /// The address itself.
     pub address: IpAddr,
     /// The other end of a point-to-point link.
@@ -44,13 +53,14 @@ pub struct LocalAddress {
     fit_since: Instant,
     /// Since when it lacks a route and nothing else; [`Instant::NEVER`] if it does not.
     routeless_since: Instant,
+    pub(super) way: Way,
     /// Plugins know it.
     pub(crate) notified: bool,
     pub(super) gone: bool,
     pub(super) marked: bool,
 }
 
-const _: () = assert!(size_of::<LocalAddress>() <= 72);
+const _: () = assert!(size_of::<LocalAddress>() <= 104);
 
 impl LocalAddress {
     /// Returns whether the kernel takes one for the other, if both are on the same interface. That
@@ -64,6 +74,7 @@ impl LocalAddress {
     pub(super) fn new(address: &Address, sequence: u32, existing: bool) -> Self {
         Self {
             index: address.index,
+            holder: address.index,
             address: address.local,
             peer: address.peer,
             prefix_len: address.prefix_len,
@@ -74,6 +85,7 @@ impl LocalAddress {
             verdict: Verdict::Unjudged,
             fit_since: Instant::NEVER,
             routeless_since: Instant::NEVER,
+            way: Way::UNKNOWN,
             notified: false,
             gone: false,
             marked: true,
@@ -91,8 +103,19 @@ impl LocalAddress {
             // It went and came back before anyone looked: as good as new.
             self.gone = false;
             self.existing = existing;
+            self.way = Way::UNKNOWN;
             self.restart();
         }
+    }
+
+    /// Returns whether the kernel has a way to the world for it, by the interface that it leaves by.
+    pub(crate) fn has_way(&self) -> bool {
+        self.way.direct || self.index != self.holder
+    }
+
+    /// Returns whether its way depends on the interface.
+    pub(super) fn uses(&self, index: IfIndex) -> bool {
+        self.holder == index || (!self.way.direct && self.way.free == index)
     }
 
     /// Notes an interruption: the hold-down begins anew.
@@ -142,7 +165,7 @@ impl LocalAddress {
     /// Its place in the table: the kernel shows all of one family first, and an address that comes
     /// last moves no other.
     pub(super) fn place(&self) -> (bool, IfIndex) {
-        (self.address.is_ipv6(), self.index)
+        (self.address.is_ipv6(), self.holder)
     }
 }
 

@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: BSD-3-Clause
-//! The model of the router's network: interfaces, addresses, default routes and rules.
+//! The model of the router's network: interfaces, addresses, and the ways by which these leave.
 //!
 //! Events and dumps write it; [`crate::policy::evaluate`] then says of every address whether it may be
 //! used, and why not. Nothing here knows about endpoints.
 
 mod address;
+pub mod path;
 pub mod route;
 mod verdict;
 
 use core::net::IpAddr;
 
 use crate::capacity;
-use crate::config::{Config, Policy};
+use crate::config::{Config, NotifyFlags, Policy};
 use crate::netlink::IfIndex;
-use crate::netlink::route::{Address, Family, Link, Name, Notification};
+use crate::netlink::route::{Address, Family, Link, Name, Notification, Route};
 use crate::table::{Mark, Table};
 use crate::time::{Duration, Instant};
 
-pub use address::{LocalAddress, is_link_local};
+pub use address::{LocalAddress, is_link_local, is_unique_local};
+pub use path::Question;
 pub use route::Routes;
 pub use verdict::Verdict;
 
@@ -69,9 +71,14 @@ impl Interface {
     fn set_gone(&mut self, addresses: &mut [LocalAddress]) {
         self.gone = true;
         self.interrupted = true;
-        for address in addresses.iter_mut().filter(|a| a.index == self.index) {
+        for address in addresses.iter_mut().filter(|a| a.holder == self.index) {
             address.gone = true;
         }
+    }
+
+    /// Returns whether its addresses may leave by another interface.
+    fn may_lend(&self) -> bool {
+        self.flags & IFF_LOOPBACK == 0 && self.policy.notify.contains(NotifyFlags::CHECK_ROUTE)
     }
 
     /// Returns whether source routing is ours to do: a VRF has it already.
@@ -107,6 +114,8 @@ pub struct Network {
     sequence: u32,
     /// The first judgement is done: what comes now is not `existing`, and is held down.
     started: bool,
+    /// No address before this position has anything to be asked.
+    asked: usize,
     /// When the next address leaves hold-down, or its grace without a route ends.
     deadline: Instant,
 }
@@ -126,6 +135,7 @@ impl Network {
             routes: Routes::new(),
             sequence: 0,
             started: false,
+            asked: 0,
             deadline: Instant::NEVER,
         }
     }
@@ -243,13 +253,15 @@ impl Network {
 
     /// Takes in what changed, or an item of a dump.
     pub fn apply(&mut self, notification: &Notification, config: &Config) {
+        let routing = config.uses_source_routing();
+        let ranges = Some(&config.source_routing).filter(|_| routing);
         match notification {
             Notification::Link(link) => self.put_link(link, config),
             Notification::LinkGone { index } => self.remove_link(*index),
             Notification::Address(address) => self.put_address(address),
             Notification::AddressGone(address) => self.remove_address(address),
-            Notification::Route(route) => self.routes.put(route, &config.source_routing),
-            Notification::Rule(rule) => self.routes.put_rule(rule),
+            Notification::Route(route) => self.routes.put(route, ranges),
+            Notification::Rule(rule) => self.routes.put_rule(rule, ranges),
             // Routes and rules that go are found gone by the dump that follows.
             Notification::RouteGone(_) | Notification::RuleGone(_) | Notification::Nexthop => {}
         }
@@ -278,7 +290,9 @@ impl Network {
             }
             Ok(at) => {
                 if let Some(old) = self.interfaces.get_mut(at) {
+                    const STATE: u32 = IFF_UP | IFF_RUNNING;
                     let was_up = old.is_up();
+                    let was = (old.flags & STATE, old.vrf_table);
                     let changed = old.flags != new.flags || old.name != new.name;
                     *old = Interface {
                         notified: old.notified,
@@ -288,6 +302,9 @@ impl Network {
                         ..new
                     };
                     old.interrupted |= was_up && !old.is_up();
+                    if was != (old.flags & STATE, old.vrf_table) {
+                        self.doubt_link(link.index);
+                    }
                 }
             }
         }
@@ -298,6 +315,7 @@ impl Network {
             if let Some(interface) = self.interfaces.get_mut(at) {
                 interface.set_gone(&mut self.addresses);
             }
+            self.doubt_link(index);
         }
     }
 
@@ -307,12 +325,14 @@ impl Network {
                 if let Some(old) = self.addresses.get_mut(at) {
                     old.update(address, !self.started);
                 }
+                self.asked = self.asked.min(at);
                 return;
             }
             Err(at) => at,
         };
         let new = LocalAddress::new(address, self.sequence, !self.started);
         if self.addresses.insert(at, new) {
+            self.asked = self.asked.min(at);
             self.sequence = self.sequence.wrapping_add(1);
         }
     }
@@ -322,6 +342,9 @@ impl Network {
             if let Some(old) = self.addresses.get_mut(at) {
                 old.gone = true;
             }
+            // With it go, without a word, the routes that prefer it, and those of a link without any.
+            let Address { index, local, .. } = *address;
+            self.doubt(&|a| a.uses(index) && a.address.is_ipv4() == local.is_ipv4());
         }
     }
 
@@ -378,16 +401,99 @@ impl Network {
         }
     }
 
+    /// Has the ways of these addresses asked again.
+    pub(crate) fn doubt(&mut self, of: &dyn Fn(&LocalAddress) -> bool) {
+        for address in self.addresses.iter_mut().filter(|address| of(address)) {
+            address.way.doubt();
+        }
+        self.asked = 0;
+    }
+
+    /// The interface is not what it was: neither are the ways by it.
+    fn doubt_link(&mut self, index: IfIndex) {
+        self.doubt(&|a| a.uses(index) || (!a.way.direct && a.way.free == IfIndex::NONE));
+    }
+
+    /// Returns what to ask next about the addresses' ways.
+    pub(crate) fn next_question(&mut self, config: &Config) -> Option<Question> {
+        while let Some(address) = self.addresses.get_mut(self.asked) {
+            let (source, holder) = (address.address, address.holder);
+            let leads_nowhere = source.is_loopback() || (source.is_ipv6() && is_link_local(source));
+            let target = address.way.target.into();
+            let destination = config.destination(source.is_ipv4(), target);
+            if let (Some(ask), Some(destination)) = (address.way.next(), destination) {
+                if !leads_nowhere && !address.gone {
+                    return Some(Question {
+                        ask,
+                        source,
+                        holder,
+                        destination,
+                    });
+                }
+            } else {
+                self.asked += 1;
+            }
+        }
+        None
+    }
+
+    /// Takes in the answer to a question: a route, or that there is none; or else that it was lost.
+    pub(crate) fn on_answer(
+        &mut self,
+        question: &Question,
+        answer: Option<Option<&Route>>,
+        config: &Config,
+    ) {
+        let Question { source, holder, .. } = *question;
+        let place = (source.is_ipv6(), holder);
+        let start = self.addresses.partition_point(|a| a.place() < place);
+        let of_link = self.addresses.get_mut(start..).unwrap_or_default();
+        for address in of_link.iter_mut().take_while(|a| a.place() == place) {
+            if address.address != source {
+                continue;
+            }
+            let next = usize::from(address.way.target) + 1;
+            let has_more = config.destination(source.is_ipv4(), next).is_some();
+            match answer {
+                Some(route) => address.way.answer(question, route, has_more),
+                None => address.way.again(question.ask),
+            }
+        }
+        self.asked = self.asked.min(start);
+    }
+
+    /// Returns whether the interface has an IPv6 address that means something beyond the link.
+    fn has_ipv6(&self, index: IfIndex) -> bool {
+        let place = (true, index);
+        let start = self.addresses.partition_point(|a| a.place() < place);
+        let of_link = self.addresses.get(start..).unwrap_or_default().iter();
+        let mut of_link = of_link.take_while(|a| a.place() == place);
+        of_link.any(|a| !a.gone && !is_link_local(a.address))
+    }
+
+    /// Returns the interface that an address leaves by: its own one or, where that is not on the way
+    /// to the world, one that is and has only a link-local IPv6 address, as where a provider
+    /// delegates a prefix and nothing else.
+    fn device_of(&self, address: &LocalAddress) -> IfIndex {
+        let (holder, free) = (address.holder, address.way.free);
+        let lends = !address.way.direct
+            && free != IfIndex::NONE
+            && address.address.is_ipv6()
+            && !is_link_local(address.address)
+            && !is_unique_local(address.address)
+            && !self.has_ipv6(free);
+        if lends { free } else { holder }
+    }
+
     /// Returns an uplink whose IPv4 traffic the routes answer by another interface, each once.
     pub(crate) fn next_asymmetric_route(&mut self) -> Option<Name> {
-        let routes = &self.routes;
-        let best = routes.best_metric(Family::Ipv4);
         let is_asymmetric = |address: &&LocalAddress| {
+            let free = address.way.free;
             self.interface(address.index).is_some_and(|interface| {
                 !interface.asymmetric_route
                     && !interface.is_source_routed()
-                    && routes.has_default(interface, &address.address)
-                    && !routes.answers_by(interface, &address.address, best)
+                    && address.has_way()
+                    && ![IfIndex::NONE, address.index].contains(&free)
             })
         };
         // The table has IPv4 addresses before all IPv6 ones.
@@ -421,19 +527,34 @@ impl Network {
             let Some(address) = self.addresses.get(at) else {
                 break;
             };
-            if address.index < before {
+            if address.holder < before {
                 behind = 0;
             }
-            before = address.index;
+            before = address.holder;
             while self
                 .interfaces
                 .get(behind)
-                .is_some_and(|i| i.index < address.index)
+                .is_some_and(|i| i.index < address.holder)
             {
                 behind += 1;
             }
-            let interface = self.interfaces.get(behind);
-            let interface = interface.filter(|i| i.index == address.index && !i.gone);
+            let is_there = |i: &&Interface| i.index == before && !i.gone;
+            let holder = self.interfaces.get(behind).filter(is_there);
+            let index = match holder {
+                Some(holder) if holder.may_lend() => self.device_of(address),
+                _ => before,
+            };
+            if let Some(address) = self.addresses.get_mut(at) {
+                address.index = index;
+            }
+            let (Some(address), holder) = (self.addresses.get(at), self.interfaces.get(behind))
+            else {
+                break;
+            };
+            let interface = match index == before {
+                true => holder.filter(is_there),
+                false => self.interface(index),
+            };
             let verdict = match interface {
                 _ if address.gone => Verdict::Gone,
                 None => Verdict::Down,

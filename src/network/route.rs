@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-//! Default routes, rules, and the routes and rules that are ours.
+//! The routes and rules that are ours, and what source routing needs of others': their default
+//! routes, and what is in its way.
 //!
 //! Kept by dumps alone: an event only says that a dump is due, because the kernel drops IPv4
 //! routes without a word when a device goes down or an address goes away.
@@ -7,7 +8,7 @@
 use core::fmt;
 use core::net::IpAddr;
 
-use super::{IFF_POINTOPOINT, Interface, Network};
+use super::{IFF_POINTOPOINT, Interface, LocalAddress, Network};
 use crate::capacity;
 use crate::config::SourceRouting;
 use crate::netlink::IfIndex;
@@ -174,12 +175,14 @@ impl Routes {
         self.rules.sweep_unmarked(|rule| rule.item.family == family);
     }
 
-    /// Takes in default routes, ours, and whatever else is in a table that we might use.
-    pub(super) fn put(&mut self, route: &Route, ranges: &SourceRouting) {
+    /// Takes in ours and, where there is source routing, default routes of the main table and
+    /// whatever is in a table that we might use.
+    pub(super) fn put(&mut self, route: &Route, ranges: Option<&SourceRouting>) {
         let ours = route.protocol == PROTOCOL;
-        let usable = is_default(route);
-        let in_range = (ranges.first_table..=ranges.last_table).contains(&route.table);
-        if !ours && !usable && !in_range {
+        let is_default = ranges.is_some() && is_default(route) && route.table == TABLE_MAIN;
+        let in_range =
+            ranges.is_some_and(|r| (r.first_table..=r.last_table).contains(&route.table));
+        if !ours && !is_default && !in_range {
             return;
         }
         let path = Path {
@@ -194,11 +197,9 @@ impl Routes {
             gateway: None,
             ours,
         };
-        if !ours && !usable {
+        if !ours && !is_default {
             return self.put_path(path);
         }
-        // Hops are dead (RTNH_F_DEAD) only as long as their interface is down or has no carrier,
-        // which is judged by itself, and revive without an event.
         for hop in route.hops.iter().filter(|hop| hop.oif != IfIndex::NONE) {
             self.put_path(Path {
                 oif: hop.oif,
@@ -221,7 +222,15 @@ impl Routes {
         }
     }
 
-    pub(super) fn put_rule(&mut self, rule: &Rule) {
+    /// Takes in ours and, where there is source routing, what is in the way of ours.
+    pub(super) fn put_rule(&mut self, rule: &Rule, ranges: Option<&SourceRouting>) {
+        let in_range = ranges.is_some_and(|r| {
+            (r.first_table..=r.last_table).contains(&rule.table)
+                || (r.first_priority..=r.last_priority).contains(&rule.priority)
+        });
+        if rule.protocol != PROTOCOL && !in_range {
+            return;
+        }
         match self.rules.iter_mut().find(|known| known.item == *rule) {
             Some(known) => known.marked = true,
             None => {
@@ -239,75 +248,18 @@ impl Routes {
         self.rules.iter().map(|known| &known.item)
     }
 
-    /// Returns the default routes and next hops that others made, for traffic from `source`.
-    fn defaults<'a>(
-        &'a self,
-        index: IfIndex,
-        source: &'a IpAddr,
-    ) -> impl Iterator<Item = &'a Path> {
+    /// Returns the default route by which the main table sends traffic from `source` out by the
+    /// interface.
+    pub fn main_default(&self, index: IfIndex, source: &IpAddr) -> Option<&Path> {
         let family = Family::of(*source);
         let start = self.paths.partition_point(|path| path.item.oif < index);
         let of_link = self.paths.get(start..).unwrap_or_default().iter();
         of_link
             .map(|known| &known.item)
-            .take_while(move |path| path.oif == index)
-            .filter(move |path| {
-                path.family == family
-                    && !path.ours
-                    && path.destination_len == 0
-                    && (path.source).is_none_or(|(prefix, len)| contains(&prefix, len, source))
-            })
-    }
-
-    /// Returns the default route by which the main table sends traffic from `source` out by the
-    /// interface.
-    pub fn main_default<'a>(
-        &'a self,
-        interface: &Interface,
-        source: &'a IpAddr,
-    ) -> Option<&'a Path> {
-        self.defaults(interface.index, source)
-            .filter(|path| path.table == TABLE_MAIN)
+            .take_while(|path| path.oif == index)
+            .filter(|path| path.family == family && !path.ours && path.table == TABLE_MAIN)
+            .filter(|path| (path.source).is_none_or(|(prefix, len)| contains(&prefix, len, source)))
             .min_by_key(|path| path.metric)
-    }
-
-    /// Returns whether traffic from `source` finds a default route through the interface: in the
-    /// main or default table, that of its VRF, or any table that a rule selects for the source.
-    pub fn has_default(&self, interface: &Interface, source: &IpAddr) -> bool {
-        self.defaults(interface.index, source).any(|path| {
-            path.table == TABLE_MAIN
-                || path.table == TABLE_DEFAULT
-                || (path.table == interface.vrf_table)
-                || self.rules().any(|rule| selects(rule, path, source))
-        })
-    }
-
-    /// Returns the metric of the default route that the main table prefers.
-    pub(super) fn best_metric(&self, family: Family) -> Option<u32> {
-        self.paths()
-            .filter(|path| path.table == TABLE_MAIN && !path.ours && path.destination_len == 0)
-            .filter(|path| path.family == family)
-            .map(|path| path.metric)
-            .min()
-    }
-
-    /// Returns whether what comes in by the interface for `source` would be answered by it, as a
-    /// strict reverse-path filter demands: a rule sees to it, or the main table prefers the
-    /// interface, whose `best` metric is that of [`Self::best_metric`].
-    pub(super) fn answers_by(
-        &self,
-        interface: &Interface,
-        source: &IpAddr,
-        best: Option<u32>,
-    ) -> bool {
-        self.defaults(interface.index, source).any(|path| {
-            (path.table == TABLE_MAIN && Some(path.metric) == best)
-                || self.rules().any(|rule| {
-                    path.table != TABLE_MAIN
-                        && path.table != TABLE_DEFAULT
-                        && selects(rule, path, source)
-                })
-        })
     }
 
     /// Returns whether somebody else uses the table.
@@ -335,28 +287,11 @@ impl Routes {
     fn others_rules(&self) -> impl Iterator<Item = &Rule> {
         self.rules().filter(|rule| rule.protocol != PROTOCOL)
     }
-
-    /// Returns whether the kernel drops a default route with the address, and says nothing before
-    /// Linux 6.7.
-    pub fn prefers(&self, address: IpAddr) -> bool {
-        self.paths()
-            .any(|path| path.preferred_source == Some(address))
-    }
 }
 
 /// Returns whether the route is a default route that traffic can take.
 pub fn is_default(route: &Route) -> bool {
     route.destination_len == 0 && route.kind == UNICAST
-}
-
-fn selects(rule: &Rule, path: &Path, source: &IpAddr) -> bool {
-    rule.family == path.family
-        && rule.table == path.table
-        && rule.action == TO_TABLE
-        && !rule.selective
-        && rule
-            .source
-            .is_none_or(|(prefix, len)| contains(&prefix, len, source))
 }
 
 /// Returns whether the prefix holds the address.
@@ -429,11 +364,22 @@ pub enum Gateway {
     OnLink,
 }
 
-/// Returns the interface's gateway for traffic from `source`: that of the main table's default
-/// route or, on a point-to-point link, the link itself.
-pub fn gateway(source: &IpAddr, interface: &Interface, network: &Network) -> Option<Gateway> {
-    if let Some(path) = network.routes().main_default(interface, source) {
-        return Some(path.gateway.map_or(Gateway::OnLink, Gateway::Router));
+/// Returns the gateway of the interface that the address leaves by: that of the main table's default
+/// route, or else that of the way that the kernel says, or, on a point-to-point link, the link itself.
+pub fn gateway(
+    address: &LocalAddress,
+    interface: &Interface,
+    network: &Network,
+) -> Option<Gateway> {
+    let by = |gateway: Option<IpAddr>| gateway.map_or(Gateway::OnLink, Gateway::Router);
+    let main = network
+        .routes()
+        .main_default(address.index, &address.address);
+    if let Some(path) = main {
+        return Some(by(path.gateway));
+    }
+    if address.has_way() {
+        return Some(by(address.way.gateway));
     }
     (interface.flags & IFF_POINTOPOINT != 0).then_some(Gateway::OnLink)
 }

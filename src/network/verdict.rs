@@ -37,7 +37,7 @@ pub enum Verdict {
     Temporary,
     /// It was there before the daemon, and such ones are not used.
     Existing,
-    /// No default route leaves by its interface.
+    /// The kernel has no way to the world for it.
     NoRoute,
     /// It has not been usable for long enough.
     HoldDown,

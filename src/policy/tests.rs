@@ -4,6 +4,7 @@ use crate::netlink::IfIndex;
 use crate::netlink::route::{Address, Family, Hop, Link, Name, Notification, Route};
 use crate::network::{IFF_RUNNING, Part};
 use crate::time::{Duration, Instant};
+use core::net::IpAddr;
 
 const UP: u32 = IFF_UP | IFF_RUNNING;
 const WAN: IfIndex = IfIndex(7);
@@ -79,9 +80,7 @@ impl Case {
             stable.prefix_len = 64;
             network.apply(&Notification::Address(stable), &self.config);
         }
-        if self.route {
-            network.apply(&default_route(), &self.config);
-        }
+        answer(&mut network, &self.config, self.route);
         network
     }
 
@@ -98,15 +97,14 @@ impl Case {
     }
 }
 
-fn default_route() -> Notification {
-    let mut hops = heapless::Vec::new();
+/// Answers all questions: there is a default route, or there is none.
+fn answer(network: &mut Network, config: &Config, there: bool) {
     let hop = Hop {
         oif: WAN,
         gateway: Some([192, 0, 2, 254].into()),
         flags: 0,
     };
-    hops.push(hop).unwrap();
-    Notification::Route(Route {
+    let route = Route {
         family: Family::Ipv4,
         table: 254,
         destination: None,
@@ -118,8 +116,12 @@ fn default_route() -> Notification {
         protocol: 4,
         kind: 1,
         scope: 0,
-        hops,
-    })
+        hops: [hop].into_iter().collect(),
+    };
+    network.doubt(&|_| true);
+    while let Some(question) = network.next_question(config) {
+        network.on_answer(&question, Some(Some(&route).filter(|_| there)), config);
+    }
 }
 
 /// The verdict on an uplink's address that differs as `change` says.
@@ -291,29 +293,25 @@ fn a_route_that_is_away_for_a_moment_is_missed_later() {
     case.config.default.notify = NotifyFlags::CHECK_ROUTE;
     case.route = true;
     let verdict = |network: &Network| network.addresses().next().map(|a| a.verdict);
-    let no_routes = |network: &mut Network| {
-        network.begin(Part::Routes(Family::Ipv4));
-        network.finish(Part::Routes(Family::Ipv4));
-    };
     let start = Instant(5000);
     let mut network = case.network();
     evaluate(&mut network, start, &case.config);
     assert_eq!(verdict(&network), Some(Verdict::Usable));
     for _ in 0..2 {
-        no_routes(&mut network);
+        answer(&mut network, &case.config, false);
         evaluate(&mut network, start, &case.config);
         assert_eq!(verdict(&network), Some(Verdict::Usable));
         let end = start + Duration::from_secs(case.config.route_grace);
         assert_eq!(network.deadline(), end);
         // It is back before the time is up, and away again after that.
-        network.apply(&default_route(), &case.config);
+        answer(&mut network, &case.config, true);
         evaluate(&mut network, Instant(end.0 - 1), &case.config);
-        no_routes(&mut network);
+        answer(&mut network, &case.config, false);
         evaluate(&mut network, end, &case.config);
         assert_eq!(verdict(&network), Some(Verdict::Usable));
         evaluate(&mut network, Instant(end.0 + 1000), &case.config);
         assert_eq!(verdict(&network), Some(Verdict::NoRoute));
-        network.apply(&default_route(), &case.config);
+        answer(&mut network, &case.config, true);
         evaluate(&mut network, start, &case.config);
     }
     // Without a carrier in between there is no grace.
@@ -327,14 +325,14 @@ fn a_route_that_is_away_for_a_moment_is_missed_later() {
     };
     network.apply(&link(IFF_UP), &case.config);
     network.apply(&link(UP), &case.config);
-    no_routes(&mut network);
+    answer(&mut network, &case.config, false);
     evaluate(&mut network, start, &case.config);
     assert_eq!(verdict(&network), Some(Verdict::NoRoute));
     // Nor where the configuration says so.
-    network.apply(&default_route(), &case.config);
+    answer(&mut network, &case.config, true);
     evaluate(&mut network, start, &case.config);
     case.config.route_grace = 0;
-    no_routes(&mut network);
+    answer(&mut network, &case.config, false);
     evaluate(&mut network, start, &case.config);
     assert_eq!(verdict(&network), Some(Verdict::NoRoute));
 }

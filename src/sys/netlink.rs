@@ -74,7 +74,7 @@ impl Socket {
             jt: 0,
             jf: 0,
             k: 0,
-        }; 16];
+        }; 48];
         for (to, (code, jt, jf, k)) in filter.iter_mut().zip(program) {
             *to = libc::sock_filter {
                 code: *code,

@@ -290,6 +290,13 @@ impl Host {
                 }
                 self.engine.handle(now, Input::NetworkEnd(part, Ok(())));
             }
+            Command::AskWay(question) => {
+                let way = default_route(question.holder.0 - INDEX);
+                let message = Messages::new(&way).flatten().next().expect("a message");
+                let way = route::decode_answer(message.kind, message.payload);
+                let answer = way.as_ref().filter(|_| question.source.is_ipv4());
+                self.engine.handle(now, Input::Way(question, Ok(answer)));
+            }
             Command::DumpEndpoints => {
                 for endpoint in &self.endpoints {
                     self.engine.handle(now, Input::Endpoint(*endpoint));

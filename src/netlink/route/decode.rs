@@ -4,7 +4,7 @@
 use core::net::IpAddr;
 
 use super::uapi::*;
-use super::{Address, Family, Hop, Link, MAX_HOPS, Name, Notification, Route, Rule};
+use super::{Address, Family, Hop, Link, MARK, MAX_HOPS, Name, Notification, Route, Rule};
 use crate::netlink::IfIndex;
 use crate::netlink::attribute::{Attribute, Attributes, ip};
 
@@ -18,13 +18,25 @@ pub fn decode(kind: u16, payload: &[u8]) -> Option<Notification> {
         },
         RTM_NEWADDR => Notification::Address(address(payload)?),
         RTM_DELADDR => Notification::AddressGone(address(payload)?),
-        RTM_NEWROUTE => Notification::Route(route(payload)?),
-        RTM_DELROUTE => Notification::RouteGone(route(payload)?),
+        RTM_NEWROUTE => Notification::Route(not_cloned(payload)?),
+        RTM_DELROUTE => Notification::RouteGone(not_cloned(payload)?),
         RTM_NEWRULE => Notification::Rule(rule(payload)?),
         RTM_DELRULE => Notification::RuleGone(rule(payload)?),
         RTM_NEWNEXTHOP | RTM_DELNEXTHOP => Notification::Nexthop,
         _ => return None,
     })
+}
+
+/// Reads the route that answers a question.
+pub fn decode_answer(kind: u16, payload: &[u8]) -> Option<Route> {
+    (kind == RTM_NEWROUTE)
+        .then(|| route(payload))?
+        .map(|(route, _)| route)
+}
+
+fn not_cloned(payload: &[u8]) -> Option<Route> {
+    let (route, flags) = route(payload)?;
+    (flags & RTM_F_CLONED == 0).then_some(route)
 }
 
 fn link(payload: &[u8]) -> Option<Link> {
@@ -109,7 +121,9 @@ fn ip_of(family: Family, octets: &[u8]) -> Option<IpAddr> {
     ip(octets).filter(|address| Family::of(*address) == family)
 }
 
-fn route(payload: &[u8]) -> Option<Route> {
+/// Returns the route, and its flags (`RTM_F_*`).
+#[inline(never)]
+fn route(payload: &[u8]) -> Option<(Route, u32)> {
     let (
         &[
             family,
@@ -128,9 +142,6 @@ fn route(payload: &[u8]) -> Option<Route> {
         rest,
     ) = payload.split_first_chunk::<12>()?;
     let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
-    if flags & RTM_F_CLONED != 0 {
-        return None;
-    }
     let family = Family::from_number(family)?;
     let mut route = Route {
         family,
@@ -169,7 +180,7 @@ fn route(payload: &[u8]) -> Option<Route> {
         // Never beside RTA_MULTIPATH, hence always room.
         let _ = route.hops.push(hop);
     }
-    Some(route)
+    Some((route, flags))
 }
 
 /// Returns the gateway in an RTA_GATEWAY, or behind the family in an RTA_VIA.
@@ -206,7 +217,7 @@ fn multipath(mut bytes: &[u8], hops: &mut heapless::Vec<Hop, MAX_HOPS>) {
 }
 
 fn rule(payload: &[u8]) -> Option<Rule> {
-    let (&[family, _, src, tos, table, _, _, action, f0, f1, f2, f3], rest) =
+    let (&[family, _, src, _, table, _, _, action, _, _, _, _], rest) =
         payload.split_first_chunk::<12>()?;
     let family = Family::from_number(family)?;
     let mut rule = Rule {
@@ -217,39 +228,20 @@ fn rule(payload: &[u8]) -> Option<Rule> {
         action,
         protocol: 0,
         suppress: None,
-        selective: tos != 0,
+        unmarked: false,
     };
-    let mut is_marked = false;
     for attribute in Attributes::new(rest) {
         match attribute.kind {
             FRA_SRC => rule.source = Some((ip_of(family, attribute.value)?, src)),
             FRA_PRIORITY => rule.priority = attribute.u32()?,
             FRA_TABLE => rule.table = attribute.u32()?,
             FRA_PROTOCOL => rule.protocol = attribute.u8()?,
-            // Traffic of this host comes in by the loopback interface.
-            FRA_IIFNAME => rule.selective |= attribute.text() != b"lo",
-            // Plain traffic has mark 0, which only a rule for mark 0 selects.
-            FRA_FWMARK => is_marked = attribute.u32()? != 0,
+            FRA_FWMASK => rule.unmarked = attribute.u32()? == MARK,
             FRA_SUPPRESS_PREFIXLEN => {
                 rule.suppress = Some(attribute.u32()?).filter(|len| *len != u32::MAX);
             }
-            FRA_DST | FRA_TUN_ID | FRA_SUPPRESS_IFGROUP | FRA_OIFNAME | FRA_UID_RANGE => {
-                rule.selective = true;
-            }
-            // Ports, and what newer kernels can ask for.
-            FRA_IP_PROTO.. => rule.selective = true,
             _ => {}
         }
     }
-    match u32::from_ne_bytes([f0, f1, f2, f3]) & FIB_RULE_INVERT {
-        0 => rule.selective |= is_marked,
-        // What is not marked, as a VPN's own packets are, is all plain traffic.
-        _ if is_marked => {
-            rule.selective = false;
-            rule.source = None;
-        }
-        _ => rule.selective = true,
-    }
-    rule.selective |= rule.suppress.is_some();
     Some(rule)
 }

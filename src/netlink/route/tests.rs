@@ -284,55 +284,64 @@ fn rules_by_source() {
         action: 1,
         protocol: PROTOCOL,
         suppress: None,
-        selective: false,
+        unmarked: false,
     };
     assert_eq!(read(RTM_NEWRULE, text), Some(Notification::Rule(rule)));
     assert_eq!(read(RTM_DELRULE, text), Some(Notification::RuleGone(rule)));
     let main = read_rule("02 00 00 00 fe 00 00 01 00000000 0008 000e ffffffff 0008 0006 00007ffe");
-    assert_eq!(
-        (main.table, main.source, main.selective),
-        (254, None, false)
-    );
-    let particular = read_rule("02 00 00 00 fe 00 00 01 00000000 0008 000e 00000000");
-    assert_eq!((particular.suppress, particular.selective), (Some(0), true));
+    assert_eq!((main.table, main.source, main.unmarked), (254, None, false));
+    let particular = "02 00 00 00 fe 00 00 01 00000000 0008 000e 00000000 0008 0010 40000000";
+    let particular = read_rule(particular);
+    assert_eq!((particular.suppress, particular.unmarked), (Some(0), true));
 }
 
 #[test]
-fn selective_rules() {
-    let is_selective = |tos: &str, flags: &str, attributes: &str| {
-        let head = format!("02 00 08 {tos} 09 00 00 01 {flags} 0008 0002 =0a000000");
-        read_rule(&format!("{head} {attributes}")).selective
+fn answers() {
+    let read = |notation: &str| decode_answer(RTM_NEWROUTE, &bytes(notation));
+    let matched = "02 00 00 00 fe 03 00 01 00000000 0008 000f 000000fe \
+                   0008 0005 =c6336402 0008 0004 00000008";
+    let route = read(matched).unwrap();
+    assert_eq!(route.hops[..], [hop(8, Some("198.51.100.2"), 0)]);
+    // Of IPv6 the kernel shows its copy for this destination.
+    let copied = "0a 80 80 00 fe 03 00 01 00000200 \
+                  0014 0001 =20010503ba3e00000000000000020030 \
+                  0014 0005 =fe800000000000000000000000000001 0008 0004 00000008";
+    let route = read(copied).unwrap();
+    assert_eq!(route.hops[..], [hop(8, Some("fe80::1"), 0)]);
+    assert_eq!(decode_answer(RTM_DELROUTE, &bytes(matched)), None);
+}
+
+#[test]
+fn questions() {
+    let query = RouteQuery {
+        destination: ip("198.41.0.4"),
+        source: Some(ip("192.0.2.1")),
+        oif: IfIndex(8),
+        fib_match: true,
     };
-    assert!(!is_selective("00", "00000000", ""));
-    assert!(is_selective("10", "00000000", ""));
-    for attribute in [
-        "0008 0001 =0a000000",         // to
-        "0007 0003 =643000 =00",       // iif d0
-        "0008 000a 00000001",          // fwmark 1
-        "0008 000d 00000000",          // suppress_ifgroup
-        "0008 000e 00000000",          // suppress_prefixlength 0
-        "0007 0011 =643000 =00",       // oif d0
-        "000c 0014 =0000000000000000", // uidrange
-        "0005 0016 06 =000000",        // ipproto
-        "0008 0018 0050 0050",         // dport
-        "0005 0019 00 =000000",        // dscp
-    ] {
-        assert!(is_selective("00", "00000000", attribute), "{attribute}");
-    }
-    for attribute in [
-        "0007 0003 =6c6f00 =00", // iif lo
-        "0008 000a 00000000",    // fwmark 0
-        "0008 000e ffffffff",
-        "0008 000b 00000001", // realms
-    ] {
-        assert!(!is_selective("00", "00000000", attribute), "{attribute}");
-    }
-    assert!(is_selective("00", "00000002", ""), "not from");
-    let vpn = read_rule(
-        "02 00 08 00 fc 00 00 01 00000002 0008 0002 =0a000000 0008 000f 0000ca6c \
-         0008 000a 0000ca6c 0008 0010 ffffffff",
+    let v4 = bytes(
+        "02 20 20 00 00 00 00 00 00003000 \
+         0008 0001 =c6290004 0008 0002 =c0000201 0008 0004 00000008 \
+         0008 0010 40000000 0008 0019 00000000 0005 001b 06 =000000",
     );
-    assert_eq!((vpn.selective, vpn.source), (false, None), "not fwmark");
+    assert_eq!(
+        message(|out| get_route(out, Seq(7), &query)),
+        (26, 0x001, v4)
+    );
+    let query = RouteQuery {
+        destination: ip("2001:503:ba3e::2:30"),
+        source: None,
+        oif: IfIndex::NONE,
+        fib_match: false,
+    };
+    let v6 = bytes(
+        "0a 80 00 00 00 00 00 00 00000000 0014 0001 =20010503ba3e00000000000000020030 \
+         0008 0010 40000000 0008 0019 00000000 0005 001b 06 =000000",
+    );
+    assert_eq!(
+        message(|out| get_route(out, Seq(7), &query)),
+        (26, 0x001, v6)
+    );
 }
 
 /// The one message that `write` makes.
@@ -380,14 +389,15 @@ fn changes() {
         action: 1,
         protocol: PROTOCOL,
         suppress: None,
-        selective: false,
+        unmarked: true,
     };
     let payload = bytes(
         "02 00 20 00 00 00 00 01 00000000 \
          0008 0002 =c0000201 \
          0008 0006 00001450 \
          0008 000f 00001451 \
-         0005 0015 1e =000000",
+         0005 0015 1e =000000 \
+         0008 0010 40000000",
     );
     assert_eq!(
         message(|out| change_rule(out, Seq(7), Change::Add, &rule)),
@@ -430,22 +440,13 @@ fn changes() {
 
 #[test]
 fn the_longest_request_fits_exactly() {
-    let one = Some(ip("::1"));
-    let route = Route {
-        family: Family::Ipv6,
-        table: 1,
-        destination: one,
-        destination_len: 128,
-        source: None,
-        source_len: 0,
-        preferred_source: None,
-        metric: 1,
-        protocol: PROTOCOL,
-        kind: 1,
-        scope: 0,
-        hops: heapless::Vec::from_slice(&[hop(1, Some("::1"), 0)]).unwrap(),
+    let query = RouteQuery {
+        destination: ip("::1"),
+        source: Some(ip("::1")),
+        oif: IfIndex(1),
+        fib_match: true,
     };
-    let (_, _, payload) = message(|out| change_route(out, Seq(7), Change::Add, &route));
+    let (_, _, payload) = message(|out| get_route(out, Seq(7), &query));
     assert_eq!(16 + payload.len(), REQUEST_LENGTH);
 }
 
@@ -495,7 +496,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     any_family().prop_flat_map(|family| {
         let source = prop::option::of((any_ip(family), any::<u8>()));
         let suppress = prop::option::of(0..u32::MAX);
-        (source, suppress, any::<(u32, u32, u8, u8)>()).prop_map(
+        (source, suppress, any::<(u32, u32, u8, u8, bool)>()).prop_map(
             move |(source, suppress, numbers)| Rule {
                 family,
                 priority: numbers.0,
@@ -504,7 +505,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
                 action: numbers.2,
                 protocol: numbers.3,
                 suppress,
-                selective: suppress.is_some(),
+                unmarked: numbers.4,
             },
         )
     })

@@ -39,27 +39,28 @@ pub(super) const RTA_PRIORITY: u16 = 6;
 pub(super) const RTA_PREFSRC: u16 = 7;
 pub(super) const RTA_MULTIPATH: u16 = 9;
 pub(super) const RTA_TABLE: u16 = 15;
+pub(super) const RTA_MARK: u16 = 16;
 pub(super) const RTA_VIA: u16 = 18;
+pub(super) const RTA_UID: u16 = 25;
+pub(super) const RTA_IP_PROTO: u16 = 27;
+/// linux/in.h.
+pub(super) const IPPROTO_TCP: u8 = 6;
 /// How far an address or a route is valid.
 pub const RT_SCOPE_UNIVERSE: u8 = 0;
 pub const RT_SCOPE_LINK: u8 = 253;
 pub const RT_SCOPE_HOST: u8 = 254;
 /// A copy of a route, made for one destination.
 pub(in crate::netlink) const RTM_F_CLONED: u32 = 0x200;
+/// Show the table that the route is in.
+pub(super) const RTM_F_LOOKUP_TABLE: u32 = 0x1000;
+/// Show the entry of the table.
+pub(super) const RTM_F_FIB_MATCH: u32 = 0x2000;
 /// The gateway is on the link although no address of ours says so.
 pub const RTNH_F_ONLINK: u32 = 4;
 
-pub(super) const FRA_DST: u16 = 1;
 pub(super) const FRA_SRC: u16 = 2;
-pub(super) const FRA_IIFNAME: u16 = 3;
 pub(super) const FRA_PRIORITY: u16 = 6;
-pub(super) const FRA_FWMARK: u16 = 10;
-pub(super) const FRA_TUN_ID: u16 = 12;
-pub(super) const FRA_SUPPRESS_IFGROUP: u16 = 13;
 pub(super) const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
 pub(super) const FRA_TABLE: u16 = 15;
-pub(super) const FRA_OIFNAME: u16 = 17;
-pub(super) const FRA_UID_RANGE: u16 = 20;
+pub(super) const FRA_FWMASK: u16 = 16;
 pub(super) const FRA_PROTOCOL: u16 = 21;
-pub(super) const FRA_IP_PROTO: u16 = 22;
-pub(super) const FIB_RULE_INVERT: u32 = 2;

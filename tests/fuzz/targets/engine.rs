@@ -363,6 +363,15 @@ fn turn(engine: &mut Engine, bytes: &mut Bytes<'_>, now: Instant) {
                 let result = bytes.result();
                 engine.handle(now, Input::NetworkEnd(part, result));
             }
+            Command::AskWay(question) => {
+                let result = bytes.result();
+                let news = bytes.news();
+                let route = match &news {
+                    Some(Notification::Route(route)) => Some(route),
+                    _ => None,
+                };
+                engine.handle(now, Input::Way(question, result.map(|()| route)));
+            }
             Command::DumpEndpoints => {
                 for _ in 0..bytes.next() % 8 {
                     engine.handle(now, Input::Endpoint(bytes.endpoint()));

@@ -156,6 +156,8 @@ case_globals() {
 			list addr_flags 'signal'
 			option resync_interval '60'
 			option hold_down '3'
+			list check_route_to '192.0.2.1'
+			list check_route_to '2001:db8::1'
 			option limit_subflows '6'
 			option limit_add_addr_accepted '5'
 			option source_routing 'on'
@@ -165,7 +167,7 @@ case_globals() {
 	service start
 	for line in 'log-level = debug' 'path-manager = addr_adv' 'notify-flags = existing,check_route' \
 		'resync-interval = 60' 'hold-down = 3' 'limit-subflows = 6' 'limit-add-addr-accepted = 5' \
-		'source-routing = yes' 'temporary-addresses = no' 'max-connections = 100'; do
+		'check-route-to = 192.0.2.1,2001:db8::1' 'source-routing = yes' 'temporary-addresses = no' 'max-connections = 100'; do
 		core "$line"
 	done
 	is "interfaces = eth1

@@ -196,8 +196,15 @@ impl Kernel {
             let mut links = self.links.iter();
             links.any(|l| l.index == index && runs(l.flags))
         };
-        let mut addresses = self.addresses.iter().filter(|a| !a.local.is_loopback());
-        addresses.any(|a| a.local == address && on_link(a.index))
+        let all = self.addresses.iter();
+        let mut holders = all.filter(|a| a.local == address && !address.is_loopback());
+        // The endpoint's device may be one without an address of its own.
+        let bound = self.ours().find(|e| e.address == address && e.port == 0);
+        let lent = bound.filter(|e| holders.clone().all(|a| a.index != e.ifindex));
+        match lent {
+            Some(endpoint) => holders.next().is_some() && on_link(endpoint.ifindex),
+            None => holders.any(|a| on_link(a.index)),
+        }
     }
 
     fn subflow_works(&self, subflow: &Subflow) -> bool {

@@ -8,10 +8,10 @@ use libc::{EBUSY, EEXIST, EINVAL, ENETDOWN, ENODEV, ENOENT, ERANGE, ESRCH};
 use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags, Limits};
 use mptcpd::internal::netlink::route::{
-    Address, Family, Hop, Link, Name, Notification, PROTOCOL, Route, Rule,
+    Address, Family, Hop, Link, Name, Notification, PROTOCOL, Route, RouteQuery, Rule,
 };
 use mptcpd::internal::network::route::{Action, Change as Routing, Item};
-use mptcpd::internal::network::route::{Path, TABLE_MAIN, UNICAST};
+use mptcpd::internal::network::route::{Path, TABLE_MAIN, UNICAST, prefix};
 use mptcpd::internal::network::{IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_UP, Part};
 
 use super::super::events::Events;
@@ -307,7 +307,7 @@ impl Kernel {
             action: 1,
             protocol: 4,
             suppress: None,
-            selective: false,
+            unmarked: false,
         };
         let _ = if there {
             self.add_rule(rule)
@@ -364,6 +364,33 @@ impl Kernel {
                 self.remove_route(&route)
             }
         }
+    }
+
+    /// The default route by which it answers a question, in which our own rules do not count.
+    pub fn route_for(&self, query: &RouteQuery) -> Option<&Route> {
+        let family = Family::of(query.destination);
+        let is_from = |(from, len): (IpAddr, u8)| {
+            let source = query.source.map(|source| prefix(&source, len));
+            source == Some(prefix(&from, len))
+        };
+        let mut rules: Vec<_> = self.rules.iter().filter(|r| r.family == family).collect();
+        rules.retain(|r| !r.unmarked && r.suppress.is_none() && r.source.is_none_or(is_from));
+        rules.sort_by_key(|r| r.priority);
+        let vrf = self.links.iter().find(|l| l.index == query.oif);
+        let vrf = vrf.map(|link| link.vrf_table).filter(|table| *table != 0);
+        let tables = rules.iter().map(|rule| rule.table);
+        // For IPv6 the device is binding only where the source is not given.
+        let binding = family == Family::Ipv4 || query.source.is_none();
+        let any = query.oif == IfIndex::NONE || !binding;
+        let on = |r: &&Route| any || r.hops.iter().any(|hop| hop.oif == query.oif);
+        for table in vrf.into_iter().chain(tables).chain([TABLE_MAIN, 253]) {
+            let defaults = self.routes.iter().filter(|r| r.table == table);
+            let defaults = defaults.filter(|r| r.family == family && r.destination_len == 0);
+            if let Some(route) = defaults.filter(on).min_by_key(|r| r.metric) {
+                return Some(route);
+            }
+        }
+        None
     }
 
     /// What a dump shows.

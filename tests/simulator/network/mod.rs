@@ -233,6 +233,14 @@ impl Simulated for Kernel {
                 }
                 simulation.tell(Input::NetworkEnd(part, result));
             }
+            Command::AskWay(question) => {
+                let result = match simulation.refuses_dump() {
+                    true => Err(Incomplete::Refused(libc::ENOMEM)),
+                    false => Ok(simulation.kernel.route_for(&question.query()).cloned()),
+                };
+                let result = result.as_ref().map(Option::as_ref).map_err(|cause| *cause);
+                simulation.tell(Input::Way(question, result));
+            }
             Command::DumpEndpoints => {
                 let (most, result) = match simulation.family {
                     true => simulation.next_dump(),

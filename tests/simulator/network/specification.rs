@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use mptcpd::internal::config::{Config, NotifyFlags, Policy, Temporary, Use};
 use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::mptcp::{Endpoint, EndpointFlags};
-use mptcpd::internal::netlink::route::{Address, Family, Link, PROTOCOL, Route, Rule};
+use mptcpd::internal::netlink::route::{Address, Family, Link, PROTOCOL, Route, RouteQuery, Rule};
 use mptcpd::internal::network::route::TABLE_MAIN;
 
 use super::Simulation;
 use super::connections::Connection;
-use super::kernel::{Kernel, Maker};
+use super::kernel::{Kernel, LOOPBACK, Maker};
 
 /// An address that should be an endpoint, and the links that carry it.
 struct Want {
@@ -172,7 +172,7 @@ fn usable(simulation: &Simulation) -> Vec<(&Address, &Link)> {
     let mut fit: Vec<_> = kernel
         .addresses
         .iter()
-        .filter_map(|a| Some((a, kernel.links.iter().find(|l| l.index == a.index)?)))
+        .filter_map(|a| Some((a, leaves_by(simulation, a)?)))
         .filter(|(a, l)| is_fit(simulation, a, l, policy(l)))
         .collect();
     let is_standby = |link: &Link| policy(link).usage == Use::Standby;
@@ -212,8 +212,47 @@ fn is_fit(simulation: &Simulation, address: &Address, link: &Link, policy: &Poli
         && !flag(0x40 | 0x08 | 0x20)
         && (ip.is_ipv4() || !flag(0x01) || temporary)
         && (!skips(NotifyFlags::CHECK_ROUTE)
-            || has_route(kernel, link, ip)
-            || is_source_routed(kernel, link, config, Family::of(ip)))
+            || link.index != address.index
+            || has_route(kernel, link, ip))
+}
+
+/// The link that has the address or, if that is not on the way to the world, the one that is and
+/// has no address.
+fn leaves_by<'a>(simulation: &'a Simulation, address: &Address) -> Option<&'a Link> {
+    let kernel = &simulation.kernel;
+    let ip = address.local;
+    let at = |index| kernel.links.iter().find(|l| l.index == index);
+    let holder = at(address.index)?;
+    let policy = simulation.config().policy(&holder.name);
+    let link_local = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    if holder.index == LOOPBACK
+        || ip.is_ipv4()
+        || link_local(ip)
+        || matches!(ip, IpAddr::V6(ip) if ip.is_unique_local())
+        || !policy.notify.contains(NotifyFlags::CHECK_ROUTE)
+        || has_route(kernel, holder, ip)
+    {
+        return Some(holder);
+    }
+    let route = kernel.route_for(&query(simulation.config(), ip, Some(ip), IfIndex::NONE));
+    let other = route.map(|route| route.hops[0].oif);
+    let is_own = |a: &Address| Some(a.index) == other && a.local.is_ipv6() && !link_local(a.local);
+    match other {
+        Some(other) if !kernel.addresses.iter().any(is_own) => at(other),
+        _ => Some(holder),
+    }
+}
+
+fn query(config: &Config, ip: IpAddr, source: Option<IpAddr>, oif: IfIndex) -> RouteQuery {
+    RouteQuery {
+        destination: config.destination(ip.is_ipv4(), 0).unwrap(),
+        source,
+        oif,
+        fib_match: false,
+    }
 }
 
 fn defaults(kernel: &Kernel, index: IfIndex, family: Family) -> impl Iterator<Item = &Route> {
@@ -226,10 +265,17 @@ fn defaults(kernel: &Kernel, index: IfIndex, family: Family) -> impl Iterator<It
 }
 
 fn has_route(kernel: &Kernel, link: &Link, source: IpAddr) -> bool {
+    let selects = |rule: &Rule| !rule.unmarked && rule.suppress.is_none() && is_from(rule, source);
+    // For IPv6 the kernel is not asked for a second choice in a table that a rule selects.
+    let first = |route: &Route| {
+        let all = kernel.routes.iter().filter(|r| r.family == route.family);
+        let best = all
+            .filter(|r| r.table == route.table && r.destination_len == 0)
+            .min_by_key(|r| r.metric);
+        source.is_ipv4() || best.is_some_and(|best| best.hops[0].oif == link.index)
+    };
     defaults(kernel, link.index, Family::of(source)).any(|route| {
-        let selects = |rule: &Rule| {
-            rule.table == route.table && rule.suppress.is_none() && is_from(rule, source)
-        };
+        let selects = |rule: &Rule| rule.table == route.table && selects(rule) && first(route);
         [TABLE_MAIN, 253].contains(&route.table)
             || (link.vrf_table != 0 && route.table == link.vrf_table)
             || kernel.rules.iter().any(selects)
@@ -237,10 +283,12 @@ fn has_route(kernel: &Kernel, link: &Link, source: IpAddr) -> bool {
 }
 
 /// A VRF is not source-routed: it has a table of its own.
-fn is_source_routed(kernel: &Kernel, link: &Link, config: &Config, family: Family) -> bool {
+fn is_source_routed(kernel: &Kernel, link: &Link, config: &Config, source: IpAddr) -> bool {
     let point_to_point = link.flags & 0x10 != 0;
+    let main = |route: &Route| route.table == TABLE_MAIN;
     let has_gateway = point_to_point
-        || defaults(kernel, link.index, family).any(|route| route.table == TABLE_MAIN);
+        || defaults(kernel, link.index, Family::of(source)).any(main)
+        || has_route(kernel, link, source);
     config.policy(&link.name).source_routing && link.vrf_table == 0 && has_gateway
 }
 
@@ -265,7 +313,7 @@ fn source_routing(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Resu
         let mut carriers: Vec<_> = usable.iter().filter(|(a, _)| a.local == *source).collect();
         let best = carriers.iter().map(|(_, link)| priority(link)).min();
         carriers.retain(|(_, link)| Some(priority(link)) == best);
-        let routed = |link: &Link| is_source_routed(kernel, link, config, Family::of(*source));
+        let routed = |link: &Link| is_source_routed(kernel, link, config, *source);
         let mut mine: Vec<_> = ours.iter().filter(|r| is_from(r, *source)).collect();
         mine.sort_by_key(|r| r.priority);
         let [first, main, last] = mine[..] else {
@@ -366,11 +414,27 @@ fn source_routing(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Resu
         let main = defaults(kernel, hop.oif, route.family)
             .filter(|r| r.table == TABLE_MAIN)
             .min_by_key(|r| r.metric);
-        if hop.gateway != main.and_then(|main| main.hops[0].gateway) {
+        let mut users = sources
+            .iter()
+            .filter(|ip| ip.is_ipv4() == (route.family == Family::Ipv4));
+        let follows = |other: &Route| other.hops[0].gateway == hop.gateway;
+        let by_rule = |ip: &IpAddr| {
+            let mut others = defaults(kernel, hop.oif, route.family);
+            others.any(|other| follows(other) && has_route(kernel, link_of(kernel, hop.oif), *ip))
+        };
+        let right = match main {
+            Some(main) => follows(main),
+            None => hop.gateway.is_none() || users.any(by_rule),
+        };
+        if !right {
             return Err(format!("{route:?} should follow {main:?}"));
         }
     }
     Ok(())
+}
+
+fn link_of(kernel: &Kernel, index: IfIndex) -> &Link {
+    kernel.links.iter().find(|l| l.index == index).unwrap()
 }
 
 fn is_from(rule: &Rule, source: IpAddr) -> bool {
