@@ -591,6 +591,7 @@ impl Network {
     /// Forgets what is gone, once the plugins have been notified.
     pub fn sweep(&mut self) {
         self.addresses.retain(|address| !address.gone);
+        self.asked = 0;
         self.interfaces.retain(|interface| !interface.gone);
     }
 }

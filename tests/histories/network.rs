@@ -570,6 +570,23 @@ fn a_subflow_that_is_reset_is_back_within_a_second() {
     }
 }
 
+#[test]
+fn a_lost_answer_is_asked_for_again() {
+    let steps = [
+        Step::Change(Link(0, 1)),
+        Step::Change(Address(0, 0, 0)),
+        Step::Change(Address(0, 13, 0)),
+        Step::Change(Route(0, 1, 1)),
+        Run(0),
+        traffic_step(Connect(0)),
+        Step::Change(Unroute(0, 1, 0)),
+        RefuseDumps(1),
+        Step::Change(Unaddress(0, 0)),
+        Run(0),
+    ];
+    ends_well(2, 8, ALL_FLAGS, &steps);
+}
+
 /// What the kernel goes on refusing is tried ever more slowly, whatever it is and why.
 #[test]
 fn an_endpoint_in_place_of_a_vanished_implicit_one_is_ours_after_a_crash() {
