@@ -22,7 +22,7 @@ use crate::netlink::route::{Family, PROTOCOL, Rule};
 use crate::network::route::{
     Action, Change, Gateway, Item, Path, Routes, TABLE_MAIN, TO_TABLE, gateway, prefix,
 };
-use crate::network::{LocalAddress, Network};
+use crate::network::{Interface, LocalAddress, Network};
 use crate::request::CommandId;
 use crate::table::Table;
 use crate::time::Instant;
@@ -146,8 +146,12 @@ impl SourceRouter {
     fn want(&mut self, network: &Network, config: &SourceRouting) {
         self.wanted.clear();
         self.unrouted = 0;
+        // A table is given back when nothing uses it, lest another interface go without.
         self.slots.retain(|(index, slot)| {
-            network.interface(*index).is_some() && is_free(*slot, network, config)
+            let interface = network.interface(*index);
+            interface.is_some_and(Interface::is_source_routed)
+                && network.usable().any(|a| a.index == *index)
+                && is_free(*slot, network, config)
         });
         for address in network.usable() {
             let Some(interface) = network.interface(address.index) else {

@@ -754,6 +754,30 @@ fn the_ranges_are_kept() {
     ));
 }
 
+/// Two tables for three uplinks: an interface that has no use for its table any more gives it back.
+#[test]
+fn tables_go_to_those_who_need_them() {
+    let Some(lab) = uplinks() else { return };
+    lab.wan(3);
+    let config = "[core]\nsource-routing = yes\nsource-routing-tables = 300-301\n\
+                  [interface *]\nfamilies = ipv4\n[interface settle]\nuse = no\n";
+    lab.host.ip("addr del 10.0.3.1/24 dev wan3");
+    let daemon = lab.daemon(&config.replace("[interface *]\nfamilies = ipv4\n", ""));
+    let by = |n: u8| {
+        let default = format!("default via 10.0.{n}.2 dev wan{n}");
+        [default, format!("10.0.{n}.0/24 dev wan{n}")]
+    };
+    for n in [1, 2] {
+        let [default, net] = by(n);
+        expect(&lab, &daemon, &format!("10.0.{n}.1"), &[&default, &net]);
+    }
+    lab.host
+        .ip("addr flush dev wan1; addr flush dev wan2; addr add 10.0.3.1/24 dev wan3");
+    lab.route(3);
+    let [default, net] = by(3);
+    expect(&lab, &daemon, "10.0.3.1", &[&default, &net]);
+}
+
 /// At the end, and after an end that gave no time for that.
 #[test]
 fn what_is_left_behind_is_found_again() {
