@@ -5,7 +5,7 @@ use crate::config::{Config, NotifyFlags, Temporary, Use};
 use crate::netlink::route::{RT_SCOPE_HOST, RT_SCOPE_LINK};
 use crate::network::route::contains;
 use crate::network::{
-    IFF_LOOPBACK, IFF_UP, Interface, LocalAddress, Network, Verdict, is_link_local,
+    IFF_LOOPBACK, IFF_UP, Interface, LocalAddress, Network, Verdict, is_link_local, is_unique_local,
 };
 use crate::time::{Duration, Instant};
 
@@ -77,6 +77,9 @@ pub fn judge(
     if has(NotifyFlags::CHECK_ROUTE) && !address.has_way() {
         return Verdict::NoRoute;
     }
+    if has(NotifyFlags::CHECK_ROUTE) && is_private(address, network, config) {
+        return Verdict::UniqueLocal;
+    }
     match policy.usage {
         Use::Standby => Verdict::Standby,
         Use::Yes | Use::No => Verdict::Usable,
@@ -92,9 +95,10 @@ fn has_link_scope(address: &LocalAddress) -> bool {
 }
 
 /// A temporary (privacy) address is used when the configuration says so or, by default, when
-/// there is no stable address of its prefix.
+/// there is no stable address of its prefix. One that is about to be there counts: often it is
+/// found to be no duplicate a moment later than the temporary one.
 fn may_be_temporary(address: &LocalAddress, network: &Network, config: &Config) -> bool {
-    const UNFIT: u32 = TEMPORARY | TENTATIVE | DADFAILED | DEPRECATED;
+    const UNFIT: u32 = TEMPORARY | DADFAILED | DEPRECATED;
     match config.temporary_addresses {
         Temporary::Yes => true,
         Temporary::No => false,
@@ -104,6 +108,21 @@ fn may_be_temporary(address: &LocalAddress, network: &Network, config: &Config) 
                 && contains(&other.address, address.prefix_len, &address.address)
         }),
     }
+}
+
+/// Returns whether it is a unique local address that the way out does not need: the interface has a
+/// global one, and the world is not itself of such addresses.
+fn is_private(address: &LocalAddress, network: &Network, config: &Config) -> bool {
+    let world = || config.destination(false, 0).is_some_and(is_unique_local);
+    is_unique_local(address.address)
+        && !world()
+        && network.addresses().any(|other| {
+            other.holder == address.holder
+                && other.address.is_ipv6()
+                && other.flags & (DADFAILED | DEPRECATED) == 0
+                && !is_link_local(other.address)
+                && !is_unique_local(other.address)
+        })
 }
 
 #[cfg(test)]

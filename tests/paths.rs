@@ -270,3 +270,15 @@ fn the_configuration_says_where_the_world_is() {
     lab.host.ip("route add 10.7.0.0/24 via 10.0.2.2 dev wan2");
     lab.expect(&[TWO]);
 }
+
+/// Where a network has both, those of fc00::/7 are not for the Internet.
+#[test]
+fn unique_local_addresses_are_for_want_of_others() {
+    let Some(lab) = lab() else { return };
+    let _daemon = lab.daemon("");
+    lab.host
+        .ip("addr add fd00:2::1/64 dev wan2; route add ::/0 via fe80::2 dev wan2");
+    lab.expect_still(&[ONE, TWO6]);
+    lab.host.ip("addr del 2001:db8:2::1/64 dev wan2");
+    lab.expect(&[ONE, "fd00:2::1 subflow dev wan2"]);
+}

@@ -39,6 +39,8 @@ pub enum Verdict {
     Existing,
     /// The kernel has no way to the world for it.
     NoRoute,
+    /// It is not meant for the Internet (fc00::/7), and its interface has an address that is.
+    UniqueLocal,
     /// It has not been usable for long enough.
     HoldDown,
     /// Its interface is for when no other is usable.
@@ -64,6 +66,7 @@ impl fmt::Display for Verdict {
             Self::Temporary => "not used: temporary",
             Self::Existing => "not used: older than the daemon",
             Self::NoRoute => "waiting: no default route",
+            Self::UniqueLocal => "not used: unique local",
             Self::HoldDown => "waiting: hold-down",
             Self::Standby => "waiting: standby",
         })

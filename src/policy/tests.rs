@@ -20,6 +20,7 @@ struct Case {
     link_flags: u32,
     /// A stable address of the same prefix.
     neighbor: bool,
+    neighbor_flags: u32,
     route: bool,
     /// Judged for the first time only when the daemon runs.
     late: bool,
@@ -37,6 +38,7 @@ impl Case {
             scope: 0,
             link_flags: UP,
             neighbor: false,
+            neighbor_flags: 0,
             route: false,
             late: true,
             config,
@@ -71,7 +73,7 @@ impl Case {
         network.apply(&self.address(self.address), &self.config);
         if self.neighbor {
             let stable = Self {
-                address_flags: 0,
+                address_flags: self.neighbor_flags,
                 ..Self::new()
             };
             let Notification::Address(mut stable) = stable.address("2001:db8::2") else {
@@ -199,6 +201,14 @@ fn each_cause_has_its_verdict() {
             (c.address, c.address_flags) = (PRIVACY, TEMPORARY);
             c.neighbor = true;
         }),
+        (Verdict::Temporary, "temporary, stable tentative", |c| {
+            (c.address, c.address_flags) = (PRIVACY, TEMPORARY);
+            (c.neighbor, c.neighbor_flags) = (true, TENTATIVE);
+        }),
+        (Verdict::Usable, "temporary, stable a duplicate", |c| {
+            (c.address, c.address_flags) = (PRIVACY, TEMPORARY);
+            (c.neighbor, c.neighbor_flags) = (true, TENTATIVE | DADFAILED);
+        }),
         (Verdict::Usable, "temporary = yes", |c| {
             (c.address, c.address_flags) = (PRIVACY, TEMPORARY);
             c.neighbor = true;
@@ -217,6 +227,19 @@ fn each_cause_has_its_verdict() {
         (Verdict::Usable, "a route", |c| {
             c.config.default.notify = NotifyFlags::CHECK_ROUTE;
             c.route = true;
+        }),
+        (Verdict::Usable, "unique local alone", |c| {
+            (c.address, c.route) = ("fd00::1", true);
+            c.config.default.notify = NotifyFlags::CHECK_ROUTE;
+        }),
+        (Verdict::UniqueLocal, "beside a global one", |c| {
+            (c.address, c.route, c.neighbor) = ("fd00::1", true, true);
+            c.config.default.notify = NotifyFlags::CHECK_ROUTE;
+        }),
+        (Verdict::Usable, "unique local, as the world is", |c| {
+            (c.address, c.route, c.neighbor) = ("fd00::1", true, true);
+            c.config.default.notify = NotifyFlags::CHECK_ROUTE;
+            c.config.check_route_to = vec!["fd01::1".parse().unwrap()];
         }),
         (Verdict::Standby, "use = standby", |c| {
             c.config.default.usage = Use::Standby;

@@ -194,7 +194,7 @@ fn is_fit(simulation: &Simulation, address: &Address, link: &Link, policy: &Poli
     };
     let stable = |other: &&Address| {
         other.index == address.index
-            && other.flags & 0x69 == 0
+            && other.flags & 0x29 == 0
             && other.local.is_ipv6()
             && network(other.local, address.prefix_len) == network(ip, address.prefix_len)
     };
@@ -214,6 +214,20 @@ fn is_fit(simulation: &Simulation, address: &Address, link: &Link, policy: &Poli
         && (!skips(NotifyFlags::CHECK_ROUTE)
             || link.index != address.index
             || has_route(kernel, link, ip))
+        && !(skips(NotifyFlags::CHECK_ROUTE) && is_private(kernel, address))
+}
+
+/// A unique local address beside a global one.
+fn is_private(kernel: &Kernel, address: &Address) -> bool {
+    let first = |ip: IpAddr| match ip {
+        IpAddr::V4(_) => 0,
+        IpAddr::V6(ip) => ip.segments()[0],
+    };
+    let is_global = |a: &Address| {
+        let global = first(a.local) & 0xe000 == 0x2000 && a.flags & 0x28 == 0;
+        a.index == address.index && global
+    };
+    first(address.local) & 0xfe00 == 0xfc00 && kernel.addresses.iter().any(is_global)
 }
 
 /// The link that has the address or, if that is not on the way to the world, the one that is and
