@@ -7,6 +7,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use crate::cli::{self, Action};
+#[cfg(feature = "control")]
+use crate::client;
 use crate::config::{self, Config, Loaded, Overrides};
 use crate::daemon::Daemon;
 use crate::engine::Engine;
@@ -64,6 +66,14 @@ pub fn answer(program: Program, arguments: Vec<OsString>) -> u8 {
     match cli::parse(arguments, plugins) {
         Ok(Action::Run(options)) => start(options, program),
         Ok(Action::Check(options)) => check(&options, program),
+        #[cfg(feature = "control")]
+        Ok(Action::Command(words)) => {
+            let (status, cause) = client::run(&words);
+            if let Some(cause) = cause {
+                program.complain(&cause);
+            }
+            status
+        }
         Ok(Action::Help) => print(&format!("Usage: {name} {}", cli::help())),
         Ok(Action::Version) => print(&format!("{name} {version}\n")),
         Ok(Action::ListPlugins) => {
@@ -123,7 +133,7 @@ fn start(options: Overrides, program: Program) -> u8 {
         .warnings
         .iter()
         .for_each(|warning| logging::warn!("{warning}"));
-    let result = serve(options, loaded.config, program.plugins, signals);
+    let result = serve(options, loaded, program, signals);
     if let Err(cause) = &result {
         logging::error!("{cause}");
     }
@@ -133,8 +143,8 @@ fn start(options: Overrides, program: Program) -> u8 {
 
 fn serve(
     options: Overrides,
-    config: Config,
-    plugins: &'static [Entry],
+    loaded: Loaded,
+    program: Program,
     signals: Signals,
 ) -> Result<(), String> {
     match sysctl::mptcp() {
@@ -154,13 +164,15 @@ fn serve(
         }
         _ => format!("cannot claim the network namespace: {error}"),
     })?;
-    if let Some(directory) = &config.plugin_dir {
+    if let Some(directory) = &loaded.config.plugin_dir {
         logging::info!("plugin-dir {directory} is not used: plugins are compiled in");
     }
-    let entries = select(&config, plugins);
-    let daemon = Daemon::start(options, config, &entries, plugins, signals)?;
+    let entries = select(&loaded.config, program.plugins);
+    let daemon = Daemon::start(options, loaded, &entries, program.plugins, signals)?;
     // It ends with the process, which leaves nothing behind.
     let mut daemon = ManuallyDrop::new(daemon);
+    #[cfg(feature = "control")]
+    daemon.introduce(program.version);
     for problem in daemon.engine().plugin_problems() {
         logging::error!("{problem}; it is not used");
     }

@@ -8,7 +8,7 @@
 
 /// Interfaces, 64 bytes each: 64 KiB when full.
 pub const INTERFACES: usize = 1024;
-/// Addresses, 104 bytes each: 208 KiB when full. As many wanted endpoints, 36 bytes each: 72 KiB
+/// Addresses, 120 bytes each: 240 KiB when full. As many wanted endpoints, 36 bytes each: 72 KiB
 /// when full.
 pub const ADDRESSES: usize = 2048;
 /// Our own routes and, for source routing, others' default routes (one for each next hop) and what
@@ -51,5 +51,14 @@ pub const OWN_RULES: usize = 3 * 128;
 pub const OWN_ROUTES: usize = 2 * 128;
 /// Subflows of `sspi` that failed and are to be made again, 32 bytes each.
 pub const FAILED_SUBFLOWS: usize = 1024;
+/// News that wait to be told, 80 bytes each.
+#[cfg(feature = "control")]
+pub const NEWS: usize = 64;
+/// Paths that were lost, 64 bytes each, to say after how long they are back.
+#[cfg(feature = "control")]
+pub const LOST_PATHS: usize = 64;
+/// Clients of the control socket, 5 KiB each.
+#[cfg(feature = "control")]
+pub const CLIENTS: usize = 8;
 /// Addresses that `sspi` has seen go, 17 bytes each.
 pub const LOST_ADDRESSES: usize = 64;

@@ -6,6 +6,8 @@ use std::ffi::OsString;
 use lexopt::Arg::{Long, Short, Value};
 
 use crate::config::{self, Config, Overrides};
+#[cfg(feature = "control")]
+use crate::control::request::verb;
 use crate::plugin::Entry;
 
 /// What the help says before and after the options that are keys of the configuration.
@@ -46,8 +48,26 @@ pub fn help() -> String {
         text += option.help;
         text.push('\n');
     }
-    text + end.as_str()
+    text += &end;
+    #[cfg(feature = "control")]
+    text.push_str(COMMANDS);
+    text
 }
+
+/// The commands, for the help.
+#[cfg(feature = "control")]
+const COMMANDS: &str = "
+Commands for a running daemon:
+  status [-j] [--exit-code] [IFACE|ADDRESS]
+                           show the paths, and why one is not used
+  connections [-j]         show connections and the paths they use
+  monitor [-j]             print what happens
+  reload                   read the configuration again
+  path IFACE down|backup|auto
+                           a path does not work, or is to be spared
+  wait [-t SECONDS] [IFACE]
+                           until a path is in use
+";
 
 /// What the command line asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,11 +77,18 @@ pub enum Action {
     Help,
     Version,
     ListPlugins,
+    /// A command for a running daemon, and its arguments.
+    #[cfg(feature = "control")]
+    Command(Vec<String>),
 }
 
 /// Reads the arguments that follow the program's name, of a program with these plugins. The error
 /// is one line without its end.
 pub fn parse(arguments: Vec<OsString>, plugins: &[Entry]) -> Result<Action, String> {
+    #[cfg(feature = "control")]
+    if let Some(words) = command(&arguments) {
+        return Ok(Action::Command(words));
+    }
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut overrides = Overrides::default();
     let mut check = false;
@@ -105,6 +132,16 @@ pub fn parse(arguments: Vec<OsString>, plugins: &[Entry]) -> Result<Action, Stri
     } else {
         Action::Run(overrides)
     })
+}
+
+/// Returns the arguments if the first one is a command.
+#[cfg(feature = "control")]
+fn command(arguments: &[OsString]) -> Option<Vec<String>> {
+    verb(arguments.first()?.to_str()?)?;
+    let words = arguments
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned());
+    Some(words.collect())
 }
 
 fn set(

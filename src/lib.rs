@@ -8,8 +8,13 @@ mod app;
 mod capacity;
 #[allow(missing_docs)]
 mod cli;
+#[cfg(feature = "control")]
+mod client;
 mod config;
 mod connection;
+#[cfg(feature = "control")]
+#[allow(missing_docs)]
+mod control;
 #[allow(missing_docs)]
 mod daemon;
 mod endpoint;
@@ -44,7 +49,7 @@ pub use netlink::mptcp::{
     SubflowEvent, Token,
 };
 pub use netlink::route::Name;
-pub use network::{Interface, LocalAddress, Network, Verdict};
+pub use network::{Declared, Interface, LocalAddress, Network, Verdict};
 pub use plugin::{
     BUILT_IN, CommandId, Context, Entry, Failure, Plugin, QueueFull, Reply, Request, want_usable,
 };
@@ -61,4 +66,6 @@ pub mod internal {
         app capacity cli config connection daemon endpoint engine logging netlink network plugin
         policy request routing state sys table time
     }
+    #[cfg(feature = "control")]
+    expose! { control }
 }

@@ -5,7 +5,8 @@ use crate::config::{Config, NotifyFlags, Temporary, Use};
 use crate::netlink::route::{RT_SCOPE_HOST, RT_SCOPE_LINK};
 use crate::network::route::contains;
 use crate::network::{
-    IFF_LOOPBACK, IFF_UP, Interface, LocalAddress, Network, Verdict, is_link_local, is_unique_local,
+    Declared, IFF_LOOPBACK, IFF_RUNNING, IFF_UP, Interface, LocalAddress, Network, Verdict,
+    is_link_local, is_unique_local,
 };
 use crate::time::{Duration, Instant};
 
@@ -49,8 +50,11 @@ pub fn judge(
     if interface.flags & IFF_UP == 0 {
         return Verdict::Down;
     }
-    if !interface.is_up() {
+    if interface.flags & IFF_RUNNING == 0 {
         return Verdict::NoCarrier;
+    }
+    if interface.declared == Declared::Down {
+        return Verdict::DeclaredDown;
     }
     if address.address.is_multicast() || address.address.is_unspecified() {
         return Verdict::Multicast;

@@ -135,6 +135,8 @@ fn the_shipped_file_is_the_defaults_and_has_every_key_and_no_other() {
         interfaces: config.interfaces.clone(),
         interface: config.interface.clone(),
         state_file: config.state_file.clone(),
+        #[cfg(feature = "control")]
+        control_group: config.control_group.clone(),
         limit_subflows: config.limit_subflows,
         limit_add_addr_accepted: config.limit_add_addr_accepted,
         plugin_sections: config.plugin_sections.clone(),
@@ -169,6 +171,7 @@ fn the_openwrt_service_knows_every_option_of_uci_as_a_key() {
     let mut known = options("CORE_OPTIONS");
     known.extend(options("OTHER_CORE_OPTIONS"));
     let own = [
+        "control-group",
         "debug",
         "interfaces",
         "log",

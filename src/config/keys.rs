@@ -82,7 +82,8 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
     let tables = Range(&mut ranges.first_table, &mut ranges.last_table, u32::MAX, check_tables);
     let (first, last) = (&mut ranges.first_priority, &mut ranges.last_priority);
     let priorities = Range(first, last, MAX_PRIORITY, check_priorities);
-    vec![
+    #[allow(unused_mut)]
+    let mut all = vec![
         Key::new("log", Core, Word(&mut config.log))
             .option(Some('l'), "DEST", "log to stderr, syslog, journal or null"),
         Key::new("log-level", Core, Word(&mut config.log_level)),
@@ -120,7 +121,10 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
         Key::new("priority", Interface, Priority(&mut policy.priority)),
         Key::new("families", Interface, Families(&mut policy.ipv4, &mut policy.ipv6)),
         Key::new("port", Interface, Port(&mut policy.port)),
-    ]
+    ];
+    #[cfg(feature = "control")]
+    all.push(Key::new("control-group", Core, Directory(&mut config.control_group)));
+    all
 }
 
 impl<'a> Key<'a> {

@@ -94,6 +94,9 @@ pub struct Config {
     pub limit_subflows: Option<u32>,
     /// The kernel's limit of accepted ADD_ADDRs; `None` lets the plugin choose.
     pub limit_add_addr_accepted: Option<u32>,
+    /// The group whose members may use the control socket, beside root and the daemon's user.
+    #[cfg(feature = "control")]
+    pub control_group: Option<String>,
     /// The tables and rules that source routing may use.
     pub source_routing: SourceRouting,
     /// Section, key and value of what is meant for plugins.
@@ -243,6 +246,8 @@ impl Config {
             route_grace: 1,
             limit_subflows: None,
             limit_add_addr_accepted: None,
+            #[cfg(feature = "control")]
+            control_group: None,
             source_routing: SourceRouting {
                 first_table: 5200,
                 last_table: 5455,

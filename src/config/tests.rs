@@ -92,6 +92,7 @@ temporary-addresses = no
 max-connections = 100
 limit-subflows = 3
 limit-add-addr-accepted = 0
+control-group = netdev
 source-routing-tables = 1000 - 1100
 source-routing-priorities = 7-9
 
@@ -143,6 +144,8 @@ fn every_key_reaches_its_field() {
     };
     let entry = |section: &str, key: &str, value: &str| (section.into(), key.into(), value.into());
     let expected = Config {
+        #[cfg(feature = "control")]
+        control_group: Some("netdev".into()),
         log: Destination::Syslog,
         log_level: ::log::LevelFilter::Warn,
         debug: false,

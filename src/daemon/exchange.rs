@@ -16,7 +16,7 @@ pub(super) fn refused(error: io::Error) -> Incomplete {
 }
 
 /// Sends a request and hands its answer to `each`, to the end.
-pub(super) fn exchange(
+pub(crate) fn exchange(
     socket: &Socket,
     request: Result<&[u8], Full>,
     buffer: &mut Vec<u8>,

@@ -6,8 +6,10 @@
 //! for, of which there is one for each kind.
 
 mod coalesce;
+#[cfg(feature = "control")]
+mod control;
 mod diag;
-mod exchange;
+pub(crate) mod exchange;
 mod path_manager;
 mod rtnetlink;
 
@@ -18,7 +20,7 @@ use std::os::fd::RawFd;
 use ::log::Level;
 
 use crate::capacity;
-use crate::config::{self, Config, Overrides, StateFile as StatePath};
+use crate::config::{self, Config, Loaded, Overrides, StateFile as StatePath};
 use crate::engine::{Command, Engine, Incomplete, Input};
 use crate::logging;
 use crate::netlink::message::Message;
@@ -43,6 +45,8 @@ const COMMANDS: u32 = 1 << 1;
 const EVENTS: u32 = 1 << 2;
 const SIGNALS: u32 = 1 << 3;
 const LISTENERS: u32 = 1 << 4;
+#[cfg(feature = "control")]
+const CLIENTS: u32 = 1 << 5;
 
 /// A descriptor that `poll(2)` takes no notice of.
 const NOTHING: RawFd = -1;
@@ -70,6 +74,8 @@ pub struct Daemon {
     diag: Diag,
     signals: Signals,
     listeners: Listeners,
+    #[cfg(feature = "control")]
+    control: control::Control,
     state: Option<StateFile>,
     io: Buffers,
 }
@@ -78,12 +84,15 @@ impl Daemon {
     /// Opens everything and takes back the state of an earlier run. The error is for the user.
     pub fn start(
         options: Overrides,
-        config: Config,
+        loaded: Loaded,
         entries: &[&'static Entry],
         plugins: &'static [Entry],
         signals: Signals,
     ) -> Result<Self, String> {
         let now = clock::now();
+        #[cfg(feature = "control")]
+        let about = control::About::new(now, &loaded);
+        let config = loaded.config;
         let rtnetlink = Rtnetlink::open()?;
         let cookie = sys::namespace_cookie(rtnetlink.events.fd());
         let identity = Identity {
@@ -91,6 +100,8 @@ impl Daemon {
             namespace: cookie.unwrap_or(0),
         };
         let state = open_state(&config, identity);
+        #[cfg(feature = "control")]
+        let control = control::Control::open(about, &config, &identity);
         let mut daemon = Self {
             engine: Engine::new(now, config, entries),
             options,
@@ -100,6 +111,8 @@ impl Daemon {
             diag: Diag::default(),
             signals,
             listeners: Listeners::default(),
+            #[cfg(feature = "control")]
+            control,
             state,
             io: Buffers {
                 inbox: Inbox::new(DUMP_BUFFER),
@@ -156,6 +169,8 @@ impl Daemon {
         self.check_path_manager();
         loop {
             self.settle();
+            #[cfg(feature = "control")]
+            self.serve();
             let now = clock::now();
             let deferred = self.path_manager.coalescer.defer_until(now);
             let fds = [
@@ -167,12 +182,18 @@ impl Daemon {
                 },
                 self.signals.fd(),
                 self.listeners.fd(),
+                #[cfg(feature = "control")]
+                self.control.fd(),
             ];
             let deadline = self.deadline(now).min(deferred.unwrap_or(Instant::NEVER));
             let timeout = (deadline != Instant::NEVER).then(|| deadline.0.saturating_sub(now.0));
             let ready = sys::poll(fds, timeout)?;
             if ready & LISTENERS != 0 {
                 self.listeners.reject_pending();
+            }
+            #[cfg(feature = "control")]
+            if ready & CLIENTS != 0 {
+                self.control.receive();
             }
             let now = clock::now();
             let (engine, io) = (&mut self.engine, &mut self.io);
@@ -365,7 +386,9 @@ impl Daemon {
         while let Some(request) = self.signals.read() {
             match request {
                 SignalRequest::Stop => return true,
-                SignalRequest::Reload => self.reload(now),
+                SignalRequest::Reload => {
+                    self.reload(now, &mut |_| ());
+                }
                 SignalRequest::DumpState => self.engine.describe(&mut |line| {
                     logging::answer(Level::Info, line);
                 }),
@@ -374,34 +397,55 @@ impl Daemon {
         false
     }
 
-    fn reload(&mut self, now: Instant) {
+    /// Reads the configuration again. The log is told whatever the level, and `told` with it.
+    /// Returns whether the configuration could be used.
+    fn reload(&mut self, now: Instant, told: &mut dyn FnMut(&str)) -> bool {
+        let mut say = |level, text: &str| {
+            logging::answer(level, format_args!("{text}"));
+            told(text);
+        };
         let loaded = match config::load(&self.options, self.plugins) {
             Ok(loaded) => loaded,
             Err(problems) => {
-                for problem in problems {
-                    logging::answer(problem.level, format_args!("{}", problem.text));
+                for problem in &problems {
+                    say(problem.level, &problem.text);
                 }
-                let kept = format_args!("reload failed: keeping the current configuration");
-                return logging::answer(Level::Error, kept);
+                say(
+                    Level::Error,
+                    "reload failed: keeping the current configuration",
+                );
+                #[cfg(feature = "control")]
+                self.on_reload_failed(problems);
+                return false;
             }
         };
-        let warn = |text: &str| logging::answer(Level::Warn, format_args!("{text}"));
-        loaded.warnings.iter().for_each(|warning| warn(warning));
+        for warning in &loaded.warnings {
+            say(Level::Warn, warning);
+        }
         let old = self.engine.config();
         let new = &loaded.config;
         if (&old.load_plugins, &old.path_manager) != (&new.load_plugins, &new.path_manager) {
-            warn("changes to load-plugins and path-manager need a restart");
+            say(
+                Level::Warn,
+                "changes to load-plugins and path-manager need a restart",
+            );
         }
         if (&old.state_file, old.max_connections) != (&new.state_file, new.max_connections) {
-            warn("changes to state-file and max-connections need a restart");
+            say(
+                Level::Warn,
+                "changes to state-file and max-connections need a restart",
+            );
         }
         if (old.log, old.log_level) != (new.log, new.log_level) {
             logging::reconfigure(new.log, new.log_level);
         }
+        #[cfg(feature = "control")]
+        self.control.on_reloaded(now, &loaded);
         self.engine
             .handle(now, Input::Reload(Box::new(loaded.config)));
         self.rtnetlink.filter(self.engine.config());
-        logging::answer(Level::Info, format_args!("configuration reloaded"));
+        say(Level::Info, "configuration reloaded");
+        true
     }
 
     /// Writes the run state if it changed.
@@ -421,6 +465,8 @@ impl Daemon {
     fn stop(&mut self) {
         let now = clock::now();
         logging::info!("stopping");
+        #[cfg(feature = "control")]
+        self.control.stop();
         self.engine.handle(now, Input::Stop);
         while let Some((number, command)) = self.engine.poll_command(now) {
             self.carry_out(now, number, command);

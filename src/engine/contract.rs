@@ -9,6 +9,8 @@ use crate::config::Config;
 use crate::netlink::diag;
 use crate::netlink::mptcp::{self, Endpoint, Event, Limits, Token};
 use crate::netlink::route::{Name, Notification, Route};
+#[cfg(feature = "control")]
+use crate::network::Declared;
 use crate::network::route::Change;
 use crate::network::{Part, Question};
 use crate::request::{CommandId, Failure, Reply};
@@ -56,6 +58,9 @@ pub enum Input<'a> {
     PathManager(bool),
     /// Events were lost.
     EventsLost(Source),
+    /// Something is said of an interface by its name.
+    #[cfg(feature = "control")]
+    Declare(&'a str, Declared),
     /// The configuration was read again.
     Reload(Box<Config>),
     /// An endpoint that an earlier run left behind, from the run state.

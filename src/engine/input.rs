@@ -6,6 +6,8 @@ use core::fmt;
 use libc::{ENETDOWN, ENODEV};
 
 use super::due::Due;
+#[cfg(feature = "control")]
+use super::news::{News, What};
 use super::plugins::{View, view};
 use super::{Engine, Incomplete, Input, Source};
 use crate::config::Config;
@@ -14,6 +16,8 @@ use crate::endpoint::manager::Refusal;
 use crate::logging;
 use crate::netlink::mptcp::{Endpoint, Event};
 use crate::netlink::route::{Family, Notification, PROTOCOL};
+#[cfg(feature = "control")]
+use crate::network::Declared;
 use crate::network::Interface;
 use crate::request::{CommandId, Failure};
 use crate::time::Instant;
@@ -64,6 +68,8 @@ impl Engine {
             }
             Input::PathManager(present) => self.on_path_manager(now, present),
             Input::EventsLost(source) => self.on_events_lost(now, source),
+            #[cfg(feature = "control")]
+            Input::Declare(name, declared) => self.declare(name, declared),
             Input::Reload(config) => self.reload(now, *config),
             Input::Remember(endpoint) => self.endpoints.remember(endpoint),
             Input::Restore(state) => self.endpoints.restore(state),
@@ -239,6 +245,8 @@ impl Engine {
 
     fn on_events_lost(&mut self, now: Instant, source: Source) {
         self.counters.overflows += 1;
+        #[cfg(feature = "control")]
+        self.reporter.push(News::of(What::Overflow));
         match source {
             Source::Network => {
                 logging::warn!("network events were lost; reading the whole network again");
@@ -253,6 +261,23 @@ impl Engine {
                 self.schedule.due.add(Due::CONNECTIONS);
             }
         }
+    }
+
+    #[cfg(feature = "control")]
+    fn declare(&mut self, name: &str, declared: Declared) {
+        let mut interfaces = self.network.interfaces();
+        let Some(interface) = interfaces.find(|interface| interface.name == name) else {
+            return;
+        };
+        let (index, name) = (interface.index, interface.name.clone());
+        drop(interfaces);
+        self.network.declare(index, declared, &self.config);
+        self.schedule.reconcile_due = true;
+        self.reporter.push(News {
+            name,
+            quiet: false,
+            ..News::of(What::Declared(declared))
+        });
     }
 
     pub(super) fn resync(&mut self, now: Instant) {

@@ -19,10 +19,14 @@ mod contract;
 mod due;
 mod healing;
 mod input;
+#[cfg(feature = "control")]
+pub mod news;
 mod output;
 mod plugins;
 mod report;
 mod schedule;
+#[cfg(feature = "control")]
+mod status;
 mod storm;
 mod sync;
 
@@ -59,6 +63,8 @@ pub struct Engine {
     healer: Healer,
     router: SourceRouter,
     counters: Counters,
+    #[cfg(feature = "control")]
+    reporter: news::Reporter,
     reported: Reported,
     /// The kernel's path manager can be talked to.
     pm_available: bool,
@@ -95,6 +101,8 @@ impl Engine {
             healer: Healer::new(),
             router: SourceRouter::default(),
             counters: Counters::default(),
+            #[cfg(feature = "control")]
+            reporter: news::Reporter::new(),
             reported: Reported::default(),
             pm_available: false,
             of_use: Subscriptions::default(),
@@ -256,6 +264,9 @@ impl Engine {
     fn evaluate(&mut self, now: Instant) {
         policy::evaluate(&mut self.network, now, &self.config);
         self.rp_filter_check_due = true;
+        #[cfg(feature = "control")]
+        self.reporter
+            .on_judged(now, &mut self.network, self.endpoints.endpoints());
         self.plugins.notify_network(
             now,
             self.pm_available,
@@ -295,6 +306,10 @@ impl Engine {
         let mut send = |command| {
             let number = queue.push(Queue::ENGINE, Request::Kernel(command));
             *commands += u64::from(number.is_some());
+            #[cfg(feature = "control")]
+            if number.is_some() {
+                self.reporter.on_command(&command);
+            }
             number
         };
         let done = self.endpoints.reconcile(now, fixed, &mut send);

@@ -48,6 +48,12 @@ pub struct LocalAddress {
     pub existing: bool,
     /// Whether it may be used, and if not, why.
     pub verdict: Verdict,
+    /// Since when it has its verdict.
+    #[cfg(feature = "control")]
+    pub(crate) since: Instant,
+    /// The verdict that has been told as news.
+    #[cfg(feature = "control")]
+    pub(super) told: Verdict,
     /// Since when it would be usable, were it not for hold-down and standby; [`Instant::NEVER`] if
     /// it would not.
     fit_since: Instant,
@@ -60,7 +66,7 @@ pub struct LocalAddress {
     pub(super) marked: bool,
 }
 
-const _: () = assert!(size_of::<LocalAddress>() <= 104);
+const _: () = assert!(size_of::<LocalAddress>() <= 120);
 
 impl LocalAddress {
     /// Returns whether the kernel takes one for the other, if both are on the same interface. That
@@ -83,6 +89,10 @@ impl LocalAddress {
             sequence,
             existing,
             verdict: Verdict::Unjudged,
+            #[cfg(feature = "control")]
+            since: Instant::NEVER,
+            #[cfg(feature = "control")]
+            told: Verdict::Unjudged,
             fit_since: Instant::NEVER,
             routeless_since: Instant::NEVER,
             way: Way::UNKNOWN,
@@ -90,6 +100,13 @@ impl LocalAddress {
             gone: false,
             marked: true,
         }
+    }
+
+    /// Returns whether it is of interest to people: it is used, or might be on another day.
+    #[cfg(feature = "control")]
+    pub(crate) fn may_be_path(&self) -> bool {
+        let bound = self.verdict == Verdict::Loopback || is_link_local(self.address);
+        self.verdict == Verdict::Usable || !bound
     }
 
     /// Takes in what the kernel shows of it now.

@@ -14,6 +14,7 @@ use core::net::IpAddr;
 use crate::capacity;
 use crate::config::{Config, NotifyFlags, Policy};
 use crate::netlink::IfIndex;
+use crate::netlink::mptcp::EndpointFlags;
 use crate::netlink::route::{Address, Family, Link, Name, Notification, Route};
 use crate::table::{Mark, Table};
 use crate::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::time::{Duration, Instant};
 pub use address::{LocalAddress, is_link_local, is_unique_local};
 pub use path::Question;
 pub use route::Routes;
-pub use verdict::Verdict;
+pub use verdict::{Declared, Verdict};
 
 /// `IFF_UP`, `IFF_LOOPBACK`, `IFF_POINTOPOINT`, `IFF_RUNNING` of linux/if.h.
 pub const IFF_UP: u32 = 1;
@@ -46,6 +47,8 @@ pub struct Interface {
     pub vrf_table: u32,
     /// What the configuration says about a device of this name.
     pub policy: Policy,
+    /// What has been said of it at run time, which `policy` takes into account.
+    pub declared: Declared,
     /// Plugins know it.
     pub(crate) notified: bool,
     /// Something plugins can see has changed since they were told.
@@ -61,10 +64,19 @@ pub struct Interface {
 const _: () = assert!(size_of::<Interface>() <= 64);
 
 impl Interface {
-    /// Returns whether it is up, with carrier, and not a loopback interface.
+    /// Returns whether it is up, with carrier, not declared down, and not a loopback interface.
     pub fn is_up(&self) -> bool {
         const UP: u32 = IFF_UP | IFF_RUNNING;
-        !self.gone && self.flags & (UP | IFF_LOOPBACK) == UP
+        let down = self.gone || self.declared == Declared::Down;
+        !down && self.flags & (UP | IFF_LOOPBACK) == UP
+    }
+
+    /// Has it follow the configuration, and what has been declared.
+    fn configure(&mut self, config: &Config) {
+        self.policy = *config.policy(&self.name);
+        if self.declared == Declared::Backup {
+            self.policy.flags.0 |= EndpointFlags::BACKUP.0;
+        }
     }
 
     /// Notes that it is gone, and its addresses with it.
@@ -185,6 +197,12 @@ impl Network {
         self.addresses.get(at)
     }
 
+    /// Returns an interface by its number, also one that is gone and not forgotten yet.
+    #[cfg(feature = "control")]
+    pub(crate) fn interface_at_index(&self, index: IfIndex) -> Option<&Interface> {
+        self.interfaces.iter().find(|i| i.index == index)
+    }
+
     /// Returns the interface at a position that [`Self::mark_interface`] gave.
     pub(crate) fn interface_at(&self, at: usize) -> Option<&Interface> {
         self.interfaces.get(at)
@@ -274,6 +292,7 @@ impl Network {
             flags: link.flags,
             vrf_table: link.vrf_table,
             policy: *config.policy(&link.name),
+            declared: Declared::Auto,
             notified: false,
             changed: false,
             interrupted: false,
@@ -295,12 +314,18 @@ impl Network {
                     let was = (old.flags & STATE, old.vrf_table);
                     let changed = old.flags != new.flags || old.name != new.name;
                     *old = Interface {
+                        declared: if old.gone {
+                            Declared::Auto
+                        } else {
+                            old.declared
+                        },
                         notified: old.notified,
                         changed: old.changed || changed,
                         interrupted: old.interrupted,
                         asymmetric_route: old.asymmetric_route,
                         ..new
                     };
+                    old.configure(config);
                     old.interrupted |= was_up && !old.is_up();
                     if was != (old.flags & STATE, old.vrf_table) {
                         self.doubt_link(link.index);
@@ -394,9 +419,9 @@ impl Network {
     /// Applies a new configuration to every interface.
     pub fn configure(&mut self, config: &Config) {
         for interface in self.interfaces.iter_mut() {
-            let policy = *config.policy(&interface.name);
-            interface.changed |= interface.policy != policy;
-            interface.policy = policy;
+            let before = interface.policy;
+            interface.configure(config);
+            interface.changed |= interface.policy != before;
             interface.asymmetric_route = false;
         }
     }
@@ -483,6 +508,29 @@ impl Network {
             && !is_unique_local(address.address)
             && !self.has_ipv6(free);
         if lends { free } else { holder }
+    }
+
+    /// Notes what somebody outside says of an interface, which holds until it goes or something else is said.
+    #[cfg(feature = "control")]
+    pub(crate) fn declare(&mut self, index: IfIndex, declared: Declared, config: &Config) {
+        let at = self.interfaces.binary_search_by_key(&index, |i| i.index);
+        if let Some(interface) = at.ok().and_then(|at| self.interfaces.get_mut(at)) {
+            interface.interrupted |= declared == Declared::Down;
+            interface.declared = declared;
+            interface.configure(config);
+            interface.changed = true;
+        }
+    }
+
+    /// Returns the next address from the place `from` on whose verdict has changed, or that is gone,
+    /// with its place and the verdict before. Each change is told once.
+    #[cfg(feature = "control")]
+    pub(crate) fn next_change(&mut self, now: Instant, from: usize) -> Option<(usize, Verdict)> {
+        let changed = |a: &LocalAddress| a.told != a.verdict;
+        let at = from + self.addresses.iter().skip(from).position(changed)?;
+        let address = self.addresses.get_mut(at)?;
+        address.since = now;
+        Some((at, core::mem::replace(&mut address.told, address.verdict)))
     }
 
     /// Returns an uplink whose IPv4 traffic the routes answer by another interface, each once.

@@ -3,6 +3,29 @@
 
 use core::fmt;
 
+/// What somebody outside, who knows better than the link, says of an interface at run time.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Declared {
+    /// Nothing: the network and the configuration decide.
+    #[default]
+    Auto,
+    /// It does not work: as if it had no carrier.
+    Down,
+    /// It is to be spared: its endpoints and subflows are for backup.
+    Backup,
+}
+
+impl Declared {
+    /// Returns the word for it, as `mptcpd path` takes it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Down => "down",
+            Self::Backup => "backup",
+        }
+    }
+}
+
 /// What the daemon thinks of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -21,6 +44,8 @@ pub enum Verdict {
     Down,
     /// Its interface has no carrier.
     NoCarrier,
+    /// Its interface has been declared down.
+    DeclaredDown,
     /// It is a loopback address, or on a loopback interface.
     Loopback,
     /// It is link-local.
@@ -47,28 +72,49 @@ pub enum Verdict {
     Standby,
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Verdict {
+    /// Returns whether it may change by itself, or with the network: the configuration wants the
+    /// address.
+    pub fn is_waiting(self) -> bool {
+        use Verdict::*;
+        matches!(self, Unjudged | Tentative | NoRoute | HoldDown | Standby)
+    }
+
+    /// Returns what it says in a few words; with `_` for what is no letter, these are the reasons
+    /// of `mptcpd status -j`.
+    pub fn reason(self) -> &'static str {
+        match self {
             Self::Usable => "usable",
             Self::Unjudged => "not judged yet",
             Self::Gone => "gone",
-            Self::NotAllowed => "not used: interface excluded",
-            Self::Family => "not used: family excluded",
-            Self::Down => "not used: interface down",
-            Self::NoCarrier => "not used: no carrier",
-            Self::Loopback => "not used: loopback",
-            Self::LinkLocal => "not used: link-local",
-            Self::Multicast => "not used: not a host address",
-            Self::DuplicateAddress => "not used: duplicate address",
-            Self::Tentative => "waiting: tentative",
-            Self::Deprecated => "not used: deprecated",
-            Self::Temporary => "not used: temporary",
-            Self::Existing => "not used: older than the daemon",
-            Self::NoRoute => "waiting: no default route",
-            Self::UniqueLocal => "not used: unique local",
-            Self::HoldDown => "waiting: hold-down",
-            Self::Standby => "waiting: standby",
-        })
+            Self::NotAllowed => "interface excluded",
+            Self::Family => "family excluded",
+            Self::Down => "interface down",
+            Self::NoCarrier => "no carrier",
+            Self::DeclaredDown => "declared down",
+            Self::Loopback => "loopback",
+            Self::LinkLocal => "link-local",
+            Self::Multicast => "not a host address",
+            Self::DuplicateAddress => "duplicate address",
+            Self::Tentative => "tentative",
+            Self::Deprecated => "deprecated",
+            Self::Temporary => "temporary",
+            Self::Existing => "older than the daemon",
+            Self::NoRoute => "no default route",
+            Self::UniqueLocal => "unique local",
+            Self::HoldDown => "hold-down",
+            Self::Standby => "standby",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Usable | Self::Gone | Self::Unjudged => "",
+            verdict if verdict.is_waiting() => "waiting: ",
+            _ => "not used: ",
+        })?;
+        f.write_str(self.reason())
     }
 }

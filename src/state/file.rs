@@ -15,6 +15,10 @@ use crate::sys;
 
 const DIRECTORY: &str = "/run/mptcpd";
 
+/// The same directory, by the name that OpenWrt has for it, too.
+#[cfg(feature = "control")]
+const SOCKETS: &str = "/var/run/mptcpd";
+
 pub struct StateFile {
     file: File,
     identity: Identity,
@@ -24,6 +28,18 @@ pub struct StateFile {
 /// Where the namespace's state is kept unless configured otherwise.
 pub fn default_path(identity: &Identity) -> String {
     format!("{DIRECTORY}/{:x}.state", identity.namespace)
+}
+
+/// Returns where the daemon of the namespace can be talked to.
+#[cfg(feature = "control")]
+pub fn socket_path(identity: &Identity) -> String {
+    format!("{SOCKETS}/{:x}.sock", identity.namespace)
+}
+
+/// Makes the directory of sockets, if it is not there.
+#[cfg(feature = "control")]
+pub fn make_directory() {
+    let _ = mkdir(SOCKETS, Mode::from_bits_truncate(0o755));
 }
 
 impl StateFile {

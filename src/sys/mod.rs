@@ -4,6 +4,8 @@
 pub mod clock;
 pub mod errno;
 pub mod listener;
+#[cfg(feature = "control")]
+pub mod local;
 #[cfg(any(test, feature = "router"))]
 pub mod memory;
 pub mod netlink;
@@ -88,9 +90,13 @@ fn check(result: i32) -> io::Result<i32> {
 pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
     let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: takes plain numbers.
-    let fd = check(unsafe { libc::socket(family, kind, protocol) })?;
-    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    check(unsafe { libc::socket(family, kind, protocol) }).map(own)
+}
+
+/// Owns a descriptor that the kernel has just given us.
+fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: the callers have it from a system call, and nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 fn set_option<T>(fd: &OwnedFd, level: i32, option: i32, value: &T) -> io::Result<()> {

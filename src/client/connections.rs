@@ -1,0 +1,228 @@
+//! `mptcpd connections`: what the kernel says of them now, whoever manages them. The daemon has no
+//! part in it.
+
+use core::net::IpAddr;
+
+use super::{Problem, problem};
+use crate::control::{DENIED, FAILURE, Form, Value};
+use crate::daemon::exchange::exchange;
+use crate::engine::Incomplete;
+use crate::netlink::attribute::{Builder, Full};
+use crate::netlink::diag::{self, Connection, Ends, Query, Subflow, Traffic};
+use crate::netlink::message::Message;
+use crate::netlink::route::{self, Family, Name, Notification};
+use crate::netlink::{IfIndex, Seq};
+use crate::sys::netlink::Socket;
+use crate::sys::{self, errno::Errno};
+
+const FAMILIES: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+/// Of one question.
+const REQUEST: usize = 128;
+/// Dumps come in pieces of up to so many bytes.
+const DUMP: usize = 32 << 10;
+
+/// What the kernel shows.
+#[derive(Default)]
+struct Picture {
+    connections: Vec<(Connection, Traffic)>,
+    subflows: Vec<(Subflow, Traffic)>,
+    links: Vec<(IfIndex, Name)>,
+    addresses: Vec<(IpAddr, IfIndex)>,
+}
+
+/// Sums of the subflows of an interface.
+struct Uplink {
+    name: Name,
+    subflows: u64,
+    traffic: Traffic,
+}
+
+/// Returns all connections of this network namespace, and sums for each uplink.
+pub(super) fn text(json: bool) -> Result<String, Problem> {
+    if !sys::has_cap_net_admin() {
+        let cause = "connections: permission denied: the capability CAP_NET_ADMIN is missing";
+        return Err(problem(DENIED, cause));
+    }
+    let picture = Picture::take()?;
+    let mut text = String::new();
+    picture.write(&mut Form::new(&mut text, json));
+    Ok(text)
+}
+
+/// Asks a question and hands over the parts of the answer. What changed meanwhile does not matter.
+fn ask(
+    socket: &Socket,
+    encode: &dyn Fn(&mut Builder<'_>, Seq) -> Result<(), Full>,
+    each: &mut dyn FnMut(&Message<'_>),
+) -> Result<(), Problem> {
+    let (mut request, mut buffer) = ([0; REQUEST], Vec::with_capacity(DUMP));
+    let mut out = Builder::new(&mut request);
+    let number = Seq(1);
+    let encoded = encode(&mut out, number).map(|()| out.bytes());
+    match exchange(socket, encoded, &mut buffer, number, each) {
+        Err(Incomplete::Refused(errno)) => {
+            let cause = format!(
+                "connections: the kernel does not show them: {}",
+                Errno(errno)
+            );
+            Err(problem(FAILURE, &cause))
+        }
+        Ok(()) | Err(Incomplete::Interrupted) => Ok(()),
+    }
+}
+
+fn open(protocol: i32) -> Result<Socket, Problem> {
+    let failed = |error| problem(FAILURE, &format!("cannot open a netlink socket: {error}"));
+    Socket::open(protocol).map_err(failed)
+}
+
+impl Picture {
+    fn take() -> Result<Self, Problem> {
+        let mut picture = Self::default();
+        let diag = open(libc::NETLINK_SOCK_DIAG)?;
+        for family in FAMILIES {
+            ask(
+                &diag,
+                &|out, seq| Query::Connections(family).encode(out, seq),
+                &mut |message| {
+                    let found = diag::decode_connection(message.payload);
+                    let traffic = diag::decode_traffic(message.payload, true);
+                    picture.connections.extend(found.zip(traffic));
+                },
+            )?;
+        }
+        for family in FAMILIES {
+            ask(
+                &diag,
+                &|out, seq| Query::Subflows(family).encode(out, seq),
+                &mut |message| {
+                    let found = diag::decode_subflow(message.payload);
+                    let traffic = diag::decode_traffic(message.payload, false);
+                    picture.subflows.extend(found.zip(traffic));
+                },
+            )?;
+        }
+        let network = open(libc::NETLINK_ROUTE)?;
+        for encode in [route::dump_links, route::dump_addresses] {
+            ask(
+                &network,
+                &encode,
+                &mut |message| match route::decode(message.kind, message.payload) {
+                    Some(Notification::Link(link)) => picture.links.push((link.index, link.name)),
+                    Some(Notification::Address(address)) => {
+                        picture.addresses.push((address.local, address.index));
+                    }
+                    _ => {}
+                },
+            )?;
+        }
+        Ok(picture)
+    }
+
+    /// Returns the interface that a subflow leaves by: the one it is bound to, or else the one that
+    /// has its address.
+    fn uplink(&self, subflow: &Subflow) -> Name {
+        let local = subflow.ends.local.ip();
+        let by_address = || self.addresses.iter().find(|(address, _)| *address == local);
+        let index = match subflow.ifindex {
+            IfIndex::NONE => by_address().map_or(IfIndex::NONE, |(_, index)| *index),
+            index => index,
+        };
+        let link = self.links.iter().find(|(known, _)| *known == index);
+        link.map(|(_, name)| name.clone()).unwrap_or_default()
+    }
+
+    fn write(&self, form: &mut Form<'_>) {
+        let mut uplinks: Vec<Uplink> = Vec::new();
+        form.row(false);
+        form.json("v", Value::Number(1));
+        form.words("IFACE\tLOCAL\tREMOTE\tSTATE\tSENT\tRECEIVED\tRTT\tRETRANS\n");
+        form.open("connections", "[");
+        let mut follows = false;
+        for (connection, traffic) in &self.connections {
+            form.row(core::mem::replace(&mut follows, true));
+            form.shown(Value::Text(&"connection"));
+            write_ends(form, connection.ends);
+            form.json("fallback", Value::Flag(connection.fallback));
+            let state = if connection.fallback {
+                "fallback"
+            } else {
+                "mptcp"
+            };
+            form.shown(Value::Code(state));
+            write_bytes(form, traffic);
+            form.shown(Value::Nothing);
+            form.shown(Value::Nothing);
+            form.words("\n");
+            form.open("subflows", "[");
+            let token = connection.token;
+            let mut behind = false;
+            for (subflow, traffic) in self.subflows.iter().filter(|(s, _)| s.token == token) {
+                let name = self.uplink(subflow);
+                form.row(core::mem::replace(&mut behind, true));
+                write_subflow(form, &name, subflow, traffic);
+                add(&mut uplinks, name, traffic);
+            }
+            form.close("]");
+            form.close("}");
+        }
+        form.close("]");
+        form.words("\nIFACE\tSUBFLOWS\tSENT\tRECEIVED\n");
+        form.open("uplinks", "[");
+        for (at, uplink) in uplinks.iter().enumerate() {
+            form.row(at > 0);
+            form.cell("ifname", Value::Text(&uplink.name));
+            form.cell("subflows", Value::Number(uplink.subflows));
+            write_bytes(form, &uplink.traffic);
+            form.end("}");
+        }
+        form.close("]");
+        form.close("}\n");
+    }
+}
+
+fn write_ends(form: &mut Form<'_>, ends: Ends) {
+    form.cell("local", Value::Text(&ends.local));
+    form.cell("remote", Value::Text(&ends.remote));
+}
+
+fn write_bytes(form: &mut Form<'_>, traffic: &Traffic) {
+    form.cell("sent", Value::Bytes(traffic.sent));
+    form.cell("received", Value::Bytes(traffic.received));
+}
+
+fn write_subflow(form: &mut Form<'_>, name: &Name, subflow: &Subflow, traffic: &Traffic) {
+    let backup = subflow.backup_here || subflow.backup_there;
+    let state = match (subflow.established, backup) {
+        (false, _) => "joining",
+        (true, true) => "backup",
+        (true, false) => "active",
+    };
+    form.cell("ifname", Value::Text(name));
+    write_ends(form, subflow.ends);
+    form.cell("state", Value::Code(state));
+    form.json("backup", Value::Flag(backup));
+    write_bytes(form, traffic);
+    form.cell("rtt", Value::Milliseconds(traffic.rtt));
+    form.cell("retrans", Value::Number(traffic.retransmissions.into()));
+    form.end("}");
+}
+
+fn add(uplinks: &mut Vec<Uplink>, name: Name, traffic: &Traffic) {
+    let uplink = match uplinks.iter_mut().position(|uplink| uplink.name == name) {
+        Some(at) => uplinks.get_mut(at),
+        None => {
+            uplinks.push(Uplink {
+                name,
+                subflows: 0,
+                traffic: Traffic::default(),
+            });
+            uplinks.last_mut()
+        }
+    };
+    if let Some(uplink) = uplink {
+        uplink.subflows += 1;
+        uplink.traffic.sent = uplink.traffic.sent.saturating_add(traffic.sent);
+        uplink.traffic.received = uplink.traffic.received.saturating_add(traffic.received);
+    }
+}

@@ -1,0 +1,485 @@
+//! The control socket: its clients, and what the log and the service manager are told along with
+//! them.
+
+use core::fmt::Write as _;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use ::log::Level;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use super::Daemon;
+use crate::capacity;
+use crate::config::{Config, Diagnostic, Loaded};
+use crate::control::session::ITEM;
+use crate::control::{DENIED, FAILURE, Form, MISSING, Request, SUCCESS, Session, Value, Verb};
+use crate::engine::news::{News, What};
+use crate::engine::{Engine, Input};
+use crate::logging;
+use crate::state::{Identity, file};
+use crate::sys::local::{self, ServiceManager};
+use crate::sys::{clock, sysctl};
+use crate::time::Instant;
+
+/// The names of the columns of a status.
+const COLUMNS: &str = "\nIFACE\tADDRESS\tSTATE\tID\tFLAGS\tSINCE\tREASON\n";
+/// So many clients are left to those who ask for something at once.
+const NO_MONITORS: usize = 2;
+
+/// What a status says of the daemon itself.
+pub(super) struct About {
+    version: &'static str,
+    started: Instant,
+    /// The configuration file.
+    file: Option<String>,
+    /// When it was read; and in seconds since 1970.
+    read: (Instant, u64),
+    warnings: usize,
+    /// What was wrong with it when it was read last, and could not be used.
+    error: Option<String>,
+}
+
+impl About {
+    pub(super) fn new(now: Instant, loaded: &Loaded) -> Self {
+        Self {
+            version: "",
+            started: now,
+            file: loaded.file.clone(),
+            read: (now, clock::wall() / 1000),
+            warnings: loaded.warnings.len(),
+            error: None,
+        }
+    }
+
+    /// Writes what comes before the paths.
+    fn write(&self, now: Instant, engine: &Engine, form: &mut Form<'_>) {
+        form.row(false);
+        form.sentence();
+        form.json("v", Value::Number(1));
+        form.field("mptcpd ", "version", Value::Text(&self.version));
+        form.json("pid", Value::Number(std::process::id().into()));
+        let uptime = Value::Span(now.saturating_since(self.started));
+        form.field("up ", "uptime", uptime);
+        let plugin = engine.plugin_names().next();
+        let text = plugin
+            .as_ref()
+            .map_or(Value::Nothing, |name| Value::Text(name));
+        form.field("plugin ", "plugin", text);
+        let kernel = match sysctl::path_manager() {
+            Some(sysctl::PathManager::Kernel) => Value::Code("kernel"),
+            Some(sysctl::PathManager::Userspace) => Value::Code("userspace"),
+            None => Value::Nothing,
+        };
+        form.field("path manager ", "kernel_path_manager", kernel);
+        form.open("config", "{");
+        let file = self
+            .file
+            .as_ref()
+            .map(|file| file.get(..255).unwrap_or(file));
+        let file = file
+            .as_ref()
+            .map_or(Value::Nothing, |file| Value::Text(file));
+        form.field("configuration ", "file", file);
+        let (read, at) = self.read;
+        form.field("read ", "read", Value::Ago(now.saturating_since(read), at));
+        form.json("warnings", Value::Number(self.warnings as u64));
+        match &self.error {
+            Some(error) => form.field("not reloaded: ", "last_error", Value::Text(error)),
+            None => form.json("last_error", Value::Nothing),
+        }
+        form.close("}");
+        form.words(COLUMNS);
+        form.open("paths", "[");
+    }
+}
+
+/// A client, and what it may do.
+struct Client {
+    stream: UnixStream,
+    session: Session,
+    /// It may change things.
+    trusted: bool,
+    /// What epoll waits for, of this client.
+    interest: EpollFlags,
+}
+
+/// The socket, once it could be opened.
+struct Door {
+    path: String,
+    listener: UnixListener,
+    epoll: Epoll,
+}
+
+pub(super) struct Control {
+    about: About,
+    door: Option<Door>,
+    /// The oldest first.
+    clients: Vec<Client>,
+    group: Option<u32>,
+    manager: ServiceManager,
+    /// The start has been told.
+    started: bool,
+    /// How many news the engine had dropped when that was last told.
+    dropped: u32,
+}
+
+impl Control {
+    /// Opens the socket. Without it the daemon does its work all the same.
+    pub(super) fn open(about: About, config: &Config, identity: &Identity) -> Self {
+        let named = config.control_group.as_deref();
+        let group = named.and_then(local::group);
+        if let (Some(name), None) = (named, group) {
+            logging::warn!("control-group: there is no group {name}");
+        }
+        file::make_directory();
+        let path = file::socket_path(identity);
+        let door = match open(&path, group) {
+            Ok((listener, epoll)) => Some(Door {
+                path,
+                listener,
+                epoll,
+            }),
+            Err(error) => {
+                logging::warn!("{path}: {error}; commands such as `mptcpd status` will not work");
+                None
+            }
+        };
+        Self {
+            about,
+            door,
+            clients: Vec::with_capacity(capacity::CLIENTS),
+            group,
+            manager: ServiceManager::find(),
+            started: false,
+            dropped: 0,
+        }
+    }
+
+    /// Readable when a client wants something; -1, which poll(2) ignores, if there is no socket.
+    pub(super) fn fd(&self) -> RawFd {
+        self.door
+            .as_ref()
+            .map_or(-1, |door| door.epoll.0.as_raw_fd())
+    }
+
+    /// The daemon ends.
+    pub(super) fn stop(&mut self) {
+        self.manager.tell("STOPPING=1");
+        if let Some(door) = self.door.take() {
+            local::remove(&door.path);
+        }
+    }
+
+    /// Notes that the configuration was read again.
+    pub(super) fn on_reloaded(&mut self, now: Instant, loaded: &Loaded) {
+        let (version, started) = (self.about.version, self.about.started);
+        self.about = About {
+            version,
+            started,
+            ..About::new(now, loaded)
+        };
+        self.tell(&News::of(What::Reloaded(true)));
+    }
+
+    /// Takes in what clients have sent, and new ones.
+    pub(super) fn receive(&mut self) {
+        let Some(door) = &self.door else { return };
+        let mut events = [EpollEvent::empty(); capacity::CLIENTS + 1];
+        let count = door
+            .epoll
+            .wait(&mut events, EpollTimeout::ZERO)
+            .unwrap_or(0);
+        for event in events.iter().take(count) {
+            let mut clients = self.clients.iter_mut();
+            match clients.find(|client| client.key() == event.data()) {
+                Some(client) => client.read(event.events()),
+                None => self.accept(),
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        let Some(door) = &self.door else { return };
+        let Some(stream) = local::accept(&door.listener) else {
+            return;
+        };
+        if self.clients.len() == self.clients.capacity() {
+            // Who asks is done soon, or does not mean it.
+            let mut clients = self.clients.iter();
+            match clients.position(|client| client.session.monitor().is_none()) {
+                Some(at) => drop(self.clients.remove(at)),
+                None => return,
+            }
+        }
+        let client = Client {
+            trusted: local::is_trusted(&stream, self.group),
+            stream,
+            session: Session::new(),
+            interest: EpollFlags::EPOLLIN,
+        };
+        let event = EpollEvent::new(client.interest, client.key());
+        if door.epoll.add(&client.stream, event).is_ok() {
+            self.clients.push(client);
+        }
+    }
+
+    /// Tells the log and all monitors.
+    fn tell(&mut self, news: &News) {
+        let level = match (news.quiet, news.what) {
+            (true, _) => Level::Debug,
+            (_, What::Flapping) => Level::Warn,
+            _ => Level::Info,
+        };
+        // Of a reload it has been told by itself.
+        if !matches!(news.what, What::Reloaded(_)) {
+            logging::say(level, format_args!("{news}"));
+        }
+        if self.clients.is_empty() {
+            return;
+        }
+        let time = clock::wall();
+        for json in [false, true] {
+            let mut line = heapless::String::<ITEM>::new();
+            if json {
+                news.write(time, &mut line);
+            } else {
+                let (minutes, seconds) = (time / 60_000, time / 1000 % 60);
+                let (hour, minute) = (minutes / 60 % 24, minutes % 60);
+                let _ = writeln!(line, "{hour:02}:{minute:02}:{seconds:02}Z {news}");
+            }
+            for client in &mut self.clients {
+                if client.session.monitor() == Some(json) {
+                    client.session.tell(&line);
+                }
+            }
+        }
+    }
+
+    /// Writes what clients have asked for, so far as they take it, and lets go of those that are
+    /// done.
+    fn answer(&mut self, now: Instant, engine: &Engine) {
+        let Self {
+            about,
+            door,
+            clients,
+            ..
+        } = self;
+        let Some(door) = door else { return };
+        let mut monitors = 0;
+        clients.retain_mut(|client| {
+            if client.session.monitor().is_some() {
+                monitors += 1;
+                if monitors > capacity::CLIENTS - NO_MONITORS {
+                    client.session.finish(FAILURE, "too many monitors");
+                }
+            }
+            loop {
+                answer(&mut client.session, now, engine, about);
+                let waiting = client.session.output.bytes();
+                if waiting.is_empty() {
+                    break;
+                }
+                match client.stream.write(waiting) {
+                    Ok(count) => client.session.output.consume(count),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                    Err(_) => return false,
+                }
+            }
+            !client.session.is_done() && client.wait(&door.epoll)
+        });
+    }
+}
+
+fn open(path: &str, group: Option<u32>) -> std::io::Result<(UnixListener, Epoll)> {
+    let listener = local::listen(path, group)?;
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, u64::MAX))?;
+    Ok((listener, epoll))
+}
+
+impl Client {
+    /// By which epoll names it.
+    fn key(&self) -> u64 {
+        u64::try_from(self.stream.as_raw_fd()).unwrap_or(u64::MAX)
+    }
+
+    /// Reads what it has sent.
+    fn read(&mut self, events: EpollFlags) {
+        if events.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) {
+            // It is gone, whatever it wanted.
+            self.session.output = Default::default();
+            self.session.finish(SUCCESS, "");
+        }
+        let mut bytes = [0; 128];
+        while self.session.is_reading() {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => self.session.end(),
+                Ok(count) => self.session.receive(bytes.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(_) => self.session.end(),
+            }
+        }
+    }
+
+    /// Has epoll wait for what comes next of it. What it sends after its line is left unread.
+    fn wait(&mut self, epoll: &Epoll) -> bool {
+        let mut interest = EpollFlags::empty();
+        interest.set(EpollFlags::EPOLLIN, self.session.is_reading());
+        interest.set(
+            EpollFlags::EPOLLOUT,
+            !self.session.output.bytes().is_empty(),
+        );
+        if interest == self.interest {
+            return true;
+        }
+        self.interest = interest;
+        let mut event = EpollEvent::new(interest, self.key());
+        epoll.modify(&self.stream, &mut event).is_ok()
+    }
+}
+
+/// Writes more of an answer, as much as there is room for.
+fn answer(session: &mut Session, now: Instant, engine: &Engine, about: &About) {
+    let Some(request) = session.request().cloned() else {
+        return;
+    };
+    let subject = request.subject.as_str();
+    match request.verb {
+        Verb::Wait if engine.in_use(subject).0 => session.finish(SUCCESS, ""),
+        Verb::Status if session.at == 0 && !engine.knows(subject) => {
+            session.finish(FAILURE, "no such interface or address");
+        }
+        Verb::Status => write_status(session, now, engine, about, &request),
+        _ => {}
+    }
+}
+
+fn write_status(
+    session: &mut Session,
+    now: Instant,
+    engine: &Engine,
+    about: &About,
+    request: &Request,
+) {
+    let subject = request.subject.as_str();
+    while session.output.has_room(ITEM) {
+        let mut form = Form::new(&mut session.output, request.json);
+        let Some(at) = session.at.checked_sub(1) else {
+            about.write(now, engine, &mut form);
+            session.at = 1;
+            continue;
+        };
+        session.at += 1;
+        match engine.write_path(now, at, subject, session.rows, &mut form) {
+            Some(written) => session.rows |= written,
+            None => {
+                form.follows();
+                form.close("]");
+                engine.write_summary(&mut form);
+                form.end("}\n");
+                let (used, missing) = engine.in_use(subject);
+                let failed = request.exit_code && (missing || !used);
+                return session.finish(if failed { MISSING } else { SUCCESS }, "");
+            }
+        }
+    }
+}
+
+impl Daemon {
+    /// Says what program this is.
+    pub(crate) fn introduce(&mut self, version: &'static str) {
+        self.control.about.version = version;
+    }
+
+    /// Does what clients ask for, and tells what has happened.
+    pub(super) fn serve(&mut self) {
+        let now = clock::now();
+        for at in 0..self.control.clients.len() {
+            self.change(now, at);
+        }
+        let mut any = false;
+        while let Some(news) = self.engine.next_news() {
+            self.control.tell(&news);
+            any = true;
+        }
+        let dropped = self.engine.news_dropped();
+        if core::mem::replace(&mut self.control.dropped, dropped) != dropped {
+            logging::debug!("more happened at once than can be told");
+        }
+        self.control.answer(now, &self.engine);
+        if any && (self.control.manager.is_there() || !self.control.started) {
+            self.tell_state();
+        }
+    }
+
+    /// Tells the service manager how things are; and the log, at the start.
+    fn tell_state(&mut self) {
+        let mut text = heapless::String::<256>::new();
+        let first = !core::mem::replace(&mut self.control.started, true);
+        let ready = if first { "READY=1\nSTATUS=" } else { "STATUS=" };
+        let _ = text.push_str(ready);
+        let _ = self.engine.write_line(&mut text);
+        self.control.manager.tell(&text);
+        if first {
+            let About { version, file, .. } = &self.control.about;
+            let file = file.as_deref().unwrap_or("no configuration file");
+            let state = text.get(ready.len()..).unwrap_or_default();
+            logging::info!("mptcpd {version}, {file}: {state}");
+        }
+    }
+
+    /// Does what a client asks for if that changes something.
+    fn change(&mut self, now: Instant, at: usize) {
+        let Some(client) = self.control.clients.get(at) else {
+            return;
+        };
+        let Some(Request { verb, subject, .. }) = client.session.request().cloned() else {
+            return;
+        };
+        let (status, text) = match verb {
+            Verb::Reload | Verb::Path(_) if !client.trusted => (DENIED, "permission denied"),
+            Verb::Reload => {
+                let mut report = String::new();
+                let mut told = |text: &str| {
+                    report.push_str(text);
+                    report.push('\n');
+                };
+                let done = self.reload(now, &mut told);
+                if let Some(client) = self.control.clients.get_mut(at) {
+                    client.session.copy(&report);
+                }
+                (if done { SUCCESS } else { FAILURE }, "")
+            }
+            Verb::Path(declared) => {
+                let mut interfaces = self.engine.network().interfaces();
+                if interfaces.any(|interface| interface.name == *subject) {
+                    drop(interfaces);
+                    let input = Input::Declare(&subject, declared);
+                    self.engine.handle(now, input);
+                    (SUCCESS, "")
+                } else {
+                    (FAILURE, "no such interface")
+                }
+            }
+            Verb::Connections => (FAILURE, "the daemon does not know"),
+            Verb::Status | Verb::Monitor | Verb::Wait => return,
+        };
+        if let Some(client) = self.control.clients.get_mut(at) {
+            client.session.finish(status, text);
+        }
+    }
+
+    /// Notes why the configuration in use is not the one in the file.
+    pub(super) fn on_reload_failed(&mut self, problems: Vec<Diagnostic>) {
+        let mut errors = problems.into_iter().filter(|p| p.level == Level::Error);
+        let mut text = errors
+            .next()
+            .map(|problem| problem.text)
+            .unwrap_or_default();
+        let end = (0..=255).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        self.control.about.error = Some(text);
+        self.control.tell(&News::of(What::Reloaded(false)));
+    }
+}

@@ -1,0 +1,277 @@
+//! The state of every path, for `mptcpd status`: each field once, for people and for programs.
+
+use core::fmt::{self, Write};
+
+use super::Engine;
+use crate::config::flags::AddressFlags;
+use crate::control::{Form, Value};
+use crate::netlink::mptcp::{Endpoint, EndpointFlags};
+use crate::network::{Declared, LocalAddress, Verdict};
+use crate::sys::errno::Errno;
+use crate::time::Instant;
+
+/// What a path is good for, in one word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Active,
+    Backup,
+    Standby,
+    Waiting,
+    Unused,
+    /// Another program has made the endpoint.
+    Foreign,
+    /// The kernel has refused the endpoint.
+    Failed,
+    Dead,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Backup => "backup",
+            Self::Standby => "standby",
+            Self::Waiting => "waiting",
+            Self::Unused => "unused",
+            Self::Foreign => "foreign",
+            Self::Failed => "failed",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// What is known of a path.
+struct Path {
+    state: State,
+    reason: Option<&'static str>,
+    /// errno of the kernel's refusal, or 0.
+    errno: i32,
+    endpoint: Option<Endpoint>,
+    ours: bool,
+    /// The endpoint stays although the path is lost.
+    kept: bool,
+}
+
+impl Engine {
+    /// Returns what is known of the path of an address.
+    fn path(&self, address: &LocalAddress) -> Path {
+        let known = self.endpoints.endpoints();
+        let ip = address.address;
+        let slot = known
+            .ours()
+            .iter()
+            .find(|s| s.endpoint.address == ip && !s.is_deleting());
+        let foreign = known
+            .others()
+            .iter()
+            .find(|e| e.address == ip && !e.flags.contains(EndpointFlags::IMPLICIT));
+        let endpoint = slot.map(|slot| slot.endpoint).or(foreign.copied());
+        let mut path = Path {
+            state: State::Unused,
+            reason: Some(address.verdict.reason()),
+            errno: 0,
+            endpoint,
+            ours: slot.is_some(),
+            kept: slot.is_some_and(|slot| slot.is_kept()),
+        };
+        path.state = match address.verdict {
+            Verdict::Usable => State::Active,
+            Verdict::Standby => State::Standby,
+            Verdict::DeclaredDown => State::Dead,
+            Verdict::Down | Verdict::NoCarrier => State::Waiting,
+            verdict if verdict.is_waiting() => State::Waiting,
+            _ => return path,
+        };
+        if path.state != State::Active {
+            return path;
+        }
+        let policy = self.network.interface(address.index).map(|i| i.policy);
+        let flags = path.endpoint.or(None).map_or_else(
+            || policy.map(|policy| policy.flags),
+            |endpoint| Some(endpoint.flags),
+        );
+        let is_backup = flags.is_some_and(|flags| flags.contains(EndpointFlags::BACKUP));
+        let wanted = self
+            .endpoints
+            .wanted()
+            .iter()
+            .any(|want| want.address == ip);
+        let refused = known.refusals().find(|(refused, _)| *refused == ip);
+        (path.state, path.reason) = match (path.endpoint, refused) {
+            (Some(_), _) if !path.ours => (State::Foreign, Some("made by another program")),
+            (None, Some((_, errno))) => {
+                path.errno = errno;
+                (State::Failed, Some("refused"))
+            }
+            (None, None) if wanted => (State::Waiting, Some("no endpoint yet")),
+            _ if is_backup => (State::Backup, None),
+            _ => (State::Active, None),
+        };
+        path
+    }
+
+    /// Returns the addresses that a request is about: those of an interface, one by itself, or
+    /// without a `subject` all that could be paths.
+    fn concerned(&self, subject: &str, address: &LocalAddress) -> bool {
+        if subject.is_empty() {
+            return address.may_be_path();
+        }
+        let interface = self.network.interface(address.index);
+        if interface.is_some_and(|interface| interface.name == subject) {
+            return true;
+        }
+        let mut text = heapless::String::<48>::new();
+        let _ = write!(text, "{}", address.address);
+        text == subject
+    }
+
+    /// Returns whether there is an interface or an address of this name.
+    pub fn knows(&self, subject: &str) -> bool {
+        let mut addresses = self.network.addresses();
+        subject.is_empty()
+            || self.network.interfaces().any(|i| i.name == subject)
+            || addresses.any(|address| self.concerned(subject, address))
+    }
+
+    /// Returns whether a path is in use, and whether one is not that should be.
+    pub fn in_use(&self, subject: &str) -> (bool, bool) {
+        let (mut used, mut missing) = (false, false);
+        let addresses = self.network.addresses();
+        for address in addresses.filter(|a| self.concerned(subject, a)) {
+            let state = self.path(address).state;
+            used |= matches!(state, State::Active | State::Backup);
+            let no_link = matches!(address.verdict, Verdict::Down | Verdict::NoCarrier);
+            let lost = matches!(state, State::Dead | State::Failed) || no_link;
+            missing |= lost && address.may_be_path();
+        }
+        (used, missing)
+    }
+
+    /// Writes the row of the address at a place of the table. `None` if there are no more; or else
+    /// whether there was something to write.
+    pub fn write_path(
+        &self,
+        now: Instant,
+        at: usize,
+        subject: &str,
+        follows: bool,
+        form: &mut Form<'_>,
+    ) -> Option<bool> {
+        let address = self.network.addresses().nth(at)?;
+        if !self.concerned(subject, address) {
+            return Some(false);
+        }
+        let interface = self.network.interface(address.index);
+        let path = self.path(address);
+        let name = interface.map_or("?", |interface| interface.name.as_str());
+        form.row(follows);
+        form.cell("ifname", Value::Text(&name));
+        form.json("ifindex", Value::Number(address.index.0.into()));
+        form.cell("address", Value::Text(&address.address));
+        let family = if address.address.is_ipv4() {
+            "ipv4"
+        } else {
+            "ipv6"
+        };
+        form.json("family", Value::Code(family));
+        form.cell("state", Value::Code(path.state.word()));
+        match &path.endpoint {
+            Some(endpoint) => {
+                form.open("endpoint", "{");
+                form.cell("id", Value::Number(endpoint.id.0.into()));
+                form.cell("flags", Value::List(&AddressFlags(endpoint.flags)));
+                form.json("ours", Value::Flag(path.ours));
+                form.json("kept", Value::Flag(path.kept));
+                form.close("}");
+            }
+            None => {
+                form.cell("endpoint", Value::Nothing);
+                form.shown(Value::Nothing);
+            }
+        }
+        form.cell("since", Value::Span(now.saturating_since(address.since)));
+        match path.reason {
+            Some(reason) => form.cell("reason", Value::Code(reason)),
+            None => form.cell("reason", Value::Nothing),
+        }
+        if path.errno != 0 {
+            form.json("errno", Value::Number(path.errno.unsigned_abs().into()));
+            let mut cause = heapless::String::<80>::new();
+            let _ = write!(cause, ": {}", Errno(path.errno));
+            form.words(&cause);
+        }
+        if path.kept {
+            form.words("; endpoint kept for connections");
+        }
+        if let Some(interface) = interface {
+            form.json("priority", Value::Signed(interface.policy.priority));
+            form.json("declared", Value::Code(interface.declared.word()));
+            if interface.declared == Declared::Backup {
+                form.words("; declared backup");
+            }
+        }
+        form.end("}");
+        Some(true)
+    }
+
+    /// Writes limits and counters, which come last.
+    pub fn write_summary(&self, form: &mut Form<'_>) {
+        form.sentence();
+        if let Some(limits) = self.endpoints.limits().current() {
+            form.open("limits", "{");
+            form.field(
+                "limits: subflows ",
+                "subflows",
+                Value::Number(limits.subflows.into()),
+            );
+            let accepted = Value::Number(limits.add_addr_accepted.into());
+            form.field("add_addr_accepted ", "add_addr_accepted", accepted);
+            form.close("}");
+            form.words("\n");
+        }
+        form.sentence();
+        form.open("counters", "{");
+        let counters = &self.counters;
+        let tables = self.network.refused() + self.plugins.queue.refused();
+        for (label, name, value) in [
+            ("counters: events ", "events", counters.events),
+            (
+                "connection events ",
+                "connection_events",
+                counters.connection_events,
+            ),
+            ("overflows ", "overflows", counters.overflows),
+            ("commands ", "commands", counters.commands),
+            ("refused ", "refused", counters.refusals),
+            ("tables full ", "tables_full", tables.into()),
+        ] {
+            form.field(label, name, Value::Number(value));
+        }
+        form.close("}");
+    }
+
+    /// Writes what matters most in one line: how many paths there are, and what waits.
+    pub fn write_line(&self, out: &mut dyn Write) -> fmt::Result {
+        let used = self.network.usable().count();
+        let paths = if used == 1 { "path" } else { "paths" };
+        write!(out, "{used} {paths}")?;
+        let mut separator = ": ";
+        let mut last = "";
+        for address in self.network.usable() {
+            let interface = self.network.interface(address.index);
+            let name = interface.map_or("?", |interface| interface.name.as_str());
+            if core::mem::replace(&mut last, name) != name {
+                write!(out, "{separator}{name}")?;
+                separator = ", ";
+            }
+        }
+        for address in self.network.addresses() {
+            let interface = self.network.interface(address.index);
+            if let Some(interface) = interface.filter(|_| address.verdict.is_waiting()) {
+                let reason = address.verdict.reason();
+                write!(out, "; {} waits: {reason}", interface.name)?;
+            }
+        }
+        Ok(())
+    }
+}

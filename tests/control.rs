@@ -1,0 +1,566 @@
+//! The commands for a running daemon: what they show is so on the real kernel, what they steer comes
+//! about, and nobody can hold the daemon up.
+
+#[macro_use]
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use support::peer::{Held, Transfer};
+use support::{Lab, SERVER, until};
+
+/// Runs a command, which must end with this status. Returns what it prints.
+#[track_caller]
+fn run(lab: &Lab, line: &str, status: i32) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    let (code, out, errors) = lab.execute(&words);
+    assert_eq!(code, Some(status), "{line}: {out}{errors}");
+    out
+}
+
+/// The row of an address as cells.
+#[track_caller]
+fn row(lab: &Lab, address: &str) -> Vec<String> {
+    let text = run(lab, "status", 0);
+    let mut rows = text.lines().map(|line| line.split_whitespace());
+    let row = rows.find(|row| row.clone().nth(1) == Some(address));
+    let row = row.unwrap_or_else(|| panic!("no {address} in\n{text}"));
+    row.map(str::to_owned).collect()
+}
+
+/// Waits until a path is in this state.
+#[track_caller]
+fn expect_state(lab: &Lab, address: &str, state: &str) {
+    let mut seen = vec![];
+    let holds = until(|| {
+        seen = row(lab, address);
+        seen[2] == state
+    });
+    assert!(holds, "{seen:?} is not {state}");
+}
+
+/// The daemon's socket, seen from outside.
+fn socket(lab: &Lab) -> PathBuf {
+    let directory = format!("/proc/{}/root/run/mptcpd", lab.host.pid());
+    let mut found = fs::read_dir(directory).expect("the run directory");
+    let path = found.find_map(|entry| {
+        let path = entry.expect("an entry").path();
+        path.extension()
+            .is_some_and(|end| end == "sock")
+            .then_some(path)
+    });
+    path.expect("a socket")
+}
+
+fn connect(lab: &Lab) -> UnixStream {
+    let stream = UnixStream::connect(socket(lab)).expect("the daemon accepts");
+    let patience = Some(Duration::from_secs(15));
+    stream.set_read_timeout(patience).expect("a time-out");
+    stream
+}
+
+/// Sends something, and reads the answer to its end.
+fn ask(lab: &Lab, request: &[u8]) -> String {
+    let mut stream = connect(lab);
+    stream.write_all(request).expect("the daemon reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+/// The names of all members in JSON, as `a.b` and `a[].b`. Fails where it is no JSON.
+struct Members<'a> {
+    rest: &'a str,
+    names: BTreeSet<String>,
+}
+
+impl<'a> Members<'a> {
+    #[track_caller]
+    fn of(text: &'a str) -> BTreeSet<String> {
+        let mut reader = Self {
+            rest: text,
+            names: BTreeSet::new(),
+        };
+        reader.value("");
+        assert_eq!(reader.rest.trim(), "", "after the end");
+        reader.names
+    }
+
+    fn take(&mut self, start: &str) -> bool {
+        self.rest = self.rest.trim_start();
+        let rest = self.rest.strip_prefix(start);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    fn text(&mut self) -> &'a str {
+        assert!(self.take("\""), "no text: {}", self.rest);
+        let mut escaped = false;
+        let end = self.rest.find(|c| {
+            let ends = c == '"' && !escaped;
+            escaped = c == '\\' && !escaped;
+            ends
+        });
+        let (text, rest) = self.rest.split_at(end.expect("the end of a text"));
+        self.rest = &rest[1..];
+        text
+    }
+
+    fn value(&mut self, name: &str) {
+        if self.take("{") {
+            while !self.take("}") {
+                let member = self.text();
+                let dot = if name.is_empty() { "" } else { "." };
+                let member = format!("{name}{dot}{member}");
+                assert!(self.take(":"), "{member}: {}", self.rest);
+                self.names.insert(member.clone());
+                self.value(&member);
+                assert!(self.take(",") || self.rest.starts_with('}'));
+            }
+        } else if self.take("[") {
+            while !self.take("]") {
+                self.value(&format!("{name}[]"));
+                assert!(self.take(",") || self.rest.starts_with(']'));
+            }
+        } else if self.rest.trim_start().starts_with('"') {
+            self.text();
+        } else {
+            let end = self.rest.find([',', '}', ']']).expect("an end");
+            let (word, rest) = self.rest.split_at(end);
+            let number = word.parse::<f64>().is_ok();
+            assert!(
+                number || ["true", "false", "null"].contains(&word),
+                "{word}"
+            );
+            self.rest = rest;
+        }
+    }
+}
+
+/// The members that the manual describes in a section.
+fn documented(section: &str) -> BTreeSet<String> {
+    let manual = include_str!("../etc/mptcpd.8");
+    let start = format!("\n.Ss {section}\n");
+    let (_, rest) = manual.split_once(&start).expect("the section");
+    let end = rest.find("\n.S").expect("another section");
+    let items = rest[..end]
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It Va "));
+    let names = items.flat_map(|item| item.split(" , ").map(str::to_owned));
+    names.collect()
+}
+
+#[test]
+fn without_a_daemon_commands_end_with_3_and_nonsense_with_64() {
+    let lab = lab!();
+    for line in ["status", "monitor", "reload", "path wan1 down", "wait"] {
+        let (code, out, errors) = lab.execute(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!((code, out.as_str()), (Some(3), ""), "{line}: {errors}");
+        assert!(errors.contains("not running"), "{errors}");
+    }
+    for line in [
+        "status -x",
+        "status a b",
+        "path wan1",
+        "path wan1 up",
+        "monitor wan1",
+        "wait -t x",
+    ] {
+        run(&lab, line, 64);
+    }
+    run(&lab, "wait -t 0", 3);
+}
+
+#[test]
+fn a_status_says_of_every_path_whether_it_is_used_and_why() {
+    let lab = lab!();
+    lab.wan(1);
+    lab.wan(2);
+    lab.wan(3);
+    lab.link("lan");
+    lab.host.ip("addr add 192.168.1.1/24 dev lan");
+    lab.host.ip("mptcp endpoint add 10.0.3.1 dev wan3 subflow");
+    let daemon = lab.daemon("[core]\n[interface wan2]\naddr-flags = subflow,backup\n");
+    lab.expect(&[
+        "10.0.1.1 subflow dev wan1",
+        "10.0.2.1 backup subflow dev wan2",
+        "10.0.3.1 subflow dev wan3",
+    ]);
+    let id = lab.host.id("10.0.1.1").expect("an endpoint").to_string();
+    expect_state(&lab, "10.0.1.1", "active");
+    let cells = row(&lab, "10.0.1.1");
+    assert_eq!(cells[..5], ["wan1", "10.0.1.1", "active", &id, "subflow"]);
+    expect_state(&lab, "10.0.2.1", "backup");
+    expect_state(&lab, "10.0.3.1", "foreign");
+    let cells = row(&lab, "192.168.1.1");
+    assert_eq!(cells[2..5], ["waiting", "-", "-"]);
+    assert_eq!(cells[6..], ["no", "default", "route"]);
+
+    run(&lab, "status --exit-code", 0);
+    lab.unplug("wan1");
+    expect_state(&lab, "10.0.1.1", "waiting");
+    assert_eq!(row(&lab, "10.0.1.1")[6..], ["no", "carrier"]);
+    run(&lab, "status --exit-code", 2);
+    run(&lab, "status --exit-code wan1", 2);
+    run(&lab, "status --exit-code wan2", 0);
+    let one = run(&lab, "status 10.0.2.1", 0);
+    assert!(one.contains("wan2") && !one.contains("wan1"), "{one}");
+    let (code, _, errors) = lab.execute(&["status", "wan9"]);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("no such interface"), "{errors}");
+
+    let json = run(&lab, "status -j", 0);
+    assert_eq!(Members::of(&json), documented("status -j"), "{json}");
+    assert!(json.contains("\"reason\":\"no_carrier\""), "{json}");
+    daemon.stop();
+    run(&lab, "status", 3);
+}
+
+#[test]
+fn each_namespace_has_its_own_daemon_and_many_addresses_fit() {
+    let lab = lab!();
+    lab.wan(1);
+    let _daemon = lab.daemon("");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    let mut command = lab.outside.command(env!("CARGO_BIN_EXE_mptcpd"));
+    let output = command.arg("status").output().expect("nsenter");
+    assert_eq!(output.status.code(), Some(3), "that one has no daemon");
+
+    let mut lines = String::new();
+    for at in 0..1000 {
+        lines += &format!("addr add 10.9.{}.{}/32 dev wan1\n", at / 250, at % 250 + 1);
+    }
+    lab.host.ip(&lines);
+    assert!(until(|| run(&lab, "status -j", 0)
+        .matches("\"10.9.")
+        .count()
+        == 1000));
+    Members::of(&run(&lab, "status -j", 0));
+    assert_eq!(run(&lab, "status", 0).matches(" 10.9.").count(), 1000);
+}
+
+#[test]
+fn what_happens_is_logged_and_monitored() {
+    let lab = lab!();
+    lab.wan(1);
+    let daemon = lab.daemon("[core]\n");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    daemon.says(&["info", "mptcpd.conf: 1 path: wan1"]);
+    let (mut people, mut programs) = (connect(&lab), connect(&lab));
+    people.write_all(b"monitor\n").expect("the daemon reads");
+    programs
+        .write_all(b"monitor -j\n")
+        .expect("the daemon reads");
+    // Both are heard before what follows.
+    run(&lab, "status", 0);
+    let id = lab.host.id("10.0.1.1").expect("an endpoint");
+    lab.unplug("wan1");
+    lab.expect(&[""; 0]);
+    let lost = format!("wan1: 10.0.1.1 lost: no carrier (endpoint {id})");
+    daemon.says(&["info", &lost]);
+    lab.plug("wan1");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    let id = lab.host.id("10.0.1.1").expect("an endpoint");
+    daemon.says(&["info", "wan1: 10.0.1.1 back after ", " s (endpoint "]);
+    run(&lab, "reload", 0);
+    run(&lab, "path wan1 backup", 0);
+    daemon.says(&["wan1: declared backup"]);
+    lab.expect(&["10.0.1.1 backup subflow dev wan1"]);
+    daemon.stop();
+
+    let (mut text, mut json) = (String::new(), String::new());
+    people.read_to_string(&mut text).expect("lines");
+    programs.read_to_string(&mut json).expect("lines");
+    for part in [
+        &lost,
+        &format!(" s (endpoint {id})"),
+        "10.0.1.1 endpoint removed",
+        "10.0.1.1 endpoint added: subflow",
+        "configuration reloaded",
+        "endpoint changed: subflow,backup",
+    ] {
+        assert!(text.contains(part), "no {part} in\n{text}");
+    }
+    let mut members = BTreeSet::new();
+    for line in json.lines() {
+        assert!(line.starts_with("{\"v\":1,\"t\":"), "{line}");
+        members.extend(Members::of(line));
+    }
+    let mut known = documented("monitor -j");
+    // It is told to a reader that is too slow.
+    known.remove("count");
+    assert_eq!(members, known, "{json}");
+    for event in ["path_lost", "path_used", "declared", "reloaded"] {
+        assert!(json.contains(&format!("\"event\":\"{event}\"")), "{json}");
+    }
+}
+
+#[test]
+fn a_path_that_comes_and_goes_does_not_fill_the_log() {
+    let lab = lab!();
+    lab.wan(1);
+    let daemon = lab.daemon("[core]\n");
+    for _ in 0..10 {
+        lab.expect(&["10.0.1.1 subflow dev wan1"]);
+        run(&lab, "path wan1 down", 0);
+        lab.expect(&[""; 0]);
+        run(&lab, "path wan1 auto", 0);
+    }
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    assert_eq!(daemon.lines(&["wan1: 10.0.1.1 comes and goes"]), 1);
+    let told = daemon.lines(&["info", "10.0.1.1 lost"]);
+    assert!((1..5).contains(&told), "{told} times in\n{}", daemon.log());
+}
+
+#[test]
+fn what_is_declared_holds_until_the_interface_goes() {
+    let lab = lab!();
+    lab.wan(1);
+    lab.wan(2);
+    let _daemon = lab.daemon("[core]\n[interface wan2]\nuse = standby\n");
+    let one = "10.0.1.1 subflow dev wan1";
+    lab.expect(&[one]);
+    run(&lab, "path wan1 down", 0);
+    lab.expect(&["10.0.2.1 subflow dev wan2"]);
+    expect_state(&lab, "10.0.1.1", "dead");
+    // Neither events nor a new configuration make a difference.
+    lab.unplug("wan1");
+    lab.plug("wan1");
+    run(&lab, "reload", 0);
+    lab.expect_still(&["10.0.2.1 subflow dev wan2"]);
+    run(&lab, "path wan1 backup", 0);
+    lab.expect(&["10.0.1.1 backup subflow dev wan1"]);
+    run(&lab, "path wan1 auto", 0);
+    lab.expect(&[one]);
+
+    run(&lab, "path wan1 down", 0);
+    lab.expect(&["10.0.2.1 subflow dev wan2"]);
+    lab.host.ip("link del wan1");
+    lab.expect_still(&["10.0.2.1 subflow dev wan2"]);
+    lab.wan(1);
+    lab.expect(&[one]);
+    run(&lab, "path wan9 down", 1);
+}
+
+#[test]
+fn a_path_declared_down_stays_while_a_connection_has_no_other() {
+    let Some(lab) = Lab::with_uplinks(1) else {
+        return;
+    };
+    let _daemon = lab.daemon("[core]\n");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    let transfer = Transfer::start(&lab, "3000000", "1500000");
+    assert!(until(|| run(&lab, "connections", 0).contains("10.0.1.1:")));
+    run(&lab, "path wan1 down", 0);
+    expect_state(&lab, "10.0.1.1", "dead");
+    assert!(until(|| run(&lab, "status", 0).contains("endpoint kept")));
+    transfer.finish();
+    lab.expect(&[""; 0]);
+}
+
+#[test]
+fn to_wait_ends_once_a_path_is_in_use() {
+    let lab = lab!();
+    lab.wan(1);
+    let (code, _, errors) = {
+        let _daemon = lab.daemon("[core]\n[interface wan1]\nuse = no\n");
+        assert!(until(|| lab.execute(&["status"]).0 == Some(0)));
+        lab.execute(&["wait", "-t", "1"])
+    };
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("timed out"), "{errors}");
+    let mut command = lab.host.command(env!("CARGO_BIN_EXE_mptcpd"));
+    // It waits for the daemon as well.
+    let waiting = command.args(["wait", "-t", "15", "wan1"]).spawn();
+    let _daemon = lab.daemon("[core]\n");
+    let status = waiting.expect("nsenter").wait().expect("our own child");
+    assert_eq!(status.code(), Some(0));
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+}
+
+#[test]
+fn a_reload_says_what_is_wrong() {
+    let lab = lab!();
+    let _daemon = lab.daemon("[core]\n");
+    assert!(until(|| lab.execute(&["status"]).0 == Some(0)));
+    lab.write("mptcpd.conf", "[core]\nfoo bar\n");
+    let (code, _, errors) = lab.execute(&["reload"]);
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("mptcpd.conf:2: expected"), "{errors}");
+    let status = run(&lab, "status", 0);
+    assert!(status.contains("not reloaded: "), "{status}");
+    lab.write("mptcpd.conf", "[core]\nfoo = bar\n");
+    let out = run(&lab, "reload", 0);
+    assert!(out.contains(":2: unknown key foo"), "{out}");
+    assert!(out.contains("configuration reloaded"), "{out}");
+    assert!(!run(&lab, "status", 0).contains("not reloaded"));
+}
+
+#[test]
+fn who_may_not_is_told_so() {
+    let lab = lab!();
+    let _daemon = lab.daemon("[core]\n");
+    assert!(until(|| lab.execute(&["status"]).0 == Some(0)));
+    let found = lab.host.out("find /run/mptcpd -name *.sock -perm 660");
+    assert_eq!(found.lines().count(), 1, "{found}");
+    lab.host.out("chmod -R 000 /run/mptcpd");
+    let bare = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"];
+    for line in ["status", "connections"] {
+        let (code, out, errors) = lab.execute_under(&bare, &[line]);
+        assert_eq!((code, out.as_str()), (Some(4), ""), "{errors}");
+        assert!(errors.contains("permission denied"), "{errors}");
+    }
+}
+
+#[test]
+fn clients_that_mean_ill_are_in_nobodys_way() {
+    let lab = lab!();
+    lab.wan(1);
+    let mut daemon = lab.daemon("[core]\n");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    for (request, status) in [
+        (&b"\n"[..], "\u{0}64"),
+        (b"what\n", "\u{0}64"),
+        (b"\xff\xfe\n", "\u{0}64"),
+        (b"status\0-j\n", "\u{0}64"),
+        (&[b'x'; 100], "\u{0}64"),
+        (b"status\nstatus\nreload\n", "\u{0}0"),
+    ] {
+        let answer = ask(&lab, request);
+        assert!(answer.ends_with(status), "{request:?}: {answer:?}");
+    }
+    // They say nothing, half of a line, or nothing after a line; and some are gone at once.
+    let mut silent = vec![];
+    for at in 0..40 {
+        let mut stream = connect(&lab);
+        let _ = match at % 4 {
+            0 => Ok(()),
+            1 => stream.write_all(b"stat"),
+            2 => stream.write_all(b"status -j\n"),
+            _ => stream.shutdown(std::net::Shutdown::Both),
+        };
+        silent.push(stream);
+        run(&lab, "status", 0);
+    }
+    let monitors: Vec<_> = (0..20)
+        .map(|_| {
+            let mut stream = connect(&lab);
+            let _ = stream.write_all(b"monitor\n");
+            run(&lab, "status", 0);
+            stream
+        })
+        .collect();
+    drop((silent, monitors));
+    run(&lab, "status", 0);
+    assert!(daemon.running());
+    lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
+    // It sleeps, whatever they left.
+    let jiffies = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).expect("a process");
+        let mut fields = stat.split(' ').skip(13);
+        let mut number = || fields.next().and_then(|n| n.parse::<u64>().ok());
+        number().zip(number()).map(|(a, b)| a + b).expect("times")
+    };
+    let before = jiffies();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(jiffies() - before < 10, "it does not sleep");
+}
+
+#[test]
+fn a_monitor_that_never_reads_loses_lines_and_is_told() {
+    let lab = lab!();
+    lab.wan(1);
+    let _daemon = lab.daemon("[core]\nlog-level = error\n");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    let mut slow = connect(&lab);
+    slow.write_all(b"monitor -j\n").expect("the daemon reads");
+    run(&lab, "status", 0);
+    for _ in 0..1000 {
+        for word in ["backup", "auto"] {
+            let answer = ask(&lab, format!("path wan1 {word}\n").as_bytes());
+            assert_eq!(answer, "\u{0}0");
+        }
+    }
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    // It reads now, and the next event tells what it has missed.
+    let mut text = String::new();
+    let mut bytes = [0; 65_536];
+    let told = until(|| {
+        ask(&lab, b"path wan1 auto\n");
+        let count = slow.read(&mut bytes).expect("lines");
+        text += &String::from_utf8_lossy(&bytes[..count]);
+        text.contains("\"event\":\"lost\"")
+    });
+    assert!(told, "{}", text.len());
+    let whole = text.rsplit_once('\n').expect("lines").0;
+    for line in whole.lines() {
+        Members::of(line);
+    }
+}
+
+#[test]
+fn connections_are_shown_with_the_uplinks_they_use() {
+    let Some(lab) = Lab::with_uplinks(2) else {
+        return;
+    };
+    let _daemon = lab.daemon("[core]\n[interface wan2]\naddr-flags = subflow,backup\n");
+    lab.expect(&[
+        "10.0.1.1 subflow dev wan1",
+        "10.0.2.1 backup subflow dev wan2",
+    ]);
+    let transfer = Transfer::start(&lab, "6000000", "1500000");
+    assert!(until(|| {
+        let text = run(&lab, "connections", 0);
+        text.contains(" backup ") && text.contains(" active ")
+    }));
+    let text = run(&lab, "connections", 0);
+    let cells = |name: &str| -> Vec<Vec<String>> {
+        let rows = text.lines().map(|line| line.split_whitespace());
+        let rows = rows.filter(|row| row.clone().next() == Some(name));
+        rows.map(|row| row.map(str::to_owned).collect()).collect()
+    };
+    let [connection] = &cells("connection")[..] else {
+        panic!("{text}")
+    };
+    assert_eq!(connection[2..4], [SERVER, "mptcp"], "{text}");
+    assert_eq!(cells("wan1")[0][3], "active", "{text}");
+    assert_eq!(cells("wan2")[0][3], "backup", "{text}");
+    let json = run(&lab, "connections -j", 0);
+    assert_eq!(Members::of(&json), documented("connections -j"), "{json}");
+    // As `ss` has it, which shows the token as well.
+    let ss = lab.host.out("ss -M -i -n -H");
+    let token = ss
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix("token:"));
+    let token = token.expect("a token");
+    let number = u32::from_str_radix(token, 16).expect("a token");
+    for form in [token.to_owned(), number.to_string()] {
+        assert!(!json.contains(&form) && !text.contains(&form));
+    }
+    transfer.finish();
+}
+
+#[test]
+fn a_thousand_connections_are_shown() {
+    let Some(lab) = Lab::with_uplinks(2) else {
+        return;
+    };
+    let _daemon = lab.daemon("[core]\n");
+    lab.expect(&["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"]);
+    let held = Held::open(&lab.host, SERVER, &lab.outside, SERVER, 1000);
+    assert!(until(|| {
+        let json = run(&lab, "connections -j", 0);
+        let of = |name: &str| json.matches(&format!("\"ifname\":\"{name}\"")).count();
+        // Once more with its sum.
+        (of("wan1"), of("wan2")) == (1001, 1001)
+    }));
+    let json = run(&lab, "connections -j", 0);
+    assert_eq!(json.matches("\"fallback\":false").count(), 1000);
+    Members::of(&json);
+    held.release();
+}
