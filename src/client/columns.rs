@@ -4,48 +4,54 @@
 /// ends with an empty line. `colour` marks states.
 pub(super) fn align(text: &str, colour: bool) -> String {
     let mut aligned = String::new();
-    for block in text.split_inclusive("\n\n") {
-        let mut widths: Vec<usize> = Vec::new();
-        for line in block.lines().filter(|line| line.contains('\t')) {
-            for (at, cell) in line.split('\t').enumerate() {
-                let width = cell.chars().count();
-                match widths.get_mut(at) {
-                    Some(widest) => *widest = width.max(*widest),
-                    None => widths.push(width),
+    let mut widths: Vec<usize> = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.clone().next() {
+        if line.is_empty() || aligned.is_empty() {
+            widths.clear();
+            let block = lines.clone().skip(1).take_while(|line| !line.is_empty());
+            for line in lines.clone().take(1).chain(block) {
+                let last = line.bytes().filter(|byte| *byte == b'\t').count();
+                for (at, cell) in line.split('\t').take(last).enumerate() {
+                    if at == widths.len() {
+                        widths.push(0);
+                    }
+                    if let Some(widest) = widths.get_mut(at) {
+                        *widest = cell.len().max(*widest);
+                    }
                 }
             }
         }
-        for line in block.lines() {
-            let mut cells = line.split('\t').zip(&widths).peekable();
-            if !line.contains('\t') {
-                aligned.push_str(line);
-                cells = "".split('\t').zip(&[]).peekable();
-            }
-            while let Some((cell, width)) = cells.next() {
-                let code = colour.then(|| colour_of(cell)).flatten();
-                aligned.push_str(code.unwrap_or(""));
-                aligned.push_str(cell);
-                aligned.push_str(if code.is_some() { "\x1b[0m" } else { "" });
-                if cells.peek().is_some() {
-                    let gap = width + 2 - cell.chars().count().min(*width);
-                    aligned.extend(core::iter::repeat_n(' ', gap));
+        lines.next();
+        let mut end = 0;
+        for (at, cell) in line.split('\t').enumerate() {
+            if at > 0 {
+                let width = widths.get(at - 1).map_or(0, |width| width + 2);
+                while end < width {
+                    aligned.push(' ');
+                    end += 1;
                 }
             }
-            aligned.push('\n');
+            let code = if colour { colour_of(cell) } else { "" };
+            for part in [code, cell, if code.is_empty() { "" } else { "\x1b[0m" }] {
+                aligned.push_str(part);
+            }
+            end = cell.len();
         }
+        aligned.push('\n');
     }
     aligned
 }
 
 /// Returns how a terminal is told the colour of a state.
-fn colour_of(cell: &str) -> Option<&'static str> {
-    Some(match cell {
+fn colour_of(cell: &str) -> &'static str {
+    match cell {
         "active" => "\x1b[32m",
         "backup" | "standby" => "\x1b[36m",
         "waiting" | "joining" => "\x1b[33m",
         "failed" | "dead" | "fallback" => "\x1b[31m",
-        _ => return None,
-    })
+        _ => "",
+    }
 }
 
 #[cfg(test)]

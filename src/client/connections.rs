@@ -41,7 +41,7 @@ struct Uplink {
 pub(super) fn text(json: bool) -> Result<String, Problem> {
     if !sys::has_cap_net_admin() {
         let cause = "connections: permission denied: the capability CAP_NET_ADMIN is missing";
-        return Err(problem(DENIED, cause));
+        return Err(problem(DENIED, &[cause]));
     }
     let picture = Picture::take()?;
     let mut text = String::new();
@@ -61,19 +61,19 @@ fn ask(
     let encoded = encode(&mut out, number).map(|()| out.bytes());
     match exchange(socket, encoded, &mut buffer, number, each) {
         Err(Incomplete::Refused(errno)) => {
-            let cause = format!(
-                "connections: the kernel does not show them: {}",
-                Errno(errno)
-            );
-            Err(problem(FAILURE, &cause))
+            let cause = Errno(errno).to_string();
+            let what = "connections: the kernel does not show them: ";
+            Err(problem(FAILURE, &[what, &cause]))
         }
         Ok(()) | Err(Incomplete::Interrupted) => Ok(()),
     }
 }
 
 fn open(protocol: i32) -> Result<Socket, Problem> {
-    let failed = |error| problem(FAILURE, &format!("cannot open a netlink socket: {error}"));
-    Socket::open(protocol).map_err(failed)
+    Socket::open(protocol).map_err(|error| {
+        let cause = error.to_string();
+        problem(FAILURE, &["cannot open a netlink socket: ", &cause])
+    })
 }
 
 impl Picture {

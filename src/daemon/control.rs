@@ -282,7 +282,7 @@ impl Control {
                 }
                 match client.stream.write(waiting) {
                     Ok(count) => client.session.output.consume(count),
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                    Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => break,
                     Err(_) => return false,
                 }
             }
@@ -316,7 +316,7 @@ impl Client {
             match self.stream.read(&mut bytes) {
                 Ok(0) => self.session.end(),
                 Ok(count) => self.session.receive(bytes.get(..count).unwrap_or_default()),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => return,
                 Err(_) => self.session.end(),
             }
         }

@@ -39,6 +39,31 @@ pub fn connect(path: &str) -> io::Result<UnixStream> {
     UnixStream::connect(path)
 }
 
+/// Waits until something can be read, or so many milliseconds have passed; `None` waits for ever.
+/// Returns whether there is something.
+pub fn is_readable(stream: &UnixStream, timeout: Option<u64>) -> bool {
+    let mut polled = libc::pollfd {
+        fd: stream.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let timeout = timeout.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
+    // SAFETY: one valid entry, which outlives the call.
+    unsafe { libc::poll(&raw mut polled, 1, timeout) != 0 }
+}
+
+/// Sleeps for so many milliseconds.
+pub fn sleep(milliseconds: i32) {
+    // SAFETY: no entries.
+    unsafe { libc::poll(core::ptr::null_mut(), 0, milliseconds) };
+}
+
+/// Returns whether a descriptor is a terminal.
+pub fn is_terminal(descriptor: RawFd) -> bool {
+    // SAFETY: takes a plain number.
+    unsafe { libc::isatty(descriptor) == 1 }
+}
+
 /// Takes the next client, if there is one, without blocking then or later.
 pub fn accept(listener: &UnixListener) -> Option<UnixStream> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
