@@ -51,7 +51,7 @@ macro_rules! program {
 }
 
 /// Does what the command line asks for, and returns the exit status: 0, 1 for a failure, 64 for a
-/// command line that makes no sense, 78 for a configuration with errors.
+/// command line that makes no sense, 78 for a configuration with errors or plugins that all fail.
 pub fn run(program: Program) -> ExitCode {
     answer(program, std::env::args_os().skip(1).collect()).into()
 }
@@ -65,7 +65,7 @@ pub fn answer(program: Program, arguments: Vec<OsString>) -> u8 {
     } = program;
     match cli::parse(arguments, plugins) {
         Ok(Action::Run(options)) => start(options, program),
-        Ok(Action::Check(options)) => check(&options, program),
+        Ok(Action::Check(options, strict)) => check(&options, strict, program),
         #[cfg(feature = "control")]
         Ok(Action::Command(words)) => {
             let (status, cause) = client::run(&words);
@@ -96,7 +96,7 @@ pub fn answer(program: Program, arguments: Vec<OsString>) -> u8 {
     }
 }
 
-fn check(options: &Overrides, program: Program) -> u8 {
+fn check(options: &Overrides, strict: bool, program: Program) -> u8 {
     let Some(mut loaded) = program.load(options) else {
         return CONFIGURATION_ERROR;
     };
@@ -111,6 +111,7 @@ fn check(options: &Overrides, program: Program) -> u8 {
         program.complain(problem);
     }
     match engine.plugin_problems() {
+        [] if strict && !loaded.warnings.is_empty() => FAILURE,
         [] => print(&text),
         _ => CONFIGURATION_ERROR,
     }
@@ -138,7 +139,7 @@ fn start(options: Overrides, program: Program) -> u8 {
         logging::error!("{cause}");
     }
     ::log::logger().flush();
-    if result.is_ok() { SUCCESS } else { FAILURE }
+    result.unwrap_or(FAILURE)
 }
 
 fn serve(
@@ -146,7 +147,7 @@ fn serve(
     loaded: Loaded,
     program: Program,
     signals: Signals,
-) -> Result<(), String> {
+) -> Result<u8, String> {
     match sysctl::mptcp() {
         Mptcp::Enabled => {}
         Mptcp::Disabled => {
@@ -180,10 +181,15 @@ fn serve(
         logging::info!("plugin {name}");
     }
     if daemon.engine().plugin_names().next().is_none() {
+        if !daemon.engine().plugin_problems().is_empty() {
+            logging::error!("no plugin is left: not started");
+            return Ok(CONFIGURATION_ERROR);
+        }
         logging::warn!("no plugins: nothing will be done");
     }
     daemon
         .run()
+        .map(|()| SUCCESS)
         .map_err(|error| format!("cannot wait for events: {error}"))
 }
 

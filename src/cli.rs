@@ -20,6 +20,7 @@ Keep the kernel's Multipath TCP path manager in step with the network.
 ",
     "
       --check              check and print the effective configuration
+      --strict             with --check, warnings are errors
       --list-plugins       list the available plugins
   -?, -h, --help, --usage  print this help
   -V, --version            print the version
@@ -73,7 +74,8 @@ Commands for a running daemon:
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Action {
     Run(Overrides),
-    Check(Overrides),
+    /// And whether a warning is a failure.
+    Check(Overrides, bool),
     Help,
     Version,
     ListPlugins,
@@ -91,7 +93,7 @@ pub fn parse(arguments: Vec<OsString>, plugins: &[Entry]) -> Result<Action, Stri
     }
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut overrides = Overrides::default();
-    let mut check = false;
+    let (mut check, mut strict) = (false, false);
     let mut scratch = Config::new(plugins);
     let keys = config::keys(&mut scratch);
     while let Some(argument) = parser.next().map_err(describe)? {
@@ -101,6 +103,10 @@ pub fn parse(arguments: Vec<OsString>, plugins: &[Entry]) -> Result<Action, Stri
             Long("list-plugins") => return Ok(Action::ListPlugins),
             Long("check") => {
                 check = true;
+                continue;
+            }
+            Long("strict") => {
+                strict = true;
                 continue;
             }
             Short('c') | Long("config") => None,
@@ -128,7 +134,7 @@ pub fn parse(arguments: Vec<OsString>, plugins: &[Entry]) -> Result<Action, Stri
         set(&mut overrides, name, value, plugins).map_err(|cause| format!("--{name}: {cause}"))?;
     }
     Ok(if check {
-        Action::Check(overrides)
+        Action::Check(overrides, strict)
     } else {
         Action::Run(overrides)
     })
@@ -303,7 +309,12 @@ mod tests {
             config: None,
             core: vec![("debug", "yes".into())],
         };
-        assert_eq!(parse(&["--check", "-d"]), Ok(Action::Check(options)));
+        assert_eq!(
+            parse(&["--check", "-d"]),
+            Ok(Action::Check(options.clone(), false))
+        );
+        let strict = ["--strict", "-d", "--check"];
+        assert_eq!(parse(&strict), Ok(Action::Check(options, true)));
     }
 
     #[test]

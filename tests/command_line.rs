@@ -176,6 +176,9 @@ fn unknown_keys_and_sections_are_warnings() {
     for word in ["colour", "shoes", ":5: "] {
         assert!(errors.contains(word), "no {word} in {errors}");
     }
+    let file = file.to_str().expect("UTF-8");
+    let (code, _, strict) = lab.execute(&["--check", "--strict", "-c", file]);
+    assert_eq!((code, strict), (Some(1), errors));
 }
 
 /// What `--check` prints is a configuration that means the same.

@@ -81,6 +81,7 @@ fn the_manual_describes_every_key_and_option_and_no_other() {
     let others = [
         "config",
         "check",
+        "strict",
         "list-plugins",
         "help",
         "usage",

@@ -122,10 +122,11 @@ fn a_plugin_that_fails_is_not_used() {
 }
 
 #[test]
-fn a_daemon_whose_plugins_all_fail_says_so() {
+fn a_daemon_whose_plugins_all_fail_does_not_start() {
     let Some(lab) = lab() else { return };
-    let probe = start(&lab, "load-plugins = broken");
-    probe.daemon.says(&["warn", "no plugins"]);
+    let mut probe = start(&lab, "load-plugins = broken");
+    probe.daemon.says(&["error", "no plugin is left"]);
+    assert_eq!(probe.daemon.wait(), Some(78), "EX_CONFIG");
 }
 
 /// While nobody wants connections one that is healthy does not wake the daemon.

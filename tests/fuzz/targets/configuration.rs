@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     let words = line.split(|byte| *byte == b' ').filter(|w| !w.is_empty());
     let words = words.map(|word| OsString::from_vec(word.to_vec()));
     match cli::parse(words.collect(), &PLUGINS) {
-        Ok(Action::Run(options) | Action::Check(options)) => check(file, &options),
+        Ok(Action::Run(options) | Action::Check(options, _)) => check(file, &options),
         Ok(_) => {}
         Err(cause) => assert!(!cause.is_empty() && !cause.contains('\n')),
     }
