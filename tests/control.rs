@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -563,4 +563,35 @@ fn a_thousand_connections_are_shown() {
     assert_eq!(json.matches("\"fallback\":false").count(), 1000);
     Members::of(&json);
     held.release();
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let lab = lab!();
+    lab.wan(1);
+    let path = lab.path("notify");
+    let manager = UnixDatagram::bind(&path).expect("a socket of our own");
+    let patience = Some(Duration::from_secs(15));
+    manager.set_read_timeout(patience).expect("a time-out");
+    let told = || {
+        let mut text = [0; 512];
+        let count = manager.recv(&mut text).expect("the daemon tells");
+        String::from_utf8_lossy(&text[..count]).into_owned()
+    };
+    let file = lab.write("mptcpd.conf", "[core]\nstate-file =\n");
+    let mut command = lab.host.command("env");
+    command.arg(format!("NOTIFY_SOCKET={}", path.display()));
+    command.args([env!("CARGO_BIN_EXE_mptcpd"), "-l", "null", "-c"]);
+    let mut daemon = command.arg(file).spawn().expect("nsenter");
+    assert_eq!(told(), "READY=1\nSTATUS=1 path: wan1");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    lab.unplug("wan1");
+    // Each change is told; what there is at first comes now and then twice.
+    while told() != "STATUS=0 paths" {}
+    run(&lab, "reload", 0);
+    while told() != "RELOADING=1" {}
+    assert_eq!(told(), "READY=1");
+    lab.host.signal(&daemon, nix::sys::signal::Signal::SIGTERM);
+    while told() != "STOPPING=1" {}
+    assert!(daemon.wait().expect("our own child").success());
 }

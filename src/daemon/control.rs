@@ -171,6 +171,11 @@ impl Control {
         }
     }
 
+    /// The configuration is about to be read again.
+    pub(super) fn on_reload(&self) {
+        self.manager.tell("RELOADING=1");
+    }
+
     /// Notes that the configuration was read again.
     pub(super) fn on_reloaded(&mut self, now: Instant, loaded: &Loaded) {
         let (version, started) = (self.about.version, self.about.started);
@@ -179,6 +184,7 @@ impl Control {
             started,
             ..About::new(now, loaded)
         };
+        self.manager.tell("READY=1");
         self.tell(&News::of(What::Reloaded(true)));
     }
 
@@ -408,7 +414,7 @@ impl Daemon {
             logging::debug!("more happened at once than can be told");
         }
         self.control.answer(now, &self.engine);
-        if any && (self.control.manager.is_there() || !self.control.started) {
+        if !self.control.started || (any && self.control.manager.is_there()) {
             self.tell_state();
         }
     }
@@ -480,6 +486,7 @@ impl Daemon {
         let end = (0..=255).rev().find(|at| text.is_char_boundary(*at));
         text.truncate(end.unwrap_or(0));
         self.control.about.error = Some(text);
+        self.control.manager.tell("READY=1");
         self.control.tell(&News::of(What::Reloaded(false)));
     }
 }

@@ -404,6 +404,8 @@ impl Daemon {
             logging::answer(level, format_args!("{text}"));
             told(text);
         };
+        #[cfg(feature = "control")]
+        self.control.on_reload();
         let loaded = match config::load(&self.options, self.plugins) {
             Ok(loaded) => loaded,
             Err(problems) => {
