@@ -15,6 +15,12 @@ case_service() {
 	equal status inactive "$(inside /etc/init.d/mptcpd status)"
 }
 
+# As rpcd finds services for LuCI's page: by the first eleven lines of their scripts.
+case_listed_by_luci() {
+	equal found 'USE_PROCD=1
+START=25' "$(head -n 11 "$ROOT/etc/init.d/mptcpd" | grep -E '^(START|STOP|USE_PROCD)=')"
+}
+
 case_jail() {
 	printf '#!/bin/sh\n' >"$ROOT/sbin/ujail"
 	chmod +x "$ROOT/sbin/ujail"
