@@ -36,6 +36,19 @@ case_jail() {
 		"$(sed -n 's/.*"\(.*\)": \[ "CAP_NET_ADMIN" \],\{0,1\}$/\1/p' "$ROOT/etc/capabilities/mptcpd.json" | sort | paste -s -d ' ')"
 }
 
+# As from rpcd's page of services, or a shell of the user's.
+case_whoever_calls() {
+	umask 077
+	ENVIRONMENT='mode=off zone=lan devices=x known=x name=x rest=x:x priority=7 IFS=x'
+	for action in start restart reload; do
+		service $action
+		equal 'mode of the file' 644 "$(stat -c %a "$ROOT/tmp/run/mptcpd/mptcpd.conf")"
+		equal 'mode of the directory' 755 "$(stat -c %a "$ROOT/tmp/run/mptcpd")"
+		is "interfaces = eth1
+[interface eth1] addr-flags = subflow"
+	done
+}
+
 case_stop_removes_restart_keeps() {
 	service start
 	service restart
