@@ -29,7 +29,12 @@ make_root() {
 	install_program "$ROOT/usr/bin/mptcpd" usr/bin/mptcpd
 	mv "$ROOT/etc" "$OUT/etc"
 	mount --rbind /proc "$ROOT/proc"
-	mount --rbind /dev "$ROOT/dev"
+	# Without this machine's /dev/log.
+	mount -t tmpfs tmpfs "$ROOT/dev"
+	for device in full null urandom zero; do
+		: >"$ROOT/dev/$device"
+		mount --bind "/dev/$device" "$ROOT/dev/$device"
+	done
 }
 
 inside() {

@@ -6,7 +6,7 @@ case_wan_zone_by_default() {
 	is "interfaces = eth1
 [interface eth1] addr-flags = subflow"
 	did start
-	core 'log = stderr'
+	core 'log = syslog'
 	core 'on-exit = remove'
 	core 'state-file = /var/run/mptcpd/state'
 	core 'path-manager = addr_adv'

@@ -131,6 +131,26 @@ case_kernel_reload() {
 	did start, signal HUP
 }
 
+# logd, which busybox's syslogd stands in for, is told how grave a line is.
+case_kernel_log_levels() {
+	router
+	chroot "$ROOT" /bin/busybox syslogd -n -O /tmp/log &
+	logd=$!
+	trap 'kill $logd 2>/dev/null || rm -f "$ROOT/dev/log"' EXIT
+	await test -S "$ROOT/dev/log"
+	service start
+	await grep -q 'daemon.info mptcpd.*: watching the network' "$ROOT/tmp/log"
+	times_logged 0 'daemon.err mptcpd'
+	# Restarted, it has another socket, which a jail does not show.
+	kill $logd
+	wait $logd 2>/dev/null || :
+	unplug eth1
+	kill -USR1 "$(cat "$ROOT/tmp/procd/pid")"
+	await grep -q 'daemon.err mptcpd: .*cannot log to /dev/log, using stderr' "$ROOT/tmp/log"
+	await grep -q 'daemon.err mptcpd: .*address 203.0.113.5' "$ROOT/tmp/log"
+	service stop
+}
+
 sysctl_is() { # NAME VALUE
 	[ "$(cat "/proc/sys/net/mptcp/$1")" = "$2" ]
 }

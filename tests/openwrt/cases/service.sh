@@ -27,7 +27,7 @@ case_jail() {
 	echo 'mptcpd:x:0:0:mptcpd:/var/run/mptcpd:/bin/false' >>"$ROOT/etc/passwd"
 	echo 'mptcpd:x:0:mptcpd' >>"$ROOT/etc/group"
 	service start
-	for line in 'jail mptcpd procfs ronly' 'jail-mount-rw /var/run/mptcpd' 'user mptcpd' \
+	for line in 'jail mptcpd log procfs ronly' 'jail-mount-rw /var/run/mptcpd' 'user mptcpd' \
 		'group mptcpd' 'no_new_privs 1' 'capabilities /etc/capabilities/mptcpd.json'; do
 		told "$line"
 	done
