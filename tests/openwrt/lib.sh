@@ -48,6 +48,13 @@ service() { # ACTION
 	! grep -v '^mptcpd: ' "$OUT/stderr" >&2 || fail "service $1"
 }
 
+# As netifd tells of its interfaces; the device only while one is up.
+hotplug() { # ACTION INTERFACE [DEVICE]
+	# shellcheck disable=SC2016
+	ENVIRONMENT="ACTION=$1 INTERFACE=$2 ${3:+DEVICE=$3}" inside /bin/sh -c '
+		for script in /etc/hotplug.d/iface/*; do (. "$script") || :; done' 2>/dev/null
+}
+
 # A router fresh from the box: the usual LAN, the usual uplink for both families, all up.
 fresh() {
 	rm -rf "${ROOT:?}/etc" "$ROOT/sbin/ujail" "$ROOT"/tmp/*

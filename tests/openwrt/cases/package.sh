@@ -4,6 +4,7 @@
 case_package_files() {
 	equal files "/etc/capabilities/mptcpd.json 644
 /etc/config/mptcpd 600
+/etc/hotplug.d/iface/90-mptcpd 644
 /etc/init.d/mptcpd 755
 /etc/mptcpd/mptcpd.conf 600
 /etc/uci-defaults/90-mptcpd 755" "$(cd "$OUT" && find etc -path '*mptcpd*' -type f -printf '/%p %m\n' | sort)"

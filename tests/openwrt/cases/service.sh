@@ -5,8 +5,7 @@ case_service() {
 	service start
 	for line in 'command /usr/bin/mptcpd -c /var/run/mptcpd/mptcpd.conf' 'respawn 3600 5 0' 'stdout 1' \
 		'stderr 1' 'reload_signal HUP' 'file /var/run/mptcpd/mptcpd.conf' \
-		'reload-trigger mptcpd' 'reload-trigger network' 'reload-trigger firewall' \
-		'raw-trigger interface.* 1000 /etc/init.d/mptcpd reload'; do
+		'reload-trigger mptcpd' 'reload-trigger network' 'reload-trigger firewall'; do
 		told "$line"
 	done
 	grep -q '^\(jail\|user\|capabilities\)' "$ROOT/tmp/procd/told" && fail 'a jail where there is no ujail'
@@ -19,6 +18,37 @@ case_service() {
 case_listed_by_luci() {
 	equal found 'USE_PROCD=1
 START=25' "$(head -n 11 "$ROOT/etc/init.d/mptcpd" | grep -E '^(START|STOP|USE_PROCD)=')"
+}
+
+# One interface fails and fails (a PPPoE line that is dead), others do not wait for it.
+case_interface_events() {
+	uci network <<-END
+		config interface 'lte'
+			option proto 'qmi'
+			option multipath 'on'
+	END
+	hotplug ifup wan eth1
+	did ''
+	service start
+	grep -q interface "$ROOT/tmp/procd/told" && fail 'procd runs something at each event of an interface'
+	for _ in 1 2 3; do
+		hotplug ifup-failed dsl
+		hotplug ifdown dsl
+	done
+	did start
+	netifd 'lte wwan0 -'
+	hotplug ifup lte wwan0
+	is "interfaces = wwan0
+[interface wwan0] addr-flags = subflow"
+	hotplug ifupdate lte wwan0
+	did start, signal HUP
+	netifd 'lte wwan1 -'
+	hotplug ifupdate lte wwan1
+	is "interfaces = wwan1
+[interface wwan1] addr-flags = subflow"
+	service stop
+	hotplug ifup wan eth1
+	did start, signal HUP, signal HUP, signal TERM
 }
 
 case_jail() {
