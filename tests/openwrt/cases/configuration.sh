@@ -238,6 +238,61 @@ case_wan6() {
 	END
 }
 
+# Whether by the device or by the name of the other interface, wan6 is on the same device; so is an
+# alias for the page of the modem.
+case_wan_off_is_off_for_its_followers() {
+	for device in eth1 @wan; do
+		fresh
+		uci network <<-END
+			config interface 'wan'
+				option multipath 'off'
+			config interface 'wan6'
+				option device '$device'
+			config interface 'modem'
+				option proto 'static'
+				option device '@wan'
+		END
+		uci firewall <<-END
+			config zone
+				option name 'wan'
+				list network 'modem'
+		END
+		netifd 'wan eth1 eth1' 'wan6 eth1 eth1' 'modem eth1 -'
+		service start
+		is 'interfaces ='
+		# One of them is marked itself.
+		set_multipath wan6 on
+		service reload
+		is "interfaces = eth1
+[interface eth1] addr-flags = subflow families = ipv6"
+	done
+}
+
+# What is off is the page of the modem.
+case_follower_off_alone() {
+	uci network <<-END
+		config interface 'modem'
+			option proto 'static'
+			option device '@wan'
+			option multipath 'off'
+	END
+	netifd 'wan eth1 eth1' 'wan6 eth1 eth1' 'modem eth1 -'
+	service start
+	is "interfaces = eth1
+[interface eth1] addr-flags = subflow"
+}
+
+case_device_of_the_zone_off() {
+	set_multipath wan off
+	uci firewall <<-END
+		config zone
+			option name 'wan'
+			list device 'eth1'
+	END
+	service start
+	is 'interfaces ='
+}
+
 set_multipath() { # INTERFACE VALUE
 	[ "$2" = - ] || uci mptcpd <<-END
 		config interface '$1'
