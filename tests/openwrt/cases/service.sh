@@ -107,27 +107,71 @@ case_reload_restarts_where_it_must() {
 	did start, signal HUP, signal HUP, signal HUP, signal TERM, start, nothing
 }
 
-# Both sysctls follow each other on a kernel that has both.
+pm_type_is() { # VALUE
+	equal pm_type "$1" "$(cat /proc/sys/net/mptcp/pm_type)"
+}
+
+# Both sysctls of the path manager follow each other on a kernel that has both.
 case_sysctls() {
 	set_sysctl enabled 0
 	set_sysctl pm_type 1
 	service start
 	equal enabled 1 "$(cat /proc/sys/net/mptcp/enabled)"
-	equal pm_type 0 "$(cat /proc/sys/net/mptcp/pm_type)"
+	pm_type_is 0
+	service restart
+	service stop
+	equal enabled 0 "$(cat /proc/sys/net/mptcp/enabled)"
+	pm_type_is 1
+}
+
+# With the service goes who manages the userspace's connections.
+case_sysctls_are_put_back() {
+	set_uci mptcpd globals globals path_manager sspi
+	service start
+	pm_type_is 1
+	service reload
+	service restart
+	pm_type_is 1
+	service stop
+	pm_type_is 0
+	service start
+	pm_type_is 1
+	set_uci mptcpd globals globals enabled 0
+	service reload
+	pm_type_is 0
+	set_uci mptcpd globals globals enabled 1
+	service reload
+	pm_type_is 1
+	# The package is replaced under the next daemon, or removed.
+	ENVIRONMENT='PKG_UPGRADE=1'
+	service stop
+	pm_type_is 1
+	service start
+	ENVIRONMENT=''
+	service stop
+	pm_type_is 0
+	# Somebody else's change stays.
+	service start
+	set_sysctl pm_type 0
+	set_sysctl enabled 0
+	service stop
+	pm_type_is 0
+	equal enabled 0 "$(cat /proc/sys/net/mptcp/enabled)"
 }
 
 # The names of three generations of kernels.
 case_sysctls_of_older_kernels() {
 	sed -i 's|^SYSCTL=.*|SYSCTL=/tmp/sysctl|' "$ROOT/etc/init.d/mptcpd"
+	directory=$ROOT/tmp/sysctl/net/mptcp
 	for files in 'enabled pm_type path_manager' 'enabled pm_type' enabled; do
-		rm -rf "$ROOT/tmp/sysctl"
-		mkdir "$ROOT/tmp/sysctl"
-		for file in $files; do echo 1 >"$ROOT/tmp/sysctl/$file"; done
+		rm -rf "$directory" "$ROOT/tmp/run/mptcpd.sysctl"
+		mkdir -p "$directory"
+		for file in $files; do echo 1 >"$directory/$file"; done
 		service start
 		case $files in
-		*path_manager) equal sysctl kernel "$(cat "$ROOT/tmp/sysctl/path_manager")" ;;
-		*pm_type) equal sysctl 0 "$(cat "$ROOT/tmp/sysctl/pm_type")" ;;
-		*) equal files enabled "$(ls "$ROOT/tmp/sysctl")" ;;
+		*path_manager) equal sysctl kernel "$(cat "$directory/path_manager")" ;;
+		*pm_type) equal sysctl 0 "$(cat "$directory/pm_type")" ;;
+		*) equal files enabled "$(ls "$directory")" ;;
 		esac
 	done
 }
