@@ -168,6 +168,16 @@ fn the_openwrt_service_knows_every_option_of_uci_as_a_key() {
     for option in options("INTERFACE_OPTIONS") {
         assert!(interface.contains(&option), "{option}");
     }
+    let section = between(MANUAL, ".Sh OPENWRT", ".Sh SIGNALS");
+    for option in ["OTHER_CORE_OPTIONS", "OTHER_INTERFACE_OPTIONS"].map(options) {
+        for option in option {
+            let name = option.replace('-', "_");
+            let own = [format!("Cm {name}\n"), format!("Cm globals.{name}\n")];
+            let is_key = core.contains(&option) || interface.contains(&option);
+            let described = own.iter().any(|text| section.contains(text));
+            assert!(is_key || described, "{name} in the manual");
+        }
+    }
     // The service sets the others itself, or they are of no use there.
     let mut known = options("CORE_OPTIONS");
     known.extend(options("OTHER_CORE_OPTIONS"));

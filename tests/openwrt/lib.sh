@@ -120,7 +120,7 @@ conf() {
 
 # The interfaces and their sections, each on a line.
 sections() {
-	conf | sed -n '/^interfaces/,$p' | tr '\n' ' ' | sed 's/  *\[/\n[/g; s/ *$/\n/'
+	conf | sed -n '/^# section/d; /^interfaces/,$p' | tr '\n' ' ' | sed 's/  *\[/\n[/g; s/ *$/\n/'
 }
 
 is() { # EXPECTED: what sections prints

@@ -214,7 +214,7 @@ case_kernel_broken_uci() {
 	before=$(ip mptcp endpoint show)
 	set_uci mptcpd globals globals hold_down soon
 	service reload
-	logged 'hold-down: invalid value "soon"'
+	logged 'mptcpd.globals.hold_down: invalid value "soon"'
 	unplug wwan0
 	endpoints '203.0.113.5 subflow dev eth1'
 	did start, nothing

@@ -36,8 +36,7 @@ case_refused_value() {
 			option path_manager 'sspi'
 	END
 	service reload
-	logged 'daemon.warn mptcpd: /var/run/mptcpd.conf.new:'
-	logged 'daemon.err mptcpd: /var/run/mptcpd.conf.new:'
+	logged 'daemon.err mptcpd: mptcpd.globals.log_level: unknown value "bogus"'
 	logged 'keeping the previous one'
 	did start, nothing
 	service restart
@@ -47,6 +46,30 @@ case_refused_value() {
 	service start
 	logged 'configuration refused: not started'
 	did start, nothing, signal HUP, signal TERM, start, signal TERM
+}
+
+# An option of an interface, one that it has from the globals, and a list.
+case_refused_value_of_an_interface() {
+	uci mptcpd <<-END
+		config globals 'globals'
+			list addr_flags 'subflow'
+			list addr_flags 'sunflow'
+		config interface 'wan'
+			option multipath 'on'
+			option hold_down 'soon'
+		config interface 'lte'
+			option multipath 'on'
+			list families 'ipv5'
+			list addr_flags 'moonflow'
+	END
+	netifd 'wan eth1 eth1' 'lte wwan0 -'
+	service start
+	for error in 'mptcpd.globals.addr_flags: unknown value "sunflow"' \
+		'mptcpd.wan.hold_down: invalid value "soon"' 'mptcpd.lte.families: unknown value "ipv5"' \
+		'mptcpd.lte.addr_flags: unknown value "moonflow"'; do
+		logged "daemon.err mptcpd: $error"
+	done
+	times_logged 0 mptcpd.conf.new
 }
 
 # Said once, however often interfaces come and go.
