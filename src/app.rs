@@ -126,6 +126,7 @@ fn start(options: Overrides, program: Program) -> u8 {
             return FAILURE;
         }
     };
+    sys::end_with_jail();
     let Some(loaded) = program.load(&options) else {
         return CONFIGURATION_ERROR;
     };

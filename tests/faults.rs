@@ -4,6 +4,9 @@
 #[macro_use]
 mod support;
 
+use std::fs;
+use std::process::Stdio;
+
 use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGSTOP};
 use support::peer::program;
 use support::{Daemon, Lab, skip, until};
@@ -577,4 +580,29 @@ fn a_tunnel_that_nobody_serves() {
     lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
     lab.host.ip("link del tun0");
     lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
+}
+
+/// As OpenWrt's ujail does: its process waits outside of the jail, and is killed.
+#[test]
+fn a_jail_that_is_killed_leaves_nobody_in_the_way() {
+    let lab = lab!();
+    lab.wan(1);
+    let (config, state) = (lab.write("mptcpd.conf", ""), lab.path("state"));
+    let mut jail = lab.host.command("unshare");
+    jail.args(["-pf", env!("CARGO_BIN_EXE_mptcpd"), "-c"]);
+    jail.arg(config).arg("--state-file").arg(state);
+    jail.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut jail = jail.spawn().expect("nsenter");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    let before = lab.host.endpoints_with_ids();
+    let children = format!("/proc/{0}/task/{0}/children", jail.id());
+    let inside = fs::read_to_string(children).expect("a process with children");
+    jail.kill().expect("our own child");
+    jail.wait().expect("our own child");
+    let inside = format!("/proc/{}", inside.trim());
+    assert!(until(|| !fs::exists(&inside).unwrap()), "it lives on");
+    assert_eq!(lab.host.endpoints_with_ids(), before, "as after a crash");
+    let _daemon = lab.daemon("");
+    lab.unplug("wan1");
+    lab.expect(&[""; 0]);
 }

@@ -126,6 +126,15 @@ pub fn has_cap_net_admin() -> bool {
     result != 0 || effective >> CAP_NET_ADMIN & 1 == 1
 }
 
+/// Has the first process of a PID namespace, as in a jail, end with the process that made it, as by a
+/// crash. Whoever comes next would find it in the way, and could not see it there.
+pub fn end_with_jail() {
+    if std::process::id() == 1 {
+        // SAFETY: takes plain numbers.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    }
+}
+
 /// What keeps a second daemon out of the network namespace: a name in the namespace's own space
 /// of abstract sockets, which goes with the process.
 pub struct Instance(#[allow(dead_code)] UnixDatagram);
