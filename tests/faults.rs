@@ -181,10 +181,15 @@ fn a_damaged_state_file_is_ignored() {
     lab.expect(&wanted);
     daemon.stop();
     let good = std::fs::read(lab.path("state")).expect("a state file");
-    let mut flipped = good;
+    let mut flipped = good.clone();
     flipped.iter_mut().for_each(|byte| *byte ^= 0x20);
-    for damaged in [&b"nonsense"[..], &[0xff; 20_000], &flipped] {
-        lab.write("state", damaged);
+    let mut inside = good;
+    for half in inside.chunks_mut(8192) {
+        half.iter_mut().skip(12).for_each(|byte| *byte ^= 0x20);
+    }
+    let [lengthy, short] = [vec![0xff; 20_000], b"nonsense".to_vec()];
+    for damaged in [short, lengthy, flipped, inside] {
+        lab.write("state", &damaged);
         let daemon = lab.daemon("");
         // The endpoint is now somebody's, and right as it is.
         lab.expect_still(&wanted);
@@ -562,6 +567,20 @@ fn a_state_file_that_is_a_symbolic_link_is_not_used() {
     lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
     let about = daemon.lines(&["without a state file"]);
     assert_eq!(about, 1, "{}", daemon.log());
+    assert_eq!(std::fs::read(&target).expect("our file"), b"as it was");
+}
+
+/// A slip in the configuration costs no file.
+#[test]
+fn a_state_file_that_is_another_file_is_not_overwritten() {
+    let lab = lab!();
+    lab.wan(1);
+    let target = lab.write("state", "as it was");
+    let daemon = lab.daemon("");
+    lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
+    let about = daemon.lines(&["not a state file", "without a state file"]);
+    assert_eq!(about, 1, "{}", daemon.log());
+    daemon.stop();
     assert_eq!(std::fs::read(&target).expect("our file"), b"as it was");
 }
 

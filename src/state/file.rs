@@ -9,7 +9,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::mkdir;
 
-use super::{HALF, Identity, State, Unusable, decode, encode};
+use super::{HALF, Identity, MAGIC, State, Unusable, decode, encode};
 use crate::netlink::mptcp::Endpoint;
 use crate::sys;
 
@@ -48,6 +48,9 @@ impl StateFile {
         let file = open(path).map_err(|error| error.to_string())?;
         if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
             return Err("not a regular file".to_owned());
+        }
+        if !may_be_written(&file) {
+            return Err("not a state file, and not empty".to_owned());
         }
         Ok(Self {
             file,
@@ -127,6 +130,18 @@ impl StateFile {
         self.generation = generation;
         Ok(())
     }
+}
+
+/// Returns whether the file is empty, or one of ours of whatever version: any other is precious.
+fn may_be_written(file: &File) -> bool {
+    let name = MAGIC.first_chunk::<7>();
+    let has_name = |half: usize| {
+        let mut start = [0; 7];
+        let read = file.read_exact_at(&mut start, (half * HALF) as u64);
+        read.is_ok() && Some(&start) == name
+    };
+    let empty = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
+    empty || has_name(0) || has_name(1)
 }
 
 fn open(path: &str) -> io::Result<File> {
