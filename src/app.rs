@@ -4,6 +4,10 @@
 use core::fmt::Write;
 use core::mem::ManuallyDrop;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 
 use crate::cli::{self, Action};
@@ -14,6 +18,7 @@ use crate::daemon::Daemon;
 use crate::engine::Engine;
 use crate::logging;
 use crate::plugin::Entry;
+use crate::state::file;
 use crate::sys;
 use crate::sys::clock;
 use crate::sys::signal::Signals;
@@ -159,13 +164,7 @@ fn serve(
     if !sys::has_cap_net_admin() {
         return Err("the capability CAP_NET_ADMIN is missing".into());
     }
-    let _instance = sys::claim_namespace().map_err(|error| match error.raw_os_error() {
-        Some(libc::EADDRINUSE) => {
-            "mptcpd is already running in this network namespace (abstract socket @mptcpd is in use)"
-                .to_owned()
-        }
-        _ => format!("cannot claim the network namespace: {error}"),
-    })?;
+    let _claim = claim(&loaded.config)?;
     if let Some(directory) = &loaded.config.plugin_dir {
         logging::info!("plugin-dir {directory} is not used: plugins are compiled in");
     }
@@ -192,6 +191,41 @@ fn serve(
         .run()
         .map(|()| SUCCESS)
         .map_err(|error| format!("cannot wait for events: {error}"))
+}
+
+/// What keeps other daemons out of the network namespace for as long as it is held.
+#[allow(dead_code)] // Held, not used.
+enum Claim {
+    File(File),
+    Name(Option<UnixListener>),
+}
+
+/// Becomes the only daemon of the network namespace. The error is for the user.
+fn claim(config: &Config) -> Result<Claim, String> {
+    let failed = |error: io::Error| format!("cannot claim the network namespace: {error}");
+    let running = |how| format!("mptcpd is already running in this network namespace ({how})");
+    let any = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0).map_err(failed)?;
+    if let Some(cookie) = sys::namespace_cookie(any.as_raw_fd()) {
+        match file::lock(&config.state_file, cookie) {
+            Ok(Some(file)) => return Ok(Claim::File(file)),
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(running("it holds the lock file"));
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    match sys::claim_name() {
+        Ok(None) => {
+            logging::warn!("no place for a lock file, and another user holds the name @mptcpd");
+            Ok(Claim::Name(None))
+        }
+        Ok(name) => Ok(Claim::Name(name)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(running("it holds the abstract socket @mptcpd"))
+        }
+        Err(error) => Err(failed(error)),
+    }
 }
 
 /// The plugins to load: those the configuration names, in its order, or all by priority.

@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::io::Read;
 use std::process::Stdio;
 
 use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGSTOP};
@@ -149,6 +150,37 @@ fn a_second_instance_refuses_to_start() {
     assert_eq!(errors.lines().count(), 1, "{errors}");
     assert!(errors.contains("network namespace"), "{errors}");
     lab.expect_still(&["10.0.1.1 subflow dev wan1"]);
+}
+
+/// Whoever may open a socket could hold the name for ever.
+#[test]
+fn a_name_that_somebody_took_keeps_no_daemon_out() {
+    let lab = lab!();
+    lab.wan(1);
+    let mut squatter = lab.host.command(program("squatter"));
+    let squatter = squatter.arg("mptcpd").stdout(Stdio::piped()).spawn();
+    let mut squatter = squatter.expect("nsenter");
+    let mut said = [0; 6];
+    let out = squatter.stdout.as_mut().expect("a pipe");
+    out.read_exact(&mut said).expect("it is ready");
+    for config in ["", "[core]\nstate-file =\n"] {
+        let daemon = lab.daemon(config);
+        lab.expect(&["10.0.1.1 subflow dev wan1"]);
+        let mut second = lab.daemon(config);
+        assert_eq!(second.wait(), Some(1), "{}", second.log());
+        daemon.stop();
+    }
+    // Without a place for a file.
+    lab.host.out("mount -o remount,ro /run");
+    let daemon = lab.daemon("[core]\nstate-file =\n");
+    assert!(until(|| daemon.lines(&["watching the network"]) == 1));
+    daemon.stop();
+    squatter.kill().expect("our own child");
+    squatter.wait().expect("our own child");
+    let daemon = lab.daemon("[core]\nstate-file =\n");
+    assert!(until(|| daemon.lines(&["watching the network"]) == 1));
+    let mut second = lab.daemon("[core]\nstate-file =\n");
+    assert_eq!(second.wait(), Some(1), "{}", second.log());
 }
 
 /// By default the state is kept per network namespace, which a second daemon notices as well.

@@ -10,6 +10,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkdir;
 
 use super::{HALF, Identity, MAGIC, State, Unusable, decode, encode};
+use crate::config::StateFile as StatePath;
 use crate::netlink::mptcp::Endpoint;
 use crate::sys;
 
@@ -40,6 +41,23 @@ pub fn socket_path(identity: &Identity) -> String {
 #[cfg(feature = "control")]
 pub fn make_directory() {
     let _ = mkdir(SOCKETS, Mode::from_bits_truncate(0o755));
+}
+
+/// Keeps every other daemon out of the namespace with a lock file that only its owner may open: in
+/// the run directory or, where that cannot be written, beside the state file. Returns the file, to be
+/// held, and `None` if there is no place for one; the error is `WouldBlock` if another daemon has it.
+pub fn lock(state: &StatePath, namespace: u64) -> io::Result<Option<File>> {
+    let beside = match state {
+        StatePath::Path(path) => path.rsplit_once('/').map(|(directory, _)| directory),
+        StatePath::None | StatePath::Default => None,
+    };
+    for directory in [Some(DIRECTORY), beside].into_iter().flatten() {
+        if let Ok(file) = open(&format!("{directory}/{namespace:x}.lock")) {
+            sys::lock(&file)?;
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
 }
 
 impl StateFile {

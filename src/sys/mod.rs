@@ -19,7 +19,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -135,14 +135,54 @@ pub fn end_with_jail() {
     }
 }
 
-/// What keeps a second daemon out of the network namespace: a name in the namespace's own space
-/// of abstract sockets, which goes with the process.
-pub struct Instance(#[allow(dead_code)] UnixDatagram);
+/// Locks a file until it is closed. `WouldBlock` if somebody else has locked it.
+pub fn lock(file: &File) -> io::Result<()> {
+    // SAFETY: takes plain numbers.
+    check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
+}
 
-/// Becomes the only instance of the namespace; `AddrInUse` if there is another.
-pub fn claim_namespace() -> io::Result<Instance> {
+/// Takes a name in the namespace's own space of abstract sockets, which goes with the process:
+/// `AddrInUse` if a program of root's or of our own user has it. Returns `None` if another user's
+/// has, who shall not keep us out.
+pub fn claim_name() -> io::Result<Option<UnixListener>> {
     let name = SocketAddr::from_abstract_name(b"mptcpd")?;
-    UnixDatagram::bind_addr(&name).map(Instance)
+    match UnixListener::bind_addr(&name) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let owner = UnixStream::connect_addr(&name).and_then(|it| peer_user(&it));
+            match owner {
+                Ok(user) if user == 0 || user == nix::unistd::geteuid().as_raw() => Err(error),
+                _ => Ok(None),
+            }
+        }
+        result => result.map(Some),
+    }
+}
+
+/// The user that the other end belonged to when it began to listen (SO_PEERCRED).
+fn peer_user(stream: &UnixStream) -> io::Result<u32> {
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    get_option(stream.as_raw_fd(), libc::SO_PEERCRED, &mut peer)?;
+    Ok(peer.uid)
+}
+
+fn get_option<T>(fd: RawFd, option: i32, value: &mut T) -> io::Result<()> {
+    let mut length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
+    // SAFETY: the pointers are to a value of the length given, valid for writes of plain numbers,
+    // which is all that the callers' types hold.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            option,
+            core::ptr::from_mut(value).cast(),
+            &raw mut length,
+        )
+    };
+    check(result).map(drop)
 }
 
 /// SO_NETNS_COOKIE of the socket: a number that no other namespace of this boot ever has.
@@ -154,16 +194,6 @@ pub fn namespace_cookie(fd: RawFd) -> Option<u64> {
         71
     };
     let mut cookie = 0u64;
-    let mut length = libc::socklen_t::try_from(size_of::<u64>()).unwrap_or(0);
-    // SAFETY: the pointers are to a value of the length given, valid for writes.
-    let result = unsafe {
-        libc::getsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut length,
-        )
-    };
-    check(result).ok().map(|_| cookie)
+    get_option(fd, SO_NETNS_COOKIE, &mut cookie).ok()?;
+    Some(cookie)
 }
