@@ -657,3 +657,26 @@ fn a_jail_that_is_killed_leaves_nobody_in_the_way() {
     lab.unplug("wan1");
     lab.expect(&[""; 0]);
 }
+
+/// Without `existing` only what comes later is used, and what an earlier run used.
+#[test]
+fn a_restart_uses_what_the_last_run_used() {
+    let lab = lab!();
+    lab.wan(1);
+    let config = "[core]\nnotify-flags = skip_link_local,skip_loopback,check_route\n";
+    let daemon = lab.daemon(config);
+    lab.expect_still(&[""; 0]);
+    lab.wan(2);
+    lab.expect(&["10.0.2.1 subflow dev wan2"]);
+    daemon.kill();
+    let before = lab.host.endpoints_with_ids();
+    let daemon = lab.daemon(config);
+    lab.expect_still(&["10.0.2.1 subflow dev wan2"]);
+    assert_eq!(lab.host.endpoints_with_ids(), before);
+    daemon.stop();
+    let _daemon = lab.daemon(config);
+    lab.unplug("wan2");
+    lab.expect(&[""; 0]);
+    lab.plug("wan2");
+    lab.expect_still(&["10.0.2.1 subflow dev wan2"]);
+}

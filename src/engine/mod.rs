@@ -243,6 +243,12 @@ impl Engine {
             return;
         }
         let first = !core::mem::replace(&mut self.schedule.initial_sync_done, true);
+        if first {
+            // What an earlier run used is used again, whether or not `existing` addresses are.
+            let ours = self.endpoints.endpoints().ours();
+            self.network
+                .take_back(&|ip| ours.iter().any(|slot| slot.endpoint.address == ip));
+        }
         let late = self.act_at() <= now;
         if core::mem::take(&mut self.schedule.reconcile_due) || late {
             self.evaluate(now);

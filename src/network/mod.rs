@@ -344,6 +344,13 @@ impl Network {
         }
     }
 
+    /// Has addresses that `is_known` is true of count as new, although they were there before.
+    pub fn take_back(&mut self, is_known: &dyn Fn(IpAddr) -> bool) {
+        for address in self.addresses.iter_mut() {
+            address.existing &= !is_known(address.address);
+        }
+    }
+
     fn put_address(&mut self, address: &Address) {
         let at = match self.position(address) {
             Ok(at) => {
