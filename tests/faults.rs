@@ -680,3 +680,23 @@ fn a_restart_uses_what_the_last_run_used() {
     lab.plug("wan2");
     lab.expect_still(&["10.0.2.1 subflow dev wan2"]);
 }
+
+/// The kernel gives an id to somebody else when the endpoints have been flushed.
+#[test]
+fn an_id_that_has_changed_hands_is_left_alone() {
+    let lab = lab!();
+    lab.wan(1);
+    lab.wan(2);
+    let flushed = "mptcp endpoint flush; mptcp endpoint add 10.99.9.9 id ";
+    let daemon = lab.daemon("[core]\nresync-interval = 0\non-exit = remove\n");
+    lab.expect(&["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"]);
+    let id = lab.host.id("10.0.2.1").expect("its endpoint");
+    lab.host.ip(&format!("{flushed}{id} signal"));
+    lab.unplug("wan2");
+    // What the flush took from the other uplink is seen as well.
+    lab.expect(&["10.0.1.1 subflow dev wan1", "10.99.9.9 signal"]);
+    let id = lab.host.id("10.0.1.1").expect("its endpoint");
+    lab.host.ip(&format!("{flushed}{id} signal"));
+    daemon.stop();
+    lab.expect(&["10.99.9.9 signal"]);
+}

@@ -21,7 +21,19 @@ pub struct EndpointManager {
     /// How often the run state changed, and at which of those changes it was last written.
     changes: u32,
     saved: u32,
+    leave: Leave,
     reported: Reported,
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Leave {
+    #[default]
+    No,
+    /// What is still ours has to be looked at.
+    LookDue,
+    /// What that shows can be removed.
+    Looking,
 }
 
 /// What the log has been told, so that it is told once.
@@ -226,6 +238,26 @@ impl EndpointManager {
     /// Has an endpoint deleted and made again, for the subflows that connections lack there.
     pub fn renew(&mut self, address: IpAddr) {
         self.endpoints.renew(address);
+    }
+
+    /// Has ours be looked at for the last time, to be removed.
+    pub fn leave(&mut self) {
+        self.leave = Leave::LookDue;
+    }
+
+    /// Returns whether the last look is to begin now.
+    pub fn take_last_look(&mut self) -> bool {
+        let due = self.leave == Leave::LookDue;
+        if due {
+            self.leave = Leave::Looking;
+            self.begin_dump();
+        }
+        due
+    }
+
+    /// Returns whether the dump that ends was the last look.
+    pub fn is_leaving(&self) -> bool {
+        self.leave == Leave::Looking
     }
 
     /// Deletes all endpoints of ours and gives the administrator's limits back.

@@ -55,6 +55,10 @@ pub struct Endpoints {
     last_id: AddressId,
     /// A command can be sent only once the kernel has acknowledged those before.
     waits: bool,
+    /// Nothing has happened since the last dump.
+    is_current: bool,
+    /// Something is to be deleted or changed that may have changed hands: the kernel reuses ids.
+    look_due: bool,
 }
 
 impl Default for Endpoints {
@@ -80,6 +84,8 @@ impl Endpoints {
             flags: FlagSupport::default(),
             last_id: AddressId::NONE,
             waits: false,
+            is_current: false,
+            look_due: false,
         }
     }
 
@@ -134,6 +140,7 @@ impl Endpoints {
 
     /// A dump of the kernel's endpoints begins.
     pub fn begin_dump(&mut self) {
+        self.look_due = false;
         self.others.clear();
         self.ours.unmark(|_| true);
         self.flags.begin_dump();
@@ -168,15 +175,18 @@ impl Endpoints {
         slot.marked = true;
     }
 
-    /// Returns whether only a dump can tell the ids of ours, or which flags the kernel keeps.
+    /// Returns whether only a dump can tell the ids of ours, which flags the kernel keeps, or
+    /// whether what is to go is still ours.
     pub fn needs_dump(&self) -> bool {
-        self.ours.iter().any(|slot| {
+        let unknown = |slot: &Slot| {
             slot.id_unknown || (slot.flags_unverified && self.flags.needs_dump(slot.endpoint.flags))
-        })
+        };
+        self.look_due || self.ours.iter().any(unknown)
     }
 
     /// The dump is complete. Returns whether the set of our endpoints changed.
     pub fn finish_dump(&mut self, now: Instant) -> bool {
+        self.is_current = true;
         let Self { ours, refusals, .. } = self;
         let before = ours.len();
         ours.sweep_unmarked(|slot| {
@@ -264,12 +274,11 @@ impl Endpoints {
         // kernel has no room, the old one must go first.
         self.add(now, wanted, self.ours.len(), send);
         self.amend(now, wanted, Operation::Delete, send);
-        self.add(
-            now,
-            wanted,
-            self.ours.iter().filter(|slot| !slot.is_deleting()).count(),
-            send,
-        );
+        if !self.look_due {
+            let stay = self.ours.iter().filter(|slot| !slot.is_deleting());
+            self.add(now, wanted, stay.count(), send);
+        }
+        self.is_current = false;
         returned
     }
 
@@ -296,6 +305,8 @@ impl Endpoints {
             ours,
             refusals,
             waits,
+            is_current,
+            look_due,
             ..
         } = self;
         for slot in ours.iter_mut().filter(|slot| !slot.is_deleting()) {
@@ -322,6 +333,10 @@ impl Endpoints {
             }
             if refusals.must_wait(now, endpoint.address, endpoint.port) {
                 continue;
+            }
+            if !*is_current {
+                *look_due = true;
+                return;
             }
             let Some(number) = send(command) else {
                 return;
@@ -371,6 +386,14 @@ impl Endpoints {
                     let stays = matches!(slot.departure, Departure::Requested | Departure::Denied);
                     stays && !slot.has_path
                 };
+                let leaves = |slot: &Slot| slot.departure == Departure::Granted;
+                if self
+                    .ours
+                    .iter()
+                    .any(|slot| leaves(slot) && !slot.is_deleting())
+                {
+                    return;
+                }
                 if let Some(slot) = self.ours.iter_mut().find(gives_way) {
                     slot.departure = Departure::Granted;
                     // Another may just have been deleted, and this one not be looked at any more.

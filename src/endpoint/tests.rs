@@ -261,6 +261,7 @@ fn a_flag_is_unsupported_when_it_is_missing_twice() {
     let (sent, _) = kernel.round(NOW, &mut endpoints, &wants);
     assert_eq!(sent, [], "not before a look at the connections");
     assert!(endpoints.decide_departures(NOW, &mut |_| false, &mut |_| ()));
+    kernel.dump(NOW, &mut endpoints);
     let (sent, _) = kernel.round(NOW, &mut endpoints, &wants);
     assert!(matches!(sent[..], [Command::SetFlags(_)]), "{sent:?}");
     assert!(endpoints.needs_dump());
@@ -360,6 +361,10 @@ fn a_renewed_endpoint_is_deleted_and_added_once_with_another_id() {
     kernel.settle(NOW, &mut endpoints, &[want(1), want(2)]);
     endpoints.renew(ip(1));
     let (sent, _) = kernel.round(NOW, &mut endpoints, &[want(1), want(2)]);
+    assert_eq!(sent, [], "not before a look at the endpoints");
+    assert!(endpoints.needs_dump());
+    kernel.dump(NOW, &mut endpoints);
+    let (sent, _) = kernel.round(NOW, &mut endpoints, &[want(1), want(2)]);
     assert_eq!(
         sent,
         [
@@ -396,4 +401,14 @@ fn a_change_lets_a_refused_endpoint_be_tried_at_once() {
     endpoints.retry_now();
     let (sent, _) = kernel.round(NOW, &mut endpoints, &[want(1)]);
     assert_eq!(sent.len(), 1);
+}
+
+#[test]
+fn an_id_that_has_changed_hands_is_not_deleted() {
+    let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+    kernel.settle(NOW, &mut endpoints, &[want(1)]);
+    kernel.endpoints = vec![endpoint(9, 1)];
+    kernel.settle(NOW, &mut endpoints, &[]);
+    assert_eq!(kernel.endpoints, [endpoint(9, 1)]);
+    assert_eq!(endpoints.ours().len(), 0);
 }

@@ -48,6 +48,9 @@ impl Engine {
                 if self.schedule.on_dump_end(now, Due::ENDPOINTS, result) {
                     self.endpoints.finish_dump(now);
                 }
+                if self.endpoints.is_leaving() {
+                    self.leave();
+                }
             }
             Input::Limits(result) => {
                 let whole = result.map(drop);

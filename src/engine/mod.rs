@@ -382,9 +382,15 @@ impl Engine {
             queue.push_route(change);
         });
         if self.pm_available {
-            let mut send = |command| queue.push(Queue::ENGINE, Request::Kernel(command));
-            self.endpoints.remove_all(&mut send);
+            self.endpoints.leave();
         }
+    }
+
+    /// Takes away what the last look has shown to be ours.
+    fn leave(&mut self) {
+        let queue = &mut self.plugins.queue;
+        let mut send = |command| queue.push(Queue::ENGINE, Request::Kernel(command));
+        self.endpoints.remove_all(&mut send);
     }
 }
 

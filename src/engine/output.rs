@@ -24,6 +24,9 @@ impl Engine {
         if let Some(task) = self.next_task(now) {
             return Some(task);
         }
+        if self.endpoints.take_last_look() {
+            return Some(self.numbered(Command::DumpEndpoints));
+        }
         if !self.plugins.queue.is_awaited() {
             if let Some(local) = self.connections.next_unused() {
                 return Some(self.numbered(Command::CloseListener(local)));
