@@ -159,6 +159,83 @@ case_sysctls_are_put_back() {
 	equal enabled 0 "$(cat /proc/sys/net/mptcp/enabled)"
 }
 
+filter_is() { # DEVICE VALUE
+	equal "rp_filter of $1" "$2" "$(cat "/proc/sys/net/ipv4/conf/$1/rp_filter")"
+}
+
+# Only those that the user sets, and for as long.
+case_kernel_knobs() {
+	mptcp=/proc/sys/net/mptcp
+	add_addr=$(cat $mptcp/add_addr_timeout)
+	uci mptcpd <<-END
+		config globals 'globals'
+			option add_addr_timeout '7'
+			option checksum_enabled '1'
+			option stale_loss_cnt '1;reboot'
+			option scheduler 'no_such_one'
+	END
+	stale=$(cat $mptcp/stale_loss_cnt)
+	scheduler=$(cat $mptcp/scheduler)
+	service start
+	equal add_addr_timeout 7 "$(cat $mptcp/add_addr_timeout)"
+	equal checksum_enabled 1 "$(cat $mptcp/checksum_enabled)"
+	equal stale_loss_cnt "$stale" "$(cat $mptcp/stale_loss_cnt)"
+	logged "mptcpd.globals.stale_loss_cnt: not a value: '1;reboot'"
+	equal scheduler "$scheduler" "$(cat $mptcp/scheduler)"
+	logged 'the kernel refuses no_such_one for net.mptcp.scheduler'
+	did start
+	uci mptcpd <<-END
+		config globals 'globals'
+			option add_addr_timeout ''
+	END
+	service reload
+	equal add_addr_timeout "$add_addr" "$(cat $mptcp/add_addr_timeout)"
+	equal checksum_enabled 1 "$(cat $mptcp/checksum_enabled)"
+	service stop
+	equal checksum_enabled 0 "$(cat $mptcp/checksum_enabled)"
+}
+
+# Loosened where it is strict, but not made stricter where it is off.
+case_kernel_knob_rp_filter() {
+	for device in eth1 wwan0 br-lan; do
+		link $device
+		set_filter $device 1
+	done
+	set_filter all 0
+	set_filter wwan0 0
+	set_uci network interface wan multipath on
+	set_uci network interface lte multipath on
+	netifd 'lan br-lan br-lan' 'wan eth1 eth1' 'lte wwan0 -'
+	service start
+	filter_is eth1 1
+	set_uci mptcpd globals globals rp_filter loose
+	for _ in 1 2; do
+		service reload
+		filter_is eth1 2
+		filter_is wwan0 0
+		filter_is br-lan 1
+	done
+	# A device that is made anew has the kernel's own.
+	ip link delete eth1
+	link eth1
+	set_filter eth1 1
+	hotplug ifup wan eth1
+	filter_is eth1 2
+	set_uci mptcpd interface wan multipath off
+	service reload
+	filter_is eth1 1
+	set_filter all 1
+	service reload
+	filter_is wwan0 2
+	service stop
+	filter_is wwan0 0
+	set_filter all 0
+}
+
+set_filter() { # DEVICE VALUE
+	echo "$2" >"/proc/sys/net/ipv4/conf/$1/rp_filter"
+}
+
 # The names of three generations of kernels.
 case_sysctls_of_older_kernels() {
 	sed -i 's|^SYSCTL=.*|SYSCTL=/tmp/sysctl|' "$ROOT/etc/init.d/mptcpd"
