@@ -238,7 +238,7 @@ fn a_damaged_state_file_is_ignored() {
     lab.write("state", "");
     let daemon = lab.daemon("");
     lab.expect_still(&wanted);
-    assert_eq!(daemon.lines(&["warn"]), 0, "{}", daemon.log());
+    assert_eq!(daemon.lines(&["warn", "state"]), 0, "{}", daemon.log());
 }
 
 /// A crash in the middle of writing costs what was to be written, and no more.
@@ -699,4 +699,36 @@ fn an_id_that_has_changed_hands_is_left_alone() {
     lab.host.ip(&format!("{flushed}{id} signal"));
     daemon.stop();
     lab.expect(&["10.99.9.9 signal"]);
+}
+
+/// As NetworkManager and the daemon in C leave them; ours do not come in their place.
+#[test]
+fn endpoints_of_others_are_named_and_taken_over_when_asked_for() {
+    let lab = lab!();
+    lab.wan(1);
+    lab.wan(2);
+    lab.host.ip(
+        "mptcp endpoint add 10.0.1.1 dev wan1 id 11 subflow; mptcp endpoint add 10.0.2.1
+         mptcp endpoint add 10.99.9.9 signal",
+    );
+    let theirs = ["10.0.1.1 subflow dev wan1", "10.0.2.1", "10.99.9.9 signal"];
+    let daemon = lab.daemon("");
+    lab.expect_still(&theirs);
+    lab.unplug("wan1");
+    lab.expect_still(&theirs);
+    lab.plug("wan1");
+    lab.expect_still(&theirs);
+    for part in [
+        "10.0.1.1 has an endpoint (id 11)",
+        "10.0.2.1 has an endpoint",
+    ] {
+        assert_eq!(daemon.lines(&["warn", part]), 1, "{}", daemon.log());
+    }
+    assert_eq!(daemon.lines(&["10.99.9.9"]), 0, "{}", daemon.log());
+    lab.reload(&daemon, "[core]\nadopt = yes\n");
+    let ours = ["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"];
+    lab.expect(&[ours[0], ours[1], "10.99.9.9 signal"]);
+    assert_eq!(lab.host.id("10.0.1.1"), Some(11), "it is right as it is");
+    lab.unplug("wan1");
+    lab.expect(&[ours[1], "10.99.9.9 signal"]);
 }

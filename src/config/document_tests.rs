@@ -169,7 +169,13 @@ fn the_openwrt_service_knows_every_option_of_uci_as_a_key() {
         assert!(interface.contains(&option), "{option}");
     }
     let section = between(MANUAL, ".Sh OPENWRT", ".Sh SIGNALS");
-    for option in ["OTHER_CORE_OPTIONS", "OTHER_INTERFACE_OPTIONS"].map(options) {
+    for option in [
+        "OTHER_CORE_OPTIONS",
+        "KERNEL_OPTIONS",
+        "OTHER_INTERFACE_OPTIONS",
+    ]
+    .map(options)
+    {
         for option in option {
             let name = option.replace('-', "_");
             let own = [format!("Cm {name}\n"), format!("Cm globals.{name}\n")];

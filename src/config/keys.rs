@@ -107,6 +107,7 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
         Key::new("source-routing", Both, Word(&mut policy.source_routing)),
         Key::new("source-routing-tables", Core, tables),
         Key::new("source-routing-priorities", Core, priorities),
+        Key::new("adopt", Core, Word(&mut config.adopt)),
         Key::new("on-exit", Core, Word(&mut config.on_exit)),
         Key::new("state-file", Core, StateFile(&mut config.state_file))
             .option(None, "FILE", "keep the run state in FILE; empty to keep none"),

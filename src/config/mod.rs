@@ -75,6 +75,8 @@ pub struct Config {
     pub interface: Vec<InterfaceSection>,
     /// What becomes of our endpoints when the daemon ends.
     pub on_exit: OnExit,
+    /// Whether endpoints that somebody else made on wanted addresses become ours.
+    pub adopt: bool,
     /// Where the run state is kept.
     pub state_file: StateFile,
     /// Seconds between two dumps of the kernel's endpoints; 0 is never.
@@ -237,6 +239,7 @@ impl Config {
             default: Policy::DEFAULT,
             interface: Vec::new(),
             on_exit: OnExit::Keep,
+            adopt: false,
             state_file: StateFile::Default,
             resync_interval: 300,
             temporary_addresses: Temporary::Fallback,

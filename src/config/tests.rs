@@ -83,6 +83,7 @@ notify-flags = existing
 source-routing = yes
 hold-down = 5
 on-exit = remove
+adopt = yes
 state-file = /tmp/state
 resync-interval = 0
 heal-interval = 7
@@ -168,6 +169,7 @@ fn every_key_reaches_its_field() {
             ),
         ],
         on_exit: OnExit::Remove,
+        adopt: true,
         state_file: StateFile::Path("/tmp/state".into()),
         resync_interval: 0,
         temporary_addresses: Temporary::No,

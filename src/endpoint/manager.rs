@@ -13,6 +13,9 @@ use crate::request::CommandId;
 use crate::state::State;
 use crate::time::Instant;
 
+/// Flags that say what an endpoint is for.
+const FLAGS: u32 = EndpointFlags::SIGNAL.0 | EndpointFlags::SUBFLOW.0 | EndpointFlags::LAMINAR.0;
+
 #[derive(Default)]
 pub struct EndpointManager {
     endpoints: Endpoints,
@@ -40,6 +43,8 @@ enum Leave {
 #[derive(Default)]
 struct Reported {
     waiting: bool,
+    /// Endpoints of others on wanted addresses.
+    foreign: heapless::Vec<IpAddr, 8>,
     unsupported: EndpointFlags,
 }
 
@@ -167,8 +172,13 @@ impl EndpointManager {
         &mut self,
         now: Instant,
         fixed: Fixed,
+        adopt: bool,
         send: &mut dyn FnMut(Command) -> Option<CommandId>,
     ) -> Reconciled {
+        if adopt && self.endpoints.adopt(&self.wanted) {
+            self.mark_state_changed();
+        }
+        self.report_foreign();
         let Self {
             endpoints,
             wanted,
@@ -286,6 +296,33 @@ impl EndpointManager {
         }
         let report = self.limits.failed(now, command, errno)?;
         Some(Refusal::Limits { report })
+    }
+
+    /// Tells the log, once, of endpoints of others on wanted addresses.
+    fn report_foreign(&mut self) {
+        let Self {
+            endpoints,
+            wanted,
+            reported,
+            ..
+        } = self;
+        let told = &mut reported.foreign;
+        told.retain(|ip| endpoints.in_the_way(wanted).any(|e| e.address == *ip));
+        for endpoint in endpoints.in_the_way(wanted) {
+            let (ip, id) = (endpoint.address, endpoint.id.0);
+            if told.contains(&ip) || told.push(ip).is_err() {
+                continue;
+            }
+            let maker = match endpoint.flags.0 & FLAGS {
+                0 => "the mptcpd written in C",
+                _ if endpoint.ifindex.0 != 0 => "NetworkManager",
+                _ => "somebody by hand",
+            };
+            logging::warn!(
+                "{ip} has an endpoint (id {id}) that is not ours, likely of {maker}: it will not \
+                 follow its link (adopt = yes takes it over)"
+            );
+        }
     }
 
     /// Tells the log, once, what does not fit the kernel.

@@ -236,6 +236,25 @@ impl Endpoints {
             .any(|e| is_at(e, address, port) && !is_implicit(e))
     }
 
+    /// Makes those of others on wanted addresses ours. Returns whether there were any.
+    pub fn adopt(&mut self, wanted: &Wanted) -> bool {
+        let Self { ours, others, .. } = self;
+        let before = others.len();
+        others.retain(|endpoint| {
+            let mut wants = wanted.iter();
+            let is_wanted = wants.any(|w| is_at(endpoint, w.address, w.port));
+            is_implicit(endpoint) || !is_wanted || !ours.push(Slot::new(*endpoint))
+        });
+        before != others.len()
+    }
+
+    /// Returns those of others that stand where an endpoint is wanted.
+    pub fn in_the_way<'a>(&'a self, wanted: &'a Wanted) -> impl Iterator<Item = &'a Endpoint> {
+        let is_wanted = |e: &Endpoint| wanted.iter().any(|w| is_at(e, w.address, w.port));
+        let others = self.others.iter().filter(|e| !is_implicit(e));
+        others.filter(move |e| is_wanted(e))
+    }
+
     /// Returns the next id after the last one given that no endpoint has. Ids are not reused at
     /// once: a peer may still remember the old meaning.
     fn free_id(&self) -> Option<AddressId> {

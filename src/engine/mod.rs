@@ -318,7 +318,9 @@ impl Engine {
             }
             number
         };
-        let done = self.endpoints.reconcile(now, fixed, &mut send);
+        let done = self
+            .endpoints
+            .reconcile(now, fixed, self.config.adopt, &mut send);
         if done.needs_dump {
             self.schedule.due.add(Due::ENDPOINTS);
         }

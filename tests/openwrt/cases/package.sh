@@ -54,6 +54,8 @@ case_upgrade_restarts() {
 	ln -s ../init.d/mptcpd "$ROOT/etc/rc.d/S10mptcpd"
 	inside /bin/sh /tmp/postinst
 	did start, signal HUP, signal TERM, start
+	# The C daemon's endpoints.
+	core 'adopt = yes'
 	equal rc.d S25mptcpd "$(ls "$ROOT/etc/rc.d")"
 }
 
