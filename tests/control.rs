@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The commands for a running daemon: what they show is so on the real kernel, what they steer comes
 //! about, and nobody can hold the daemon up.
 

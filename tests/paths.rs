@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Which addresses have a way to the world, whatever tells the kernel so: rules, tables, metrics,
 //! nexthop objects. Each case is a pair: what makes the way, and what looks like it and does not.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Cells in columns, for people.
 
 /// Aligns the lines that have cells, which are separated by tabs; widths are those of a block, which

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! `mptcpd connections`: what the kernel says of them now, whoever manages them. The daemon has no
 //! part in it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The commands that see and steer a running daemon, such as `mptcpd status`.
 
 mod columns;

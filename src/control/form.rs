@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Fields, written for people or as JSON by the same calls.
 //!
 //! For people a row is cells with tabs between them, which the reader aligns, and a sentence is

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The protocol of the control socket, without any I/O: what is asked, in one line, and the text
 //! that is returned.
 //!

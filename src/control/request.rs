@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What is asked for: the same words on the command line and in the line to the daemon.
 
 use crate::network::Declared;

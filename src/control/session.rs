@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! One client: the line that it sends, and the text that it is yet to read.
 
 use core::fmt::{self, Write};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The control socket: its clients, and what the log and the service manager are told along with
 //! them.
 

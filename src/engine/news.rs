@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! What people want to hear of: the one source of the log's lines about paths and of
 //! `mptcpd monitor`.
 

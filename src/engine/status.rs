@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The state of every path, for `mptcpd status`: each field once, for people and for programs.
 
 use core::fmt::{self, Write};

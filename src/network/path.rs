@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! The way from an address to the world: asked of the kernel, which has the rules, tables, nexthop
 //! objects and metrics that decide.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Stream sockets of the control protocol, and datagrams to the service manager.
 
 use std::io;

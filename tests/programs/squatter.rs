@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Takes the name of an abstract socket, and keeps it: `squatter NAME`. Says so on standard output.
 
 use std::os::linux::net::SocketAddrExt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 //! Whatever a client of the control socket sends, and however little it reads, its session stays
 //! within its buffers and its answers are whole.
 #![no_main]
