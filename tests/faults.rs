@@ -50,7 +50,7 @@ fn ten_thousand_events_while_stopped() {
     lab.expect(&wanted);
     lab.expect_still(&wanted);
     assert_eq!(
-        daemon.lines(&["lost"]),
+        daemon.lines(&["events were lost"]),
         1,
         "one line about it:\n{}",
         daemon.log()
@@ -133,7 +133,7 @@ fn deletions_do_not_deafen() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.lines().count() >= 20, "{text}");
     assert!(text.lines().all(|line| line == "0 0"), "{text}");
-    assert_eq!(daemon.lines(&["lost"]), 0, "{}", daemon.log());
+    assert_eq!(daemon.lines(&["events were lost"]), 0, "{}", daemon.log());
 }
 
 #[test]
@@ -420,7 +420,7 @@ fn truncated_messages() {
         lab.expect(&[one, two]);
         lab.host.ip("link set wan1 name lte1");
         lab.expect_still(&["10.0.1.1 subflow dev lte1", two]);
-        assert_eq!(daemon.lines(&["lost"]), 1, "{}", daemon.log());
+        assert_eq!(daemon.lines(&["events were lost"]), 1, "{}", daemon.log());
     }
 }
 

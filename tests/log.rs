@@ -246,11 +246,11 @@ fn what_cannot_be_read_is_named() {
     let names = [
         "links",
         "addresses",
+        "endpoints",
         "IPv4 routes",
         "IPv6 routes",
         "IPv4 rules",
         "IPv6 rules",
-        "endpoints",
         "limits",
     ];
     let expected =

@@ -307,7 +307,7 @@ impl EndpointManager {
             ..
         } = self;
         let told = &mut reported.foreign;
-        told.retain(|ip| endpoints.in_the_way(wanted).any(|e| e.address == *ip));
+        told.retain(|ip| endpoints.others().iter().any(|e| e.address == *ip));
         for endpoint in endpoints.in_the_way(wanted) {
             let (ip, id) = (endpoint.address, endpoint.id.0);
             if told.contains(&ip) || told.push(ip).is_err() {

@@ -186,7 +186,7 @@ fn a_full_mesh_is_its_own_program() {
         ("3", 0, ""),
         (
             "3.5",
-            1,
+            78,
             "fullmesh: plugin fullmesh: subflows = 3.5: not a number\n",
         ),
     ] {
