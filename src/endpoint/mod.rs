@@ -5,6 +5,7 @@
 //! a refusal corrects the picture, and a dump of the kernel's endpoints settles every doubt.
 
 mod departure;
+mod dump;
 mod flag_support;
 mod kernel_capacity;
 #[allow(missing_docs)]
@@ -12,12 +13,11 @@ pub mod limits;
 #[allow(missing_docs)]
 pub mod manager;
 mod refusals;
+mod results;
 mod slot;
 mod wanted;
 
 use core::net::IpAddr;
-
-use libc::{EAGAIN, EINVAL, ENOENT, ENOMEM, EPERM, ERANGE};
 
 use crate::capacity;
 use crate::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags};
@@ -136,70 +136,6 @@ impl Endpoints {
     /// Takes back the id given last by an earlier run.
     pub fn set_last_id(&mut self, id: AddressId) {
         self.last_id = id;
-    }
-
-    /// A dump of the kernel's endpoints begins.
-    pub fn begin_dump(&mut self) {
-        self.look_due = false;
-        self.others.clear();
-        self.ours.unmark(|_| true);
-        self.flags.begin_dump();
-    }
-
-    /// The dump shows an endpoint.
-    pub fn on_dumped(&mut self, endpoint: Endpoint) {
-        let same = |slot: &&mut Slot| {
-            let id = if slot.id_unknown {
-                endpoint.id
-            } else {
-                slot.endpoint.id
-            };
-            is_same(
-                &Endpoint {
-                    id,
-                    ..slot.endpoint
-                },
-                &endpoint,
-            )
-        };
-        let Some(slot) = self.ours.iter_mut().find(same) else {
-            self.others.push(endpoint);
-            return;
-        };
-        slot.unverified = false;
-        slot.id_unknown = false;
-        if core::mem::take(&mut slot.flags_unverified) {
-            self.flags.on_dumped(slot.endpoint.flags, endpoint.flags);
-        }
-        slot.endpoint = endpoint;
-        slot.marked = true;
-    }
-
-    /// Returns whether only a dump can tell the ids of ours, which flags the kernel keeps, or
-    /// whether what is to go is still ours.
-    pub fn needs_dump(&self) -> bool {
-        let unknown = |slot: &Slot| {
-            slot.id_unknown || (slot.flags_unverified && self.flags.needs_dump(slot.endpoint.flags))
-        };
-        self.look_due || self.ours.iter().any(unknown)
-    }
-
-    /// The dump is complete. Returns whether the set of our endpoints changed.
-    pub fn finish_dump(&mut self, now: Instant) -> bool {
-        self.is_current = true;
-        let Self { ours, refusals, .. } = self;
-        let before = ours.len();
-        ours.sweep_unmarked(|slot| {
-            if slot.unverified {
-                // The kernel took it, and it is not there: it is not made again at once.
-                refusals.add(now, &slot.endpoint, EAGAIN);
-            }
-            true
-        });
-        let changed = before != ours.len();
-        self.capacity.on_dumped(self.others.len());
-        self.note_taken();
-        changed
     }
 
     /// Tries again what was refused, but does not ask a full kernel for more than one endpoint.
@@ -454,89 +390,6 @@ impl Endpoints {
             room = room.saturating_sub(1);
             unacked += 1;
         }
-    }
-
-    /// The kernel did everything it was asked up to this command. Returns whether a command has
-    /// waited for that.
-    pub fn done(&mut self, last: CommandId) -> bool {
-        let Self {
-            ours,
-            refusals,
-            waits,
-            ..
-        } = self;
-        ours.retain(|slot| {
-            if slot.pending.is_none() || !slot.command.is_acked_by(last) {
-                return true;
-            }
-            refusals.on_done(&slot.endpoint);
-            slot.pending.take() != Some(Operation::Delete)
-        });
-        let waited = core::mem::take(waits);
-        self.note_taken() || waited
-    }
-
-    /// Returns whether the kernel must acknowledge a command before anything else is sent.
-    pub fn awaits(&self) -> bool {
-        let pending = self.ours.iter().any(|slot| slot.pending.is_some());
-        let taken = self.ours.len() + self.others.len();
-        pending && (self.waits || taken > self.capacity.fits())
-    }
-
-    /// Returns whether the kernel has taken more endpoints than it was known to take.
-    fn note_taken(&mut self) -> bool {
-        self.capacity.on_taken(self.ours.len() + self.others.len())
-    }
-
-    /// The kernel refused. Returns `None` if the command was not one of ours.
-    pub fn failed(&mut self, now: Instant, command: CommandId, errno: i32) -> Option<Refused> {
-        let is_it = |slot: &Slot| slot.pending.is_some() && slot.command == command;
-        let at = self.ours.iter().position(is_it)?;
-        let slot = self.ours.get_mut(at)?;
-        let endpoint = slot.endpoint;
-        let (dump, tell) = match slot.pending.take()? {
-            // Likely it is gone already, which is as good as deleted: the dump will show.
-            Operation::Delete => {
-                // What was known of the connections is old by the time it may be tried again.
-                slot.departure = match slot.departure {
-                    Departure::Renewal => Departure::Stays,
-                    _ => Departure::Requested,
-                };
-                (true, !matches!(errno, EINVAL | ENOENT))
-            }
-            Operation::SetFlags => {
-                slot.flags_unverified = false;
-                self.flags.on_refused(errno);
-                (true, true)
-            }
-            Operation::Add => {
-                self.ours.remove(at);
-                if errno == ERANGE {
-                    self.capacity.on_full(self.ours_done_by(command));
-                }
-                // A full kernel is reported with its capacity.
-                (!matches!(errno, EPERM | ENOMEM), errno != ERANGE)
-            }
-        };
-        let report = self.refusals.add(now, &endpoint, errno);
-        Some(Refused {
-            dump,
-            report: report.filter(|_| tell),
-        })
-    }
-
-    /// Returns how many endpoints of ours the kernel had when it refused `command`. What was
-    /// asked later was not done yet.
-    fn ours_done_by(&self, command: CommandId) -> usize {
-        let there = |slot: &&Slot| {
-            let done = slot.pending.is_none() || slot.command.is_acked_by(command);
-            match slot.pending {
-                Some(Operation::Delete) => !done,
-                Some(Operation::Add) => done,
-                _ => true,
-            }
-        };
-        self.ours.iter().filter(there).count()
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 use super::*;
 use crate::netlink::IfIndex;
-use libc::EOPNOTSUPP;
+use libc::{EAGAIN, EINVAL, EOPNOTSUPP, ERANGE};
 
 const NOW: Instant = Instant(1000);
 

@@ -85,11 +85,40 @@ enum Step {
     Connections(Family),
 }
 
+/// A look at the connections: the one under way, or what came of the last one.
+#[derive(Default)]
+struct Look {
+    step: Step,
+    /// It leaves out what [`Step::Connections`] would show.
+    brief: bool,
+    /// What it finds may be older than what it is asked for.
+    outdated: bool,
+    /// It showed all there is.
+    complete: bool,
+    /// The kernel cannot show subflows.
+    unavailable: bool,
+    /// Subflows are being joined, or stuck.
+    unsettled: bool,
+    /// Endpoints whose subflows end after it.
+    ending: Paths,
+}
+
+/// Ends of subflows, and how soon each is answered.
+#[derive(Default)]
+struct Losses {
+    /// One since the last look.
+    unseen: bool,
+    last: Instant,
+    /// Looks after them that found nothing to do.
+    vain: Backoff,
+}
+
 pub(super) struct Healer {
     coverage: Coverage,
     paths: Table<Path>,
     missing: Table<Missing>,
-    step: Step,
+    look: Look,
+    losses: Losses,
     /// When to look.
     look_at: Instant,
     /// When to look once more after a path has returned.
@@ -98,25 +127,8 @@ pub(super) struct Healer {
     departing: bool,
     /// A look is due that leaves out nothing.
     full_due: bool,
-    /// The look under way leaves out what [`Step::Connections`] would show.
-    brief: bool,
-    /// What the look under way finds may be older than what it is asked for.
-    outdated: bool,
-    /// The last look showed all there is.
-    complete: bool,
-    /// Endpoints whose subflows end after the last look.
-    ending: Paths,
-    /// The kernel cannot show subflows.
-    unavailable: bool,
     /// Looks in a row after which something had to wait for connections.
     kept: Backoff,
-    /// Subflows are being joined, or stuck.
-    unsettled: bool,
-    /// A subflow has ended since the last look.
-    lost: bool,
-    /// Looks after the end of subflows that found nothing to do.
-    vain: Backoff,
-    last_loss: Instant,
     /// The log has been told of subflows that cannot be had.
     hopeless_reported: bool,
 }
@@ -127,21 +139,13 @@ impl Healer {
             coverage: Coverage::default(),
             paths: Table::new(capacity::ENDPOINTS),
             missing: Table::new(capacity::MISSING_SUBFLOWS),
-            step: Step::Idle,
+            look: Look::default(),
+            losses: Losses::default(),
             look_at: Instant::NEVER,
             recheck_at: Instant::NEVER,
             departing: false,
             full_due: false,
-            brief: false,
-            outdated: false,
-            complete: false,
-            ending: Paths::default(),
-            unavailable: false,
             kept: Backoff::default(),
-            unsettled: false,
-            lost: false,
-            vain: Backoff::default(),
-            last_loss: Instant::default(),
             hopeless_reported: false,
         }
     }
@@ -166,7 +170,7 @@ impl Healer {
     /// An endpoint is to go: the caller looks at once.
     pub(super) fn on_departure(&mut self) {
         self.departing = true;
-        self.outdated = self.step != Step::Idle;
+        self.look.outdated = self.look.step != Step::Idle;
         self.kept.reset();
     }
 
@@ -176,25 +180,25 @@ impl Healer {
         self.look_at = self.look_at.min(now + soon);
         self.recheck_at = now + later;
         self.kept.reset();
-        self.vain.reset();
+        self.losses.vain.reset();
     }
 
     /// A subflow has ended, or could not be made, or events of that kind were lost.
     pub(super) fn on_loss(&mut self, now: Instant) {
-        if now.saturating_since(self.last_loss) > QUIET {
-            self.vain.reset();
+        if now.saturating_since(self.losses.last) > QUIET {
+            self.losses.vain.reset();
         }
-        (self.last_loss, self.lost) = (now, true);
-        self.look_at = self.look_at.min(now + wait(self.vain));
+        (self.losses.last, self.losses.unseen) = (now, true);
+        self.look_at = self.look_at.min(now + wait(self.losses.vain));
     }
 
     /// Returns the next question to inet_diag; the first one begins a look, with these endpoints.
     pub(super) fn next_query<'a>(&mut self, ours: impl Iterator<Item = &'a Slot>) -> Query {
-        if self.step == Step::Idle {
-            self.step = Step::Subflows(Family::Ipv4);
-            self.outdated = false;
-            self.brief = core::mem::take(&mut self.departing) && !self.full_due;
-            self.ending = Paths::default();
+        if self.look.step == Step::Idle {
+            self.look.step = Step::Subflows(Family::Ipv4);
+            self.look.outdated = false;
+            self.look.brief = core::mem::take(&mut self.departing) && !self.full_due;
+            self.look.ending = Paths::default();
             self.coverage.begin();
             self.paths.clear();
             for slot in ours {
@@ -208,7 +212,7 @@ impl Healer {
                 });
             }
         }
-        match self.step {
+        match self.look.step {
             Step::Subflows(family) => Query::Subflows(family),
             Step::Connections(family) => Query::Connections(family),
             Step::Idle => Query::Subflows(Family::Ipv4),
@@ -246,20 +250,20 @@ impl Healer {
     ) -> Option<Result<(), Incomplete>> {
         use Family::{Ipv4, Ipv6};
         let unavailable = result.err().and_then(Incomplete::no_diag).is_some();
-        let next = match (self.step, result) {
+        let next = match (self.look.step, result) {
             (Step::Subflows(Ipv4), Ok(())) => Step::Subflows(Ipv6),
-            (Step::Subflows(Ipv6), Ok(())) if !self.brief => Step::Connections(Ipv4),
+            (Step::Subflows(Ipv6), Ok(())) if !self.look.brief => Step::Connections(Ipv4),
             (Step::Connections(Ipv4), Ok(())) => Step::Connections(Ipv6),
             _ => Step::Idle,
         };
         // Without mptcp_diag those without subflows go unseen.
-        let partly = matches!(self.step, Step::Connections(_));
-        self.step = next;
+        let partly = matches!(self.look.step, Step::Connections(_));
+        self.look.step = next;
         if next != Step::Idle {
             return None;
         }
-        self.complete = self.coverage.finish();
-        self.unavailable = unavailable && !partly;
+        self.look.complete = self.coverage.finish();
+        self.look.unavailable = unavailable && !partly;
         Some(if unavailable { Ok(()) } else { result })
     }
 
@@ -270,7 +274,7 @@ impl Healer {
 
     /// Returns whether the look that has ended is older than what it was to tell.
     pub(super) fn is_outdated(&self) -> bool {
-        self.outdated
+        self.look.outdated
     }
 
     /// Returns whether a connection has its last working subflow from this endpoint; if not, its
@@ -280,17 +284,17 @@ impl Healer {
         let Some(number) = self.find_path(endpoint.address, endpoint.port) else {
             return true;
         };
-        let (one, mut ending) = (Paths::one(number), self.ending);
+        let (one, mut ending) = (Paths::one(number), self.look.ending);
         ending.add(one);
-        let needed = if self.unavailable {
+        let needed = if self.look.unavailable {
             let mut paths = self.paths.iter().enumerate();
             !paths.any(|(at, path)| path.usable && !ending.contains(Paths::one(at)))
         } else {
             let is_last = |c: Covered| c.established.contains(one) && c.depends_on(ending);
-            !self.complete || self.coverage.connections().any(is_last)
+            !self.look.complete || self.coverage.connections().any(is_last)
         };
         if !needed {
-            self.ending = ending;
+            self.look.ending = ending;
         }
         needed
     }
@@ -298,19 +302,19 @@ impl Healer {
     /// Returns whether the look that has ended was for departures alone, and says nothing of what
     /// connections lack.
     pub(super) fn is_brief(&self) -> bool {
-        self.brief
+        self.look.brief
     }
 
     /// Finds what connections lack, where the kernel makes at most `limit` subflows beside the
     /// first.
     pub(super) fn find_missing(&mut self, now: Instant, limit: usize) {
-        (self.full_due, self.unsettled) = (false, false);
+        (self.full_due, self.look.unsettled) = (false, false);
         self.missing.unmark(|_| true);
-        if !self.complete || self.unavailable {
+        if !self.look.complete || self.look.unavailable {
             return;
         }
         for connection in self.coverage.connections() {
-            self.unsettled |= !connection.joining.is_empty() || !connection.stuck.is_empty();
+            self.look.unsettled |= !connection.joining.is_empty() || !connection.stuck.is_empty();
             if !connection.is_joined_here() || connection.subflows > limit {
                 continue;
             }
@@ -355,7 +359,7 @@ impl Healer {
             let is_healthy = |c: &Covered| c.established.without(c.stuck).contains(one);
             let healthy = covered.filter(is_healthy).count() as u64;
             let mut covered = self.coverage.connections();
-            let mut cut = self.ending;
+            let mut cut = self.look.ending;
             cut.add(one);
             let would_cut = |c: Covered| c.established.contains(one) && c.hangs_on(cut);
             if covered.any(would_cut) {
@@ -373,8 +377,8 @@ impl Healer {
                 missing.since = now;
                 missing.at = now + wait(missing.attempts);
             }
-            self.vain.reset();
-            self.ending = cut;
+            self.losses.vain.reset();
+            self.look.ending = cut;
             logging::info!(
                 "making endpoint {address} again: connections without a subflow there: {lacking}"
             );
@@ -387,12 +391,12 @@ impl Healer {
     /// endpoint had to stay (`kept`), where a path has just returned that is not yet in use, or
     /// where a subflow may be tried again.
     pub(super) fn schedule(&mut self, now: Instant, interval: u32, kept: bool) {
-        if kept || (self.is_settling() && self.unsettled) {
+        if kept || (self.is_settling() && self.look.unsettled) {
             self.look_at = self.look_at.min(now + wait(self.kept));
             self.kept.failed();
         }
-        if core::mem::take(&mut self.lost) {
-            self.vain.failed();
+        if core::mem::take(&mut self.losses.unseen) {
+            self.losses.vain.failed();
         }
         if interval != 0 && self.paths.iter().any(|path| path.joins) {
             self.look_at = self.look_at.min(now + Duration::from_secs(interval));

@@ -53,6 +53,7 @@ use plugins::{PluginHost, View, view};
 pub use report::Counters;
 use schedule::{Schedule, Use};
 
+/// One field for each child, and what no child owns, since it is between them.
 pub struct Engine {
     config: Config,
     network: Network,

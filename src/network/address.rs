@@ -23,7 +23,7 @@ pub fn is_unique_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unique_local())
 }
 
-/// An address of this host on one interface.
+/// An address of this host on one interface: what the kernel says of it, and what is thought of it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct LocalAddress {

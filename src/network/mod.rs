@@ -7,6 +7,7 @@
 mod address;
 pub mod path;
 pub mod route;
+mod update;
 mod verdict;
 
 use core::net::IpAddr;
@@ -15,7 +16,7 @@ use crate::capacity;
 use crate::config::{Config, NotifyFlags, Policy};
 use crate::netlink::IfIndex;
 use crate::netlink::mptcp::EndpointFlags;
-use crate::netlink::route::{Address, Family, Link, Name, Notification, Route};
+use crate::netlink::route::{Family, Name};
 use crate::table::{Mark, Table};
 use crate::time::{Duration, Instant};
 
@@ -269,160 +270,6 @@ impl Network {
         self.deadline
     }
 
-    /// Takes in what changed, or an item of a dump.
-    pub fn apply(&mut self, notification: &Notification, config: &Config) {
-        let routing = config.uses_source_routing();
-        let ranges = Some(&config.source_routing).filter(|_| routing);
-        match notification {
-            Notification::Link(link) => self.put_link(link, config),
-            Notification::LinkGone { index } => self.remove_link(*index),
-            Notification::Address(address) => self.put_address(address),
-            Notification::AddressGone(address) => self.remove_address(address),
-            Notification::Route(route) => self.routes.put(route, ranges),
-            Notification::Rule(rule) => self.routes.put_rule(rule, ranges),
-            // Routes and rules that go are found gone by the dump that follows.
-            Notification::RouteGone(_) | Notification::RuleGone(_) | Notification::Nexthop => {}
-        }
-    }
-
-    fn put_link(&mut self, link: &Link, config: &Config) {
-        let new = Interface {
-            index: link.index,
-            name: link.name.clone(),
-            flags: link.flags,
-            vrf_table: link.vrf_table,
-            policy: *config.policy(&link.name),
-            declared: Declared::Auto,
-            notified: false,
-            changed: false,
-            interrupted: false,
-            asymmetric_route: false,
-            gone: false,
-            marked: true,
-        };
-        match self
-            .interfaces
-            .binary_search_by_key(&link.index, |i| i.index)
-        {
-            Err(at) => {
-                self.interfaces.insert(at, new);
-            }
-            Ok(at) => {
-                if let Some(old) = self.interfaces.get_mut(at) {
-                    const STATE: u32 = IFF_UP | IFF_RUNNING;
-                    let was_up = old.is_up();
-                    let was = (old.flags & STATE, old.vrf_table);
-                    let changed = old.flags != new.flags || old.name != new.name;
-                    *old = Interface {
-                        declared: if old.gone {
-                            Declared::Auto
-                        } else {
-                            old.declared
-                        },
-                        notified: old.notified,
-                        changed: old.changed || changed,
-                        interrupted: old.interrupted,
-                        asymmetric_route: old.asymmetric_route,
-                        ..new
-                    };
-                    old.configure(config);
-                    old.interrupted |= was_up && !old.is_up();
-                    if was != (old.flags & STATE, old.vrf_table) {
-                        self.doubt_link(link.index);
-                    }
-                }
-            }
-        }
-    }
-
-    fn remove_link(&mut self, index: IfIndex) {
-        if let Ok(at) = self.interfaces.binary_search_by_key(&index, |i| i.index) {
-            if let Some(interface) = self.interfaces.get_mut(at) {
-                interface.set_gone(&mut self.addresses);
-            }
-            self.doubt_link(index);
-        }
-    }
-
-    /// Has addresses that `is_known` is true of count as new, although they were there before.
-    pub fn take_back(&mut self, is_known: &dyn Fn(IpAddr) -> bool) {
-        for address in self.addresses.iter_mut() {
-            address.existing &= !is_known(address.address);
-        }
-    }
-
-    fn put_address(&mut self, address: &Address) {
-        let at = match self.position(address) {
-            Ok(at) => {
-                if let Some(old) = self.addresses.get_mut(at) {
-                    old.update(address, !self.started);
-                }
-                self.asked = self.asked.min(at);
-                return;
-            }
-            Err(at) => at,
-        };
-        let new = LocalAddress::new(address, self.sequence, !self.started);
-        if self.addresses.insert(at, new) {
-            self.asked = self.asked.min(at);
-            self.sequence = self.sequence.wrapping_add(1);
-        }
-    }
-
-    fn remove_address(&mut self, address: &Address) {
-        if let Ok(at) = self.position(address) {
-            if let Some(old) = self.addresses.get_mut(at) {
-                old.gone = true;
-            }
-            // With it go, without a word, the routes that prefer it, and those of a link without any.
-            let Address { index, local, .. } = *address;
-            self.doubt(&|a| a.uses(index) && a.address.is_ipv4() == local.is_ipv4());
-        }
-    }
-
-    /// Returns where the address stands, or where it belongs.
-    fn position(&self, address: &Address) -> Result<usize, usize> {
-        let place = (address.local.is_ipv6(), address.index);
-        let start = self.addresses.partition_point(|a| a.place() < place);
-        let mut end = start;
-        for known in self.addresses.get(start..).unwrap_or_default() {
-            if known.place() != place {
-                break;
-            }
-            if known.is(address) {
-                return Ok(end);
-            }
-            end += 1;
-        }
-        Err(end)
-    }
-
-    /// A dump of `part` begins: what it does not show is gone.
-    pub fn begin(&mut self, part: Part) {
-        match part {
-            Part::Links => self.interfaces.unmark(|_| true),
-            Part::Addresses => self.addresses.unmark(|_| true),
-            Part::Routes(family) => self.routes.begin(family),
-            Part::Rules(family) => self.routes.begin_rules(family),
-        }
-    }
-
-    /// The dump of `part` is whole. What it did not show stays until [`Self::sweep`].
-    pub fn finish(&mut self, part: Part) {
-        match part {
-            Part::Links => self.interfaces.sweep_unmarked(|interface| {
-                interface.set_gone(&mut self.addresses);
-                false
-            }),
-            Part::Addresses => self.addresses.sweep_unmarked(|address| {
-                address.gone = true;
-                false
-            }),
-            Part::Routes(family) => self.routes.finish(family),
-            Part::Rules(family) => self.routes.finish_rules(family),
-        }
-    }
-
     /// Applies a new configuration to every interface.
     pub fn configure(&mut self, config: &Config) {
         for interface in self.interfaces.iter_mut() {
@@ -431,90 +278,6 @@ impl Network {
             interface.changed |= interface.policy != before;
             interface.asymmetric_route = false;
         }
-    }
-
-    /// Has the ways of these addresses asked again.
-    pub(crate) fn doubt(&mut self, of: &dyn Fn(&LocalAddress) -> bool) {
-        for address in self.addresses.iter_mut().filter(|address| of(address)) {
-            address.way.doubt();
-        }
-        self.asked = 0;
-    }
-
-    /// The interface is not what it was: neither are the ways by it.
-    fn doubt_link(&mut self, index: IfIndex) {
-        self.doubt(&|a| a.uses(index) || (!a.way.direct && a.way.free == IfIndex::NONE));
-    }
-
-    /// Returns what to ask next about the addresses' ways.
-    pub(crate) fn next_question(&mut self, config: &Config) -> Option<Question> {
-        while let Some(address) = self.addresses.get_mut(self.asked) {
-            let (source, holder) = (address.address, address.holder);
-            let leads_nowhere = source.is_loopback() || (source.is_ipv6() && is_link_local(source));
-            let target = address.way.target.into();
-            let destination = config.destination(source.is_ipv4(), target);
-            if let (Some(ask), Some(destination)) = (address.way.next(), destination) {
-                if !leads_nowhere && !address.gone {
-                    return Some(Question {
-                        ask,
-                        source,
-                        holder,
-                        destination,
-                    });
-                }
-            } else {
-                self.asked += 1;
-            }
-        }
-        None
-    }
-
-    /// Takes in the answer to a question: a route, or that there is none; or else that it was lost.
-    pub(crate) fn on_answer(
-        &mut self,
-        question: &Question,
-        answer: Option<Option<&Route>>,
-        config: &Config,
-    ) {
-        let Question { source, holder, .. } = *question;
-        let place = (source.is_ipv6(), holder);
-        let start = self.addresses.partition_point(|a| a.place() < place);
-        let of_link = self.addresses.get_mut(start..).unwrap_or_default();
-        for address in of_link.iter_mut().take_while(|a| a.place() == place) {
-            if address.address != source {
-                continue;
-            }
-            let next = usize::from(address.way.target) + 1;
-            let has_more = config.destination(source.is_ipv4(), next).is_some();
-            match answer {
-                Some(route) => address.way.answer(question, route, has_more),
-                None => address.way.again(question.ask),
-            }
-        }
-        self.asked = self.asked.min(start);
-    }
-
-    /// Returns whether the interface has an IPv6 address that means something beyond the link.
-    fn has_ipv6(&self, index: IfIndex) -> bool {
-        let place = (true, index);
-        let start = self.addresses.partition_point(|a| a.place() < place);
-        let of_link = self.addresses.get(start..).unwrap_or_default().iter();
-        let mut of_link = of_link.take_while(|a| a.place() == place);
-        of_link.any(|a| !a.gone && !is_link_local(a.address))
-    }
-
-    /// Returns the interface that an address leaves by: its own one or, where that is not on the way
-    /// to the world, one that is and has only a link-local IPv6 address, as where a provider
-    /// delegates a prefix and nothing else.
-    fn device_of(&self, address: &LocalAddress) -> IfIndex {
-        let (holder, free) = (address.holder, address.way.free);
-        let lends = !address.way.direct
-            && free != IfIndex::NONE
-            && address.address.is_ipv6()
-            && !is_link_local(address.address)
-            && !is_unique_local(address.address)
-            && !self.has_ipv6(free);
-        if lends { free } else { holder }
     }
 
     /// Notes what somebody outside says of an interface, which holds until it goes or something else is said.

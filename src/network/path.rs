@@ -9,6 +9,8 @@
 use core::net::IpAddr;
 
 use super::route::{TABLE_DEFAULT, TABLE_MAIN, UNICAST};
+use super::{LocalAddress, Network, is_link_local, is_unique_local};
+use crate::config::Config;
 use crate::netlink::IfIndex;
 use crate::netlink::route::{Hop, Route, RouteQuery};
 
@@ -140,5 +142,91 @@ impl Way {
             self.doubt();
             self.target = target.saturating_add(1);
         }
+    }
+}
+
+impl Network {
+    /// Has the ways of these addresses asked again.
+    pub(crate) fn doubt(&mut self, of: &dyn Fn(&LocalAddress) -> bool) {
+        for address in self.addresses.iter_mut().filter(|address| of(address)) {
+            address.way.doubt();
+        }
+        self.asked = 0;
+    }
+
+    /// The interface is not what it was: neither are the ways by it.
+    pub(super) fn doubt_link(&mut self, index: IfIndex) {
+        self.doubt(&|a| a.uses(index) || (!a.way.direct && a.way.free == IfIndex::NONE));
+    }
+
+    /// Returns what to ask next about the addresses' ways.
+    pub(crate) fn next_question(&mut self, config: &Config) -> Option<Question> {
+        while let Some(address) = self.addresses.get_mut(self.asked) {
+            let (source, holder) = (address.address, address.holder);
+            let leads_nowhere = source.is_loopback() || (source.is_ipv6() && is_link_local(source));
+            let target = address.way.target.into();
+            let destination = config.destination(source.is_ipv4(), target);
+            if let (Some(ask), Some(destination)) = (address.way.next(), destination) {
+                if !leads_nowhere && !address.gone {
+                    return Some(Question {
+                        ask,
+                        source,
+                        holder,
+                        destination,
+                    });
+                }
+            } else {
+                self.asked += 1;
+            }
+        }
+        None
+    }
+
+    /// Takes in the answer to a question: a route, or that there is none; or else that it was lost.
+    pub(crate) fn on_answer(
+        &mut self,
+        question: &Question,
+        answer: Option<Option<&Route>>,
+        config: &Config,
+    ) {
+        let Question { source, holder, .. } = *question;
+        let place = (source.is_ipv6(), holder);
+        let start = self.addresses.partition_point(|a| a.place() < place);
+        let of_link = self.addresses.get_mut(start..).unwrap_or_default();
+        for address in of_link.iter_mut().take_while(|a| a.place() == place) {
+            if address.address != source {
+                continue;
+            }
+            let next = usize::from(address.way.target) + 1;
+            let has_more = config.destination(source.is_ipv4(), next).is_some();
+            match answer {
+                Some(route) => address.way.answer(question, route, has_more),
+                None => address.way.again(question.ask),
+            }
+        }
+        self.asked = self.asked.min(start);
+    }
+
+    /// Returns whether the interface has an IPv6 address that means something beyond the link.
+    pub(super) fn has_ipv6(&self, index: IfIndex) -> bool {
+        let place = (true, index);
+        let start = self.addresses.partition_point(|a| a.place() < place);
+        let of_link = self.addresses.get(start..).unwrap_or_default().iter();
+        let mut of_link = of_link.take_while(|a| a.place() == place);
+        of_link.any(|a| !a.gone && !is_link_local(a.address))
+    }
+
+    /// Returns the interface that an address leaves by: its own one or, where that is not on the way
+    /// to the world, one that is and has only a link-local IPv6 address, as where a provider
+    /// delegates a prefix and nothing else.
+    pub(super) fn device_of(&self, address: &LocalAddress) -> IfIndex {
+        let (holder, free) = (address.holder, address.way.free);
+        let lends = !address.way.direct
+            && free != IfIndex::NONE
+            && address.address.is_ipv6()
+            && !is_link_local(address.address)
+            && !is_unique_local(address.address)
+            && !self.has_ipv6(free);
+        if lends { free } else { holder }
     }
 }

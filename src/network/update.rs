@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//! What events and dumps change of the model.
+
+use core::net::IpAddr;
+
+use super::{Declared, IFF_RUNNING, IFF_UP, Interface, LocalAddress, Network, Part};
+use crate::config::Config;
+use crate::netlink::IfIndex;
+use crate::netlink::route::{Address, Link, Notification};
+
+impl Network {
+    /// Takes in what changed, or an item of a dump.
+    pub fn apply(&mut self, notification: &Notification, config: &Config) {
+        let routing = config.uses_source_routing();
+        let ranges = Some(&config.source_routing).filter(|_| routing);
+        match notification {
+            Notification::Link(link) => self.put_link(link, config),
+            Notification::LinkGone { index } => self.remove_link(*index),
+            Notification::Address(address) => self.put_address(address),
+            Notification::AddressGone(address) => self.remove_address(address),
+            Notification::Route(route) => self.routes.put(route, ranges),
+            Notification::Rule(rule) => self.routes.put_rule(rule, ranges),
+            // Routes and rules that go are found gone by the dump that follows.
+            Notification::RouteGone(_) | Notification::RuleGone(_) | Notification::Nexthop => {}
+        }
+    }
+
+    fn put_link(&mut self, link: &Link, config: &Config) {
+        let new = Interface {
+            index: link.index,
+            name: link.name.clone(),
+            flags: link.flags,
+            vrf_table: link.vrf_table,
+            policy: *config.policy(&link.name),
+            declared: Declared::Auto,
+            notified: false,
+            changed: false,
+            interrupted: false,
+            asymmetric_route: false,
+            gone: false,
+            marked: true,
+        };
+        match self
+            .interfaces
+            .binary_search_by_key(&link.index, |i| i.index)
+        {
+            Err(at) => {
+                self.interfaces.insert(at, new);
+            }
+            Ok(at) => {
+                if let Some(old) = self.interfaces.get_mut(at) {
+                    const STATE: u32 = IFF_UP | IFF_RUNNING;
+                    let was_up = old.is_up();
+                    let was = (old.flags & STATE, old.vrf_table);
+                    let changed = old.flags != new.flags || old.name != new.name;
+                    *old = Interface {
+                        declared: if old.gone {
+                            Declared::Auto
+                        } else {
+                            old.declared
+                        },
+                        notified: old.notified,
+                        changed: old.changed || changed,
+                        interrupted: old.interrupted,
+                        asymmetric_route: old.asymmetric_route,
+                        ..new
+                    };
+                    old.configure(config);
+                    old.interrupted |= was_up && !old.is_up();
+                    if was != (old.flags & STATE, old.vrf_table) {
+                        self.doubt_link(link.index);
+                    }
+                }
+            }
+        }
+    }
+
+    fn remove_link(&mut self, index: IfIndex) {
+        if let Ok(at) = self.interfaces.binary_search_by_key(&index, |i| i.index) {
+            if let Some(interface) = self.interfaces.get_mut(at) {
+                interface.set_gone(&mut self.addresses);
+            }
+            self.doubt_link(index);
+        }
+    }
+
+    /// Has addresses that `is_known` is true of count as new, although they were there before.
+    pub fn take_back(&mut self, is_known: &dyn Fn(IpAddr) -> bool) {
+        for address in self.addresses.iter_mut() {
+            address.existing &= !is_known(address.address);
+        }
+    }
+
+    fn put_address(&mut self, address: &Address) {
+        let at = match self.position(address) {
+            Ok(at) => {
+                if let Some(old) = self.addresses.get_mut(at) {
+                    old.update(address, !self.started);
+                }
+                self.asked = self.asked.min(at);
+                return;
+            }
+            Err(at) => at,
+        };
+        let new = LocalAddress::new(address, self.sequence, !self.started);
+        if self.addresses.insert(at, new) {
+            self.asked = self.asked.min(at);
+            self.sequence = self.sequence.wrapping_add(1);
+        }
+    }
+
+    fn remove_address(&mut self, address: &Address) {
+        if let Ok(at) = self.position(address) {
+            if let Some(old) = self.addresses.get_mut(at) {
+                old.gone = true;
+            }
+            // With it go, without a word, the routes that prefer it, and those of a link without any.
+            let Address { index, local, .. } = *address;
+            self.doubt(&|a| a.uses(index) && a.address.is_ipv4() == local.is_ipv4());
+        }
+    }
+
+    /// Returns where the address stands, or where it belongs.
+    fn position(&self, address: &Address) -> Result<usize, usize> {
+        let place = (address.local.is_ipv6(), address.index);
+        let start = self.addresses.partition_point(|a| a.place() < place);
+        let mut end = start;
+        for known in self.addresses.get(start..).unwrap_or_default() {
+            if known.place() != place {
+                break;
+            }
+            if known.is(address) {
+                return Ok(end);
+            }
+            end += 1;
+        }
+        Err(end)
+    }
+
+    /// A dump of `part` begins: what it does not show is gone.
+    pub fn begin(&mut self, part: Part) {
+        match part {
+            Part::Links => self.interfaces.unmark(|_| true),
+            Part::Addresses => self.addresses.unmark(|_| true),
+            Part::Routes(family) => self.routes.begin(family),
+            Part::Rules(family) => self.routes.begin_rules(family),
+        }
+    }
+
+    /// The dump of `part` is whole. What it did not show stays until [`Self::sweep`].
+    pub fn finish(&mut self, part: Part) {
+        match part {
+            Part::Links => self.interfaces.sweep_unmarked(|interface| {
+                interface.set_gone(&mut self.addresses);
+                false
+            }),
+            Part::Addresses => self.addresses.sweep_unmarked(|address| {
+                address.gone = true;
+                false
+            }),
+            Part::Routes(family) => self.routes.finish(family),
+            Part::Rules(family) => self.routes.finish_rules(family),
+        }
+    }
+}
