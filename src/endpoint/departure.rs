@@ -95,6 +95,17 @@ impl Endpoints {
         granted
     }
 
+    /// What may go has to wait: by then it is not known any more whether a connection needs it.
+    pub fn revoke_grants(&mut self) {
+        for slot in self.ours.iter_mut().filter(|slot| !slot.is_deleting()) {
+            slot.departure = match slot.departure {
+                Departure::Granted => Departure::Requested,
+                Departure::Renewal => Departure::Stays,
+                departure => departure,
+            };
+        }
+    }
+
     /// Forgets which paths have just returned.
     pub fn settle_returns(&mut self) {
         self.ours.iter_mut().for_each(|slot| slot.returned = false);

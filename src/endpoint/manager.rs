@@ -240,6 +240,11 @@ impl EndpointManager {
             })
     }
 
+    /// What may go has to wait, and connections may come to need it meanwhile.
+    pub fn revoke_grants(&mut self) {
+        self.endpoints.revoke_grants();
+    }
+
     /// Forgets which paths have just returned.
     pub fn settle_returns(&mut self) {
         self.endpoints.settle_returns();

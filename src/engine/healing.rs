@@ -25,8 +25,10 @@ use crate::time::{Backoff, Duration, Instant};
 /// join has had its time, and when a first retransmission of it has. In between as well, with
 /// back-off, where joins are under way or a subflow is stuck that another can soon do without.
 const RETURN_CHECKS: [Duration; 2] = [Duration::from_millis(150), Duration::from_millis(3000)];
-/// Attempts in vain after which a subflow that is lacked is no reason any more to disturb others.
+/// Attempts in vain after which a subflow that is lacked is hardly a reason any more to disturb
+/// others: it counts for so much less.
 const HOPELESS: u8 = 5;
+const SELDOM: u64 = 160;
 /// So many healthy subflows may be made anew for the sake of one that is lacked, and one more for
 /// each second that it has been. Being made anew costs one 40 to 80 ms, in which its connection
 /// uses the others.
@@ -348,16 +350,21 @@ impl Healer {
             if lacking == 0 {
                 continue;
             }
-            let hopeful = |m: &&Missing| due(m) && m.attempts.failures() < HOPELESS;
+            // In parts of which `SELDOM` weigh as much as one healthy subflow.
             let (mut worth, mut rise) = (0, 0);
-            for missing in self.missing.iter().filter(hopeful) {
-                worth += WORTH + now.saturating_since(missing.since).as_millis() / 1000;
-                rise += 1;
+            for missing in self.missing.iter().filter(|m| due(m)) {
+                let waited = now.saturating_since(missing.since).as_millis() / 1000;
+                let (base, each) = match missing.attempts.failures() < HOPELESS {
+                    true => (WORTH, SELDOM),
+                    false => (0, 1),
+                };
+                worth += (base + waited) * each;
+                rise += each;
             }
             let one = Paths::one(number);
             let covered = self.coverage.connections();
             let is_healthy = |c: &Covered| c.established.without(c.stuck).contains(one);
-            let healthy = covered.filter(is_healthy).count() as u64;
+            let healthy = covered.filter(is_healthy).count() as u64 * SELDOM;
             let mut covered = self.coverage.connections();
             let mut cut = self.look.ending;
             cut.add(one);
@@ -366,10 +373,8 @@ impl Healer {
                 continue;
             }
             if healthy > worth {
-                let enough = (healthy - worth).div_ceil(rise.max(1)).saturating_mul(1000);
-                if rise > 0 {
-                    self.look_at = self.look_at.min(now + Duration::from_millis(enough));
-                }
+                let enough = u32::try_from((healthy - worth).div_ceil(rise)).unwrap_or(u32::MAX);
+                self.look_at = self.look_at.min(now + Duration::from_secs(enough));
                 continue;
             }
             for missing in self.missing.iter_mut().filter(|m| due(m)) {

@@ -47,6 +47,8 @@ impl Engine {
             Input::EndpointsEnd(result) => {
                 if self.schedule.on_dump_end(now, Due::ENDPOINTS, result) {
                     self.endpoints.finish_dump(now);
+                } else {
+                    self.endpoints.revoke_grants();
                 }
                 if self.endpoints.is_leaving() {
                     self.leave();
