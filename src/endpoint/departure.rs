@@ -6,7 +6,10 @@ use core::net::IpAddr;
 
 use super::{Endpoints, Slot, Want, Wanted, is_at, want_of};
 use crate::netlink::mptcp::Endpoint;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+
+/// For so long what a look at the connections has shown is taken to be so.
+const GRANT: Duration = Duration::from_millis(150);
 
 /// Whether the subflows of an endpoint may end, because it is to go or to be another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,7 +73,12 @@ impl Endpoints {
         is_needed: &mut dyn FnMut(&Endpoint) -> bool,
         report: &mut dyn FnMut(&Slot),
     ) -> bool {
-        let Self { ours, refusals, .. } = self;
+        let Self {
+            ours,
+            refusals,
+            granted_at,
+            ..
+        } = self;
         let mut granted = false;
         for slot in ours.iter_mut() {
             let news = match slot.departure {
@@ -84,6 +92,7 @@ impl Endpoints {
             }
             if !is_needed(&slot.endpoint) {
                 slot.departure = Departure::Granted;
+                *granted_at = now;
                 granted = true;
                 continue;
             }
@@ -95,8 +104,11 @@ impl Endpoints {
         granted
     }
 
-    /// What may go has to wait: by then it is not known any more whether a connection needs it.
-    pub fn revoke_grants(&mut self) {
+    /// Where what may go had to wait, it is not known any more whether a connection needs it.
+    pub(super) fn revoke_old_grants(&mut self, now: Instant) {
+        if now.saturating_since(self.granted_at) <= GRANT {
+            return;
+        }
         for slot in self.ours.iter_mut().filter(|slot| !slot.is_deleting()) {
             slot.departure = match slot.departure {
                 Departure::Granted => Departure::Requested,
@@ -112,10 +124,11 @@ impl Endpoints {
     }
 
     /// Has an endpoint that is to stay deleted and made again with the next reconciliation.
-    pub fn renew(&mut self, address: IpAddr) {
+    pub fn renew(&mut self, now: Instant, address: IpAddr) {
         let is_it = |slot: &&mut Slot| is_at(&slot.endpoint, address, 0) && slot.is_settled();
         if let Some(slot) = self.ours.iter_mut().find(is_it) {
             slot.departure = Departure::Renewal;
+            self.granted_at = now;
         }
     }
 }

@@ -240,19 +240,14 @@ impl EndpointManager {
             })
     }
 
-    /// What may go has to wait, and connections may come to need it meanwhile.
-    pub fn revoke_grants(&mut self) {
-        self.endpoints.revoke_grants();
-    }
-
     /// Forgets which paths have just returned.
     pub fn settle_returns(&mut self) {
         self.endpoints.settle_returns();
     }
 
     /// Has an endpoint deleted and made again, for the subflows that connections lack there.
-    pub fn renew(&mut self, address: IpAddr) {
-        self.endpoints.renew(address);
+    pub fn renew(&mut self, now: Instant, address: IpAddr) {
+        self.endpoints.renew(now, address);
     }
 
     /// Has ours be looked at for the last time, to be removed.

@@ -55,6 +55,8 @@ pub struct Endpoints {
     last_id: AddressId,
     /// A command can be sent only once the kernel has acknowledged those before.
     waits: bool,
+    /// When it was last known of one that it may go.
+    granted_at: Instant,
     /// Nothing has happened since the last dump.
     is_current: bool,
     /// Something is to be deleted or changed that may have changed hands: the kernel reuses ids.
@@ -84,6 +86,7 @@ impl Endpoints {
             flags: FlagSupport::default(),
             last_id: AddressId::NONE,
             waits: false,
+            granted_at: Instant::default(),
             is_current: false,
             look_due: false,
         }
@@ -223,6 +226,7 @@ impl Endpoints {
             ours.iter().any(|s| is_at(&s.endpoint, address, port))
                 || want.any(|w| (w.address, w.port) == (address, port))
         });
+        self.revoke_old_grants(now);
         let returned = self.note_departures(wanted);
         self.amend(now, wanted, Operation::SetFlags, send);
         // A new path first, so that a connection has it when the old one goes; but if the
@@ -351,6 +355,7 @@ impl Endpoints {
                 }
                 if let Some(slot) = self.ours.iter_mut().find(gives_way) {
                     slot.departure = Departure::Granted;
+                    self.granted_at = now;
                     // Another may just have been deleted, and this one not be looked at any more.
                     self.waits = true;
                 }

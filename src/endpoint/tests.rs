@@ -359,7 +359,7 @@ fn an_endpoint_that_moves_to_another_device_is_made_again_at_once() {
 fn a_renewed_endpoint_is_deleted_and_added_once_with_another_id() {
     let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
     kernel.settle(NOW, &mut endpoints, &[want(1), want(2)]);
-    endpoints.renew(ip(1));
+    endpoints.renew(NOW, ip(1));
     let (sent, _) = kernel.round(NOW, &mut endpoints, &[want(1), want(2)]);
     assert_eq!(sent, [], "not before a look at the endpoints");
     assert!(endpoints.needs_dump());

@@ -47,8 +47,6 @@ impl Engine {
             Input::EndpointsEnd(result) => {
                 if self.schedule.on_dump_end(now, Due::ENDPOINTS, result) {
                     self.endpoints.finish_dump(now);
-                } else {
-                    self.endpoints.revoke_grants();
                 }
                 if self.endpoints.is_leaving() {
                     self.leave();
@@ -184,7 +182,7 @@ impl Engine {
             let limit = limits.map_or(0, |limits| limits.subflows as usize);
             healer.find_missing(now, limit);
             while let Some(address) = healer.next_renewal(now) {
-                self.endpoints.renew(address);
+                self.endpoints.renew(now, address);
                 changed = true;
             }
             if !healer.is_settling() {
