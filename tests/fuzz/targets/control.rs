@@ -13,7 +13,10 @@ fuzz_target!(|bytes: &[u8]| {
         let Some(request) = session.request().cloned() else {
             continue;
         };
-        assert!(request.subject.len() <= 45 && !request.subject.contains(|c: char| c.is_ascii_whitespace()));
+        assert!(
+            request.subject.len() <= 45
+                && !request.subject.contains(|c: char| c.is_ascii_whitespace())
+        );
         for at in 0..100 {
             session.tell("one line of what has happened\n");
             if let Some(count) = bytes.get(at) {
@@ -33,7 +36,9 @@ fuzz_target!(|bytes: &[u8]| {
 fn check_text(text: &str) {
     let mut json = String::new();
     Form::new(&mut json, true).field("", "name", Value::Text(&text));
-    let inner = json.strip_prefix("\"name\":\"").and_then(|rest| rest.strip_suffix('"'));
+    let inner = json
+        .strip_prefix("\"name\":\"")
+        .and_then(|rest| rest.strip_suffix('"'));
     let inner = inner.expect("quotes");
     let mut escaped = false;
     for c in inner.chars() {
