@@ -6,11 +6,8 @@ target=${CARGO_TARGET_DIR:-$repo/target}
 out=$target/packages
 mkdir -p "$out"
 
-say() { printf '== %s\n' "$*"; }
-fail() {
-    printf '%s: error: %s\n' "$0" "$*" >&2
-    exit 1
-}
+# shellcheck source=tests/lib.sh
+. "$repo/tests/lib.sh"
 
 # cannot WHY: this machine is not able to; skipped aloud where that is on the list of what may be.
 cannot() {
@@ -34,22 +31,6 @@ scratch() {
     work=$(mktemp -d)
     trap 'rm -rf --one-file-system "$work"' EXIT
     trap 'exit 1' INT TERM HUP
-}
-
-# need PACKAGE...: installs the distribution packages that are not there yet.
-need() {
-    missing=
-    for package; do
-        dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' ||
-            missing="$missing $package"
-    done
-    [ -n "$missing" ] || return 0
-    say "installing$missing"
-    as_root=
-    [ "$(id -u)" = 0 ] || as_root=sudo
-    # shellcheck disable=SC2086  # a list of names
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $missing \
-        >"$out/apt.log" 2>&1 || fail "apt-get install failed, see $out/apt.log"
 }
 
 # Makes $base, an archive of a fresh Debian of this machine's release.
