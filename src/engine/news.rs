@@ -36,7 +36,7 @@ pub enum What {
     EndpointRemoved,
     /// Something was said of an interface.
     Declared(Declared),
-    /// Reporter of the kernel were lost.
+    /// Events of the kernel were lost.
     Overflow,
     /// The configuration was read again, or refused.
     Reloaded(bool),
@@ -206,7 +206,7 @@ impl Reporter {
                 return;
             };
             let (ip, verdict) = (address.address, address.verdict);
-            let interface = network.interface_at_index(address.index);
+            let interface = network.interface_or_gone(address.index);
             let name = interface.map(|i| i.name.clone()).unwrap_or_default();
             let was_used = before == Verdict::Usable;
             let unknown = before == Verdict::Unjudged && verdict == Verdict::Gone;

@@ -11,6 +11,7 @@ mod update;
 mod verdict;
 
 use core::net::IpAddr;
+use core::ops::Range;
 
 use crate::capacity;
 use crate::config::{Config, NotifyFlags, Policy};
@@ -160,11 +161,26 @@ impl Network {
 
     /// Returns an interface by its number.
     pub fn interface(&self, index: IfIndex) -> Option<&Interface> {
-        let at = self
-            .interfaces
-            .binary_search_by_key(&index, |i| i.index)
-            .ok()?;
-        self.interfaces.get(at).filter(|interface| !interface.gone)
+        let interface = self.interface_or_gone(index);
+        interface.filter(|interface| !interface.gone)
+    }
+
+    /// Returns an interface by its number, also one that is gone and not forgotten yet.
+    pub(crate) fn interface_or_gone(&self, index: IfIndex) -> Option<&Interface> {
+        let at = self.interface_position(index);
+        at.ok().and_then(|at| self.interfaces.get(at))
+    }
+
+    /// Returns where an interface stands, or where it belongs.
+    fn interface_position(&self, index: IfIndex) -> Result<usize, usize> {
+        self.interfaces.binary_search_by_key(&index, |i| i.index)
+    }
+
+    /// Returns where the addresses of a family stand that an interface has.
+    fn addresses_on(&self, ipv6: bool, index: IfIndex) -> Range<usize> {
+        let place = (ipv6, index);
+        let start = self.addresses.partition_point(|a| a.place() < place);
+        start..self.addresses.partition_point(|a| a.place() <= place)
     }
 
     /// Returns all addresses, by family and then by interface.
@@ -196,12 +212,6 @@ impl Network {
     /// Returns the address at a position that [`Self::mark_address`] gave.
     pub(crate) fn address_at(&self, at: usize) -> Option<&LocalAddress> {
         self.addresses.get(at)
-    }
-
-    /// Returns an interface by its number, also one that is gone and not forgotten yet.
-    #[cfg(feature = "control")]
-    pub(crate) fn interface_at_index(&self, index: IfIndex) -> Option<&Interface> {
-        self.interfaces.iter().find(|i| i.index == index)
     }
 
     /// Returns the interface at a position that [`Self::mark_interface`] gave.
@@ -283,7 +293,7 @@ impl Network {
     /// Notes what somebody outside says of an interface, which holds until it goes or something else is said.
     #[cfg(feature = "control")]
     pub(crate) fn declare(&mut self, index: IfIndex, declared: Declared, config: &Config) {
-        let at = self.interfaces.binary_search_by_key(&index, |i| i.index);
+        let at = self.interface_position(index);
         if let Some(interface) = at.ok().and_then(|at| self.interfaces.get_mut(at)) {
             interface.interrupted |= declared == Declared::Down;
             interface.declared = declared;

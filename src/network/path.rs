@@ -190,13 +190,10 @@ impl Network {
         config: &Config,
     ) {
         let Question { source, holder, .. } = *question;
-        let place = (source.is_ipv6(), holder);
-        let start = self.addresses.partition_point(|a| a.place() < place);
-        let of_link = self.addresses.get_mut(start..).unwrap_or_default();
-        for address in of_link.iter_mut().take_while(|a| a.place() == place) {
-            if address.address != source {
-                continue;
-            }
+        let on_link = self.addresses_on(source.is_ipv6(), holder);
+        self.asked = self.asked.min(on_link.start);
+        let on_link = self.addresses.get_mut(on_link).unwrap_or_default();
+        for address in on_link.iter_mut().filter(|a| a.address == source) {
             let next = usize::from(address.way.target) + 1;
             let has_more = config.destination(source.is_ipv4(), next).is_some();
             match answer {
@@ -204,16 +201,13 @@ impl Network {
                 None => address.way.again(question.ask),
             }
         }
-        self.asked = self.asked.min(start);
     }
 
     /// Returns whether the interface has an IPv6 address that means something beyond the link.
     pub(super) fn has_ipv6(&self, index: IfIndex) -> bool {
-        let place = (true, index);
-        let start = self.addresses.partition_point(|a| a.place() < place);
-        let of_link = self.addresses.get(start..).unwrap_or_default().iter();
-        let mut of_link = of_link.take_while(|a| a.place() == place);
-        of_link.any(|a| !a.gone && !is_link_local(a.address))
+        let on_link = self.addresses.get(self.addresses_on(true, index));
+        let mut on_link = on_link.unwrap_or_default().iter();
+        on_link.any(|a| !a.gone && !is_link_local(a.address))
     }
 
     /// Returns the interface that an address leaves by: its own one or, where that is not on the way

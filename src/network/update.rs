@@ -40,10 +40,7 @@ impl Network {
             gone: false,
             marked: true,
         };
-        match self
-            .interfaces
-            .binary_search_by_key(&link.index, |i| i.index)
-        {
+        match self.interface_position(link.index) {
             Err(at) => {
                 self.interfaces.insert(at, new);
             }
@@ -76,7 +73,7 @@ impl Network {
     }
 
     fn remove_link(&mut self, index: IfIndex) {
-        if let Ok(at) = self.interfaces.binary_search_by_key(&index, |i| i.index) {
+        if let Ok(at) = self.interface_position(index) {
             if let Some(interface) = self.interfaces.get_mut(at) {
                 interface.set_gone(&mut self.addresses);
             }
@@ -122,19 +119,11 @@ impl Network {
 
     /// Returns where the address stands, or where it belongs.
     fn position(&self, address: &Address) -> Result<usize, usize> {
-        let place = (address.local.is_ipv6(), address.index);
-        let start = self.addresses.partition_point(|a| a.place() < place);
-        let mut end = start;
-        for known in self.addresses.get(start..).unwrap_or_default() {
-            if known.place() != place {
-                break;
-            }
-            if known.is(address) {
-                return Ok(end);
-            }
-            end += 1;
-        }
-        Err(end)
+        let on_link = self.addresses_on(address.local.is_ipv6(), address.index);
+        let (start, end) = (on_link.start, on_link.end);
+        let mut known = self.addresses.get(on_link).unwrap_or_default().iter();
+        let at = known.position(|known| known.is(address));
+        at.map_or(Err(end), |at| Ok(start + at))
     }
 
     /// A dump of `part` begins: what it does not show is gone.
