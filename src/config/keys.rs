@@ -10,12 +10,14 @@ use crate::config::flags::{
     names, notify_flags, position, write_list,
 };
 use crate::config::{Config, NotifyFlags, Pattern, StateFile};
+use crate::netlink::filter;
 use crate::netlink::mptcp::EndpointFlags;
 
 /// A day.
 const MAX_SECONDS: u32 = 86_400;
-/// Addresses that stand for the world: events of routes to each pass a filter.
-const MAX_DESTINATIONS: usize = 15;
+/// Addresses that stand for the world at most: events of routes to each pass a filter, which may need
+/// room for the default of a family without any.
+const MAX_DESTINATIONS: usize = filter::DESTINATIONS - 1;
 /// The rule for the main table has the priority 32766; ours must come before.
 const MAX_PRIORITY: u32 = 32_765;
 

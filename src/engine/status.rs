@@ -87,7 +87,7 @@ impl Engine {
             return path;
         }
         let policy = self.network.interface(address.index).map(|i| i.policy);
-        let flags = path.endpoint.or(None).map_or_else(
+        let flags = path.endpoint.map_or_else(
             || policy.map(|policy| policy.flags),
             |endpoint| Some(endpoint.flags),
         );
