@@ -4,10 +4,8 @@
 use core::fmt::Write;
 use core::mem::ManuallyDrop;
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixListener;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use crate::cli::{self, Action};
@@ -21,15 +19,9 @@ use crate::plugin::Entry;
 use crate::state::file;
 use crate::sys;
 use crate::sys::clock;
+use crate::sys::exit::{CONFIGURATION, FAILURE, SUCCESS, USAGE};
 use crate::sys::signal::Signals;
 use crate::sys::sysctl::{self, Mptcp};
-
-const SUCCESS: u8 = 0;
-const FAILURE: u8 = 1;
-/// A command line that makes no sense (EX_USAGE of sysexits.h).
-const USAGE_ERROR: u8 = 64;
-/// A configuration with errors (EX_CONFIG): another start would find the same.
-const CONFIGURATION_ERROR: u8 = 78;
 
 /// A daemon: its own name and version, and the plugins compiled into it.
 #[derive(Clone, Copy)]
@@ -96,14 +88,14 @@ pub fn answer(program: Program, arguments: Vec<OsString>) -> u8 {
         }
         Err(cause) => {
             program.complain(&format!("{cause} (try '{name} --help')"));
-            USAGE_ERROR
+            USAGE
         }
     }
 }
 
 fn check(options: &Overrides, strict: bool, program: Program) -> u8 {
     let Some(mut loaded) = program.load(options) else {
-        return CONFIGURATION_ERROR;
+        return CONFIGURATION;
     };
     for warning in &loaded.warnings {
         program.complain(&format!("warning: {warning}"));
@@ -118,7 +110,7 @@ fn check(options: &Overrides, strict: bool, program: Program) -> u8 {
     match engine.plugin_problems() {
         [] if strict && !loaded.warnings.is_empty() => FAILURE,
         [] => print(&text),
-        _ => CONFIGURATION_ERROR,
+        _ => CONFIGURATION,
     }
 }
 
@@ -133,7 +125,7 @@ fn start(options: Overrides, program: Program) -> u8 {
     };
     sys::end_with_jail();
     let Some(loaded) = program.load(&options) else {
-        return CONFIGURATION_ERROR;
+        return CONFIGURATION;
     };
     logging::init(loaded.config.log, loaded.config.log_level);
     loaded
@@ -164,12 +156,20 @@ fn serve(
     if !sys::has_cap_net_admin() {
         return Err("the capability CAP_NET_ADMIN is missing".into());
     }
-    let _claim = claim(&loaded.config)?;
+    let namespace = sys::namespace_cookie();
+    let _claim = claim(&loaded.config, namespace)?;
     if let Some(directory) = &loaded.config.plugin_dir {
         logging::info!("plugin-dir {directory} is not used: plugins are compiled in");
     }
     let entries = select(&loaded.config, program.plugins);
-    let daemon = Daemon::start(options, loaded, &entries, program.plugins, signals)?;
+    let daemon = Daemon::start(
+        options,
+        loaded,
+        &entries,
+        program.plugins,
+        signals,
+        namespace,
+    )?;
     // It ends with the process, which leaves nothing behind.
     let mut daemon = ManuallyDrop::new(daemon);
     #[cfg(feature = "control")]
@@ -183,7 +183,7 @@ fn serve(
     if daemon.engine().plugin_names().next().is_none() {
         if !daemon.engine().plugin_problems().is_empty() {
             logging::error!("no plugin is left: not started");
-            return Ok(CONFIGURATION_ERROR);
+            return Ok(CONFIGURATION);
         }
         logging::warn!("no plugins: nothing will be done");
     }
@@ -193,21 +193,14 @@ fn serve(
         .map_err(|error| format!("cannot wait for events: {error}"))
 }
 
-/// What keeps other daemons out of the network namespace for as long as it is held.
-#[allow(dead_code)] // Held, not used.
-enum Claim {
-    File(File),
-    Name(Option<UnixListener>),
-}
-
-/// Becomes the only daemon of the network namespace. The error is for the user.
-fn claim(config: &Config) -> Result<Claim, String> {
+/// Becomes the only daemon of the network namespace. Returns what keeps others out of it as long as it
+/// is open; the error is for the user.
+fn claim(config: &Config, namespace: Option<u64>) -> Result<Option<OwnedFd>, String> {
     let failed = |error: io::Error| format!("cannot claim the network namespace: {error}");
     let running = |how| format!("mptcpd is already running in this network namespace ({how})");
-    let any = sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0).map_err(failed)?;
-    if let Some(cookie) = sys::namespace_cookie(any.as_raw_fd()) {
-        match file::lock(&config.state_file, cookie) {
-            Ok(Some(file)) => return Ok(Claim::File(file)),
+    if let Some(namespace) = namespace {
+        match file::lock(&config.state_file, namespace) {
+            Ok(Some(file)) => return Ok(Some(file.into())),
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(running("it holds the lock file"));
@@ -218,9 +211,9 @@ fn claim(config: &Config) -> Result<Claim, String> {
     match sys::claim_name() {
         Ok(None) => {
             logging::warn!("no place for a lock file, and another user holds the name @mptcpd");
-            Ok(Claim::Name(None))
+            Ok(None)
         }
-        Ok(name) => Ok(Claim::Name(name)),
+        Ok(name) => Ok(name.map(OwnedFd::from)),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             Err(running("it holds the abstract socket @mptcpd"))
         }

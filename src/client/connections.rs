@@ -5,7 +5,7 @@
 use core::net::IpAddr;
 
 use super::{Problem, problem};
-use crate::control::{DENIED, FAILURE, Form, Value};
+use crate::control::{Form, Value};
 use crate::daemon::exchange::exchange;
 use crate::engine::Incomplete;
 use crate::netlink::attribute::{Builder, Full};
@@ -13,6 +13,7 @@ use crate::netlink::diag::{self, Connection, Ends, Query, Subflow, Traffic};
 use crate::netlink::message::Message;
 use crate::netlink::route::{self, Family, Name, Notification};
 use crate::netlink::{IfIndex, Seq};
+use crate::sys::exit::{DENIED, FAILURE};
 use crate::sys::netlink::Socket;
 use crate::sys::{self, errno::Errno};
 
@@ -81,28 +82,22 @@ impl Picture {
     fn take() -> Result<Self, Problem> {
         let mut picture = Self::default();
         let diag = open(libc::NETLINK_SOCK_DIAG)?;
-        for family in FAMILIES {
-            ask(
-                &diag,
-                &|out, seq| Query::Connections(family).encode(out, seq),
-                &mut |message| {
-                    let found = diag::decode_connection(message.payload);
-                    let traffic = diag::decode_traffic(message.payload, true);
-                    picture.connections.extend(found.zip(traffic));
-                },
-            )?;
-        }
-        for family in FAMILIES {
-            ask(
-                &diag,
-                &|out, seq| Query::Subflows(family).encode(out, seq),
-                &mut |message| {
-                    let found = diag::decode_subflow(message.payload);
-                    let traffic = diag::decode_traffic(message.payload, false);
-                    picture.subflows.extend(found.zip(traffic));
-                },
-            )?;
-        }
+        let show = |query: fn(Family) -> Query, each: &mut dyn FnMut(&[u8])| {
+            FAMILIES.into_iter().try_for_each(|family| {
+                let encode = |out: &mut Builder<'_>, seq| query(family).encode(out, seq);
+                ask(&diag, &encode, &mut |message| each(message.payload))
+            })
+        };
+        show(Query::Connections, &mut |payload| {
+            let traffic = diag::decode_traffic(payload, true);
+            let found = diag::decode_connection(payload);
+            picture.connections.extend(found.zip(traffic));
+        })?;
+        show(Query::Subflows, &mut |payload| {
+            let traffic = diag::decode_traffic(payload, false);
+            let found = diag::decode_subflow(payload);
+            picture.subflows.extend(found.zip(traffic));
+        })?;
         let network = open(libc::NETLINK_ROUTE)?;
         for encode in [route::dump_links, route::dump_addresses] {
             ask(

@@ -8,15 +8,16 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
+use crate::control::Verb;
 use crate::control::request::{self, LENGTH};
-use crate::control::{DENIED, FAILURE, MISSING, NOT_RUNNING, SUCCESS, USAGE, Verb};
-use crate::state::{Identity, file};
+use crate::state::file;
 use crate::sys::clock::now;
+use crate::sys::exit::{DENIED, FAILURE, MISSING, NOT_RUNNING, SUCCESS, USAGE};
 use crate::sys::{self, local};
 use crate::time::{Duration, Instant};
 
 /// How often a daemon that is not there yet is looked for, in milliseconds.
-const PATIENCE: i32 = 100;
+const PATIENCE: u64 = 100;
 
 /// Why a command fails: its exit status, and a line for the user.
 type Problem = (u8, String);
@@ -62,8 +63,11 @@ fn command(words: &[String]) -> Result<u8, Problem> {
     let mut bytes = [0; 4096];
     loop {
         let left = end.map(|end| end.saturating_since(now()).as_millis());
-        if !local::is_readable(&stream, left) {
-            return Err(problem(FAILURE, &["timed out: no path is in use"]));
+        if matches!(sys::poll([stream.as_raw_fd()], left), Ok(0)) {
+            if end.is_some_and(|end| now() >= end) {
+                return Err(problem(FAILURE, &["timed out: no path is in use"]));
+            }
+            continue;
         }
         let read = match stream.read(&mut bytes).map_err(broken)? {
             0 => break,
@@ -98,12 +102,7 @@ fn command(words: &[String]) -> Result<u8, Problem> {
 /// Connects to the daemon of this network namespace; if there is a time until which to wait, it
 /// may come up meanwhile.
 fn connect(end: Option<Instant>) -> Result<UnixStream, Problem> {
-    let probe = sys::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0).map_err(broken)?;
-    let identity = Identity {
-        boot_id: [0; 16],
-        namespace: sys::namespace_cookie(probe.as_raw_fd()).unwrap_or(0),
-    };
-    let path = file::socket_path(&identity);
+    let path = file::socket_path(sys::namespace_cookie().unwrap_or(0));
     loop {
         let error = match local::connect(&path) {
             Ok(stream) => return Ok(stream),
@@ -120,7 +119,7 @@ fn connect(end: Option<Instant>) -> Result<UnixStream, Problem> {
             let cause = "mptcpd is not running in this network namespace (no ";
             return Err(problem(NOT_RUNNING, &[cause, &path, ")"]));
         }
-        local::sleep(PATIENCE);
+        sys::poll([], Some(PATIENCE)).map_err(broken)?;
     }
 }
 

@@ -20,16 +20,3 @@ pub mod session;
 pub use form::{Form, Value};
 pub use request::{Request, Verb};
 pub use session::{Output, Session};
-
-/// Done.
-pub const SUCCESS: u8 = 0;
-/// It failed, for the reason that the text gives.
-pub const FAILURE: u8 = 1;
-/// Asked for by `--exit-code`: something that should work does not.
-pub const MISSING: u8 = 2;
-/// There is no daemon.
-pub const NOT_RUNNING: u8 = 3;
-/// Who asks may not.
-pub const DENIED: u8 = 4;
-/// The request makes no sense (EX_USAGE of sysexits.h).
-pub const USAGE: u8 = 64;

@@ -3,8 +3,8 @@
 
 use core::fmt::{self, Write};
 
-use super::USAGE;
 use super::request::{self, LENGTH, Request, Verb};
+use crate::sys::exit::USAGE;
 
 /// Octets that wait for a client at most.
 pub const ROOM: usize = 4096;

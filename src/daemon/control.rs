@@ -14,11 +14,12 @@ use super::Daemon;
 use crate::capacity;
 use crate::config::{Config, Diagnostic, Loaded};
 use crate::control::session::ITEM;
-use crate::control::{DENIED, FAILURE, Form, MISSING, Request, SUCCESS, Session, Value, Verb};
+use crate::control::{Form, Request, Session, Value, Verb};
 use crate::engine::news::{News, What};
 use crate::engine::{Engine, Input};
 use crate::logging;
-use crate::state::{Identity, file};
+use crate::state::file;
+use crate::sys::exit::{DENIED, FAILURE, MISSING, SUCCESS};
 use crate::sys::local::{self, ServiceManager};
 use crate::sys::{clock, sysctl};
 use crate::time::Instant;
@@ -74,10 +75,7 @@ impl About {
         };
         form.field("path manager ", "kernel_path_manager", kernel);
         form.open("config", "{");
-        let file = self
-            .file
-            .as_ref()
-            .map(|file| file.get(..255).unwrap_or(file));
+        let file = self.file.as_deref().map(start_of);
         let file = file
             .as_ref()
             .map_or(Value::Nothing, |file| Value::Text(file));
@@ -86,13 +84,25 @@ impl About {
         form.field("read ", "read", Value::Ago(now.saturating_since(read), at));
         form.json("warnings", Value::Number(self.warnings as u64));
         match &self.error {
-            Some(error) => form.field("not reloaded: ", "last_error", Value::Text(error)),
+            Some(error) => {
+                form.field(
+                    "not reloaded: ",
+                    "last_error",
+                    Value::Text(&start_of(error)),
+                );
+            }
             None => form.json("last_error", Value::Nothing),
         }
         form.close("}");
         form.words(COLUMNS);
         form.open("paths", "[");
     }
+}
+
+/// Returns as much of a text as an item has room for.
+fn start_of(text: &str) -> &str {
+    let end = (0..=255).rev().find(|at| text.is_char_boundary(*at));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
 }
 
 /// A client, and what it may do.
@@ -127,14 +137,14 @@ pub(super) struct Control {
 
 impl Control {
     /// Opens the socket. Without it the daemon does its work all the same.
-    pub(super) fn open(about: About, config: &Config, identity: &Identity) -> Self {
+    pub(super) fn open(about: About, config: &Config, namespace: u64) -> Self {
         let named = config.control_group.as_deref();
         let group = named.and_then(local::group);
         if let (Some(name), None) = (named, group) {
             logging::warn!("control-group: there is no group {name}");
         }
         file::make_directory();
-        let path = file::socket_path(identity);
+        let path = file::socket_path(namespace);
         let door = match open(&path, group) {
             Ok((listener, epoll)) => Some(Door {
                 path,
@@ -480,13 +490,8 @@ impl Daemon {
     /// Notes why the configuration in use is not the one in the file.
     pub(super) fn on_reload_failed(&mut self, problems: Vec<Diagnostic>) {
         let mut errors = problems.into_iter().filter(|p| p.level == Level::Error);
-        let mut text = errors
-            .next()
-            .map(|problem| problem.text)
-            .unwrap_or_default();
-        let end = (0..=255).rev().find(|at| text.is_char_boundary(*at));
-        text.truncate(end.unwrap_or(0));
-        self.control.about.error = Some(text);
+        let first = errors.next().map(|problem| problem.text);
+        self.control.about.error = Some(first.unwrap_or_default());
         self.control.manager.tell("READY=1");
         self.control.tell(&News::of(What::Reloaded(false)));
     }

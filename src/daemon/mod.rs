@@ -88,20 +88,20 @@ impl Daemon {
         entries: &[&'static Entry],
         plugins: &'static [Entry],
         signals: Signals,
+        namespace: Option<u64>,
     ) -> Result<Self, String> {
         let now = clock::now();
         #[cfg(feature = "control")]
         let about = control::About::new(now, &loaded);
         let config = loaded.config;
         let rtnetlink = Rtnetlink::open()?;
-        let cookie = sys::namespace_cookie(rtnetlink.events.fd());
         let identity = Identity {
             boot_id: sysctl::boot_id(),
-            namespace: cookie.unwrap_or(0),
+            namespace: namespace.unwrap_or(0),
         };
         let state = open_state(&config, identity);
         #[cfg(feature = "control")]
-        let control = control::Control::open(about, &config, &identity);
+        let control = control::Control::open(about, &config, identity.namespace);
         let mut daemon = Self {
             engine: Engine::new(now, config, entries),
             options,

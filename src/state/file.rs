@@ -33,8 +33,8 @@ pub fn default_path(identity: &Identity) -> String {
 
 /// Returns where the daemon of the namespace can be talked to.
 #[cfg(feature = "control")]
-pub fn socket_path(identity: &Identity) -> String {
-    format!("{SOCKETS}/{:x}.sock", identity.namespace)
+pub fn socket_path(namespace: u64) -> String {
+    format!("{SOCKETS}/{namespace:x}.sock")
 }
 
 /// Makes the directory of sockets, if it is not there.

@@ -9,7 +9,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use nix::fcntl::OFlag;
 use nix::sys::socket::{self, SockFlag, sockopt};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
-use nix::unistd::{Gid, Uid, chown, geteuid, unlink};
+use nix::unistd::{Gid, chown, unlink};
 
 /// Listens at a path, where only the owner and the group can connect. The caller knows that nobody
 /// else listens there: what is there already is a leftover. The group may fail to be set.
@@ -40,25 +40,6 @@ pub fn connect(path: &str) -> io::Result<UnixStream> {
     UnixStream::connect(path)
 }
 
-/// Waits until something can be read, or so many milliseconds have passed; `None` waits for ever.
-/// Returns whether there is something.
-pub fn is_readable(stream: &UnixStream, timeout: Option<u64>) -> bool {
-    let mut polled = libc::pollfd {
-        fd: stream.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    let timeout = timeout.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
-    // SAFETY: one valid entry, which outlives the call.
-    unsafe { libc::poll(&raw mut polled, 1, timeout) != 0 }
-}
-
-/// Sleeps for so many milliseconds.
-pub fn sleep(milliseconds: i32) {
-    // SAFETY: no entries.
-    unsafe { libc::poll(core::ptr::null_mut(), 0, milliseconds) };
-}
-
 /// Returns whether a descriptor is a terminal.
 pub fn is_terminal(descriptor: RawFd) -> bool {
     // SAFETY: takes a plain number.
@@ -74,32 +55,17 @@ pub fn accept(listener: &UnixListener) -> Option<UnixStream> {
 
 /// Returns whether a client is root, or our own user, or a member of the group.
 pub fn is_trusted(client: &UnixStream, group: Option<u32>) -> bool {
-    let Ok(peer) = socket::getsockopt(client, sockopt::PeerCredentials) else {
-        return false;
-    };
-    let user = Uid::from_raw(peer.uid());
-    user.is_root()
-        || user == geteuid()
-        || group.is_some_and(|group| peer.gid() == group || has_group(client.as_raw_fd(), group))
+    super::is_ours_or_root(client) || group.is_some_and(|group| has_group(client, group))
 }
 
-/// Returns whether a client has the group beside its first one (SO_PEERGROUPS, Linux 4.13). One
-/// that has more than 64 has not.
-fn has_group(fd: RawFd, group: u32) -> bool {
+/// Returns whether a client has the group, as its first one or beside that (SO_PEERGROUPS, Linux
+/// 4.13). One that has more than 64 beside has not.
+fn has_group(client: &UnixStream, group: u32) -> bool {
+    let first = socket::getsockopt(client, sockopt::PeerCredentials);
     let mut groups = [0u32; 64];
-    let mut length = libc::socklen_t::try_from(size_of_val(&groups)).unwrap_or(0);
-    // SAFETY: the pointers are to an array of the length given, valid for writes.
-    let result = unsafe {
-        libc::getsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_PEERGROUPS,
-            groups.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    let count = length as usize / size_of::<u32>();
-    result == 0 && groups.iter().take(count).any(|other| *other == group)
+    let others = super::get_option(client.as_raw_fd(), libc::SO_PEERGROUPS, &mut groups);
+    let count = others.unwrap_or(0) / size_of::<u32>();
+    first.is_ok_and(|peer| peer.gid() == group) || groups.iter().take(count).any(|g| *g == group)
 }
 
 /// Returns the number of a group of `/etc/group`, or the number that the name is.

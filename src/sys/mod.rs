@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod errno;
+pub mod exit;
 pub mod listener;
 #[cfg(feature = "control")]
 pub mod local;
@@ -22,7 +23,9 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
 use nix::fcntl::OFlag;
+use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::Mode;
+use nix::unistd::{Uid, geteuid};
 
 /// Waits until one of the descriptors can be read or the time has come; `None` waits for ever.
 /// Returns which can be read, one bit for each; a signal that interrupts counts as none.
@@ -148,9 +151,8 @@ pub fn claim_name() -> io::Result<Option<UnixListener>> {
     let name = SocketAddr::from_abstract_name(b"mptcpd")?;
     match UnixListener::bind_addr(&name) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let owner = UnixStream::connect_addr(&name).and_then(|it| peer_user(&it));
-            match owner {
-                Ok(user) if user == 0 || user == nix::unistd::geteuid().as_raw() => Err(error),
+            match UnixStream::connect_addr(&name) {
+                Ok(other) if is_ours_or_root(&other) => Err(error),
                 _ => Ok(None),
             }
         }
@@ -158,18 +160,17 @@ pub fn claim_name() -> io::Result<Option<UnixListener>> {
     }
 }
 
-/// The user that the other end belonged to when it began to listen (SO_PEERCRED).
-fn peer_user(stream: &UnixStream) -> io::Result<u32> {
-    let mut peer = libc::ucred {
-        pid: 0,
-        uid: 0,
-        gid: 0,
-    };
-    get_option(stream.as_raw_fd(), libc::SO_PEERCRED, &mut peer)?;
-    Ok(peer.uid)
+/// Returns whether the other end belonged to root or to our own user when it began to listen, or
+/// when it connected (SO_PEERCRED).
+fn is_ours_or_root(stream: &UnixStream) -> bool {
+    getsockopt(stream, sockopt::PeerCredentials).is_ok_and(|peer| {
+        let user = Uid::from_raw(peer.uid());
+        user.is_root() || user == geteuid()
+    })
 }
 
-fn get_option<T>(fd: RawFd, option: i32, value: &mut T) -> io::Result<()> {
+/// Returns how many octets of the value the kernel has set.
+fn get_option<T>(fd: RawFd, option: i32, value: &mut T) -> io::Result<usize> {
     let mut length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
     // SAFETY: the pointers are to a value of the length given, valid for writes of plain numbers,
     // which is all that the callers' types hold.
@@ -182,18 +183,19 @@ fn get_option<T>(fd: RawFd, option: i32, value: &mut T) -> io::Result<()> {
             &raw mut length,
         )
     };
-    check(result).map(drop)
+    check(result).map(|_| length as usize)
 }
 
-/// SO_NETNS_COOKIE of the socket: a number that no other namespace of this boot ever has.
-/// `None` before Linux 5.14.
-pub fn namespace_cookie(fd: RawFd) -> Option<u64> {
+/// SO_NETNS_COOKIE: a number that no other network namespace of this boot ever has. `None` before
+/// Linux 5.14.
+pub fn namespace_cookie() -> Option<u64> {
     const SO_NETNS_COOKIE: i32 = if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
         0x0050
     } else {
         71
     };
     let mut cookie = 0u64;
-    get_option(fd, SO_NETNS_COOKIE, &mut cookie).ok()?;
+    let any = socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0).ok()?;
+    get_option(any.as_raw_fd(), SO_NETNS_COOKIE, &mut cookie).ok()?;
     Some(cookie)
 }
