@@ -161,8 +161,8 @@ impl Network {
 
     /// Returns an interface by its number.
     pub fn interface(&self, index: IfIndex) -> Option<&Interface> {
-        let interface = self.interface_or_gone(index);
-        interface.filter(|interface| !interface.gone)
+        let at = self.interface_position(index).ok()?;
+        self.interfaces.get(at).filter(|interface| !interface.gone)
     }
 
     /// Returns an interface by its number, also one that is gone and not forgotten yet.
