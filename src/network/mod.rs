@@ -166,6 +166,7 @@ impl Network {
     }
 
     /// Returns an interface by its number, also one that is gone and not forgotten yet.
+    #[cfg(feature = "control")]
     pub(crate) fn interface_or_gone(&self, index: IfIndex) -> Option<&Interface> {
         let at = self.interface_position(index);
         at.ok().and_then(|at| self.interfaces.get(at))
