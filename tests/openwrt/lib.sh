@@ -24,7 +24,7 @@ make_root() {
 	ln -s tmp/run "$ROOT/run"
 	install_program "$(command -v busybox)" bin/busybox
 	for applet in $(busybox --list); do ln -s busybox "$ROOT/bin/$applet"; done
-	rm -f "$ROOT/bin/logger" "$ROOT/bin/logread" "$ROOT/bin/ip"
+	rm -f "$ROOT/bin/logger" "$ROOT/bin/ip"
 	cp -R root/. "$ROOT/"
 	install_program "$ROOT/usr/bin/mptcpd" usr/bin/mptcpd
 	mv "$ROOT/etc" "$OUT/etc"
@@ -46,6 +46,11 @@ service() { # ACTION
 	inside /etc/init.d/mptcpd "$1" 2>"$OUT/stderr" || echo "status $?" >>"$OUT/stderr"
 	# Nothing but what it logs.
 	! grep -v '^mptcpd: ' "$OUT/stderr" >&2 || fail "service $1"
+}
+
+# One end of connections.
+peer() { # MODE ADDRESS:PORT NUMBER
+	"$CARGO_TARGET_DIR/debug/mptcp_peer" "$@"
 }
 
 # As netifd tells of its interfaces; the device only while one is up.

@@ -305,15 +305,11 @@ case_kernel_wan6() {
 
 case_kernel_state() {
 	two_uplinks
-	uci mptcpd <<-END
-		config globals 'globals'
-			option log_level 'error'
-	END
 	service start
 	endpoints "$BOTH"
 	service state >"$ROOT/tmp/state"
-	for line in 'address 203.0.113.5 on eth1' 'address 192.168.1.1 on br-lan' 'endpoint 100.64.0.5'; do
-		grep -qF "$line" "$ROOT/tmp/state" || fail "not shown: $line: $(cat "$ROOT/tmp/state")"
+	for line in 'eth1 *203.0.113.5 *active' 'wwan0 *100.64.0.5 *backup' 'br-lan *192.168.1.1 *unused'; do
+		grep -q "^$line" "$ROOT/tmp/state" || fail "not shown: $line: $(cat "$ROOT/tmp/state")"
 	done
 }
 
