@@ -42,7 +42,7 @@ use crate::network::route::{Change, Item};
 use crate::plugin::Entry;
 use crate::policy;
 use crate::request::{CommandId, Queue, Request};
-use crate::routing::SourceRouter;
+use crate::routing::Router;
 use crate::state::State;
 use crate::time::Instant;
 use connections::ConnectionManager;
@@ -62,7 +62,7 @@ pub struct Engine {
     connections: ConnectionManager,
     endpoints: EndpointManager,
     healer: Healer,
-    router: SourceRouter,
+    router: Router,
     counters: Counters,
     #[cfg(feature = "control")]
     reporter: news::Reporter,
@@ -100,7 +100,7 @@ impl Engine {
             connections: ConnectionManager::new(0),
             endpoints: EndpointManager::default(),
             healer: Healer::new(),
-            router: SourceRouter::default(),
+            router: Router::default(),
             counters: Counters::default(),
             #[cfg(feature = "control")]
             reporter: news::Reporter::new(),

@@ -244,7 +244,7 @@ impl Routes {
         self.paths.iter().map(|known| &known.item)
     }
 
-    fn rules(&self) -> impl Iterator<Item = &Rule> {
+    fn rules(&self) -> impl DoubleEndedIterator<Item = &Rule> {
         self.rules.iter().map(|known| &known.item)
     }
 
@@ -280,7 +280,7 @@ impl Routes {
     }
 
     /// Our own rules.
-    pub fn our_rules(&self) -> impl Iterator<Item = &Rule> {
+    pub fn our_rules(&self) -> impl DoubleEndedIterator<Item = &Rule> {
         self.rules().filter(|rule| rule.protocol == PROTOCOL)
     }
 
