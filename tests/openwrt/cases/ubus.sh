@@ -18,9 +18,11 @@ not_answered() { # TEXT
 # As rpcd asks when it starts.
 case_ubus_methods() {
 	inside /usr/libexec/rpcd/mptcpd list >"$ROOT/tmp/answer"
-	for method in status connections path; do answered "\"$method\":{\""; done
+	for method in status connections path plugins; do answered "\"$method\":{"; done
 	rpcd reboot
 	answered '"code":64'
+	rpcd plugins
+	answered '{"plugins":[{"name":"addr_adv","description":"'
 }
 
 case_ubus_without_a_daemon() {
@@ -42,7 +44,7 @@ case_ubus_status() {
 	service start
 	endpoints "$BOTH"
 	rpcd status
-	answered '"interfaces":[{"interface":"usb"},{"interface":"wan","ifname":"eth1"},{"interface":"lte","ifname":"wwan0"},{"interface":"vpn","ifname":"tun0"}]'
+	answered '"interfaces":[{"interface":"wan","ifname":"eth1"},{"interface":"lte","ifname":"wwan0"},{"interface":"vpn","ifname":"tun0"},{"interface":"usb"}]'
 	answered '{"interface":"wan","ifname":"eth1","ifindex":'
 	answered '{"interface":"lan","ifname":"br-lan","ifindex":'
 	not_answered '"interface":"wan6"'

@@ -1,0 +1,386 @@
+// What the pages must do, in order: each check goes on where the one before has left the router.
+'use strict';
+
+const fs = require('fs');
+const path = require('path');
+const { execFileSync } = require('child_process');
+const Browser = require('./browser');
+const Router = require('./router');
+
+const { ROOT, OUT, WORLD, SCREENSHOTS } = process.env;
+const PROGRAM = process.env.CHROMIUM ?? 'chromium';
+const ACL = path.join(__dirname, '../../../openwrt/luci-app-mptcpd/root/usr/share/rpcd/acl.d/luci-app-mptcpd.json');
+const [ STATUS, SETTINGS, OVERVIEW ] = [ 'view.mptcpd.status', 'view.mptcpd.settings', 'view.status.include.35_mptcpd' ];
+
+let browser, router, home, failed = 0, passed = 0;
+
+const page = (view, more = '') => browser.open(`${home}/?view=${view}${more}`);
+const see = expression => browser.until(expression);
+const card = name => `document.querySelector('[data-uplink="${name}"]')`;
+const state = (name, word) => see(`${card(name)}?.querySelector('[role=status]').textContent == ${JSON.stringify(word)}`);
+const button = (name, which) => `${card(name)}.querySelector('[data-state=${which}]')`;
+const press = node => see(`(node => node != null && !node.disabled && !node.hidden && (node.click(), true))(${node})`);
+const shot = (name, height) => browser.screenshot(path.join(SCREENSHOTS, name + '.png'), height);
+
+function equal(found, expected) {
+	if (JSON.stringify(found) != JSON.stringify(expected))
+		throw new Error(`expected ${JSON.stringify(expected)}, found ${JSON.stringify(found)}`);
+}
+
+async function check(what, work) {
+	try {
+		await work();
+		equal(browser.problems.splice(0), []);
+		passed++;
+		console.log('ok - ' + what);
+	}
+	catch (err) {
+		failed++;
+		console.log(`not ok - ${what}: ${err.stack ?? err}`);
+		browser.problems = [];
+		await shot('failed-' + failed).catch(() => {});
+	}
+}
+
+// Those of the kernel, within ten seconds.
+async function endpoints(pattern, there = true) {
+	const end = Date.now() + 10000;
+	let text;
+
+	do {
+		text = execFileSync('ip', [ 'mptcp', 'endpoint', 'show' ], { encoding: 'utf8' });
+
+		if (pattern.test(text) == there)
+			return;
+
+		await new Promise(resolve => setTimeout(resolve, 100));
+	} while (Date.now() < end);
+
+	throw new Error(`endpoints: ${pattern} ${there ? 'is not' : 'is'} in\n${text}`);
+}
+
+const world = (...words) => execFileSync('nsenter', [ '-t', WORLD, '-n', ...words ]);
+const config = name => fs.readFileSync(path.join(ROOT, 'etc/config', name), 'utf8');
+
+// A router with eight uplinks in every state, probes and joins.
+function everyState() {
+	const path = (name, state, more = {}) => ({
+		interface: name, ifname: 'eth-' + name, address: '198.51.100.' + (name.length + 9), family: 'ipv4', state, reason: null, since: 3725.5,
+		endpoint: state == 'active' || state == 'backup' ? { id: name.length, flags: [ 'subflow' ], ours: true, kept: false } : null, declared: 'auto', ...more
+	});
+	const track = (status, latency, packetloss) => ({ track: [ { ip: '9.9.9.9', status, latency, packetloss } ] });
+	const paths = [
+		path('fibre', 'active', { ...track('up', 8.3, 0), joins: { tried: 812, established: 810, failed: 2 } }),
+		path('lte', 'backup', { ...track('up', 43.7, 2), joins: { tried: 812, established: 790, failed: 22 } }),
+		path('dsl', 'dead', { reason: 'probes_lost', ...track('down', null, 100) }),
+		path('cable', 'waiting', { reason: 'no_default_route' }),
+		path('satlink', 'failed', { reason: 'refused', errno: 28 }),
+		path('office', 'foreign', { reason: 'made_by_another_program', endpoint: { id: 9, flags: [ 'subflow' ], ours: false, kept: false } }),
+		path('neighbour', 'dead', { reason: 'declared_down', declared: 'down' }),
+		path('umts', 'waiting', { reason: 'something_that_is_new' })
+	];
+
+	return {
+		v: 1, version: '1.0.0', uptime: 273600, plugin: 'addr_adv', config: { last_error: null }, limits: { subflows: 8, add_addr_accepted: 8 },
+		interfaces: paths.map(({ interface: name, ifname }) => ({ interface: name, ifname })), paths
+	};
+}
+
+function manyConnections(count) {
+	const connections = [];
+
+	for (let at = 0; at < count; at++) {
+		const subflow = (name, part) => ({
+			interface: name, ifname: 'eth-' + name, local: `198.51.100.14:${40000 + at}`, remote: '192.0.2.80:443', state: name == 'lte' ? 'backup' : 'active',
+			backup: name == 'lte', sent: at * 1000 * part, received: at * 90000 * part, rtt: 10.5, retrans: at % 7
+		});
+
+		connections.push({ local: `198.51.100.14:${40000 + at}`, remote: '192.0.2.80:443', fallback: at % 10 == 3, sent: at * 1000, received: at * 90000, subflows: [ subflow('fibre', .8), subflow('lte', .2) ] });
+	}
+
+	const total = count * (count - 1) / 2;
+
+	return { v: 1, count, connections, uplinks: [
+		{ interface: 'fibre', ifname: 'eth-fibre', subflows: count, sent: total * 800, received: total * 72000 },
+		{ interface: 'lte', ifname: 'eth-lte', subflows: count, sent: total * 200, received: total * 18000 }
+	] };
+}
+
+async function realDaemon() {
+	await check('the status page shows each uplink of the real daemon, why it is not used and what to do', async () => {
+		await browser.size(1100, 800);
+		await page(STATUS);
+		await state('wan', 'In use');
+		await state('lte', 'Backup');
+		await state('vpn', 'Standby');
+		await state('dsl', 'Waiting');
+		await state('usb', 'Not up');
+		equal(await browser.evaluate(`document.querySelectorAll('.mptcpd-card').length`), 5);
+		await see(`${card('dsl')}.innerText.includes('There is no carrier.') && ${card('dsl')}.innerText.includes('Check the cable')`);
+		await see(`${card('wan')}.innerText.includes('203.0.113.5') && /endpoint [0-9]+: subflow/.test(${card('wan')}.innerText)`);
+		equal(await browser.evaluate(`[ 'auto', 'backup', 'down' ].map(which => ${card('wan')}.querySelector('[data-state=' + which + ']').hidden)`), [ true, false, false ]);
+	});
+
+	await check('it shows throughput, connections, and their subflows when one is opened by keyboard', async () => {
+		await see(`/Sent [1-9][0-9.]* [KM]bit/.test(${card('wan')}.innerText)`);
+		await see(`${card('wan')}.querySelector('.sent').getAttribute('d').split('L').length > 2`);
+		await see(`document.querySelector('.mptcpd-connection')?.innerText.includes('198.51.100.80:5001')`);
+		await see(`/2 subflows, 1 backup/.test(document.querySelector('.mptcpd-connection').innerText)`);
+		await browser.evaluate(`document.querySelector('.mptcpd-connection summary').focus()`);
+		await browser.key('Enter', 'Enter', '\r');
+		await see(`(text => text.includes('wan') && text.includes('lte') && text.includes('100.64.0.5'))(document.querySelector('.mptcpd-subflows').innerText)`);
+		await see(`document.querySelector('.mptcpd-connection .mptcpd-split').title.match(/wan [0-9]+ %/)`);
+		// It stays open, and the focus where it is, when figures change.
+		const before = await browser.evaluate(`document.querySelector('.mptcpd-connection .sent').textContent`);
+		await see(`document.querySelector('.mptcpd-connection .sent').textContent != ${JSON.stringify(before)}`);
+		await see(`document.querySelector('.mptcpd-connection').open && document.activeElement.matches('.mptcpd-connection summary')`);
+		await see(`${card('wan')}.querySelector('.sent').getAttribute('d').split('L').length > 4`);
+		await shot('status');
+	});
+
+	await check('an uplink is taken out and put back by keyboard', async () => {
+		await browser.evaluate(`${button('wan', 'down')}.focus()`);
+		await browser.key(' ', 'Space', ' ');
+		await endpoints(/203\.0\.113\.5/, false);
+		await state('wan', 'Taken out');
+		await see(`document.activeElement == ${button('wan', 'auto')}`);
+		await shot('taken-out');
+		await browser.key('Enter', 'Enter', '\r');
+		await endpoints(/203\.0\.113\.5 .*dev eth1/);
+		await state('wan', 'In use');
+	});
+
+	await check('it is made a backup, and more than that again', async () => {
+		await press(button('wan', 'backup'));
+		await endpoints(/203\.0\.113\.5 .*backup.*dev eth1/);
+		await state('wan', 'Backup');
+		await press(button('wan', 'auto'));
+		await endpoints(/203\.0\.113\.5 .*backup.*dev eth1/, false);
+		await state('wan', 'In use');
+	});
+
+	await check('a cable that is pulled is seen without a reload of the page', async () => {
+		world('ip', 'link', 'set', 'wwan0-far', 'down');
+		await state('lte', 'Waiting');
+		world('ip', 'link', 'set', 'wwan0-far', 'up');
+		await state('lte', 'Backup');
+	});
+
+	await check('what is refused is said', async () => {
+		router.answers['mptcpd.path'] = () => [ 0, { error: 'no such <b>interface</b>', code: 1 } ];
+		await press(button('wan', 'down'));
+		await see(`document.querySelector('[role=alert]')?.textContent == 'wan: no such <b>interface</b>'`);
+		delete router.answers['mptcpd.path'];
+	});
+
+	await check('who may only look cannot press', async () => {
+		await page(STATUS, '&readonly');
+		await see(`${button('wan', 'down')}.disabled`);
+	});
+
+	await check('the overview has a line', async () => {
+		await page(OVERVIEW);
+		await see(`/wan\\s*In use/.test(document.querySelector('#mptcpd-overview').innerText)`);
+		await shot('overview');
+	});
+}
+
+async function settings() {
+	const field = (name, section = 'globals', file = 'mptcpd') => `document.getElementById('widget.${file}.${section}.${name}')`;
+
+	await check('the settings page shows what UCI has', async () => {
+		await page(SETTINGS);
+		equal(await browser.evaluate(`[ 'wan', 'lte', 'vpn', 'dsl', 'wan6' ].map(name => document.getElementById('widget.network.' + name + '.multipath').value)`),
+			[ 'on', 'backup', 'handover', 'on', '' ]);
+		await see(`${field('enabled')}.checked`);
+		await see(`[ ...${field('path_manager')}.options ].some(option => option.value == 'sspi')`);
+		await shot('settings', 1500);
+	});
+
+	await check('what makes no sense is not saved', async () => {
+		const before = config('mptcpd') + config('network');
+
+		await browser.evaluate(`${field('hold_down')}.value = 'soon'`);
+		await press(`document.querySelector('.cbi-button-apply')`);
+		await see(`document.querySelector('[data-name=hold_down] .error').textContent != ''`);
+		equal(config('mptcpd') + config('network'), before);
+	});
+
+	await check('Save & Apply reaches the kernel', async () => {
+		await browser.evaluate(`${field('hold_down')}.value = ''`);
+		await browser.evaluate(`${field('multipath', 'lte', 'network')}.value = 'on'`);
+		await browser.evaluate(`${field('source_routing')}.checked = true`);
+		await press(`document.querySelector('.cbi-button-apply')`);
+		await see(`document.body.dataset.applied == 'yes'`);
+		await endpoints(/100\.64\.0\.5 .*backup/, false);
+		await endpoints(/100\.64\.0\.5 .*subflow.*dev wwan0/);
+		equal(/interface 'lte'\n(\t.*\n)*\toption multipath 'on'\n/.test(config('network')), true);
+		equal(/option source_routing '1'/.test(config('mptcpd')), true);
+		equal(/multipath|hold_down/.test(config('mptcpd')), false);
+	});
+
+	await check('an interface that mptcpd has an opinion of its own about', async () => {
+		await page(SETTINGS);
+		await browser.evaluate(`(${field('priority', 'lte', 'network')}.value = '-5')`);
+		await press(`document.querySelector('.cbi-button-apply')`);
+		await see(`document.body.dataset.applied == 'yes'`);
+		equal(/config interface 'lte'\n\toption priority '-5'/.test(config('mptcpd')), true);
+	});
+}
+
+async function withoutDaemon() {
+	await check('without the daemon the page says so, and starts it', async () => {
+		await page(STATUS);
+		await router.service('stop');
+		await see(`document.querySelector('#mptcpd-problem').textContent.includes('mptcpd is not running: start it.')`);
+		await shot('not-running');
+		await press(`document.querySelector('#mptcpd-problem button')`);
+		await state('wan', 'In use');
+		equal(await browser.evaluate(`document.querySelector('#mptcpd-problem').textContent`), '');
+	});
+
+	await check('switched off is not the same', async () => {
+		await router.uci('set', { config: 'mptcpd', section: 'globals', values: { enabled: '0' } });
+		await router.uci('apply', {});
+		await page(STATUS);
+		await see(`document.querySelector('#mptcpd-problem').textContent.includes('switched off')`);
+		await see(`document.querySelector('#mptcpd-problem a').href.endsWith('/mptcpd/settings')`);
+	});
+
+	await check('an rpcd that does not know the object is named', async () => {
+		router.answers['mptcpd.status'] = router.answers['mptcpd.connections'] = () => [ 4 ];
+		await page(STATUS);
+		await see(`document.querySelector('#mptcpd-problem').textContent.includes('Resource not found')`);
+		await page(OVERVIEW);
+		await see(`document.querySelector('#mptcpd-overview').textContent.includes('Resource not found')`);
+	});
+}
+
+async function everything() {
+	router.answers['mptcpd.status'] = () => [ 0, everyState() ];
+	router.answers['mptcpd.connections'] = () => [ 0, manyConnections(100) ];
+	router.answers['network.device.status'] = () => {
+		const time = Date.now() / 1000;
+		const bytes = (base, swing) => Math.floor(base * time + swing * Math.sin(time / 3));
+
+		return [ 0, Object.fromEntries(everyState().paths.map(({ ifname }, at) => [ ifname, {
+			statistics: at < 2 ? { rx_bytes: bytes(4e6 / (at + 1), 4e6), tx_bytes: bytes(6e5, 4e5) } : { rx_bytes: 0, tx_bytes: 0 }
+		} ])) ];
+	};
+
+	await check('every state has a word, a reason and advice', async () => {
+		await page(STATUS);
+		for (const [ name, word, text ] of [
+			[ 'fibre', 'In use', '9.9.9.9\n8.3 ms\nLoss\n0 %' ], [ 'fibre', 'In use', 'Joins\n810 of 812' ], [ 'lte', 'Backup', '43.7 ms\nLoss\n2 %' ],
+			[ 'dsl', 'Dead', 'do not answer' ], [ 'dsl', 'Dead', 'no answer\nLoss\n100 %' ],
+			[ 'cable', 'Waiting', 'Give the interface a gateway' ], [ 'satlink', 'Failed', 'error 28' ], [ 'office', 'Not ours', 'let mptcpd adopt it' ],
+			[ 'neighbour', 'Taken out', 'Put it back' ], [ 'umts', 'Waiting', 'Something that is new.' ]
+		]) {
+			await state(name, word);
+			await see(`${card(name)}.innerText.includes(${JSON.stringify(text)})`);
+		}
+	});
+
+	await check('of a hundred connections the largest are shown, and all on demand', async () => {
+		const rows = `document.querySelectorAll('.mptcpd-connection')`;
+
+		await see(`${rows}.length == 20 && ${rows}[0].innerText.includes('198.51.100.14:40099')`);
+		await see(`[ ...${rows} ].some(row => row.innerText.includes('Plain TCP'))`);
+		await press(`[ ...document.querySelectorAll('button') ].find(button => button.textContent == 'Show all 100')`);
+		await see(`${rows}.length == 100 && document.activeElement == ${rows}[20].querySelector('summary')`);
+		const begin = Date.now();
+		await browser.evaluate('new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)))');
+		equal(Date.now() - begin < 2000, true);
+	});
+
+	for (const [ name, width, more ] of [ [ 'light', 1100, '' ], [ 'dark', 1100, '&dark' ], [ 'phone', 390, '' ], [ 'phone-dark', 390, '&dark' ] ]) {
+		await check(`nothing is cut off: ${name}`, async () => {
+			await browser.size(width, 800);
+			for (const view of [ STATUS, SETTINGS ]) {
+				await page(view, more);
+				equal(await browser.evaluate('document.documentElement.scrollWidth - innerWidth'), 0);
+			}
+			await page(STATUS, more);
+			await browser.evaluate(`document.querySelector('.mptcpd-connection').open = true`);
+			await see(`document.querySelector('.mptcpd-subflows') != null`);
+			equal(await browser.evaluate('document.documentElement.scrollWidth - innerWidth'), 0);
+			await see(`${card('fibre')}.querySelector('.sent').getAttribute('d').split('L').length > 3`);
+			await shot(name, 1900);
+		});
+
+		await check(`texts stand out from what is behind them: ${name}`, async () => {
+			const worst = await browser.evaluate(`(${contrast})()`);
+
+			if (worst.ratio < 4.5)
+				throw new Error(JSON.stringify(worst));
+		});
+	}
+}
+
+// Runs in the page: the least contrast between a badge's or a sentence's text and its background.
+function contrast() {
+	const channels = colour => (colour.match(/[\d.]+/g) ?? []).map(Number);
+	const luminance = ([ r, g, b ]) => [ r, g, b ].map(part => part / 255).map(part => part <= .03928 ? part / 12.92 : ((part + .055) / 1.055) ** 2.4)
+		.reduce((total, part, at) => total + part * [ .2126, .7152, .0722 ][at], 0);
+	const over = (top, bottom, alpha) => top.slice(0, 3).map((part, at) => part * alpha + bottom[at] * (1 - alpha));
+	let worst = { ratio: 21 };
+
+	for (const node of document.querySelectorAll('.mptcpd-badge, .mptcpd-card p, .mptcpd-small, .mptcpd-card dt, .mptcpd-card button')) {
+		const chain = [];
+
+		for (let at = node; at != null; at = at.parentElement)
+			chain.unshift(at);
+
+		let behind = [ 255, 255, 255 ], opacity = 1;
+
+		for (const at of chain) {
+			const [ r, g, b, alpha = 1 ] = channels(getComputedStyle(at).backgroundColor);
+
+			behind = over([ r, g, b ], behind, alpha);
+			opacity *= +getComputedStyle(at).opacity;
+		}
+
+		const [ a, b ] = [ luminance(over(channels(getComputedStyle(node).color), behind, opacity)), luminance(behind) ].sort((one, other) => other - one);
+		const ratio = (a + .05) / (b + .05);
+
+		if (ratio < worst.ratio && node.offsetParent != null)
+			worst = { ratio, text: node.textContent, class: node.className };
+	}
+
+	return worst;
+}
+
+async function main() {
+	router = new Router(ROOT);
+	home = await router.listen();
+	browser = await Browser.start(PROGRAM, path.join(OUT, 'profile'));
+
+	try {
+		await realDaemon();
+		await settings();
+		await withoutDaemon();
+		await everything();
+
+		await check('the pages may call what they call, and nothing else', async () => {
+			const acl = JSON.parse(fs.readFileSync(ACL));
+			const granted = Object.values(acl).flatMap(({ read, write }) => [ read, write ]).flatMap(part =>
+				Object.entries(part?.ubus ?? {}).flatMap(([ object, methods ]) => methods.map(method => object + '.' + method)));
+
+			equal([ ...router.calls ].filter(call => !call.startsWith('uci.')).sort(), [ ...new Set(granted) ].sort());
+			for (const changes of [ 'mptcpd.path', 'rc.init' ])
+				equal(Object.values(acl).some(({ read }) => Object.entries(read.ubus).some(([ object, methods ]) => methods.some(method => object + '.' + method == changes))), false);
+		});
+	}
+	finally {
+		await browser.stop();
+		router.server.close();
+	}
+
+	console.log(`${passed} passed, ${failed} failed`);
+	process.exit(failed ? 1 : 0);
+}
+
+main().catch(err => {
+	console.log('not ok - ' + (err.stack ?? err));
+	process.exit(1);
+});
