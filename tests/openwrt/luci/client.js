@@ -21,16 +21,9 @@
 			case 'd': return String(Math.floor(+value || 0));
 			case 'f': return (+value).toFixed(+(precision ?? 2));
 			case 't': {
-				const parts = [];
-				let rest = +value || 0;
+				const [ d, h, m, s ] = [ value / 86400, value / 3600 % 24, value / 60 % 60, value % 60 ].map(Math.floor);
 
-				for (const [ unit, letter ] of [ [ 86400, 'd' ], [ 3600, 'h' ], [ 60, 'm' ], [ 1, 's' ] ]) {
-					if (rest >= unit || unit == 1)
-						parts.push('%d%s'.format(Math.floor(rest / unit), letter));
-					rest %= unit;
-				}
-
-				return parts.join(' ');
+				return (d ? '%dd '.format(d) : '') + '%dh %dm %ds'.format(h, m, s);
 			}
 			case 'm': {
 				const base = +(width || 1000);

@@ -271,7 +271,7 @@ async function everything() {
 	await check('every state has a word, a reason and advice', async () => {
 		await page(STATUS);
 		for (const [ name, word, text ] of [
-			[ 'fibre', 'In use', '9.9.9.9\n8.3 ms\nLoss\n0 %' ], [ 'fibre', 'In use', 'Joins\n810 of 812' ], [ 'lte', 'Backup', '43.7 ms\nLoss\n2 %' ],
+			[ 'fibre', 'In use', '9.9.9.9\n8.3 ms\nLoss\n0 %' ], [ 'fibre', 'In use', 'Joins\n810 of 812' ], [ 'fibre', 'In use', 'for 1 h 2 min' ], [ 'lte', 'Backup', '43.7 ms\nLoss\n2 %' ],
 			[ 'dsl', 'Dead', 'do not answer' ], [ 'dsl', 'Dead', 'no answer\nLoss\n100 %' ],
 			[ 'cable', 'Waiting', 'Give the interface a gateway' ], [ 'satlink', 'Failed', 'error 28' ], [ 'office', 'Not ours', 'let mptcpd adopt it' ],
 			[ 'neighbour', 'Taken out', 'Put it back' ], [ 'umts', 'Waiting', 'Something that is new.' ]
@@ -325,7 +325,7 @@ function contrast() {
 	const over = (top, bottom, alpha) => top.slice(0, 3).map((part, at) => part * alpha + bottom[at] * (1 - alpha));
 	let worst = { ratio: 21 };
 
-	for (const node of document.querySelectorAll('.mptcpd-badge, .mptcpd-card p, .mptcpd-small, .mptcpd-card dt, .mptcpd-card button')) {
+	for (const node of document.querySelectorAll('.mptcpd-badge, .mptcpd-card p, .mptcpd-small, .mptcpd-card dt, .mptcpd-card code, .mptcpd-card button')) {
 		const chain = [];
 
 		for (let at = node; at != null; at = at.parentElement)

@@ -29,6 +29,8 @@ function choice(option, values) {
 		option.value(value, text);
 
 	option.rmempty = true;
+	/* Of one that takes several. */
+	option.placeholder = _('Default');
 
 	return option;
 }
@@ -276,7 +278,7 @@ return view.extend({
 		const section = this.table(map, _('Advanced, by interface'));
 		let option;
 
-		option = inMptcpd(section.option(form.Value, 'priority', _('Priority'), _('-128 to 127, lower goes first')));
+		option = inMptcpd(section.option(form.Value, 'priority', _('Priority (-128 is first, 127 last)')));
 		option.datatype = 'range(-128,127)';
 		option.rmempty = true;
 

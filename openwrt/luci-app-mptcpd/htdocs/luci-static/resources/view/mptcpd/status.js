@@ -44,7 +44,17 @@ function rate(perSecond) {
 
 /* A time in the two units that matter. */
 function span(seconds) {
-	return '%t'.format(Math.floor(seconds ?? 0)).split(' ').slice(0, 2).join(' ');
+	const units = [ [ 86400, _('%d d') ], [ 3600, _('%d h') ], [ 60, _('%d min') ], [ 1, _('%d s') ] ];
+	const first = units.findIndex(([ size ]) => seconds >= size);
+	let rest = Math.floor(seconds ?? 0);
+
+	return units.slice(...(first < 0 ? [ 3 ] : [ first, first + 2 ])).map(([ size, text ]) => {
+		const count = Math.floor(rest / size);
+
+		rest %= size;
+
+		return text.format(count);
+	}).join(' ');
 }
 
 function sum(list, member) {
@@ -470,8 +480,8 @@ return view.extend({
 		say(this.heading, count ? '%s (%d)'.format(_('Connections'), count) : _('Connections'));
 		this.share.hidden = this.keys.hidden = !connections.length;
 		draw(this.share, split, colours);
-		dom.content(this.keys, (this.connections.uplinks ?? []).map(uplink => {
-			const name = uplink.interface ?? uplink.ifname;
+		dom.content(this.keys, Object.keys(split).sort().map(name => {
+			const uplink = this.connections.uplinks.find(known => (known.interface ?? known.ifname) == name);
 
 			return E('span', { 'class': 'mptcpd-key', 'style': '--mptcpd-colour:%s'.format(colours(name)) }, [
 				N_(uplink.subflows, '%s: %d subflow, %s received, %s sent', '%s: %d subflows, %s received, %s sent')
