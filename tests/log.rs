@@ -7,6 +7,7 @@ mod support;
 
 use std::cell::RefCell;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 
 use log::{LevelFilter, Log, Metadata, Record};
 use mptcpd::internal::capacity;
@@ -81,6 +82,34 @@ fn every_reload_is_answered() {
     assert_eq!(told, 2, "{}", daemon.log());
     assert_eq!(daemon.lines(&["repeated"]), 0, "{}", daemon.log());
     daemon.stop();
+}
+
+/// systemd names the device and the inode of the stream that it has made standard error.
+#[test]
+fn the_journal_is_told_priorities() {
+    for (named, start) in [(0, "<6>"), (1, "INFO ")] {
+        let lab = lab!();
+        lab.wan(1);
+        let config = lab.write("mptcpd.conf", "[core]\nstate-file =\n");
+        let log = lab.path("journal");
+        let file = std::fs::File::create(&log).expect("a file of our own");
+        let stream = file.metadata().expect("an open file");
+        let stream = format!("{}:{}", stream.dev(), stream.ino() + named);
+        let mut command = lab.host.command("env");
+        command.arg(format!("JOURNAL_STREAM={stream}"));
+        command.arg(env!("CARGO_BIN_EXE_mptcpd")).arg("-c");
+        let daemon = command.arg(config).stderr(file).spawn();
+        let mut daemon = daemon.expect("nsenter");
+        lab.expect(&["10.0.1.1 subflow dev wan1"]);
+        lab.host.signal(&daemon, nix::sys::signal::Signal::SIGTERM);
+        assert!(daemon.wait().expect("our own child").success());
+        let lines = support::lines(&log);
+        assert!(lines.len() > 2, "{lines:?}");
+        assert!(
+            lines.iter().all(|line| line.starts_with(start)),
+            "{lines:?}"
+        );
+    }
 }
 
 #[test]

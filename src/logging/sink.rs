@@ -9,6 +9,7 @@ use std::process;
 
 use ::log::{Level, Log, Record};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::fstat;
 use nix::sys::statvfs::fstatvfs;
 use simple_logger::SimpleLogger;
 
@@ -28,6 +29,8 @@ pub(super) struct Sink {
     syslog: &'static str,
     journal: &'static str,
     destination: Destination,
+    /// What reads standard error tells priorities by the `<N>` in front of lines (sd-daemon(3)).
+    prefixes: bool,
     socket: Option<UnixDatagram>,
     /// When it may be opened.
     retry: Retry,
@@ -44,6 +47,7 @@ impl Sink {
             syslog,
             journal,
             destination,
+            prefixes: false,
             socket: None,
             retry: Retry::new(),
             lost: 0,
@@ -53,6 +57,7 @@ impl Sink {
 
     /// Changes the destination and opens it.
     pub(super) fn open(&mut self, now: Instant, destination: Destination) {
+        self.prefixes = is_journal();
         if self.destination != destination {
             (self.destination, self.socket, self.retry) = (destination, None, Retry::new());
         }
@@ -116,7 +121,7 @@ impl Sink {
             }
             self.socket = None;
         }
-        to_stderr(patience, level, text)
+        to_stderr(self.prefixes, patience, level, text)
     }
 
     /// The open socket of the destination with what makes a message of a text.
@@ -137,7 +142,7 @@ impl Sink {
                     if !self.retry.has_failed() {
                         let line =
                             Line::of(&format_args!("cannot log to {path}, using stderr: {error}"));
-                        to_stderr(PollTimeout::ZERO, Level::Warn, &line.text);
+                        to_stderr(self.prefixes, PollTimeout::ZERO, Level::Warn, &line.text);
                     }
                     self.retry.failed(now);
                 }
@@ -157,16 +162,19 @@ fn connect(path: &str) -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-fn send((socket, encode): Socket, level: Level, text: &str) -> io::Result<()> {
-    // RFC 3164, 4.1.1.
-    let severity = match level {
+/// RFC 3164, 4.1.1.
+fn severity(level: Level) -> u8 {
+    match level {
         Level::Error => 3,
         Level::Warn => 4,
         Level::Info => 6,
         Level::Debug | Level::Trace => 7,
-    };
+    }
+}
+
+fn send((socket, encode): Socket, level: Level, text: &str) -> io::Result<()> {
     let mut packet = Packet::new();
-    encode(&mut packet, severity, text);
+    encode(&mut packet, severity(level), text);
     socket.send(&packet).map(|_| ())
 }
 
@@ -199,8 +207,18 @@ fn has_room(fd: BorrowedFd<'_>, patience: PollTimeout) -> bool {
     fd.revents() == Some(PollFlags::POLLOUT)
 }
 
+/// Returns whether standard error is the stream to the journal whose device and inode
+/// `JOURNAL_STREAM` names (systemd.exec(5)).
+fn is_journal() -> bool {
+    let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let (device, inode) = named.split_once(':').unwrap_or_default();
+    fstat(stderr()).is_ok_and(|stream| {
+        device.parse() == Ok(stream.st_dev) && inode.parse() == Ok(stream.st_ino)
+    })
+}
+
 /// False if stderr would not take it.
-fn to_stderr(patience: PollTimeout, level: Level, text: &str) -> bool {
+fn to_stderr(prefixes: bool, patience: PollTimeout, level: Level, text: &str) -> bool {
     // simple_logger would wait for a reader that does not read, and panics when writing fails:
     // no reader, or no space.
     let mut stderr = stderr();
@@ -208,6 +226,11 @@ fn to_stderr(patience: PollTimeout, level: Level, text: &str) -> bool {
     // Some devices refuse to write nothing as they refuse to write something.
     if full || !has_room(stderr.as_fd(), patience) || stderr.write(&[]).is_err() {
         return false;
+    }
+    if prefixes {
+        let mut packet = Packet::new();
+        let _ = writeln!(packet, "<{}>{text}", severity(level));
+        return stderr.write_all(&packet).is_ok();
     }
     SimpleLogger::new().log(
         &Record::builder()
