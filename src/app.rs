@@ -177,8 +177,13 @@ fn serve(
     for problem in daemon.engine().plugin_problems() {
         logging::error!("{problem}; it is not used");
     }
-    for name in daemon.engine().plugin_names() {
-        logging::info!("plugin {name}");
+    for (at, name) in daemon.engine().plugin_names().enumerate() {
+        let role = if at == 0 {
+            "in charge"
+        } else {
+            "loaded beside"
+        };
+        logging::info!("plugin {name}: {role}");
     }
     if daemon.engine().plugin_names().next().is_none() {
         if !daemon.engine().plugin_problems().is_empty() {

@@ -51,12 +51,15 @@ pub const OWN_RULES: usize = 3 * 128;
 pub const OWN_ROUTES: usize = 2 * 128;
 /// Subflows of `sspi` that failed and are to be made again, 32 bytes each.
 pub const FAILED_SUBFLOWS: usize = 1024;
-/// News that wait to be told, 80 bytes each.
+/// News that wait to be told, 144 bytes each: 9 KiB when full.
 #[cfg(feature = "control")]
 pub const NEWS: usize = 64;
 /// Paths that were lost, 64 bytes each, to say after how long they are back.
 #[cfg(feature = "control")]
 pub const LOST_PATHS: usize = 64;
+/// Addresses whose joins are counted, 28 bytes each.
+#[cfg(feature = "control")]
+pub const TALLIES: usize = 64;
 /// Clients of the control socket, 5 KiB each.
 #[cfg(feature = "control")]
 pub const CLIENTS: usize = 8;

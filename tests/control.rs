@@ -12,6 +12,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use support::json::{CONNECTIONS, EVENT, Json, STATUS, Schema};
 use support::peer::{Held, Transfer};
 use support::{Lab, SERVER, until};
 
@@ -74,75 +75,6 @@ fn ask(lab: &Lab, request: &[u8]) -> String {
     answer
 }
 
-/// The names of all members in JSON, as `a.b` and `a[].b`. Fails where it is no JSON.
-struct Members<'a> {
-    rest: &'a str,
-    names: BTreeSet<String>,
-}
-
-impl<'a> Members<'a> {
-    #[track_caller]
-    fn of(text: &'a str) -> BTreeSet<String> {
-        let mut reader = Self {
-            rest: text,
-            names: BTreeSet::new(),
-        };
-        reader.value("");
-        assert_eq!(reader.rest.trim(), "", "after the end");
-        reader.names
-    }
-
-    fn take(&mut self, start: &str) -> bool {
-        self.rest = self.rest.trim_start();
-        let rest = self.rest.strip_prefix(start);
-        self.rest = rest.unwrap_or(self.rest);
-        rest.is_some()
-    }
-
-    fn text(&mut self) -> &'a str {
-        assert!(self.take("\""), "no text: {}", self.rest);
-        let mut escaped = false;
-        let end = self.rest.find(|c| {
-            let ends = c == '"' && !escaped;
-            escaped = c == '\\' && !escaped;
-            ends
-        });
-        let (text, rest) = self.rest.split_at(end.expect("the end of a text"));
-        self.rest = &rest[1..];
-        text
-    }
-
-    fn value(&mut self, name: &str) {
-        if self.take("{") {
-            while !self.take("}") {
-                let member = self.text();
-                let dot = if name.is_empty() { "" } else { "." };
-                let member = format!("{name}{dot}{member}");
-                assert!(self.take(":"), "{member}: {}", self.rest);
-                self.names.insert(member.clone());
-                self.value(&member);
-                assert!(self.take(",") || self.rest.starts_with('}'));
-            }
-        } else if self.take("[") {
-            while !self.take("]") {
-                self.value(&format!("{name}[]"));
-                assert!(self.take(",") || self.rest.starts_with(']'));
-            }
-        } else if self.rest.trim_start().starts_with('"') {
-            self.text();
-        } else {
-            let end = self.rest.find([',', '}', ']']).expect("an end");
-            let (word, rest) = self.rest.split_at(end);
-            let number = word.parse::<f64>().is_ok();
-            assert!(
-                number || ["true", "false", "null"].contains(&word),
-                "{word}"
-            );
-            self.rest = rest;
-        }
-    }
-}
-
 /// The members that the manual describes in a section.
 fn documented(section: &str) -> BTreeSet<String> {
     let manual = include_str!("../etc/mptcpd.8");
@@ -154,6 +86,18 @@ fn documented(section: &str) -> BTreeSet<String> {
         .filter_map(|line| line.strip_prefix(".It Va "));
     let names = items.flat_map(|item| item.split(" , ").map(str::to_owned));
     names.collect()
+}
+
+#[test]
+fn the_manual_describes_every_member() {
+    for (section, schema) in [
+        ("status -j", STATUS),
+        ("connections -j", CONNECTIONS),
+        ("monitor -j", EVENT),
+    ] {
+        let places = Schema::new(schema).places();
+        assert_eq!(documented(section), places, "{section}");
+    }
 }
 
 #[test]
@@ -200,12 +144,13 @@ fn a_status_says_of_every_path_whether_it_is_used_and_why() {
     expect_state(&lab, "10.0.3.1", "foreign");
     let cells = row(&lab, "192.168.1.1");
     assert_eq!(cells[2..5], ["waiting", "-", "-"]);
-    assert_eq!(cells[6..], ["no", "default", "route"]);
+    assert_eq!(cells[6..11], ["-", "0", "no", "default", "route"]);
+    assert_eq!(cells[11..13], ["(add", "one,"]);
 
     run(&lab, "status --exit-code", 0);
     lab.unplug("wan1");
     expect_state(&lab, "10.0.1.1", "waiting");
-    assert_eq!(row(&lab, "10.0.1.1")[6..], ["no", "carrier"]);
+    assert_eq!(row(&lab, "10.0.1.1")[8..10], ["no", "carrier"]);
     run(&lab, "status --exit-code", 2);
     run(&lab, "status --exit-code wan1", 2);
     run(&lab, "status --exit-code wan2", 0);
@@ -216,8 +161,12 @@ fn a_status_says_of_every_path_whether_it_is_used_and_why() {
     assert!(errors.contains("no such interface"), "{errors}");
 
     let json = run(&lab, "status -j", 0);
-    assert_eq!(Members::of(&json), documented("status -j"), "{json}");
-    assert!(json.contains("\"reason\":\"no_carrier\""), "{json}");
+    let value = Schema::new(STATUS).check(&json);
+    let one = value.at("paths").items().iter();
+    let mut one = one.filter(|path| path.at("address").text() == "10.0.1.1");
+    let one = one.next().expect("a path");
+    assert_eq!(one.at("reason").text(), "no_carrier", "{json}");
+    assert_eq!(one.at("advice").text(), "check cable and modem", "{json}");
     daemon.stop();
     run(&lab, "status", 3);
 }
@@ -241,7 +190,7 @@ fn each_namespace_has_its_own_daemon_and_many_addresses_fit() {
         .matches("\"10.9.")
         .count()
         == 1000));
-    Members::of(&run(&lab, "status -j", 0));
+    Schema::new(STATUS).check(&run(&lab, "status -j", 0));
     assert_eq!(run(&lab, "status", 0).matches(" 10.9.").count(), 1000);
 }
 
@@ -251,7 +200,7 @@ fn what_happens_is_logged_and_monitored() {
     lab.wan(1);
     let daemon = lab.daemon("[core]\n");
     lab.expect(&["10.0.1.1 subflow dev wan1"]);
-    daemon.says(&["info", "mptcpd.conf: 1 path: wan1"]);
+    daemon.says(&["info", "mptcpd.conf: 1 endpoint: wan1"]);
     let (mut people, mut programs) = (connect(&lab), connect(&lab));
     people.write_all(b"monitor\n").expect("the daemon reads");
     programs
@@ -287,15 +236,10 @@ fn what_happens_is_logged_and_monitored() {
     ] {
         assert!(text.contains(part), "no {part} in\n{text}");
     }
-    let mut members = BTreeSet::new();
     for line in json.lines() {
         assert!(line.starts_with("{\"v\":1,\"t\":"), "{line}");
-        members.extend(Members::of(line));
+        Schema::new(EVENT).check(line);
     }
-    let mut known = documented("monitor -j");
-    // It is told to a reader that is too slow.
-    known.remove("count");
-    assert_eq!(members, known, "{json}");
     for event in ["path_lost", "path_used", "declared", "reloaded"] {
         assert!(json.contains(&format!("\"event\":\"{event}\"")), "{json}");
     }
@@ -500,7 +444,7 @@ fn a_monitor_that_never_reads_loses_lines_and_is_told() {
     assert!(told, "{}", text.len());
     let whole = text.rsplit_once('\n').expect("lines").0;
     for line in whole.lines() {
-        Members::of(line);
+        Schema::new(EVENT).check(line);
     }
 }
 
@@ -532,7 +476,11 @@ fn connections_are_shown_with_the_uplinks_they_use() {
     assert_eq!(cells("wan1")[0][3], "active", "{text}");
     assert_eq!(cells("wan2")[0][3], "backup", "{text}");
     let json = run(&lab, "connections -j", 0);
-    assert_eq!(Members::of(&json), documented("connections -j"), "{json}");
+    let value = Schema::new(CONNECTIONS).check(&json);
+    let Json::Number(idle) = value.at("connections").at("0").at("idle") else {
+        panic!("{json}");
+    };
+    assert!(*idle < 5.0, "{json}");
     // As `ss` has it, which shows the token as well.
     let ss = lab.host.out("ss -M -i -n -H");
     let token = ss
@@ -562,8 +510,114 @@ fn a_thousand_connections_are_shown() {
     }));
     let json = run(&lab, "connections -j", 0);
     assert_eq!(json.matches("\"fallback\":false").count(), 1000);
-    Members::of(&json);
+    Schema::new(CONNECTIONS).check(&json);
     held.release();
+}
+
+#[test]
+fn sspi_follows_what_is_declared_and_its_connections_are_told() {
+    let Some(lab) = Lab::with_uplinks(2) else {
+        return;
+    };
+    lab.host.sysctl("mptcp/pm_type", 1);
+    let daemon = lab.daemon("[core]\npath-manager = sspi\nload-plugins = sspi\n");
+    daemon.says(&["info", "sspi, ", "2 paths: wan1, wan2"]);
+    let mut monitor = connect(&lab);
+    monitor
+        .write_all(b"monitor -j\n")
+        .expect("the daemon reads");
+    run(&lab, "status", 0);
+    let transfer = Transfer::start(&lab, "20000000", "1500000");
+    let state = |name: &str| {
+        let json = run(&lab, "connections -j", 0);
+        let value = Schema::new(CONNECTIONS).check(&json);
+        let connections = value.at("connections").items();
+        let subflows = connections.iter().flat_map(|c| c.at("subflows").items());
+        let mut named = subflows.filter(|s| *s.at("ifname") == Json::Text(name.into()));
+        named.next().map_or(String::new(), |subflow| {
+            subflow.at("state").text().to_owned()
+        })
+    };
+    assert!(until(
+        || state("wan1") == "active" && state("wan2") == "active"
+    ));
+    run(&lab, "path wan2 backup", 0);
+    assert!(until(|| state("wan2") == "backup"));
+    expect_state(&lab, "10.0.2.1", "backup");
+    run(&lab, "path wan2 down", 0);
+    assert!(until(|| state("wan2").is_empty()));
+    run(&lab, "path wan2 auto", 0);
+    assert!(until(|| state("wan2") == "active"));
+    let path = row(&lab, "10.0.2.1");
+    assert_eq!(path[6..8], ["2", "0"], "{path:?}");
+    let value = Schema::new(STATUS).check(&run(&lab, "status -j", 0));
+    assert_eq!(value.at("joins").at("joined").number(), 2.0);
+    drop(transfer);
+    let mut text = String::new();
+    let mut bytes = [0; 4096];
+    let told = until(|| {
+        let count = monitor.read(&mut bytes).expect("lines");
+        text += &String::from_utf8_lossy(&bytes[..count]);
+        text.contains("\"connection_closed\"")
+    });
+    assert!(told, "{text}");
+    let lines = text.rsplit_once('\n').expect("lines").0.lines();
+    let events: Vec<Json> = lines.map(|line| Schema::new(EVENT).check(line)).collect();
+    let of = |event: &str| {
+        events
+            .iter()
+            .filter(|e| e.at("event").text() == event)
+            .count()
+    };
+    assert_eq!(of("connection_established"), 1, "{text}");
+    assert_eq!(of("subflow_established"), 2, "{text}");
+    assert!(of("subflow_closed") >= 1, "{text}");
+}
+
+#[test]
+fn joins_that_fail_are_counted() {
+    let Some(lab) = Lab::with_uplinks(2) else {
+        return;
+    };
+    lab.outside.ip("mptcp limits set subflows 0");
+    let _daemon = lab.daemon("[core]\n");
+    lab.expect(&["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"]);
+    let _transfer = Transfer::start(&lab, "9000000", "1500000");
+    let mut json = String::new();
+    let counted = until(|| {
+        json = run(&lab, "status -j", 0);
+        let value = Schema::new(STATUS).check(&json);
+        let failed = |address: &str| {
+            let paths = value.at("paths").items().iter();
+            let mut paths = paths.filter(|path| path.at("address").text() == address);
+            paths
+                .next()
+                .map_or(0.0, |path| path.at("joins").at("failed").number())
+        };
+        failed("10.0.1.1") == 0.0 && failed("10.0.2.1") >= 1.0
+    });
+    assert!(counted, "{json}");
+    let value = Json::read(&json);
+    let joins = value.at("joins");
+    assert!(joins.at("tried").number() >= 1.0, "{json}");
+}
+
+#[test]
+fn a_blackhole_of_mptcp_is_told() {
+    let Some(lab) = Lab::with_uplinks(1) else {
+        return;
+    };
+    let daemon = lab.daemon("[core]\nresync-interval = 1\n");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    // The SYNs of MPTCP get no answer, the first of TCP gets one.
+    lab.outside
+        .ip("rule add priority 1 from 192.0.2.80 blackhole");
+    let _transfer = Transfer::start(&lab, "1000", "1000");
+    assert!(until(|| lab.host.counter("TcpExtTCPSynRetrans") > 1));
+    lab.outside.ip("rule del priority 1");
+    assert!(until(|| lab.host.counter("MPTcpExtBlackhole") > 0));
+    daemon.says(&["warn", "net.mptcp.blackhole_timeout"]);
+    assert!(run(&lab, "status", 0).contains("blackholes 1"));
 }
 
 #[test]
@@ -584,11 +638,11 @@ fn the_service_manager_is_told() {
     command.arg(format!("NOTIFY_SOCKET={}", path.display()));
     command.args([env!("CARGO_BIN_EXE_mptcpd"), "-l", "null", "-c"]);
     let mut daemon = command.arg(file).spawn().expect("nsenter");
-    assert_eq!(told(), "READY=1\nSTATUS=1 path: wan1");
+    assert_eq!(told(), "READY=1\nSTATUS=1 endpoint: wan1");
     lab.expect(&["10.0.1.1 subflow dev wan1"]);
     lab.unplug("wan1");
     // Each change is told; what there is at first comes now and then twice.
-    while told() != "STATUS=0 paths" {}
+    while told() != "STATUS=0 endpoints" {}
     run(&lab, "reload", 0);
     while told() != "RELOADING=1" {}
     assert_eq!(told(), "READY=1");

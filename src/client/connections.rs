@@ -16,6 +16,7 @@ use crate::netlink::{IfIndex, Seq};
 use crate::sys::exit::{DENIED, FAILURE};
 use crate::sys::netlink::Socket;
 use crate::sys::{self, errno::Errno};
+use crate::time::Duration;
 
 const FAMILIES: [Family; 2] = [Family::Ipv4, Family::Ipv6];
 /// Of one question.
@@ -47,7 +48,7 @@ pub(super) fn text(json: bool) -> Result<String, Problem> {
     }
     let picture = Picture::take()?;
     let mut text = String::new();
-    picture.write(&mut Form::new(&mut text, json));
+    picture.write(&mut Form::new(&mut text, json, "\t"));
     Ok(text)
 }
 
@@ -132,7 +133,7 @@ impl Picture {
         let mut uplinks: Vec<Uplink> = Vec::new();
         form.row(false);
         form.json("v", Value::Number(1));
-        form.words("IFACE\tLOCAL\tREMOTE\tSTATE\tSENT\tRECEIVED\tRTT\tRETRANS\n");
+        form.words("IFACE\tLOCAL\tREMOTE\tSTATE\tSENT\tRECEIVED\tRTT\tRETRANS\tIDLE\n");
         form.open("connections", "[");
         let mut follows = false;
         for (connection, traffic) in &self.connections {
@@ -149,6 +150,8 @@ impl Picture {
             write_bytes(form, traffic);
             form.shown(Value::Nothing);
             form.shown(Value::Nothing);
+            let idle = traffic.idle.map(|ms| Duration::from_millis(ms.into()));
+            form.cell("idle", idle.map_or(Value::Nothing, Value::Span));
             form.words("\n");
             form.open("subflows", "[");
             let token = connection.token;
@@ -167,13 +170,21 @@ impl Picture {
         form.open("uplinks", "[");
         for (at, uplink) in uplinks.iter().enumerate() {
             form.row(at > 0);
-            form.cell("ifname", Value::Text(&uplink.name));
+            write_name(form, &uplink.name);
             form.cell("subflows", Value::Number(uplink.subflows));
             write_bytes(form, &uplink.traffic);
             form.end("}");
         }
         form.close("]");
         form.close("}\n");
+    }
+}
+
+/// Writes the interface, which a subflow has none of whose address is gone.
+fn write_name(form: &mut Form<'_>, name: &Name) {
+    match name.is_empty() {
+        true => form.cell("ifname", Value::Nothing),
+        false => form.cell("ifname", Value::Text(name)),
     }
 }
 
@@ -194,13 +205,14 @@ fn write_subflow(form: &mut Form<'_>, name: &Name, subflow: &Subflow, traffic: &
         (true, true) => "backup",
         (true, false) => "active",
     };
-    form.cell("ifname", Value::Text(name));
+    write_name(form, name);
     write_ends(form, subflow.ends);
     form.cell("state", Value::Code(state));
     form.json("backup", Value::Flag(backup));
     write_bytes(form, traffic);
     form.cell("rtt", Value::Milliseconds(traffic.rtt));
     form.cell("retrans", Value::Number(traffic.retransmissions.into()));
+    form.shown(Value::Nothing);
     form.end("}");
 }
 

@@ -416,6 +416,14 @@ impl Connections {
         }
     }
 
+    /// Returns whether a subflow is one that was asked for and has not come about.
+    #[cfg(feature = "control")]
+    pub(crate) fn is_joining(&self, event: &SubflowEvent) -> bool {
+        let found = self.find_subflow(event.token, event.local, event.remote);
+        let subflow = found.and_then(|at| self.subflows.get(at));
+        subflow.is_some_and(|subflow| !subflow.established)
+    }
+
     /// Forgets a subflow. Returns whether it was known.
     pub(crate) fn subflow_closed(&mut self, event: &SubflowEvent) -> bool {
         self.remove_subflow(event.token, event.local, event.remote)

@@ -27,6 +27,8 @@ pub enum Value<'a> {
     Milliseconds(u32),
     /// A time span: seconds, or `3d4h`.
     Span(Duration),
+    /// A time span of which parts of a second matter.
+    Seconds(Duration),
     /// A time so long ago: seconds since 1970, or `3d4h ago`.
     Ago(Duration, u64),
     Flag(bool),
@@ -44,13 +46,13 @@ pub struct Form<'a> {
 }
 
 impl<'a> Form<'a> {
-    /// Returns a form for a sentence, or what follows in JSON.
-    pub fn new(out: &'a mut dyn Write, json: bool) -> Self {
+    /// Returns a form for fields with a separator between them, or what follows in JSON.
+    pub fn new(out: &'a mut dyn Write, json: bool, separator: &'static str) -> Self {
         Self {
             out,
             json,
             follows: false,
-            separator: ", ",
+            separator,
         }
     }
 
@@ -182,9 +184,11 @@ impl<'a> Form<'a> {
             }
             Value::Bytes(number) if json => self.value(Value::Number(number)),
             Value::Bytes(number) => self.bytes(number),
-            Value::Span(span) if json => {
+            Value::Span(span) if json => self.value(Value::Seconds(span)),
+            Value::Seconds(span) => {
                 let ms = span.as_millis();
                 self.print(format_args!("{}.{:03}", ms / 1000, ms % 1000));
+                self.words(" s");
             }
             Value::Span(span) => self.span(span.as_millis() / 1000),
             Value::Ago(_, at) if json => self.value(Value::Number(at)),
@@ -292,7 +296,7 @@ mod tests {
     fn shown(value: Value<'_>) -> [String; 2] {
         [false, true].map(|json| {
             let mut text = String::new();
-            Form::new(&mut text, json).field("label ", "name", value);
+            Form::new(&mut text, json, ", ").field("label ", "name", value);
             let start = if json { "\"name\":" } else { "label " };
             text.strip_prefix(start).expect("the start").to_owned()
         })
@@ -364,7 +368,7 @@ mod tests {
             ),
         ] {
             let mut text = String::new();
-            let mut form = Form::new(&mut text, json);
+            let mut form = Form::new(&mut text, json, ", ");
             form.field("a ", "a", Value::Number(1));
             form.open("in", "{");
             form.field("b ", "b", Value::Number(2));

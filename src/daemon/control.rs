@@ -2,6 +2,8 @@
 //! The control socket: its clients, and what the log and the service manager are told along with
 //! them.
 
+mod about;
+
 use core::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -19,91 +21,18 @@ use crate::engine::news::{News, What};
 use crate::engine::{Engine, Input};
 use crate::logging;
 use crate::state::file;
-use crate::sys::exit::{DENIED, FAILURE, MISSING, SUCCESS};
+use crate::sys::exit::{DENIED, FAILURE, SUCCESS};
 use crate::sys::local::{self, ServiceManager};
-use crate::sys::{clock, sysctl};
-use crate::time::Instant;
+use crate::sys::{clock, mib};
+use crate::time::{Duration, Instant};
+use about::write_status;
 
-/// The names of the columns of a status.
-const COLUMNS: &str = "\nIFACE\tADDRESS\tSTATE\tID\tFLAGS\tSINCE\tREASON\n";
+pub(super) use about::About;
+
+/// Between two looks at the kernel's counters.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// So many clients are left to those who ask for something at once.
 const NO_MONITORS: usize = 2;
-
-/// What a status says of the daemon itself.
-pub(super) struct About {
-    version: &'static str,
-    started: Instant,
-    /// The configuration file.
-    file: Option<String>,
-    /// When it was read; and in seconds since 1970.
-    read: (Instant, u64),
-    warnings: usize,
-    /// What was wrong with it when it was read last, and could not be used.
-    error: Option<String>,
-}
-
-impl About {
-    pub(super) fn new(now: Instant, loaded: &Loaded) -> Self {
-        Self {
-            version: "",
-            started: now,
-            file: loaded.file.clone(),
-            read: (now, clock::wall() / 1000),
-            warnings: loaded.warnings.len(),
-            error: None,
-        }
-    }
-
-    /// Writes what comes before the paths.
-    fn write(&self, now: Instant, engine: &Engine, form: &mut Form<'_>) {
-        form.row(false);
-        form.sentence();
-        form.json("v", Value::Number(1));
-        form.field("mptcpd ", "version", Value::Text(&self.version));
-        form.json("pid", Value::Number(std::process::id().into()));
-        let uptime = Value::Span(now.saturating_since(self.started));
-        form.field("up ", "uptime", uptime);
-        let plugin = engine.plugin_names().next();
-        let text = plugin
-            .as_ref()
-            .map_or(Value::Nothing, |name| Value::Text(name));
-        form.field("plugin ", "plugin", text);
-        let kernel = match sysctl::path_manager() {
-            Some(sysctl::PathManager::Kernel) => Value::Code("kernel"),
-            Some(sysctl::PathManager::Userspace) => Value::Code("userspace"),
-            None => Value::Nothing,
-        };
-        form.field("path manager ", "kernel_path_manager", kernel);
-        form.open("config", "{");
-        let file = self.file.as_deref().map(start_of);
-        let file = file
-            .as_ref()
-            .map_or(Value::Nothing, |file| Value::Text(file));
-        form.field("configuration ", "file", file);
-        let (read, at) = self.read;
-        form.field("read ", "read", Value::Ago(now.saturating_since(read), at));
-        form.json("warnings", Value::Number(self.warnings as u64));
-        match &self.error {
-            Some(error) => {
-                form.field(
-                    "not reloaded: ",
-                    "last_error",
-                    Value::Text(&start_of(error)),
-                );
-            }
-            None => form.json("last_error", Value::Nothing),
-        }
-        form.close("}");
-        form.words(COLUMNS);
-        form.open("paths", "[");
-    }
-}
-
-/// Returns as much of a text as an item has room for.
-fn start_of(text: &str) -> &str {
-    let end = (0..=255).rev().find(|at| text.is_char_boundary(*at));
-    end.and_then(|end| text.get(..end)).unwrap_or_default()
-}
 
 /// A client, and what it may do.
 struct Client {
@@ -133,11 +62,14 @@ pub(super) struct Control {
     started: bool,
     /// How many news the engine had dropped when that was last told.
     dropped: u32,
+    /// When to look at the kernel's counters, and the blackholes in them when that was last done.
+    look_at: Instant,
+    blackholes: Option<u64>,
 }
 
 impl Control {
     /// Opens the socket. Without it the daemon does its work all the same.
-    pub(super) fn open(about: About, config: &Config, namespace: u64) -> Self {
+    pub(super) fn open(now: Instant, about: About, config: &Config, namespace: u64) -> Self {
         let named = config.control_group.as_deref();
         let group = named.and_then(local::group);
         if let (Some(name), None) = (named, group) {
@@ -164,6 +96,8 @@ impl Control {
             manager: ServiceManager::find(),
             started: false,
             dropped: 0,
+            look_at: now,
+            blackholes: None,
         }
     }
 
@@ -189,12 +123,7 @@ impl Control {
 
     /// Notes that the configuration was read again.
     pub(super) fn on_reloaded(&mut self, now: Instant, loaded: &Loaded) {
-        let (version, started) = (self.about.version, self.about.started);
-        self.about = About {
-            version,
-            started,
-            ..About::new(now, loaded)
-        };
+        self.about.on_reloaded(now, loaded);
         self.manager.tell("READY=1");
         self.tell(&News::of(What::Reloaded(true)));
     }
@@ -241,6 +170,24 @@ impl Control {
         }
     }
 
+    /// Says if the kernel has turned MPTCP off. It is looked up when something happens, and so at the
+    /// latest by the next resync.
+    fn look(&mut self, now: Instant) {
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + LOOK_INTERVAL;
+        let blackholes = mib::read().blackholes;
+        let before = self.blackholes.replace(blackholes);
+        if before.is_some_and(|before| before < blackholes) {
+            logging::warn!(
+                "SYNs of MPTCP were not answered but those of TCP: the kernel uses TCP for new \
+                 connections for as long as net.mptcp.blackhole_timeout says; a middlebox may drop \
+                 MPTCP"
+            );
+        }
+    }
+
     /// Tells the log and all monitors.
     fn tell(&mut self, news: &News) {
         let level = match (news.quiet, news.what) {
@@ -258,13 +205,19 @@ impl Control {
         let time = clock::wall();
         for json in [false, true] {
             let mut line = heapless::String::<ITEM>::new();
-            if json {
-                news.write(time, &mut line);
-            } else {
+            if !json {
                 let (minutes, seconds) = (time / 60_000, time / 1000 % 60);
                 let (hour, minute) = (minutes / 60 % 24, minutes % 60);
-                let _ = writeln!(line, "{hour:02}:{minute:02}:{seconds:02}Z {news}");
+                let _ = write!(line, "{hour:02}:{minute:02}:{seconds:02}Z ");
             }
+            let mut form = Form::new(&mut line, json, "");
+            if json {
+                form.row(false);
+            }
+            form.json("v", Value::Number(1));
+            form.json("t", Value::Seconds(Duration::from_millis(time)));
+            news.write(&mut form);
+            form.end("}\n");
             for client in &mut self.clients {
                 if client.session.monitor() == Some(json) {
                     client.session.tell(&line);
@@ -372,37 +325,6 @@ fn answer(session: &mut Session, now: Instant, engine: &Engine, about: &About) {
     }
 }
 
-fn write_status(
-    session: &mut Session,
-    now: Instant,
-    engine: &Engine,
-    about: &About,
-    request: &Request,
-) {
-    let subject = request.subject.as_str();
-    while session.output.has_room(ITEM) {
-        let mut form = Form::new(&mut session.output, request.json);
-        let Some(at) = session.at.checked_sub(1) else {
-            about.write(now, engine, &mut form);
-            session.at = 1;
-            continue;
-        };
-        session.at += 1;
-        match engine.write_path(now, at, subject, session.rows, &mut form) {
-            Some(written) => session.rows |= written,
-            None => {
-                form.follows();
-                form.close("]");
-                engine.write_summary(&mut form);
-                form.end("}\n");
-                let (used, missing) = engine.in_use(subject);
-                let failed = request.exit_code && (missing || !used);
-                return session.finish(if failed { MISSING } else { SUCCESS }, "");
-            }
-        }
-    }
-}
-
 impl Daemon {
     /// Says what program this is.
     pub(crate) fn introduce(&mut self, version: &'static str) {
@@ -415,6 +337,10 @@ impl Daemon {
         for at in 0..self.control.clients.len() {
             self.change(now, at);
         }
+        let mut clients = self.control.clients.iter();
+        let monitored = clients.any(|client| client.session.monitor().is_some());
+        self.engine.set_monitored(monitored);
+        self.control.look(now);
         let mut any = false;
         while let Some(news) = self.engine.next_news() {
             self.control.tell(&news);
@@ -442,7 +368,8 @@ impl Daemon {
             let About { version, file, .. } = &self.control.about;
             let file = file.as_deref().unwrap_or("no configuration file");
             let state = text.get(ready.len()..).unwrap_or_default();
-            logging::info!("mptcpd {version}, {file}: {state}");
+            let plugin = self.engine.plugin_names().next().unwrap_or("no plugin");
+            logging::info!("mptcpd {version}, {plugin}, {file}: {state}");
         }
     }
 

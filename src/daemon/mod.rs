@@ -101,7 +101,7 @@ impl Daemon {
         };
         let state = open_state(&config, identity);
         #[cfg(feature = "control")]
-        let control = control::Control::open(about, &config, identity.namespace);
+        let control = control::Control::open(now, about, &config, identity.namespace);
         let mut daemon = Self {
             engine: Engine::new(now, config, entries),
             options,

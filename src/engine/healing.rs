@@ -308,8 +308,13 @@ impl Healer {
     }
 
     /// Finds what connections lack, where the kernel makes at most `limit` subflows beside the
-    /// first.
-    pub(super) fn find_missing(&mut self, now: Instant, limit: usize) {
+    /// first. `failed` is told from where a join has failed, once for each time it was tried.
+    pub(super) fn find_missing(
+        &mut self,
+        now: Instant,
+        limit: usize,
+        failed: &mut dyn FnMut(IpAddr),
+    ) {
         (self.full_due, self.look.unsettled) = (false, false);
         self.missing.unmark(|_| true);
         if !self.look.complete || self.look.unavailable {
@@ -328,8 +333,12 @@ impl Healer {
                 };
                 let mut used = connection.established.without(connection.stuck);
                 used.add(connection.joining);
-                if path.joins && reachable && !used.contains(one) {
-                    note_missing(&mut self.missing, now, connection.token, path.address);
+                if path.joins
+                    && reachable
+                    && !used.contains(one)
+                    && note_missing(&mut self.missing, now, connection.token, path.address)
+                {
+                    failed(path.address);
                 }
             }
         }
@@ -422,12 +431,13 @@ impl Healer {
     }
 }
 
-/// Notes that a connection has no subflow from an address. What does not fit is found later.
-fn note_missing(missing: &mut Table<Missing>, now: Instant, token: Token, address: IpAddr) {
+/// Notes that a connection has no subflow from an address. What does not fit is found later. Returns
+/// whether another try has failed.
+fn note_missing(missing: &mut Table<Missing>, now: Instant, token: Token, address: IpAddr) -> bool {
     let is_it = |m: &&mut Missing| m.token == token && m.address == address;
     if let Some(known) = missing.iter_mut().find(is_it) {
         known.marked = true;
-        return;
+        return known.at <= now;
     }
     missing.push(Missing {
         token,
@@ -436,5 +446,5 @@ fn note_missing(missing: &mut Table<Missing>, now: Instant, token: Token, addres
         since: now,
         at: now,
         marked: true,
-    });
+    })
 }

@@ -92,6 +92,12 @@ impl Engine {
 
     /// Takes in what is about connections.
     fn on_connection_input(&mut self, now: Instant, input: Input<'_>) {
+        #[cfg(feature = "control")]
+        if let Input::Connection(event) = &input {
+            self.count_join(event);
+            let known = self.connections.table();
+            self.reporter.on_event(event, &self.network, known);
+        }
         let view = view!(self, now);
         let (connections, host) = (&mut self.connections, &mut self.plugins);
         match input {
@@ -180,7 +186,10 @@ impl Engine {
         if !healer.is_brief() {
             let limits = self.endpoints.limits().current();
             let limit = limits.map_or(0, |limits| limits.subflows as usize);
-            healer.find_missing(now, limit);
+            healer.find_missing(now, limit, &mut |_address| {
+                #[cfg(feature = "control")]
+                self.joins.on_failed(_address);
+            });
             while let Some(address) = healer.next_renewal(now) {
                 self.endpoints.renew(now, address);
                 changed = true;
@@ -325,6 +334,8 @@ impl Engine {
                 }
             }
         } else if let Some(queued) = self.plugins.queue.answered(number) {
+            #[cfg(feature = "control")]
+            self.count_refusal(&queued);
             let view = view!(self, now);
             let host = &mut self.plugins;
             self.connections

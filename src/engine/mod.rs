@@ -20,6 +20,8 @@ mod due;
 mod healing;
 mod input;
 #[cfg(feature = "control")]
+mod joins;
+#[cfg(feature = "control")]
 pub mod news;
 mod output;
 mod plugins;
@@ -66,6 +68,8 @@ pub struct Engine {
     counters: Counters,
     #[cfg(feature = "control")]
     reporter: news::Reporter,
+    #[cfg(feature = "control")]
+    joins: joins::Joins,
     reported: Reported,
     /// The kernel's path manager can be talked to.
     pm_available: bool,
@@ -104,6 +108,8 @@ impl Engine {
             counters: Counters::default(),
             #[cfg(feature = "control")]
             reporter: news::Reporter::new(),
+            #[cfg(feature = "control")]
+            joins: joins::Joins::new(),
             reported: Reported::default(),
             pm_available: false,
             of_use: Subscriptions::default(),

@@ -3,16 +3,18 @@
 //! `mptcpd monitor`.
 
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use super::Engine;
 use crate::capacity;
 use crate::config::flags::AddressFlags;
+use crate::connection::Connections;
 use crate::control::{Form, Value};
 use crate::endpoint::Endpoints;
-use crate::netlink::mptcp::{AddressId, Command, EndpointFlags};
+use crate::netlink::mptcp::{AddressId, Command, EndpointFlags, Event};
 use crate::netlink::route::Name;
 use crate::network::{Declared, Network, Verdict};
+use crate::sys::errno::Errno;
 use crate::table::Table;
 use crate::time::{Duration, Instant};
 
@@ -40,6 +42,12 @@ pub enum What {
     Overflow,
     /// The configuration was read again, or refused.
     Reloaded(bool),
+    /// Of connections that a plugin follows.
+    ConnectionEstablished,
+    ConnectionClosed,
+    SubflowEstablished,
+    /// With the errno that ended it, or 0.
+    SubflowClosed(u8),
 }
 
 /// Something that has happened.
@@ -49,13 +57,15 @@ pub struct News {
     /// The interface, if it is about one.
     pub name: Name,
     pub address: Option<IpAddr>,
+    /// The ends of a connection or a subflow.
+    pub ends: Option<(SocketAddr, SocketAddr)>,
     /// The endpoint, if there is one.
     pub id: AddressId,
     /// Not for the log, unless that has everything.
     pub quiet: bool,
 }
 
-const _: () = assert!(size_of::<News>() <= 80);
+const _: () = assert!(size_of::<News>() <= 144);
 
 impl News {
     /// Returns one that is about neither interface nor address.
@@ -64,86 +74,89 @@ impl News {
             what,
             name: Name::new(),
             address: None,
+            ends: None,
             id: AddressId::NONE,
             quiet: true,
         }
     }
 
-    /// Writes it as JSON, at `time` in milliseconds since 1970.
-    pub fn write(&self, time: u64, out: &mut dyn fmt::Write) {
+    /// Returns its name in JSON, and how it is told.
+    fn words(&self) -> (&'static str, &'static str) {
         use What::*;
-        let mut form = Form::new(out, true);
-        form.row(false);
-        form.json("v", Value::Number(1));
-        form.json("t", Value::Span(Duration::from_millis(time)));
-        let (event, reason) = match self.what {
-            Lost(verdict) => ("path_lost", Some(verdict)),
-            Used(_) => ("path_used", None),
-            Verdict(verdict) => ("verdict", Some(verdict)),
-            Flapping => ("path_flapping", None),
-            EndpointAdded(_) => ("endpoint_added", None),
-            EndpointChanged(_) => ("endpoint_changed", None),
-            EndpointRemoved => ("endpoint_removed", None),
-            Declared(_) => ("declared", None),
-            Overflow => ("overflow", None),
-            Reloaded(true) => ("reloaded", None),
-            Reloaded(false) => ("reload_failed", None),
-        };
+        match self.what {
+            Lost(_) => ("path_lost", "lost: "),
+            Used(None) => ("path_used", "is used"),
+            Used(Some(_)) => ("path_used", "back after "),
+            Verdict(verdict) => ("verdict", verdict.kind()),
+            Flapping => (
+                "path_flapping",
+                "comes and goes: not logged again for a minute",
+            ),
+            EndpointAdded(_) => ("endpoint_added", "endpoint added: "),
+            EndpointChanged(_) => ("endpoint_changed", "endpoint changed: "),
+            EndpointRemoved => ("endpoint_removed", "endpoint removed"),
+            Declared(_) => ("declared", "declared "),
+            Overflow => (
+                "overflow",
+                "events of the kernel were lost; reading everything again",
+            ),
+            Reloaded(true) => ("reloaded", "configuration reloaded"),
+            Reloaded(false) => (
+                "reload_failed",
+                "reload failed: keeping the current configuration",
+            ),
+            ConnectionEstablished => ("connection_established", "connection established"),
+            ConnectionClosed => ("connection_closed", "connection closed"),
+            SubflowEstablished => ("subflow_established", "subflow established"),
+            SubflowClosed(0) => ("subflow_closed", "subflow closed"),
+            SubflowClosed(_) => ("subflow_closed", "subflow closed: "),
+        }
+    }
+
+    /// Writes it: the line of the log and of the monitor, without its end.
+    pub fn write(&self, form: &mut Form<'_>) {
+        use What::*;
+        let (event, words) = self.words();
         form.json("event", Value::Code(event));
         if !self.name.is_empty() {
-            form.json("ifname", Value::Text(&self.name));
+            form.field("", "ifname", Value::Text(&self.name));
+            form.words(": ");
         }
         if let Some(address) = &self.address {
-            form.json("address", Value::Text(address));
+            form.field("", "address", Value::Text(address));
+            form.words(" ");
         }
-        if self.id != AddressId::NONE {
-            form.json("endpoint", Value::Number(self.id.0.into()));
+        if let Some((local, remote)) = &self.ends {
+            form.field("", "local", Value::Text(local));
+            form.field(" to ", "remote", Value::Text(remote));
+            form.words(" ");
         }
-        if let Some(verdict) = reason {
-            form.json("reason", Value::Code(verdict.reason()));
-        }
+        form.words(words);
         match self.what {
-            Used(Some(span)) => form.json("lost_for", Value::Span(span)),
-            EndpointAdded(flags) | EndpointChanged(flags) => {
-                form.json("flags", Value::List(&AddressFlags(flags)));
+            Lost(verdict) | Verdict(verdict) => {
+                form.field("", "reason", Value::Code(verdict.reason()));
             }
-            Declared(declared) => form.json("declared", Value::Code(declared.word())),
+            Used(Some(span)) => form.field("", "lost_for", Value::Seconds(span)),
+            EndpointAdded(flags) | EndpointChanged(flags) => {
+                form.field("", "flags", Value::List(&AddressFlags(flags)));
+            }
+            Declared(declared) => form.field("", "declared", Value::Code(declared.word())),
+            SubflowClosed(errno) if errno != 0 => {
+                form.json("errno", Value::Number(errno.into()));
+                form.shown(Value::Text(&Errno(errno.into())));
+            }
             _ => {}
         }
-        form.end("}\n");
+        if self.id != AddressId::NONE {
+            form.field(" (endpoint ", "endpoint", Value::Number(self.id.0.into()));
+            form.words(")");
+        }
     }
 }
 
-/// For people: the line of the log and of the monitor.
 impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use What::*;
-        if !self.name.is_empty() {
-            write!(f, "{}: ", self.name)?;
-        }
-        if let Some(address) = self.address {
-            write!(f, "{address} ")?;
-        }
-        match self.what {
-            Lost(verdict) => write!(f, "lost: {}", verdict.reason())?,
-            Used(None) => f.write_str("is used")?,
-            Used(Some(span)) => {
-                let ms = span.as_millis();
-                write!(f, "back after {}.{} s", ms / 1000, ms % 1000 / 100)?;
-            }
-            Verdict(verdict) => verdict.fmt(f)?,
-            Flapping => f.write_str("comes and goes: not logged again for a minute")?,
-            EndpointAdded(flags) => write!(f, "endpoint added: {}", AddressFlags(flags))?,
-            EndpointChanged(flags) => write!(f, "endpoint changed: {}", AddressFlags(flags))?,
-            EndpointRemoved => f.write_str("endpoint removed")?,
-            Declared(declared) => write!(f, "declared {}", declared.word())?,
-            Overflow => f.write_str("events of the kernel were lost; reading everything again")?,
-            Reloaded(true) => f.write_str("configuration reloaded")?,
-            Reloaded(false) => f.write_str("reload failed: keeping the current configuration")?,
-        }
-        if self.id != AddressId::NONE {
-            write!(f, " (endpoint {})", self.id.0)?;
-        }
+        self.write(&mut Form::new(f, false, ""));
         Ok(())
     }
 }
@@ -167,6 +180,8 @@ pub(super) struct Reporter {
     losses: Table<Loss>,
     /// What there is at the start is told in one line.
     started: bool,
+    /// Somebody is listening who wants to hear of connections.
+    pub(super) monitored: bool,
 }
 
 impl Reporter {
@@ -175,6 +190,7 @@ impl Reporter {
             waiting: Table::new(capacity::NEWS),
             losses: Table::new(capacity::LOST_PATHS),
             started: false,
+            monitored: false,
         }
     }
 
@@ -193,6 +209,30 @@ impl Reporter {
         self.push(News {
             address: Some(endpoint.address),
             id: endpoint.id,
+            ..News::of(what)
+        });
+    }
+
+    /// Notes an event of a connection that a plugin follows, of which the table is yet to hear.
+    pub(super) fn on_event(&mut self, event: &Event, network: &Network, known: &Connections) {
+        // However many there are, paths find room beside them.
+        if !self.monitored || self.waiting.len() >= capacity::NEWS / 2 {
+            return;
+        }
+        let (what, ends) = match event {
+            Event::Established(c) => (What::ConnectionEstablished, (c.local, c.remote)),
+            Event::Closed { token } => match known.get(*token) {
+                Some(c) => (What::ConnectionClosed, (c.local, c.remote)),
+                None => return,
+            },
+            Event::SubflowEstablished(s) => (What::SubflowEstablished, (s.local, s.remote)),
+            Event::SubflowClosed(s) => (What::SubflowClosed(s.error), (s.local, s.remote)),
+            _ => return,
+        };
+        let interface = network.interface_of(ends.0.ip());
+        self.push(News {
+            name: interface.map(|i| i.name.clone()).unwrap_or_default(),
+            ends: Some(ends),
             ..News::of(what)
         });
     }
@@ -230,6 +270,7 @@ impl Reporter {
                 what,
                 name,
                 address: Some(ip),
+                ends: None,
                 id: ours.map_or(AddressId::NONE, |slot| slot.endpoint.id),
                 quiet,
             });
@@ -306,6 +347,11 @@ impl Engine {
             }
         }
         Some(event)
+    }
+
+    /// Says whether somebody wants to hear of connections.
+    pub fn set_monitored(&mut self, monitored: bool) {
+        self.reporter.monitored = monitored;
     }
 
     /// Returns how many events there was no room for.

@@ -2,10 +2,12 @@
 //! The state of every path, for `mptcpd status`: each field once, for people and for programs.
 
 use core::fmt::{self, Write};
+use core::net::IpAddr;
 
 use super::Engine;
 use crate::config::flags::AddressFlags;
 use crate::control::{Form, Value};
+use crate::endpoint::Want;
 use crate::netlink::mptcp::{Endpoint, EndpointFlags};
 use crate::network::{Declared, LocalAddress, Verdict};
 use crate::sys::errno::Errno;
@@ -45,6 +47,8 @@ impl State {
 struct Path {
     state: State,
     reason: Option<&'static str>,
+    /// What can be done about it, or nothing.
+    advice: &'static str,
     /// errno of the kernel's refusal, or 0.
     errno: i32,
     endpoint: Option<Endpoint>,
@@ -70,6 +74,7 @@ impl Engine {
         let mut path = Path {
             state: State::Unused,
             reason: Some(address.verdict.reason()),
+            advice: address.verdict.advice(),
             errno: 0,
             endpoint,
             ours: slot.is_some(),
@@ -92,21 +97,29 @@ impl Engine {
             |endpoint| Some(endpoint.flags),
         );
         let is_backup = flags.is_some_and(|flags| flags.contains(EndpointFlags::BACKUP));
-        let wanted = self
-            .endpoints
-            .wanted()
-            .iter()
-            .any(|want| want.address == ip);
+        let wanted = self.endpoints.wanted();
+        let is_it = |want: &Want| want.address == ip;
         let refused = known.refusals().find(|(refused, _)| *refused == ip);
-        (path.state, path.reason) = match (path.endpoint, refused) {
-            (Some(_), _) if !path.ours => (State::Foreign, Some("made by another program")),
+        (path.state, path.reason, path.advice) = match (path.endpoint, refused) {
+            (Some(_), _) if !path.ours => (
+                State::Foreign,
+                Some("made by another program"),
+                "adopt = yes takes it over",
+            ),
             (None, Some((_, errno))) => {
                 path.errno = errno;
-                (State::Failed, Some("refused"))
+                (State::Failed, Some("refused"), "")
             }
-            (None, None) if wanted => (State::Waiting, Some("no endpoint yet")),
-            _ if is_backup => (State::Backup, None),
-            _ => (State::Active, None),
+            (None, None) if wanted.chosen().any(is_it) => {
+                (State::Waiting, Some("no endpoint yet"), "")
+            }
+            (None, None) if wanted.iter().any(is_it) => (
+                State::Waiting,
+                Some("no slot left"),
+                "the kernel has no room: see priority",
+            ),
+            _ if is_backup => (State::Backup, None, ""),
+            _ => (State::Active, None, ""),
         };
         path
     }
@@ -140,7 +153,7 @@ impl Engine {
         let addresses = self.network.addresses();
         for address in addresses.filter(|a| self.concerned(subject, a)) {
             let state = self.path(address).state;
-            used |= matches!(state, State::Active | State::Backup);
+            used |= matches!(state, State::Active | State::Backup | State::Foreign);
             let no_link = matches!(address.verdict, Verdict::Down | Verdict::NoCarrier);
             let lost = matches!(state, State::Dead | State::Failed) || no_link;
             missing |= lost && address.may_be_path();
@@ -164,7 +177,7 @@ impl Engine {
         }
         let interface = self.network.interface(address.index);
         let path = self.path(address);
-        let name = interface.map_or("?", |interface| interface.name.as_str());
+        let name = self.name_of(address);
         form.row(follows);
         form.cell("ifname", Value::Text(&name));
         form.json("ifindex", Value::Number(address.index.0.into()));
@@ -191,15 +204,21 @@ impl Engine {
             }
         }
         form.cell("since", Value::Span(now.saturating_since(address.since)));
-        match path.reason {
-            Some(reason) => form.cell("reason", Value::Code(reason)),
-            None => form.cell("reason", Value::Nothing),
-        }
+        self.write_joins(address.address, form);
+        form.cell("reason", path.reason.map_or(Value::Nothing, Value::Code));
         if path.errno != 0 {
             form.json("errno", Value::Number(path.errno.unsigned_abs().into()));
             let mut cause = heapless::String::<80>::new();
             let _ = write!(cause, ": {}", Errno(path.errno));
             form.words(&cause);
+        }
+        if path.advice.is_empty() {
+            form.json("advice", Value::Nothing);
+        } else {
+            form.json("advice", Value::Text(&path.advice));
+            for part in [" (", path.advice, ")"] {
+                form.words(part);
+            }
         }
         if path.kept {
             form.words("; endpoint kept for connections");
@@ -213,6 +232,22 @@ impl Engine {
         }
         form.end("}");
         Some(true)
+    }
+
+    /// Writes what became of the joins from an address. The kernel does not tell which of its own
+    /// path manager's came about.
+    fn write_joins(&self, address: IpAddr, form: &mut Form<'_>) {
+        let tally = self.joins.of(address);
+        let (joined, failed) = tally.map_or((0, 0), |tally| (tally.joined, tally.failed));
+        let known = |count: u32| match self.of_use.connections {
+            true => Value::Number(count.into()),
+            false => Value::Nothing,
+        };
+        form.open("joins", "{");
+        form.json("tried", known(joined.saturating_add(failed)));
+        form.cell("joined", known(joined));
+        form.cell("failed", Value::Number(failed.into()));
+        form.close("}");
     }
 
     /// Writes limits and counters, which come last.
@@ -251,28 +286,40 @@ impl Engine {
         form.close("}");
     }
 
-    /// Writes what matters most in one line: how many paths there are, and what waits.
+    /// Writes what matters most in one line: how many endpoints or paths there are, and what waits.
     pub fn write_line(&self, out: &mut dyn Write) -> fmt::Result {
-        let used = self.network.usable().count();
-        let paths = if used == 1 { "path" } else { "paths" };
-        write!(out, "{used} {paths}")?;
+        let is_used = |address: &&LocalAddress| {
+            matches!(
+                self.path(address).state,
+                State::Active | State::Backup | State::Foreign
+            )
+        };
+        let used = self.network.usable().filter(is_used).count();
+        let what = match self.of_use.connections {
+            true => "path",
+            false => "endpoint",
+        };
+        write!(out, "{used} {what}{}", if used == 1 { "" } else { "s" })?;
         let mut separator = ": ";
-        let mut last = "";
-        for address in self.network.usable() {
-            let interface = self.network.interface(address.index);
-            let name = interface.map_or("?", |interface| interface.name.as_str());
-            if core::mem::replace(&mut last, name) != name {
-                write!(out, "{separator}{name}")?;
+        let mut last = ("", "");
+        for address in self.network.usable().filter(is_used) {
+            let told = (self.name_of(address), "");
+            if core::mem::replace(&mut last, told) != told {
+                write!(out, "{separator}{}", told.0)?;
                 separator = ", ";
             }
         }
-        for address in self.network.addresses() {
-            let interface = self.network.interface(address.index);
-            if let Some(interface) = interface.filter(|_| address.verdict.is_waiting()) {
-                let reason = address.verdict.reason();
-                write!(out, "; {} waits: {reason}", interface.name)?;
+        for address in self.network.addresses().filter(|a| a.verdict.is_waiting()) {
+            let told = (self.name_of(address), address.verdict.reason());
+            if core::mem::replace(&mut last, told) != told {
+                write!(out, "; {} waits: {}", told.0, told.1)?;
             }
         }
         Ok(())
+    }
+
+    fn name_of(&self, address: &LocalAddress) -> &str {
+        let interface = self.network.interface(address.index);
+        interface.map_or("?", |interface| interface.name.as_str())
     }
 }

@@ -126,6 +126,8 @@ pub struct Traffic {
     pub rtt: u32,
     /// Segments sent again; of a subflow alone.
     pub retransmissions: u32,
+    /// Milliseconds since data were sent or received; of a connection alone, from Linux 6.10 on.
+    pub idle: Option<u32>,
 }
 
 /// Asks for the open connections of a family; those of a dual-stack socket are IPv6. Kernels
@@ -290,6 +292,7 @@ pub fn decode_traffic(payload: &[u8], connection: bool) -> Option<Traffic> {
         true => Traffic {
             sent: long(56),
             received: long(64),
+            idle: (info.value.len() >= 96).then(|| word(84).min(word(88))),
             ..Traffic::default()
         },
         false => Traffic {
@@ -298,6 +301,7 @@ pub fn decode_traffic(payload: &[u8], connection: bool) -> Option<Traffic> {
             received: long(128),
             rtt: word(68),
             retransmissions: word(100),
+            idle: None,
         },
     })
 }

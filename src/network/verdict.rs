@@ -80,6 +80,36 @@ impl Verdict {
         matches!(self, Unjudged | Tentative | NoRoute | HoldDown | Standby)
     }
 
+    /// Returns what comes before the reason.
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::Usable | Self::Gone | Self::Unjudged => "",
+            verdict if verdict.is_waiting() => "waiting: ",
+            _ => "not used: ",
+        }
+    }
+
+    /// Returns what can be done about it; empty where there is nothing to do.
+    #[cfg(feature = "control")]
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::NotAllowed => "see interfaces and use in the configuration",
+            Self::Family => "see families in the configuration",
+            Self::Down => "set it up",
+            Self::NoCarrier => "check cable and modem",
+            Self::DeclaredDown => "until mptcpd path IFACE auto",
+            Self::DuplicateAddress => "another host has it: change one of them",
+            Self::Deprecated => "its prefix or lease is about to end",
+            Self::Temporary => "see temporary-addresses",
+            Self::Existing => "add existing to notify-flags",
+            Self::NoRoute => "add one, unless it is a LAN",
+            Self::UniqueLocal => "another address is meant for the Internet",
+            Self::HoldDown => "see hold-down",
+            Self::Standby => "another interface works",
+            _ => "",
+        }
+    }
+
     /// Returns what it says in a few words; with `_` for what is no letter, these are the reasons
     /// of `mptcpd status -j`.
     pub fn reason(self) -> &'static str {
@@ -110,11 +140,7 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Usable | Self::Gone | Self::Unjudged => "",
-            verdict if verdict.is_waiting() => "waiting: ",
-            _ => "not used: ",
-        })?;
+        f.write_str(self.kind())?;
         f.write_str(self.reason())
     }
 }

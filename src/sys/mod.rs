@@ -9,6 +9,8 @@ pub mod listener;
 pub mod local;
 #[cfg(any(test, feature = "router"))]
 pub mod memory;
+#[cfg(feature = "control")]
+pub mod mib;
 pub mod netlink;
 #[cfg(any(test, feature = "router"))]
 pub mod process;

@@ -12,6 +12,7 @@
 
 #![allow(dead_code)] // Each test file uses its own part.
 
+pub mod json;
 pub mod monitor;
 pub mod peer;
 

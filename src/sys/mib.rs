@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//! Counters of the kernel's MPTCP, of the network namespace (`net/mptcp/mib.c`).
+
+use std::io::Read;
+
+use nix::fcntl::OFlag;
+
+/// The sums that are of use.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Sums {
+    /// Joins that this host and its peers have begun: the kernel counts its own since Linux 6.12.
+    pub tried: u64,
+    /// Those of them that came about.
+    pub joined: u64,
+    /// Connections that have become plain TCP.
+    pub fallbacks: u64,
+    /// How often MPTCP was turned off for a while since its SYNs got no answer (Linux 6.12).
+    pub blackholes: u64,
+}
+
+/// The counters, and which sum each goes into.
+const COUNTERS: [(&str, u8); 13] = [
+    ("MPJoinSynTx", 0),
+    ("MPJoinSynTxCreatSkErr", 0),
+    ("MPJoinSynTxBindErr", 0),
+    ("MPJoinSynTxConnectErr", 0),
+    ("MPJoinSynRx", 0),
+    ("MPJoinSynAckRx", 1),
+    ("MPJoinAckRx", 1),
+    ("MPCapableFallbackACK", 2),
+    ("MPCapableFallbackSYNACK", 2),
+    ("MPCapableDataFallback", 2),
+    ("MD5SigFallback", 2),
+    ("DssFallback", 2),
+    ("Blackhole", 3),
+];
+
+/// Reads them. What a kernel does not count is 0.
+pub fn read() -> Sums {
+    match super::open("/proc/net/netstat", OFlag::O_RDONLY) {
+        Ok(mut file) => parse(&mut file),
+        Err(_) => Sums::default(),
+    }
+}
+
+/// Of each group there is a line of names and one of numbers, which both begin with its name.
+fn parse(file: &mut dyn Read) -> Sums {
+    let mut sums = Sums::default();
+    // Where in their line the counters stand.
+    let mut places = [0; COUNTERS.len()];
+    let mut bytes = [0; 512];
+    let mut word = heapless::String::<32>::new();
+    let (mut is_ours, mut at) = (false, 0u16);
+    while let Ok(count @ 1..) = file.read(&mut bytes) {
+        for byte in bytes.iter().take(count) {
+            if !byte.is_ascii_whitespace() {
+                let _ = word.push(char::from(*byte));
+                continue;
+            }
+            if at == 0 {
+                is_ours = word == "MPTcpExt:";
+            }
+            let counters = COUNTERS
+                .iter()
+                .zip(&mut places)
+                .filter(|_| is_ours && at > 0);
+            for ((name, sum), place) in counters {
+                if word == *name {
+                    *place = at;
+                } else if *place == at {
+                    let number: u64 = word.parse().unwrap_or(0);
+                    let sum = match sum {
+                        0 => &mut sums.tried,
+                        1 => &mut sums.joined,
+                        2 => &mut sums.fallbacks,
+                        _ => &mut sums.blackholes,
+                    };
+                    *sum = sum.saturating_add(number);
+                }
+            }
+            at = if *byte == b'\n' {
+                0
+            } else {
+                at.saturating_add(1)
+            };
+            word.clear();
+        }
+    }
+    // Kernels that do not count what they begin.
+    sums.tried = sums.tried.max(sums.joined);
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_found_by_their_names() {
+        let mut text = "TcpExt: MPJoinSynTx Blackhole\nTcpExt: 99 98\n\
+            MPTcpExt: MPCapableSYNRX MPJoinSynTx MPJoinSynTxBindErr MPJoinSynAckRx DssFallback \
+            MPJoinSynAckBackupRx Blackhole\nMPTcpExt: 1 7 2 5 4 6 3\nIpExt: MPJoinSynTx\nIpExt: 50\n"
+            .as_bytes();
+        let expected = Sums {
+            tried: 9,
+            joined: 5,
+            fallbacks: 4,
+            blackholes: 3,
+        };
+        assert_eq!(parse(&mut text), expected);
+        assert_eq!(parse(&mut &b""[..]), Sums::default());
+        let mut old = &b"MPTcpExt: MPJoinSynAckRx\nMPTcpExt: 5\n"[..];
+        assert_eq!(parse(&mut old).tried, 5);
+    }
+}
