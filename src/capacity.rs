@@ -24,9 +24,9 @@ pub const ENDPOINTS: usize = 255;
 /// answered, 96 bytes each: 192 KiB when full.
 pub const COMMANDS: usize = 1024;
 /// Listeners behind announced addresses, 72 bytes each: 18 KiB when full. As many of other
-/// programs that `sspi` knows of, 36 bytes each: 9 KiB when full.
+/// programs that a strategy knows of, 36 bytes each: 9 KiB when full.
 pub const LISTENERS: usize = 256;
-/// Subflows for each of `max-connections`, on average, 84 bytes each. A connection, 136 bytes and 8
+/// Subflows for each of `max-connections`, on average, 92 bytes each. A connection, 144 bytes and 8
 /// to 16 of a hash table, may have more while others have fewer. Nothing is reserved while the
 /// plugin that manages connections wants none.
 pub const SUBFLOWS_PER_CONNECTION: usize = 4;
@@ -49,8 +49,8 @@ pub const TIMERS: usize = 32;
 pub const OWN_RULES: usize = 3 * 128;
 /// Routes of our own: for each address its prefix, and a default route.
 pub const OWN_ROUTES: usize = 2 * 128;
-/// Subflows of `sspi` that failed and are to be made again, 32 bytes each.
-pub const FAILED_SUBFLOWS: usize = 1024;
+/// Timers of connections, and what of them failed and is to be tried again, 32 bytes each.
+pub const CONNECTION_TIMERS: usize = 1024;
 /// News that wait to be told, 144 bytes each: 9 KiB when full.
 #[cfg(feature = "control")]
 pub const NEWS: usize = 64;
@@ -63,5 +63,5 @@ pub const TALLIES: usize = 64;
 /// Clients of the control socket, 5 KiB each.
 #[cfg(feature = "control")]
 pub const CLIENTS: usize = 8;
-/// Addresses that `sspi` has seen go, 17 bytes each.
+/// Addresses that a strategy has seen go, 17 bytes each.
 pub const LOST_ADDRESSES: usize = 64;

@@ -37,13 +37,18 @@ mod state;
 mod sys;
 #[allow(missing_docs)]
 mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod time;
 
 pub use app::{Program, run};
 pub use config::{Config, NotifyFlags, Policy};
+pub use connection::storage::{PerConnection, PerSubflow};
 pub use connection::{Connection, RemoteAddress, Subflow};
 pub use endpoint::{Want, Wanted};
 pub use netlink::IfIndex;
+#[cfg(feature = "quality")]
+pub use netlink::diag::Quality;
 pub use netlink::mptcp::{
     AddressId, Command, ConnectionEvent, Endpoint, EndpointFlags, Limits, SubflowAddress,
     SubflowEvent, Token,
@@ -51,7 +56,8 @@ pub use netlink::mptcp::{
 pub use netlink::route::Name;
 pub use network::{Declared, Interface, LocalAddress, Network, Verdict};
 pub use plugin::{
-    BUILT_IN, CommandId, Context, Entry, Failure, Plugin, QueueFull, Reply, Request, want_usable,
+    BUILT_IN, CommandId, Context, Entry, Failure, Lost, Paths, Pending, Plugin, QueueFull, Reply,
+    Request, Strategy, by_priority, strategy, want_usable,
 };
 pub use time::{Backoff, Duration, Instant, Retry};
 

@@ -3,6 +3,7 @@
 
 use core::net::IpAddr;
 
+use super::storage::Place;
 use super::{Connections, Subflow};
 use crate::netlink::mptcp::{AddressId, Command, EndpointFlags, Token};
 use crate::request::Request;
@@ -41,6 +42,7 @@ impl Connections {
                     mapped: false,
                     marked: true,
                     notified: true,
+                    place: Place::default(),
                 };
                 self.add_subflow(token, asked);
             }

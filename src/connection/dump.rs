@@ -6,6 +6,7 @@
 //! show the peer's announcements nor its C flag: those of a connection found are unknown.
 
 use super::address_id::AddressIds;
+use super::storage::Place;
 use super::{Connections, Lookup, Slot, Subflow};
 use crate::netlink::diag;
 use crate::netlink::mptcp::{ConnectionEvent, Endpoint, EndpointFlags, SubflowEvent, Token};
@@ -93,7 +94,7 @@ impl Connections {
             notified: Notified::Pending,
             ..Slot::new(event, plugin)
         };
-        let room = self.slots.insert(event.token, slot);
+        let room = self.add(slot);
         self.overfull |= !room;
         room
     }
@@ -153,6 +154,7 @@ impl Connections {
             marked: true,
             // Of the initial one the connection tells, of one under way the kernel will.
             notified: initial || !found.established,
+            place: Place::default(),
         };
         if let Some(known) = self.subflow_mut(found.token, local, remote) {
             let notified = if known.established {
@@ -162,15 +164,20 @@ impl Connections {
             };
             *known = Subflow {
                 closing: known.closing,
+                place: known.place,
                 notified,
                 ..new
             };
-        } else if let Some(slot) = self.slots.get_mut(found.token) {
-            if !initial {
-                self.subflows.append(&mut slot.subflows, new);
-            } else if let Some(at) = self.subflows.put(new, slot.subflows) {
-                slot.subflows = at;
-            }
+            return;
+        }
+        if !initial {
+            return self.add_subflow(found.token, new);
+        }
+        let serial = self.next_serial();
+        if let Some(slot) = self.slots.get_mut(found.token) {
+            let at = self.subflows.put(new, slot.subflows);
+            slot.subflows = at.unwrap_or(slot.subflows);
+            self.number_subflow(at, serial);
         }
     }
 

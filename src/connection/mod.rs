@@ -16,19 +16,23 @@ pub mod coverage;
 mod dump;
 mod id_set;
 mod slab;
+pub(crate) mod storage;
 mod token_map;
+mod view;
 
 use core::net::SocketAddr;
-use core::ops::Deref;
 
 use crate::capacity;
 use crate::netlink::IfIndex;
 use crate::netlink::mptcp::{AddressId, ConnectionEvent, SubflowEvent, Token};
+use crate::network::Network;
 pub(crate) use dump::Difference;
 use dump::{Mark, Notified};
 pub(crate) use id_set::IdSet;
 use slab::{NONE, Slab};
+use storage::Place;
 use token_map::TokenMap;
+pub use view::Connection;
 
 /// A subflow of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +63,7 @@ pub struct Subflow {
     marked: bool,
     /// The plugin knows it.
     notified: bool,
+    place: Place,
 }
 
 impl Subflow {
@@ -70,6 +75,12 @@ impl Subflow {
     /// Returns whether the kernel has been asked to close it.
     pub fn is_closing(&self) -> bool {
         self.closing
+    }
+
+    /// Returns the number of the interface that it leaves by: the one it is bound to or, where it is
+    /// not, that of its address. `None` if no interface has the address.
+    pub fn interface(&self, network: &Network) -> Option<IfIndex> {
+        network.leaves_by(self.ifindex, self.local.ip())
     }
 
     fn new(event: &SubflowEvent) -> Self {
@@ -86,6 +97,7 @@ impl Subflow {
             mapped: event.mapped,
             marked: true,
             notified: true,
+            place: Place::default(),
         }
     }
 
@@ -126,15 +138,17 @@ struct Slot {
     own_initial_withdrawn: bool,
     subflows: u32,
     addresses: u32,
+    /// No other connection of this run has it.
+    serial: u32,
     /// The ids of the addresses that we announce.
     announced: IdSet,
     notified: Notified,
     mark: Mark,
 }
 
-const _: () = assert!(Slab::<Subflow>::SLOT_SIZE <= 84);
+const _: () = assert!(Slab::<Subflow>::SLOT_SIZE <= 92);
 const _: () = assert!(Slab::<RemoteAddress>::SLOT_SIZE <= 40);
-const _: () = assert!(TokenMap::<Slot>::SLOT_SIZE <= 136);
+const _: () = assert!(TokenMap::<Slot>::SLOT_SIZE <= 144);
 
 /// How far a connection's handshake is known to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -144,74 +158,6 @@ enum Handshake {
     Complete,
     /// The plugin has been told that the connection is established.
     Announced,
-}
-
-/// A connection, as far as it is known. What it derefs to was said when it was made: the ends are
-/// those of the initial subflow.
-#[derive(Clone, Copy)]
-#[non_exhaustive]
-pub struct Connection<'a> {
-    slot: &'a Slot,
-    table: &'a Connections,
-}
-
-impl Deref for Connection<'_> {
-    type Target = ConnectionEvent;
-    fn deref(&self) -> &ConnectionEvent {
-        &self.slot.event
-    }
-}
-
-impl<'a> Connection<'a> {
-    /// Returns whether the handshake is complete: subflows can be made.
-    pub fn is_established(&self) -> bool {
-        self.slot.handshake == Handshake::Announced
-    }
-
-    /// Returns whether the kernel has refused a command because its own path manager has the connection.
-    pub fn is_kernel_managed(&self) -> bool {
-        self.slot.kernel_managed
-    }
-
-    /// Returns whether the peer opened it, at this listener.
-    pub(crate) fn was_accepted_at(&self, listener: SocketAddr) -> bool {
-        let (local, ip) = (self.local, listener.ip());
-        let same = ip.is_unspecified() || ip == local.ip();
-        self.server_side && same && listener.port() == local.port()
-    }
-
-    /// Returns the subflows, the initial one included, oldest first.
-    pub fn subflows(&self) -> impl Iterator<Item = &'a Subflow> + use<'a> {
-        self.table.subflows.list(self.slot.subflows)
-    }
-
-    /// Returns whether the peer can be joined at the address that the initial subflow leads to: it has not
-    /// denied that (the C flag, RFC 8684, 3.1) and has not withdrawn the address (REMOVE_ADDR of
-    /// id 0, RFC 8684, 3.4.2), as far as this run of the daemon has seen.
-    pub fn may_join_initial_address(&self) -> bool {
-        !self.deny_join_id0 && !self.slot.initial_withdrawn
-    }
-
-    /// Returns whether this run of the daemon has withdrawn the address of the initial subflow
-    /// (REMOVE_ADDR of id 0): the peer knows it again only by an announcement.
-    pub fn has_withdrawn_initial_address(&self) -> bool {
-        self.slot.own_initial_withdrawn
-    }
-
-    /// Returns what the peer announces and has not withdrawn.
-    pub fn remote_addresses(&self) -> impl Iterator<Item = &'a RemoteAddress> + use<'a> {
-        self.table.addresses.list(self.slot.addresses)
-    }
-
-    /// Returns the ids of the addresses that we announce.
-    pub fn announced(&self) -> impl Iterator<Item = AddressId> + use<'a> {
-        self.slot.announced.iter().map(AddressId)
-    }
-
-    /// Returns whether we announce the address with this id.
-    pub fn has_announced(&self, id: AddressId) -> bool {
-        self.slot.announced.contains(id.0)
-    }
 }
 
 impl Slot {
@@ -225,6 +171,7 @@ impl Slot {
             own_initial_withdrawn: false,
             subflows: NONE,
             addresses: NONE,
+            serial: 0,
             announced: IdSet::default(),
             notified: Notified::Done,
             mark: Mark::Open,
@@ -266,6 +213,8 @@ pub struct Connections {
     pending_from: Option<u32>,
     /// The last dump has shown connections that found no room.
     overfull: bool,
+    /// The last serial number given.
+    serial: u32,
 }
 
 impl Connections {
@@ -278,6 +227,7 @@ impl Connections {
             addresses: Slab::new(most.saturating_mul(capacity::ADDRESSES_PER_CONNECTION)),
             pending_from: None,
             overfull: false,
+            serial: 0,
         }
     }
 
@@ -304,14 +254,25 @@ impl Connections {
 
     /// Returns the connection with this token.
     pub fn get(&self, token: Token) -> Option<Connection<'_>> {
-        let slot = self.slots.get(token)?;
-        Some(Connection { slot, table: self })
+        let at = self.slots.slot(token)?;
+        let slot = self.slots.at(at)?;
+        Some(Connection {
+            slot,
+            at,
+            table: self,
+        })
     }
 
     /// Returns all of them, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = Connection<'_>> {
-        let slots = (0..self.slots.end()).filter_map(|at| self.slots.at(at));
-        slots.map(|slot| Connection { slot, table: self })
+        (0..self.slots.end()).filter_map(|at| {
+            let slot = self.slots.at(at)?;
+            Some(Connection {
+                slot,
+                at,
+                table: self,
+            })
+        })
     }
 
     /// Which plugin manages the connection, and knows it.
@@ -344,7 +305,7 @@ impl Connections {
             notified,
             ..Slot::new(event, plugin)
         };
-        let room = self.slots.insert(event.token, slot);
+        let room = self.add(slot);
         if room {
             self.add_subflow(
                 event.token,
@@ -364,6 +325,17 @@ impl Connections {
             );
         }
         room
+    }
+
+    fn add(&mut self, mut slot: Slot) -> bool {
+        slot.serial = self.next_serial();
+        self.slots.insert(slot.event.token, slot)
+    }
+
+    /// A number that nothing else has had, unless four billion have been given since.
+    fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1).max(1);
+        self.serial
     }
 
     /// Notes that the handshake is complete, and what only then is known. Returns whether that
@@ -406,6 +378,7 @@ impl Connections {
             }
             Some(known) => {
                 new.backup_here = known.backup_here;
+                new.place = known.place;
                 *known = new;
                 notified
             }
@@ -469,8 +442,16 @@ impl Connections {
     }
 
     fn add_subflow(&mut self, token: Token, subflow: Subflow) {
+        let serial = self.next_serial();
         if let Some(slot) = self.slots.get_mut(token) {
-            self.subflows.append(&mut slot.subflows, subflow);
+            let at = self.subflows.append(&mut slot.subflows, subflow);
+            self.number_subflow(at, serial);
+        }
+    }
+
+    fn number_subflow(&mut self, at: Option<u32>, serial: u32) {
+        if let Some((at, subflow)) = at.and_then(|at| Some((at, self.subflows.get_mut(at)?))) {
+            subflow.place = Place { at, serial };
         }
     }
 

@@ -36,7 +36,12 @@ impl<T> TokenMap<T> {
     }
 
     pub(super) fn get(&self, token: Token) -> Option<&T> {
-        self.at(*self.index.get(self.place(token)?)?)
+        self.at(self.slot(token)?)
+    }
+
+    /// Returns the slot of a token.
+    pub(super) fn slot(&self, token: Token) -> Option<u32> {
+        self.index.get(self.place(token)?).copied()
     }
 
     pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut T> {

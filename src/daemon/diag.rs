@@ -47,6 +47,10 @@ impl Diag {
                 return;
             }
             if let Query::Subflows(_) = query {
+                #[cfg(feature = "quality")]
+                if let Some((found, quality)) = diag::decode_quality(message.payload) {
+                    engine.handle(now, Input::DiagQuality(found.token, found.ends, quality));
+                }
                 if let Some(found) = diag::decode_subflow(message.payload) {
                     engine.handle(now, Input::DiagSubflow(found));
                 }

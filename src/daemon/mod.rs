@@ -119,6 +119,7 @@ impl Daemon {
                 out: vec![0; HALF],
             },
         };
+        daemon.engine.seed(sysctl::random());
         daemon.restore(now);
         Ok(daemon)
     }

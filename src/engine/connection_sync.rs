@@ -5,9 +5,14 @@
 //! A dump of inet_diag shows what there is; the table says what is news in it. Of a connection
 //! that is new, the addresses it announces are read before the plugin hears of it.
 
+#[cfg(feature = "quality")]
+use core::net::SocketAddr;
+
 use super::Incomplete;
 use super::connections::ConnectionManager;
 use super::plugins::{PluginHost, View};
+#[cfg(feature = "quality")]
+use crate::connection::Subflow;
 use crate::connection::{Difference, Lookup};
 use crate::logging;
 use crate::netlink::diag::{self, Query};
@@ -51,6 +56,25 @@ impl ConnectionManager {
     pub(super) fn on_diag_subflow(&mut self, host: &mut PluginHost, found: &diag::Subflow) {
         self.table.on_subflow_dumped(found);
         host.ids.learn(found.ends.local.ip(), found.local_id);
+    }
+
+    /// Hands a plugin what TCP knows of a subflow's path.
+    #[cfg(feature = "quality")]
+    pub(super) fn on_quality(
+        &mut self,
+        view: View<'_>,
+        host: &mut PluginHost,
+        (token, local, remote): (Token, SocketAddr, SocketAddr),
+        quality: &diag::Quality,
+    ) {
+        host.call_manager(view, &mut self.table, token, &mut |p, cx| {
+            let connection = cx.connections.get(token);
+            let ends = |s: &&Subflow| (s.local, s.remote) == (local, remote);
+            let found = connection.and_then(|c| Some((c, c.subflows().find(ends)?)));
+            if let Some((connection, subflow)) = found {
+                p.subflow_measured(cx, &connection, subflow, quality);
+            }
+        });
     }
 
     /// Returns whether the kernel shows no connections at all, as one without mptcp_diag or

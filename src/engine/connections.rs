@@ -212,6 +212,7 @@ impl ConnectionManager {
             p.connection_closed(cx, token);
         });
         self.table.remove(token);
+        host.forget_connection(token);
         self.listeners_due = true;
         // Another connection may come to have the token.
         while let Some(queued) = host.queue.withdraw(token) {

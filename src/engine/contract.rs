@@ -40,6 +40,9 @@ pub enum Input<'a> {
     DiagConnection(diag::Connection),
     /// A subflow that inet_diag shows.
     DiagSubflow(diag::Subflow),
+    /// What TCP knows of the path of a subflow, before [`Self::DiagSubflow`].
+    #[cfg(feature = "quality")]
+    DiagQuality(Token, diag::Ends, diag::Quality),
     /// The answer to a question to inet_diag ended.
     DiagEnd(Result<(), Incomplete>),
     /// An address of the connection with this token.

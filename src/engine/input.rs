@@ -108,6 +108,10 @@ impl Engine {
             Input::Reply(number, reply) => connections.on_reply(view, host, number, reply),
             Input::DiagConnection(found) => connections.on_diag_connection(view, host, &found),
             Input::DiagSubflow(found) => connections.on_diag_subflow(host, &found),
+            #[cfg(feature = "quality")]
+            Input::DiagQuality(token, ends, quality) => {
+                connections.on_quality(view, host, (token, ends.local, ends.remote), &quality);
+            }
             Input::DiagEnd(result) => {
                 let Some(result) = connections.on_query_end(result) else {
                     return;

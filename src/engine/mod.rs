@@ -132,6 +132,11 @@ impl Engine {
         engine
     }
 
+    /// Has the plugins' random numbers begin at `seed`; without it they are always the same.
+    pub fn seed(&mut self, seed: u64) {
+        self.plugins.seed(seed);
+    }
+
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -234,6 +239,10 @@ impl Engine {
         }
         self.schedule.on_time(now);
         if self.connections.take_sync(now) {
+            self.schedule.due.add(Due::CONNECTIONS);
+        }
+        #[cfg(feature = "quality")]
+        if self.plugins.take_measure(now) && !self.connections.table.is_empty() {
             self.schedule.due.add(Due::CONNECTIONS);
         }
         if self.healer.take_due(now) {

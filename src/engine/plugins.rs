@@ -9,10 +9,15 @@ use crate::endpoint::Wanted;
 use crate::logging;
 use crate::netlink::mptcp::Token;
 use crate::network::{Interface, LocalAddress, Network, Verdict};
-use crate::plugin::{Context, Entry, Plugin, Timer};
+#[cfg(feature = "quality")]
+use crate::plugin::Measure;
+use crate::plugin::{ConnectionTimers, Context, Entry, Plugin, Random, Timer};
 use crate::request::Queue;
 use crate::table::Table;
 use crate::time::Instant;
+
+/// Where random numbers begin until [`PluginHost::seed`] says otherwise.
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 struct Loaded {
     name: &'static str,
@@ -55,6 +60,10 @@ pub(super) struct PluginHost {
     /// Position of the plugin that manages connections.
     default: usize,
     timers: Table<Timer>,
+    connection_timers: ConnectionTimers,
+    random: Random,
+    #[cfg(feature = "quality")]
+    measure: Measure,
     /// Address ids of this host's addresses.
     pub ids: AddressIds,
     pub queue: Queue,
@@ -84,6 +93,10 @@ impl PluginHost {
             loaded,
             default: 0,
             timers: Table::new(capacity::TIMERS),
+            connection_timers: ConnectionTimers::default(),
+            random: Random::new(SEED),
+            #[cfg(feature = "quality")]
+            measure: Measure::default(),
             ids: AddressIds::default(),
             queue: Queue::new(),
             overflow_reported: false,
@@ -141,7 +154,26 @@ impl PluginHost {
     /// Returns when the next timer runs out.
     pub(super) fn deadline(&self) -> Instant {
         let first = self.timers.iter().map(|timer| timer.at).min();
-        first.unwrap_or(Instant::NEVER)
+        let first = first.unwrap_or(Instant::NEVER);
+        #[cfg(feature = "quality")]
+        let first = first.min(self.measure.at);
+        first.min(self.connection_timers.deadline())
+    }
+
+    /// Returns whether the paths of connections are to be measured now: true once.
+    #[cfg(feature = "quality")]
+    pub(super) fn take_measure(&mut self, now: Instant) -> bool {
+        self.measure.take(now)
+    }
+
+    /// Has random numbers begin anew.
+    pub(super) fn seed(&mut self, seed: u64) {
+        self.random = Random::new(seed);
+    }
+
+    /// Forgets the timers of a connection that has ended.
+    pub(super) fn forget_connection(&mut self, token: Token) {
+        self.connection_timers.forget(&|p| p.token == token);
     }
 
     /// Calls the plugin at a position with its handle on everything else.
@@ -167,6 +199,10 @@ impl PluginHost {
             ids: &mut self.ids,
             queue: &mut self.queue,
             timers: &mut self.timers,
+            connection_timers: &mut self.connection_timers,
+            random: &mut self.random,
+            #[cfg(feature = "quality")]
+            measure: &mut self.measure,
         };
         callback(plugin.as_mut(), &mut context);
         for at in before..self.queue.len() {
@@ -233,10 +269,18 @@ impl PluginHost {
                 .filter(|(_, t)| t.at <= view.now);
             let first = due.min_by_key(|(_, t)| t.at).map(|(at, _)| at);
             let Some(timer) = first.and_then(|at| self.timers.remove(at)) else {
-                return;
+                break;
             };
             self.call(view, table, timer.owner.into(), &mut |plugin, cx| {
                 plugin.timer(cx, timer.timer)
+            });
+        }
+        for _ in 0..capacity::CONNECTION_TIMERS {
+            let Some(due) = self.connection_timers.next_due(view.now) else {
+                break;
+            };
+            self.call(view, table, due.owner.into(), &mut |plugin, cx| {
+                plugin.connection_timer(cx, due.token, due.what)
             });
         }
     }

@@ -28,6 +28,8 @@ use super::attribute::{Attributes, Builder, Full, end, ip, is_mapped};
 use super::message::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use super::mptcp::{AddressId, Token};
 use super::route::Family;
+#[cfg(feature = "quality")]
+use crate::time::Duration;
 use core::net::{IpAddr, SocketAddr};
 
 /// `SOCK_DIAG_BY_FAMILY`: the kind of request and answer.
@@ -65,6 +67,9 @@ const ALIVE: u32 = 1 << 1 | 1 << 2;
 /// `idiag_timer` while something that was sent is not acknowledged.
 const RETRANSMISSION_TIMER: u8 = 1;
 
+/// Where `idiag_wqueue` stands in `struct inet_diag_msg`.
+#[cfg(feature = "quality")]
+const WRITE_QUEUE_AT: usize = 60;
 /// Where the inode stands in `struct inet_diag_msg`.
 const INODE_AT: usize = 68;
 /// `MPTCP_INFO_FLAG_FALLBACK`.
@@ -128,6 +133,27 @@ pub struct Traffic {
     pub retransmissions: u32,
     /// Milliseconds since data were sent or received; of a connection alone, from Linux 6.10 on.
     pub idle: Option<u32>,
+}
+
+/// What TCP knows of a subflow's path (`struct tcp_info` of linux/tcp.h and `idiag_wqueue`).
+#[cfg(feature = "quality")]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Quality {
+    /// The smoothed round-trip time, in microseconds.
+    pub rtt: u32,
+    /// Segments sent again since the subflow began.
+    pub retransmissions: u32,
+    /// Timeouts in a row after which something was sent once more and not acknowledged yet.
+    pub timeouts: u8,
+    /// Octets that have been sent or wait to be, and are not acknowledged.
+    pub unacknowledged: u32,
+    /// Since the last acknowledgement, in milliseconds; since the subflow began if there was none.
+    pub since_acknowledgement: Duration,
+    /// Octets sent and acknowledged.
+    pub sent: u64,
+    /// Octets received.
+    pub received: u64,
 }
 
 /// Asks for the open connections of a family; those of a dual-stack socket are IPv6. Kernels
@@ -304,6 +330,33 @@ pub fn decode_traffic(payload: &[u8], connection: bool) -> Option<Traffic> {
             idle: None,
         },
     })
+}
+
+/// Reads what TCP knows of the path from an answer to [`dump_subflows`]: of which subflow, by token
+/// and ends, and the rest. `None` if it is none.
+#[cfg(feature = "quality")]
+pub fn decode_quality(payload: &[u8]) -> Option<(Subflow, Quality)> {
+    let subflow = decode_subflow(payload)?;
+    let (_, _, _, mut attributes) = socket(payload)?;
+    let info = attributes.find(|attribute| attribute.kind == INET_DIAG_INFO)?;
+    let word = |from: &[u8], at: usize| {
+        let octets = from.get(at..).and_then(<[u8]>::first_chunk);
+        octets.map_or(0, |octets| u32::from_ne_bytes(*octets))
+    };
+    let long = |at: usize| {
+        let octets = info.value.get(at..).and_then(<[u8]>::first_chunk);
+        octets.map_or(0, |octets| u64::from_ne_bytes(*octets))
+    };
+    let quality = Quality {
+        rtt: word(info.value, 68),
+        retransmissions: word(info.value, 100),
+        timeouts: subflow.retransmissions,
+        unacknowledged: word(payload, WRITE_QUEUE_AT),
+        since_acknowledgement: Duration::from_millis(word(info.value, 56).into()),
+        sent: long(120),
+        received: long(128),
+    };
+    Some((subflow, quality))
 }
 
 /// State, ends, interface and attributes of a socket.

@@ -205,6 +205,15 @@ impl Network {
         self.interface(found.index)
     }
 
+    /// Returns the interface of a subflow: the one it is `bound` to or, where that is none, the one
+    /// that carries its local address.
+    pub(crate) fn leaves_by(&self, bound: IfIndex, local: IpAddr) -> Option<IfIndex> {
+        match bound {
+            IfIndex::NONE => self.interface_of(local).map(|i| i.index),
+            bound => Some(bound),
+        }
+    }
+
     /// Returns default routes, and our own routes and rules.
     pub fn routes(&self) -> &Routes {
         &self.routes

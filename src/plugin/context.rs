@@ -3,15 +3,19 @@
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
+use core::ops::RangeInclusive;
 
 #[allow(unused_imports)] // For the documentation.
 use super::Plugin;
+use super::timers::{ConnectionTimers, Pending, Random};
 use super::{CommandId, Request};
 use crate::config::Config;
 use crate::connection::address_id::AddressIds;
 use crate::connection::{Connection, Connections};
-use crate::netlink::mptcp::{AddressId, Command, Endpoint, Limits, SubflowAddress, Token};
-use crate::network::Network;
+use crate::netlink::mptcp::{
+    AddressId, Command, Endpoint, EndpointFlags, Limits, SubflowAddress, Token,
+};
+use crate::network::{LocalAddress, Network};
 use crate::request::Queue;
 use crate::table::Table;
 use crate::time::{Duration, Instant};
@@ -50,6 +54,10 @@ pub struct Context<'a> {
     pub(crate) ids: &'a mut AddressIds,
     pub(crate) queue: &'a mut Queue,
     pub(crate) timers: &'a mut Table<Timer>,
+    pub(crate) connection_timers: &'a mut ConnectionTimers,
+    pub(crate) random: &'a mut Random,
+    #[cfg(feature = "quality")]
+    pub(crate) measure: &'a mut super::timers::Measure,
 }
 
 impl<'a> Context<'a> {
@@ -91,6 +99,30 @@ impl<'a> Context<'a> {
         self.config.plugin_value(self.name, key)
     }
 
+    /// Returns [`Self::setting`] as a number, or `default` where it is not set.
+    ///
+    /// # Errors
+    /// A line for the user, if it is no number or not in the `range`.
+    pub fn number(
+        &self,
+        key: &str,
+        range: RangeInclusive<u32>,
+        default: u32,
+    ) -> Result<u32, String> {
+        let Some(value) = self.setting(key) else {
+            return Ok(default);
+        };
+        match value.parse() {
+            Ok(number) if range.contains(&number) => Ok(number),
+            _ => {
+                let (first, last) = (range.start(), range.end());
+                Err(format!(
+                    "{key} = {value}: not a number from {first} to {last}"
+                ))
+            }
+        }
+    }
+
     /// Has [`Plugin::timer`] called once with `timer`, a number of the plugin's choice, after
     /// `span` (milliseconds). A timer that is set already is moved. Returns false, and sets none,
     /// if there are too many timers.
@@ -107,6 +139,81 @@ impl<'a> Context<'a> {
     pub fn cancel_timer(&mut self, timer: u32) {
         let owner = self.owner;
         self.timers.retain(|t| t.owner != owner || t.timer != timer);
+    }
+
+    /// Has [`Plugin::connection_timer`] called once with the connection and `what`, a number of the
+    /// plugin's choice, after `span` (milliseconds). A timer that is set already is moved. It ends
+    /// with the connection. 1024 of all connections have room: beyond them the oldest is forgotten,
+    /// so that what must not be missed is looked at anew with the next event.
+    pub fn set_connection_timer(&mut self, token: Token, what: u64, span: Duration) {
+        let until = self.now + span;
+        if let Some(pending) = self.pending(token, what) {
+            pending.wait(until);
+        }
+    }
+
+    /// Notes that something of a connection has failed, and has [`Plugin::connection_timer`] called
+    /// when it should be tried again: 20 ms later, and after each further failure twice as long,
+    /// up to 30 s, each time up to a quarter more or less. `what` is a number of the plugin's
+    /// choice, as in [`Self::set_connection_timer`]. Ends with [`Self::succeeded`], or with the
+    /// connection.
+    pub fn retry_later(&mut self, token: Token, what: u64) {
+        let (now, random) = (self.now, self.random.next());
+        if let Some(pending) = self.pending(token, what) {
+            pending.failed(now, random);
+        }
+    }
+
+    /// Notes that something of a connection, which may never have failed, is to be tried when the
+    /// plugin next looks at it.
+    pub fn retry_now(&mut self, token: Token, what: u64) {
+        if let Some(pending) = self.pending(token, what) {
+            pending.wait(Instant::NEVER);
+        }
+    }
+
+    fn pending(&mut self, token: Token, what: u64) -> Option<&mut Pending> {
+        self.connections.get(token)?;
+        self.connection_timers.take(self.owner, token, what)
+    }
+
+    /// Returns what is known of something that has failed, or has a timer; `None` if it has neither.
+    pub fn retry(&self, token: Token, what: u64) -> Option<&Pending> {
+        self.connection_timers.find(self.owner, token, what)
+    }
+
+    /// Forgets a connection's timer, and what has failed.
+    pub fn succeeded(&mut self, token: Token, what: u64) {
+        self.forget_retries(&|of, it| (of, it) == (token, what));
+    }
+
+    /// Forgets the timers and failures for which `which` returns true: all may have changed with the
+    /// network.
+    pub fn forget_retries(&mut self, which: &dyn Fn(Token, u64) -> bool) {
+        let owner = self.owner;
+        let concerned = |p: &Pending| p.owner == owner && which(p.token, p.what);
+        self.connection_timers.forget(&concerned);
+    }
+
+    /// Has the paths of all connections measured every `interval` (milliseconds), for
+    /// [`Plugin::subflow_measured`]; `None` ends that. Each time the kernel is asked for all its TCP
+    /// sockets and MPTCP connections, while there is a connection. Needs the feature `quality`.
+    #[cfg(feature = "quality")]
+    pub fn measure_every(&mut self, interval: Option<Duration>) {
+        self.measure.interval = interval;
+        self.measure.at = interval.map_or(Instant::NEVER, |interval| self.now + interval);
+    }
+
+    /// Has the paths of all connections measured once, now, as [`Self::measure_every`] does.
+    #[cfg(feature = "quality")]
+    pub fn measure(&mut self) {
+        self.measure.at = self.now;
+    }
+
+    /// Returns a random number, good enough to spread what would happen at the same time. It is
+    /// another one in each run of the daemon, and the same in each run of a test.
+    pub fn random(&mut self) -> u32 {
+        self.random.next()
     }
 
     /// Asks for anything the daemon can do. The result comes back through
@@ -188,6 +295,31 @@ impl<'a> Context<'a> {
             local,
             remote,
         })
+    }
+
+    /// Makes a subflow from an address of this host to one of the peer's, as
+    /// [`Self::create_subflow`], bound to the address's interface, with backup priority where the
+    /// configuration says so. Where all 255 ids are taken nothing is asked for.
+    ///
+    /// # Errors
+    /// [`QueueFull`], as for [`Self::request`].
+    pub fn join(
+        &mut self,
+        token: Token,
+        local: &LocalAddress,
+        remote: SubflowAddress,
+    ) -> Result<(), QueueFull> {
+        let Some(id) = self.address_id(local.address) else {
+            return Ok(());
+        };
+        let interface = self.network.interface(local.index);
+        let flags = interface.map_or(0, |i| i.policy.flags.0 & EndpointFlags::BACKUP.0);
+        let end = SubflowAddress::at(local.address, 0).with_id(id);
+        let local = SubflowAddress {
+            flags: EndpointFlags(flags),
+            ..end.on(local.index)
+        };
+        self.create_subflow(token, local, remote).map(drop)
     }
 
     /// Closes a subflow, named by both its ends with their ports; their ids and flags are ignored.

@@ -10,19 +10,40 @@
 #[cfg(feature = "addr_adv")]
 pub mod addr_adv;
 mod context;
+#[cfg(feature = "failover")]
+pub mod failover;
+#[cfg(feature = "fullmesh")]
+pub mod fullmesh;
+#[cfg(feature = "ndiffports")]
+pub mod ndiffports;
+#[allow(dead_code)] // Without strategies of our own nobody uses all of these two.
+mod paths;
 #[cfg(feature = "sspi")]
 pub mod sspi;
+#[allow(dead_code)]
+mod strategy;
+mod timers;
 
 use core::net::SocketAddr;
 
 use crate::config::{Config, PluginKeys};
+#[cfg(feature = "quality")]
+use crate::connection::{Connection, Subflow};
 use crate::endpoint::{Want, Wanted};
+#[cfg(feature = "quality")]
+use crate::netlink::diag::Quality;
 use crate::netlink::mptcp::{AddressId, ConnectionEvent, SubflowEvent, Token};
 use crate::network::{Interface, LocalAddress, Network};
 
 pub use crate::request::{CommandId, Failure, Reply, Request};
 pub(crate) use context::Timer;
 pub use context::{Context, QueueFull};
+pub use paths::{Paths, by_priority};
+pub use strategy::{Lost, Strategy, strategy};
+#[cfg(feature = "quality")]
+pub(crate) use timers::Measure;
+pub use timers::Pending;
+pub(crate) use timers::{ConnectionTimers, Random};
 
 /// A plugin as it is compiled in.
 ///
@@ -95,6 +116,12 @@ pub const BUILT_IN: &[Entry] = &[
     addr_adv::ENTRY,
     #[cfg(feature = "sspi")]
     sspi::ENTRY,
+    #[cfg(feature = "fullmesh")]
+    fullmesh::ENTRY,
+    #[cfg(feature = "failover")]
+    failover::ENTRY,
+    #[cfg(feature = "ndiffports")]
+    ndiffports::ENTRY,
 ];
 
 /// A path-management strategy.
@@ -198,6 +225,18 @@ pub trait Plugin {
     /// A socket has ceased to listen for MPTCP connections. Told to the default plugin.
     fn listener_closed(&mut self, cx: &mut Context<'_>, local: SocketAddr) {}
 
+    /// What TCP knows of the path of a subflow, as [`Context::measure`] and
+    /// [`Context::measure_every`] ask for it: once for each subflow that is established.
+    #[cfg(feature = "quality")]
+    fn subflow_measured(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &Connection<'_>,
+        subflow: &Subflow,
+        quality: &Quality,
+    ) {
+    }
+
     /// An interface is up. Told of those there at the start, too.
     fn new_interface(&mut self, cx: &mut Context<'_>, interface: &Interface) {}
 
@@ -230,6 +269,10 @@ pub trait Plugin {
 
     /// A timer of this plugin's has run out.
     fn timer(&mut self, cx: &mut Context<'_>, timer: u32) {}
+
+    /// A timer of a connection's has run out ([`Context::set_connection_timer`]), or something of it
+    /// is to be tried again ([`Context::retry_later`]).
+    fn connection_timer(&mut self, cx: &mut Context<'_>, token: Token, what: u64) {}
 }
 
 #[cfg(test)]

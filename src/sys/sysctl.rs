@@ -56,8 +56,18 @@ pub fn has_strict_reverse_path(device: &str) -> bool {
 
 /// The random id of this boot of the kernel.
 pub fn boot_id() -> [u8; 16] {
+    uuid("/proc/sys/kernel/random/boot_id")
+}
+
+/// A random number; 0 where there is no /proc.
+pub fn random() -> u64 {
+    let [low @ .., _, _, _, _, _, _, _, _] = uuid("/proc/sys/kernel/random/uuid");
+    u64::from_ne_bytes(low)
+}
+
+fn uuid(path: &str) -> [u8; 16] {
     let mut id = [0; 16];
-    let text = read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let text = read(path).unwrap_or_default();
     let digits = text
         .bytes()
         .filter_map(|byte| char::from(byte).to_digit(16));

@@ -3,11 +3,10 @@
 
 use core::net::IpAddr;
 
-use super::retries::Missing;
-use super::{Sspi, backup_flag, has_choice, interface, interface_of, is_open, is_usable};
-use crate::connection::{Connection, RemoteAddress, Subflow};
+use super::{Lost, Missing, Paths, close, is_open, is_usable};
+use crate::connection::{Connection, Subflow};
 use crate::netlink::IfIndex;
-use crate::netlink::mptcp::{AddressId, SubflowAddress, Token};
+use crate::netlink::mptcp::AddressId;
 use crate::network::{LocalAddress, Network};
 use crate::plugin::{Context, QueueFull};
 
@@ -15,7 +14,7 @@ use crate::plugin::{Context, QueueFull};
 /// counted, `from` and `to` choose those from an interface and to an address of the peer's; `None`
 /// is any.
 struct Subflows<'a> {
-    sspi: &'a Sspi,
+    paths: &'a Paths,
     network: &'a Network,
     connection: &'a Connection<'a>,
 }
@@ -28,7 +27,7 @@ struct Count {
 
 impl Subflows<'_> {
     fn index(&self, subflow: &Subflow) -> Option<IfIndex> {
-        Some(interface_of(self.network, subflow).unwrap_or(IfIndex::NONE))
+        Some(subflow.interface(self.network).unwrap_or(IfIndex::NONE))
     }
 
     fn iter(
@@ -36,7 +35,7 @@ impl Subflows<'_> {
         from: Option<IfIndex>,
         to: Option<IpAddr>,
     ) -> impl Iterator<Item = (usize, &Subflow)> {
-        let all = self.sspi.remaining(self.network, self.connection);
+        let all = self.paths.remaining(self.network, self.connection);
         all.filter(move |(_, s)| {
             (from.is_none() || from == self.index(s)) && to.is_none_or(|to| to == s.remote.ip())
         })
@@ -80,163 +79,154 @@ impl Subflows<'_> {
     }
 }
 
-impl Sspi {
-    fn subflows<'a>(
-        &'a self,
-        network: &'a Network,
-        connection: &'a Connection<'a>,
-    ) -> Subflows<'a> {
-        Subflows {
-            sspi: self,
-            network,
-            connection,
-        }
-    }
-
-    /// Makes a subflow from each interface that has an address for it and no subflow that works, and
-    /// then one to each address of the peer's that has none.
-    pub(super) fn create_subflows(
-        &self,
-        cx: &mut Context<'_>,
-        connection: &Connection<'_>,
-    ) -> Result<(), QueueFull> {
-        let network = cx.network();
-        let subflows = self.subflows(network, connection);
-        let (token, now) = (connection.token, cx.now());
-        let local = |at| local(connection, network, at);
-        let peers = (0..).map_while(|at| peer(connection, at)).count();
-        for local in (0..).map_while(local) {
-            let from = Some(local.index);
-            let old = subflows.iter(from, None).find(|(_, s)| is_open(s));
-            let missing = match old {
-                Some(_) => Missing::Again(local.index),
-                None => Missing::From(local.index),
-            };
-            let retry = self.retries.find(token, missing);
-            if (old.is_some() && retry.is_none())
-                || retry.is_some_and(|failure| !failure.retry.is_due(now))
-            {
-                continue;
-            }
-            let works = |to| subflows.count(None, to).open > 0;
-            let asked = |to| {
-                let count = subflows.count(from, to);
-                count.all > count.open
-            };
-            let to = |at| peer(connection, at).map(|to| to.address);
-            // First where it led, then where others lead, of these where it makes one superfluous,
-            // and at last where fewest lead. Not where it is under way.
-            let rank = |at| {
-                let to = to(at);
-                let elsewhere = old.is_none_or(|(_, old)| Some(old.remote.ip()) != to);
-                let flags = [asked(to), elsewhere, !works(to), !subflows.spare(None, to)];
-                rank(flags, subflows.count(None, to).all, distance(local, to))
-            };
-            if (0..peers).map(to).any(|to| works(to) && asked(to)) {
-                continue;
-            }
-            let free = (0..peers).filter(|at| !asked(to(*at))).count();
-            let tries = retry.map_or(0, |retry| retry.tries);
-            let turn = usize::from(tries).checked_rem(free);
-            let at = turn.and_then(|turn| ranked(peers, &rank, turn));
-            if let Some(remote) = at.and_then(|at| peer(connection, at)) {
-                create(cx, token, local, remote)?;
-            }
-        }
-        match subflows.count(None, None).open {
-            0 => Ok(()),
-            _ => self.create_subflows_to_others(cx, connection, &subflows),
-        }
-    }
-
-    /// Makes a subflow to each address of the peer's that has none.
-    fn create_subflows_to_others(
-        &self,
-        cx: &mut Context<'_>,
-        connection: &Connection<'_>,
-        subflows: &Subflows<'_>,
-    ) -> Result<(), QueueFull> {
-        let network = cx.network();
-        let (token, now) = (connection.token, cx.now());
-        let local = |at| local(connection, network, at);
-        let locals = (0..).map_while(local).count();
-        // So that of several each has an interface of its own.
-        let mut before = 0;
-        for remote in (0..).map_while(|at| peer(connection, at)) {
-            let retry = self.retries.find(token, Missing::To(remote.id));
-            // Not before one that is lost has ended: the peer, too, may be about to withdraw.
-            let mut all = connection.subflows();
-            if all.any(|s| s.remote.ip() == remote.address)
-                || retry.is_some_and(|failure| !failure.retry.is_due(now))
-            {
-                continue;
-            }
-            // From where it makes one superfluous, then where fewest come from.
-            let rank = |at| {
-                let Some(local) = local(at) else { return 0 };
-                let from = Some(local.index);
-                let flags = [false, false, false, !subflows.spare(from, None)];
-                let count = subflows.count(from, None).all;
-                rank(flags, count, distance(local, Some(remote.address)))
-            };
-            let tries = retry.map_or(0, |retry| usize::from(retry.tries));
-            let turn = (before + tries).checked_rem(locals);
-            let at = turn.and_then(|turn| ranked(locals, &rank, turn));
-            if let Some(local) = at.and_then(local) {
-                create(cx, token, local, remote)?;
-            }
-            before += 1;
-        }
-        Ok(())
-    }
-
-    /// Closes a subflow that others make superfluous: one at a time, since of two each may be the
-    /// other's reason.
-    pub(super) fn close_superfluous_subflow(
-        &self,
-        cx: &mut Context<'_>,
-        connection: &Connection<'_>,
-    ) -> Result<(), QueueFull> {
-        let subflows = self.subflows(cx.network(), connection);
-        let mut all = subflows.iter(None, None);
-        let found = all.find(|(at, s)| is_open(s) && subflows.is_superfluous(*at, s));
-        if let Some((_, subflow)) = found {
-            let (local, remote) = (subflow.local.into(), subflow.remote.into());
-            cx.destroy_subflow(connection.token, local, remote)?;
-        }
-        Ok(())
-    }
-
-    /// Notes that a subflow failed or ended, and when to make it again.
-    pub(super) fn retry_later(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        (bound, local): (IfIndex, IpAddr),
-        (id, remote): (AddressId, IpAddr),
-    ) {
-        let (network, now) = (cx.network(), cx.now());
-        let connection = cx.connection(token).filter(|c| !c.server_side);
-        let (Some(connection), Some(index)) = (connection, interface(network, bound, local)) else {
-            return;
+/// Makes a subflow from each interface that has an address for it and no subflow that works, and
+/// then one to each address of the peer's that has none.
+pub(super) fn create_subflows(
+    cx: &mut Context<'_>,
+    connection: &Connection<'_>,
+    paths: &Paths,
+) -> Result<(), QueueFull> {
+    let network = cx.network();
+    let subflows = Subflows {
+        paths,
+        network,
+        connection,
+    };
+    let (token, now) = (connection.token, cx.now());
+    let local = |at| local(connection, network, at);
+    let peers = (0..).map_while(|at| connection.peer(at)).count();
+    for local in (0..).map_while(local) {
+        let from = Some(local.index);
+        let old = subflows.iter(from, None).find(|(_, s)| is_open(s));
+        let missing = match old {
+            Some(_) => Missing::Again(local.index),
+            None => Missing::From(local.index),
         };
-        let subflows = self.subflows(network, &connection);
-        let from = subflows.count(Some(index), None).open > 0;
-        let to = subflows.count(None, Some(remote)).open > 0;
-        // Where the interface has lost the address, that says nothing of the path.
-        if is_usable(network, index, local) {
-            let again = Missing::Again(index);
-            if !from {
-                self.retries.add(now, token, Missing::From(index));
-            } else if self.retries.find(token, again).is_some() {
-                self.retries.add(now, token, again);
-            }
+        let retry = cx.retry(token, missing.key());
+        if (old.is_some() && retry.is_none()) || retry.is_some_and(|failure| !failure.is_due(now)) {
+            continue;
         }
-        // The peer, too, may have lost an address, and be about to say so.
-        if !to {
-            self.retries.add(now, token, Missing::To(id));
+        let works = |to| subflows.count(None, to).open > 0;
+        let asked = |to| {
+            let count = subflows.count(from, to);
+            count.all > count.open
+        };
+        let to = |at| connection.peer(at).map(|to| to.address);
+        // First where it led, then where others lead, of these where it makes one superfluous,
+        // and at last where fewest lead. Not where it is under way.
+        let rank = |at| {
+            let to = to(at);
+            let elsewhere = old.is_none_or(|(_, old)| Some(old.remote.ip()) != to);
+            let flags = [asked(to), elsewhere, !works(to), !subflows.spare(None, to)];
+            rank(flags, subflows.count(None, to).all, distance(local, to))
+        };
+        if (0..peers).map(to).any(|to| works(to) && asked(to)) {
+            continue;
         }
-        self.set_retry_timer(cx);
+        let free = (0..peers).filter(|at| !asked(to(*at))).count();
+        let tries = retry.map_or(0, |retry| usize::from(retry.failures));
+        let turn = tries.checked_rem(free);
+        let at = turn.and_then(|turn| ranked(peers, &rank, turn));
+        if let Some(remote) = at.and_then(|at| connection.peer(at)) {
+            cx.join(token, local, remote)?;
+        }
+    }
+    match subflows.count(None, None).open {
+        0 => Ok(()),
+        _ => create_subflows_to_others(cx, connection, &subflows),
+    }
+}
+
+/// Makes a subflow to each address of the peer's that has none.
+fn create_subflows_to_others(
+    cx: &mut Context<'_>,
+    connection: &Connection<'_>,
+    subflows: &Subflows<'_>,
+) -> Result<(), QueueFull> {
+    let network = cx.network();
+    let (token, now) = (connection.token, cx.now());
+    let local = |at| local(connection, network, at);
+    let locals = (0..).map_while(local).count();
+    // So that of several each has an interface of its own.
+    let mut before = 0;
+    for remote in (0..).map_while(|at| connection.peer(at)) {
+        let retry = cx.retry(token, Missing::To(remote.id).key());
+        // Not before one that is lost has ended: the peer, too, may be about to withdraw.
+        let mut all = connection.subflows();
+        if all.any(|s| s.remote.ip() == remote.address)
+            || retry.is_some_and(|failure| !failure.is_due(now))
+        {
+            continue;
+        }
+        // From where it makes one superfluous, then where fewest come from.
+        let rank = |at| {
+            let Some(local) = local(at) else { return 0 };
+            let from = Some(local.index);
+            let flags = [false, false, false, !subflows.spare(from, None)];
+            let count = subflows.count(from, None).all;
+            rank(flags, count, distance(local, Some(remote.address)))
+        };
+        let tries = retry.map_or(0, |retry| usize::from(retry.failures));
+        let turn = (before + tries).checked_rem(locals);
+        let at = turn.and_then(|turn| ranked(locals, &rank, turn));
+        if let Some(local) = at.and_then(local) {
+            cx.join(token, local, remote)?;
+        }
+        before += 1;
+    }
+    Ok(())
+}
+
+/// Closes a subflow that others make superfluous: one at a time, since of two each may be the
+/// other's reason.
+pub(super) fn close_superfluous_subflow(
+    cx: &mut Context<'_>,
+    connection: &Connection<'_>,
+    paths: &Paths,
+) -> Result<(), QueueFull> {
+    let subflows = Subflows {
+        paths,
+        network: cx.network(),
+        connection,
+    };
+    let mut all = subflows.iter(None, None);
+    let found = all.find(|(at, s)| is_open(s) && subflows.is_superfluous(*at, s));
+    if let Some((_, subflow)) = found {
+        close(cx, connection.token, subflow)?;
+    }
+    Ok(())
+}
+
+/// Notes that a subflow failed or ended, and when to make it again.
+pub(super) fn retry_later(
+    cx: &mut Context<'_>,
+    connection: &Connection<'_>,
+    paths: &Paths,
+    lost: &Lost,
+) {
+    let (network, token) = (cx.network(), connection.token);
+    let Some(index) = network.leaves_by(lost.ifindex, lost.local) else {
+        return;
+    };
+    let subflows = Subflows {
+        paths,
+        network,
+        connection,
+    };
+    let from = subflows.count(Some(index), None).open > 0;
+    let to = subflows.count(None, Some(lost.remote)).open > 0;
+    // Where the interface has lost the address, that says nothing of the path.
+    if is_usable(network, index, lost.local) {
+        let again = Missing::Again(index).key();
+        if !from {
+            cx.retry_later(token, Missing::From(index).key());
+        } else if cx.retry(token, again).is_some() {
+            cx.retry_later(token, again);
+        }
+    }
+    // The peer, too, may have lost an address, and be about to say so.
+    if !to {
+        cx.retry_later(token, Missing::To(lost.remote_id).key());
     }
 }
 
@@ -261,24 +251,11 @@ fn local<'a>(
     all.nth(at)
 }
 
-/// Where the peer can be joined, in the connection's family, by position.
-#[inline(never)]
-fn peer(connection: &Connection<'_>, at: usize) -> Option<SubflowAddress> {
-    let initial = SubflowAddress::from(connection.remote);
-    let ipv6 = initial.address.is_ipv6();
-    let first = connection.may_join_initial_address().then_some(initial);
-    let announced = |known: &RemoteAddress| {
-        let mut end = SubflowAddress::from(known.address).with_id(known.id);
-        if end.port == 0 {
-            end.port = initial.port;
-        }
-        end
-    };
-    let others = connection.remote_addresses().map(announced);
-    let others = others.filter(|to| {
-        to.address.is_ipv6() == ipv6 && first.is_none_or(|first| first.address != to.address)
-    });
-    first.into_iter().chain(others).nth(at)
+/// Whether several interfaces have usable addresses of the family.
+fn has_choice(network: &Network, ipv6: bool) -> bool {
+    let mut fit = network.usable().filter(|a| a.address.is_ipv6() == ipv6);
+    let first = fit.next().map(|a| a.index);
+    fit.any(|a| Some(a.index) != first)
 }
 
 /// A rank by reasons, the first one first, then by a number, and then by a distance of up to 255. The
@@ -313,22 +290,4 @@ fn ranked(count: usize, rank: &dyn Fn(usize) -> u32, turn: usize) -> Option<usiz
             .count()
             == turn
     })
-}
-
-/// Makes a subflow.
-fn create(
-    cx: &mut Context<'_>,
-    token: Token,
-    local: &LocalAddress,
-    remote: SubflowAddress,
-) -> Result<(), QueueFull> {
-    let Some(id) = cx.address_id(local.address) else {
-        return Ok(());
-    };
-    let end = SubflowAddress::at(local.address, 0).with_id(id);
-    let local = SubflowAddress {
-        flags: backup_flag(cx.network(), local.index),
-        ..end.on(local.index)
-    };
-    cx.create_subflow(token, local, remote).map(drop)
 }

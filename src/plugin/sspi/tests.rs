@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 use super::*;
 use crate::config::{Config, NotifyFlags};
+use core::net::{IpAddr, SocketAddr};
+
 use crate::engine::{Command as Asked, Engine, Input};
-use crate::netlink::mptcp::{Event, Limits};
+use crate::netlink::mptcp::{Command, ConnectionEvent, Event, Limits, SubflowAddress, Token};
 use crate::netlink::route::{Address, Link, Name, Notification};
 use crate::network::Part;
+use crate::plugin::Failure;
 use crate::time::{Duration, Instant};
 
 const TOKEN: Token = Token::new(77);
