@@ -264,6 +264,42 @@ fn a_lost_path_is_told_to_the_peer() {
     transfer.finish();
 }
 
+/// The kernel keeps an address that no subflow of a connection came about from, by the id it was
+/// asked with, and takes it by no other when it returns.
+#[test]
+fn an_address_that_has_failed_and_gone_is_used_when_it_returns() {
+    let Some(lab) = lab(2) else { return };
+    lab.host.sysctl("ipv4/tcp_syn_retries", 1);
+    let daemons = both(&lab);
+    let _peers = connect(&lab, "0.0.0.0:5000", "10.0.1.2:5000", 1);
+    let both = ["10.0.1.1", "10.0.2.1"];
+    let expect = |wanted: &[&str]| expect_from(&lab.host, wanted, 1, &[&daemons.0, &daemons.1]);
+    expect(&both);
+    // From now on the first address is not the initial subflow's alone.
+    lab.unplug("wan1");
+    expect(&both[1..]);
+    lab.plug("wan1");
+    expect(&both);
+    // It is reset, and what is made in its place comes to nothing.
+    lab.outside.ip("route add blackhole 10.0.1.1/32");
+    lab.host.out("ss -K src 10.0.1.1 dport = :5000");
+    expect(&both[1..]);
+    let joining = || lab.host.out("ss -tnH state syn-sent").lines().count();
+    assert!(until(|| joining() > 0), "{}", lab.host.out("ss -tna"));
+    lab.host.ip("addr del 10.0.1.1/24 dev wan1");
+    assert!(until(|| joining() == 0), "{}", lab.host.out("ss -tn"));
+
+    lab.host.ip("addr add 10.0.1.7/24 dev wan1");
+    lab.route(1);
+    expect(&["10.0.1.7", both[1]]);
+    lab.host.ip("addr del 10.0.1.7/24 dev wan1");
+    expect(&both[1..]);
+    lab.outside.ip("route del blackhole 10.0.1.1/32");
+    lab.host.ip("addr add 10.0.1.1/24 dev wan1");
+    lab.route(1);
+    expect(&both);
+}
+
 /// Nothing is left for the connection but to wait, and that it does, longer than the kernel keeps one
 /// without subflows.
 #[test]

@@ -7,10 +7,13 @@ use crate::capacity;
 use crate::netlink::mptcp::AddressId;
 use crate::table::Table;
 
-/// One id for each address, the same for every connection as long as the address exists.
+/// One id for each address, the same for every connection. An address keeps it after it has gone:
+/// the kernel takes an address that it knows in a connection by no other id, and forgets it only when
+/// it is withdrawn or its subflow is destroyed, not when that ends by itself.
 ///
-/// An id is given again only when all others have had their turn, so that a peer has long
-/// forgotten what it meant. 0 is never given: it is the initial subflow's own (RFC 8684, 3.2).
+/// Once all ids have been given, those of addresses that are gone are given to others, so that a
+/// peer has long forgotten what they meant. 0 is never given: it is the initial subflow's own
+/// (RFC 8684, 3.2).
 pub struct AddressIds {
     owners: Table<(AddressId, IpAddr)>,
     last: AddressId,
@@ -28,10 +31,14 @@ impl Default for AddressIds {
 }
 
 impl AddressIds {
-    /// Returns the id of an address, which gets one if it has none. `None` if all are taken.
-    pub fn id(&mut self, address: IpAddr) -> Option<AddressId> {
+    /// Returns the id of an address, which gets one if it has none; where all are taken, that of an
+    /// address that is not `there`. `None` if there is none such.
+    pub fn id(&mut self, address: IpAddr, there: &dyn Fn(IpAddr) -> bool) -> Option<AddressId> {
         if let Some(id) = self.find(address) {
             return Some(id);
+        }
+        if self.owners.is_full() {
+            self.owners.retain(|(_, owner)| there(*owner));
         }
         let mut id = self.last.next();
         for _ in 1..=u8::MAX {
@@ -43,7 +50,6 @@ impl AddressIds {
         }
         None
     }
-
     /// Returns the address that has the id.
     pub fn address(&self, id: AddressId) -> Option<IpAddr> {
         self.owners.iter().find(|o| o.0 == id).map(|o| o.1)
@@ -60,9 +66,10 @@ impl AddressIds {
         }
     }
 
-    /// Frees the ids of addresses that are no longer there.
-    pub fn retain(&mut self, there: impl Fn(IpAddr) -> bool) {
-        self.owners.retain(|(_, address)| there(*address));
+    /// Returns whether an address has this id here; `None` if neither is known.
+    pub fn agrees(&self, address: IpAddr, id: AddressId) -> Option<bool> {
+        let mut about = self.owners.iter().filter(|o| o.0 == id || o.1 == address);
+        about.next().map(|owner| *owner == (id, address))
     }
 
     fn find(&self, address: IpAddr) -> Option<AddressId> {
@@ -79,18 +86,26 @@ mod tests {
         Ipv4Addr::from_bits(0x0a00_0000 + n).into()
     }
 
+    const ALL: &dyn Fn(IpAddr) -> bool = &|_| true;
+
     #[test]
-    fn one_id_for_each_address_as_long_as_it_is_there() {
+    fn one_id_for_each_address_even_after_it_has_gone() {
         let mut ids = AddressIds::default();
         for n in 1..=255 {
-            assert_eq!(ids.id(address(n)), u8::try_from(n).ok().map(AddressId));
+            assert_eq!(
+                ids.id(address(n), &|_| false),
+                u8::try_from(n).ok().map(AddressId)
+            );
         }
-        assert_eq!(ids.id(address(256)), None);
-        assert_eq!(ids.id(address(7)), Some(AddressId(7)));
-        ids.retain(|a| a != address(9) && a != address(3));
+        assert_eq!(ids.id(address(7), &|_| false), Some(AddressId(7)));
+        assert_eq!(ids.id(address(256), ALL), None);
+        let there = |a| a != address(9) && a != address(3);
+        assert_eq!(ids.id(address(256), &there), Some(AddressId(3)));
         assert_eq!(ids.address(AddressId(9)), None);
-        assert_eq!(ids.id(address(256)), Some(AddressId(3)));
-        assert_eq!(ids.id(address(3)), Some(AddressId(9)));
+        assert_eq!(ids.id(address(3), &there), Some(AddressId(9)));
+        assert_eq!(ids.agrees(address(3), AddressId(9)), Some(true));
+        assert_eq!(ids.agrees(address(3), AddressId(3)), Some(false));
+        assert_eq!(ids.agrees(address(1000), AddressId(3)), Some(false));
     }
 
     #[test]
@@ -98,10 +113,9 @@ mod tests {
         let mut ids = AddressIds::default();
         for n in 1..=600 {
             assert_eq!(
-                ids.id(address(n)),
+                ids.id(address(n), &|_| false),
                 u8::try_from((n - 1) % 255 + 1).ok().map(AddressId)
             );
-            ids.retain(|_| false);
         }
     }
 
@@ -111,9 +125,10 @@ mod tests {
         assert!(ids.learn(address(1), AddressId(2)) && ids.learn(address(1), AddressId(2)));
         assert!(!ids.learn(address(1), AddressId(3)) && !ids.learn(address(5), AddressId(2)));
         assert!(!ids.learn(address(5), AddressId(0)));
-        assert_eq!(ids.id(address(1)), Some(AddressId(2)));
+        assert_eq!(ids.id(address(1), ALL), Some(AddressId(2)));
+        assert_eq!(ids.agrees(address(5), AddressId(7)), None);
         assert_eq!(
-            (ids.id(address(3)), ids.id(address(4))),
+            (ids.id(address(3), ALL), ids.id(address(4), ALL)),
             (Some(AddressId(1)), Some(AddressId(3)))
         );
     }

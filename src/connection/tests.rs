@@ -269,7 +269,7 @@ fn a_connection_found_is_told_with_all_that_belongs_to_it() {
     assert!(table.take_all_read() && !table.take_all_read());
     assert_eq!(table.take_ready(0), Some(event));
     assert_eq!(table.take_ready(0), None);
-    assert_eq!(ids.id(announced.address), Some(AddressId(9)));
+    assert_eq!(ids.id(announced.address, &|_| true), Some(AddressId(9)));
     let found = table.get(TOKEN).unwrap();
     assert!(found.announced().eq([AddressId(9)]) && !found.is_kernel_managed());
     // The initial subflow comes first, and goes without saying.

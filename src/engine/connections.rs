@@ -8,8 +8,10 @@ use super::sync::Sync;
 use crate::capacity;
 use crate::connection::{Connections, IdSet, Lookup, RemoteAddress};
 use crate::logging;
-use crate::netlink::mptcp::{AddressId, Command, ConnectionEvent, Event, SubflowAddress, Token};
-use crate::request::{CommandId, Failure, Queued, Reply, Request, Task};
+use crate::netlink::mptcp::{
+    AddressId, Command, ConnectionEvent, Endpoint, Event, SubflowAddress, Token,
+};
+use crate::request::{CommandId, Failure, Queue, Queued, Reply, Request, Task};
 use crate::table::Table;
 use crate::time::{Duration, Instant};
 
@@ -232,10 +234,32 @@ impl ConnectionManager {
         number: CommandId,
         reply: &Reply,
     ) {
-        if let Some(owner) = host.queue.owner(number) {
-            host.call(view, &mut self.table, owner.into(), &mut |p, cx| {
+        match (host.queue.owner(number), host.queue.request(number), reply) {
+            (
+                Some(Queue::NOBODY),
+                Some(Request::Kernel(Command::DumpAddresses { token })),
+                Reply::Endpoint(known),
+            ) => self.settle_id(host, token, known),
+            (Some(owner), ..) => host.call(view, &mut self.table, owner.into(), &mut |p, cx| {
                 p.reply(cx, number, reply);
-            });
+            }),
+            (None, ..) => {}
+        }
+    }
+
+    /// Withdraws an address that the kernel knows in a connection by another id than ours, or
+    /// another address by an id that is ours: it takes neither address nor id before.
+    fn settle_id(&mut self, host: &mut PluginHost, token: Token, known: &Endpoint) {
+        let address = known.address.to_canonical();
+        if host.ids.agrees(address, known.id) != Some(false) {
+            return;
+        }
+        let withdrawal = Request::Kernel(Command::RemoveAddress {
+            token,
+            id: known.id,
+        });
+        if host.queue.push(Queue::NOBODY, withdrawal).is_some() {
+            self.table.apply_command(&withdrawal);
         }
     }
 
@@ -356,6 +380,12 @@ impl ConnectionManager {
             // The kernel's words for a connection of its own path manager.
             let kernel_managed = failure.message.starts_with("userspace PM not selected");
             self.table.revert_command(&request, kernel_managed);
+            // Those for an address that it knows by another id, or an id that another address has.
+            let mismatch = failure.message == "did not match address and id";
+            if let Some(token) = request.token().filter(|_| mismatch) {
+                let question = Request::Kernel(Command::DumpAddresses { token });
+                host.queue.push(Queue::NOBODY, question);
+            }
             // EINVAL: there is nothing to withdraw.
             let withdrawal = matches!(request, Request::Kernel(Command::RemoveAddress { .. }));
             if !withdrawal || failure.errno != libc::EINVAL {

@@ -307,9 +307,6 @@ impl Engine {
         let parts = self.schedule.network_parts(self.readable());
         let reading = self.schedule.due.any(parts);
         self.reported.network_overflow = short || (self.reported.network_overflow && reading);
-        let network = &self.network;
-        let there = |ip| network.addresses().any(|a| a.address == ip);
-        self.plugins.ids.retain(there);
     }
 
     /// Brings the kernel in step with the network. Returns whether nothing was left over.

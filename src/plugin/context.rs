@@ -414,10 +414,12 @@ impl<'a> Context<'a> {
     }
 
     /// Returns the address id (RFC 8684) of an address of this host, 1 to 255: the same one for
-    /// every connection as long as the address exists, and not given to another soon after. `None`
-    /// if all 255 are taken.
+    /// every connection, and not given to another as long as others are free. `None` if all 255 are
+    /// those of addresses that are there.
     pub fn address_id(&mut self, address: IpAddr) -> Option<AddressId> {
-        self.ids.id(address)
+        let network = self.network;
+        let there = |ip| network.addresses().any(|a| a.address == ip);
+        self.ids.id(address, &there)
     }
 
     /// Returns the address that has an id given by [`Self::address_id`], if one still has.

@@ -71,6 +71,8 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) const ENGINE: u8 = u8::MAX;
+    /// The owner of what is asked on behalf of no plugin, and whose answer matters.
+    pub(crate) const NOBODY: u8 = u8::MAX - 1;
     const MOST: usize = 2 * capacity::COMMANDS;
 
     pub(crate) fn new() -> Self {

@@ -9,7 +9,7 @@ use super::simulator::Step::{
     Interrupt, Kill, ReadEvents, Refuse, RefuseDumps, Resync, Run, Start,
 };
 use super::simulator::connections::Change::{
-    Announce, Close, Die, Establish, Full, Join, Link, Open,
+    Announce, Close, Die, Establish, Full, Join, Link, Open, Rename,
 };
 use super::simulator::connections::{Change, Step, judge};
 use super::{all_end_well, step};
@@ -24,6 +24,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => (of.clone(), n.clone()).prop_map(|(t, n)| Change::Announce(t, n)),
         1 => (of.clone(), n.clone()).prop_map(|(t, n)| Change::Remove(t, n)),
         4 => (of.clone(), 0..3u8, n.clone()).prop_map(|(t, i, n)| Change::Join(t, i, n)),
+        1 => (of.clone(), 0..3u8, 1..9u8).prop_map(|(t, i, n)| Change::Rename(t, i, n)),
         4 => (of, n, any::<bool>()).prop_map(|(t, n, s)| Change::Die(t, n, s)),
         2 => (0..3u8, any::<bool>()).prop_map(|(i, up)| Change::Link(i, up)),
     ]
@@ -265,5 +266,17 @@ fn a_refused_withdrawal_leaves_the_listener() {
         Step::Change(Link(2, false)),
         Run(0),
         Step::Change(Link(2, true)),
+    ]);
+}
+
+#[test]
+fn an_address_that_the_kernel_knows_by_another_id_is_used_all_the_same() {
+    ends_well(&[
+        Step::Change(Open(1, 0, false)),
+        Step::Change(Establish(1)),
+        Step::Change(Rename(1, 1, 9)),
+        // And another address has the id.
+        Step::Change(Rename(1, 2, 1)),
+        Run(0),
     ]);
 }

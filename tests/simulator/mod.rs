@@ -87,6 +87,9 @@ pub trait Simulated: Sized {
     }
 }
 
+/// What stands for EINVAL where the kernel knows an address of a connection by another id.
+const MISMATCH: i32 = 1 << 16;
+
 #[derive(Default)]
 struct Faults {
     /// Items before the next dump is interrupted.
@@ -319,7 +322,13 @@ impl<K: Simulated> Simulation<K> {
     }
 
     fn fail(&mut self, number: CommandId, errno: i32) {
-        let failure = Failure { errno, message: "" };
+        let failure = match errno {
+            MISMATCH => Failure {
+                errno: libc::EINVAL,
+                message: "did not match address and id",
+            },
+            _ => Failure { errno, message: "" },
+        };
         self.tell(Input::Failed(number, failure));
     }
 

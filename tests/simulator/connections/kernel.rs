@@ -13,6 +13,7 @@ use mptcpd::internal::netlink::route::{Link, Name, Notification};
 use mptcpd::internal::plugin::Request;
 use mptcpd::internal::time::{Duration, Instant};
 
+use super::super::MISMATCH;
 use super::super::events::Events;
 use super::Change;
 
@@ -97,7 +98,7 @@ impl Connection {
     fn append(&mut self, id: AddressId, address: IpAddr, flags: u32) -> Result<(), i32> {
         let mut known = self.known.iter();
         match known.find(|k| k.id == id || k.address == address) {
-            Some(k) if (k.id, k.address) != (id, address) => Err(libc::EINVAL),
+            Some(k) if (k.id, k.address) != (id, address) => Err(MISMATCH),
             Some(_) => Ok(()),
             None => {
                 self.known.push(Endpoint {
@@ -230,6 +231,7 @@ impl Kernel {
             | Change::Announce(number, _)
             | Change::Remove(number, _)
             | Change::Join(number, ..)
+            | Change::Rename(number, ..)
             | Change::Die(number, ..) => token(number),
         };
         let port = self.port();
@@ -248,6 +250,11 @@ impl Kernel {
                 Event::Closed { token }
             }
             _ if !alive => return,
+            Change::Rename(_, interface, id) => {
+                // Refused where it stands in the way of what there is.
+                let _ = connection.append(AddressId(id), here(interface), 0);
+                return;
+            }
             Change::Fin(_) => {
                 connection.closing = true;
                 return;

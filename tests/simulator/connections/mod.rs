@@ -17,7 +17,7 @@ use mptcpd::internal::netlink::diag::Query;
 use mptcpd::internal::netlink::mptcp::{Command as PathManager, Limits, Token};
 use mptcpd::internal::netlink::route::{Address, Family, Notification};
 use mptcpd::internal::network::Part;
-use mptcpd::internal::plugin::{CommandId, Entry};
+use mptcpd::internal::plugin::{CommandId, Entry, Reply};
 use mptcpd::internal::time::{Duration, Instant};
 
 use super::{Counts, Simulated};
@@ -39,6 +39,9 @@ pub enum Change {
     Remove(u8, u8),
     /// The peer makes a subflow to an interface, from its address of a number.
     Join(u8, u8, u8),
+    /// The kernel has an interface's address by this id, if it has not by any, as from an earlier run
+    /// that gave others.
+    Rename(u8, u8, u8),
     /// One of the subflows ends; the event may not say which.
     Die(u8, u8, bool),
     /// An interface goes up or down.
@@ -140,6 +143,16 @@ impl Simulated for Kernel {
             Command::DumpAddresses(token) => {
                 let result = simulation.learn(token);
                 simulation.tell(Input::ConnectionAddressesEnd(token, result));
+            }
+            Command::PathManager(PathManager::DumpAddresses { token }) => {
+                let connection = simulation.kernel.connections.get(&token);
+                let Some(known) = connection.map(|c| c.known.clone()) else {
+                    return simulation.fail(number, libc::EINVAL);
+                };
+                for known in known {
+                    simulation.tell(Input::Reply(number, &Reply::Endpoint(known)));
+                }
+                simulation.tell(Input::Done(number));
             }
             Command::Listen(local) => simulation.listen(number, local),
             Command::Probe(local) if local.port() == UNSERVED => {
