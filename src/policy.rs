@@ -2,8 +2,8 @@
 //! Which address may be used, and if not, why.
 
 use crate::config::{Config, NotifyFlags, Temporary, Use};
-use crate::netlink::route::{RT_SCOPE_HOST, RT_SCOPE_LINK};
-use crate::network::route::contains;
+use crate::netlink::prefix::contains;
+use crate::netlink::route::{RT_SCOPE_HOST, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE};
 use crate::network::{
     Declared, IFF_LOOPBACK, IFF_RUNNING, IFF_UP, Interface, LocalAddress, Network, Verdict,
     is_link_local, is_unique_local,
@@ -62,6 +62,9 @@ pub fn judge(
     if has(NotifyFlags::SKIP_LINK_LOCAL) && has_link_scope(address) {
         return Verdict::LinkLocal;
     }
+    if !config.allows(&interface.name, address.address) {
+        return Verdict::Excluded;
+    }
     // A duplicate address stays tentative as well: name the graver cause.
     if address.flags & DADFAILED != 0 {
         return Verdict::DuplicateAddress;
@@ -72,7 +75,10 @@ pub fn judge(
     if address.flags & DEPRECATED != 0 {
         return Verdict::Deprecated;
     }
-    if ipv6 && address.flags & TEMPORARY != 0 && !may_be_temporary(address, network, config) {
+    if ipv6
+        && address.flags & TEMPORARY != 0
+        && !may_be_temporary(address, interface, network, config)
+    {
         return Verdict::Temporary;
     }
     if address.existing && !has(NotifyFlags::EXISTING) {
@@ -81,7 +87,12 @@ pub fn judge(
     if has(NotifyFlags::CHECK_ROUTE) && !address.has_way() {
         return Verdict::NoRoute;
     }
-    if has(NotifyFlags::CHECK_ROUTE) && is_private(address, network, config) {
+    // Whoever lets addresses of less than global scope in means them.
+    let is_global = address.scope == RT_SCOPE_UNIVERSE && !is_link_local(address.address);
+    if has(NotifyFlags::CHECK_ROUTE) && is_global && network.is_alias(address) {
+        return Verdict::Alias;
+    }
+    if has(NotifyFlags::CHECK_ROUTE) && is_private(address, interface, network, config) {
         return Verdict::UniqueLocal;
     }
     match policy.usage {
@@ -101,7 +112,12 @@ fn has_link_scope(address: &LocalAddress) -> bool {
 /// A temporary (privacy) address is used when the configuration says so or, by default, when
 /// there is no stable address of its prefix. One that is about to be there counts: often it is
 /// found to be no duplicate a moment later than the temporary one.
-fn may_be_temporary(address: &LocalAddress, network: &Network, config: &Config) -> bool {
+fn may_be_temporary(
+    address: &LocalAddress,
+    interface: &Interface,
+    network: &Network,
+    config: &Config,
+) -> bool {
     const UNFIT: u32 = TEMPORARY | DADFAILED | DEPRECATED;
     match config.temporary_addresses {
         Temporary::Yes => true,
@@ -110,13 +126,19 @@ fn may_be_temporary(address: &LocalAddress, network: &Network, config: &Config) 
             other.holder == address.holder
                 && other.flags & UNFIT == 0
                 && contains(&other.address, address.prefix_len, &address.address)
+                && config.allows(&interface.name, other.address)
         }),
     }
 }
 
 /// Returns whether it is a unique local address that the way out does not need: the interface has a
 /// global one, and the world is not itself of such addresses.
-fn is_private(address: &LocalAddress, network: &Network, config: &Config) -> bool {
+fn is_private(
+    address: &LocalAddress,
+    interface: &Interface,
+    network: &Network,
+    config: &Config,
+) -> bool {
     let world = || config.destination(false, 0).is_some_and(is_unique_local);
     is_unique_local(address.address)
         && !world()
@@ -126,6 +148,7 @@ fn is_private(address: &LocalAddress, network: &Network, config: &Config) -> boo
                 && other.flags & (DADFAILED | DEPRECATED) == 0
                 && !is_link_local(other.address)
                 && !is_unique_local(other.address)
+                && config.allows(&interface.name, other.address)
         })
 }
 

@@ -283,3 +283,117 @@ fn unique_local_addresses_are_for_want_of_others() {
     lab.host.ip("addr del 2001:db8:2::1/64 dev wan2");
     lab.expect(&[ONE, "fd00:2::1 subflow dev wan2"]);
 }
+
+/// A modem's pages are looked at from an address beside the one that the provider gives.
+#[test]
+fn aliases_without_a_gateway_are_not_used() {
+    let Some(lab) = lab() else { return };
+    let _daemon = lab.daemon("");
+    lab.host
+        .ip("route add default via 10.0.2.2 dev wan2 metric 5");
+    lab.expect_still(&[ONE, TWO]);
+    for (alias, used) in [
+        ("192.168.100.2/24", false),
+        ("192.168.100.2/30", false),
+        ("192.168.100.2 peer 192.168.100.1/24", false),
+        // Routed to the host.
+        ("203.0.113.200/32", true),
+        ("203.0.113.200 peer 203.0.113.201/32", true),
+        // The gateway is in its subnet.
+        ("10.0.2.9/24", true),
+        ("10.0.2.9/16", true),
+        ("192.168.100.2 peer 10.0.2.7/24", true),
+    ] {
+        let address = alias.split(['/', ' ']).next().unwrap();
+        let endpoint = format!("{address} subflow dev wan2");
+        let [add, del] = ["add", "del"].map(|verb| format!("ip addr {verb} {alias} dev wan2"));
+        let more: &[&str] = if used { &[TWO, &endpoint] } else { &[TWO] };
+        lab.host.out(&add);
+        lab.expect_still(&[&[ONE], more].concat());
+        lab.host.out(&del);
+        lab.expect_still(&[ONE, TWO]);
+    }
+    lab.host.ip("addr add 192.168.100.2/24 dev wan2");
+    lab.expect_still(&[ONE, TWO]);
+    let alias = "192.168.100.2 subflow dev wan2";
+    // What makes it an address like others: a gateway of its own, whatever comes first, or a rule.
+    for how in [
+        "route ? default via 192.168.100.1 dev wan2 metric 50",
+        "route ? default via 10.0.2.2 dev wan2 metric 50 src 192.168.100.2",
+        "route ? default metric 50 nexthop via 10.0.2.3 dev wan2 nexthop via 192.168.100.1 dev wan2",
+        "route ? default via 192.168.100.1 dev wan2 table 300; rule ? from 192.168.100.2 lookup 300",
+        "route ? default via 10.0.2.2 dev wan2 table 300; rule ? from 192.168.100.2 lookup 300",
+    ] {
+        lab.host.ip(&how.replace('?', "add"));
+        lab.expect_still(&[ONE, TWO, alias]);
+        lab.host.ip(&how.replace('?', "del"));
+        lab.expect_still(&[ONE, TWO]);
+    }
+    // What does not: routes elsewhere, of others, and for others.
+    for how in [
+        "route ? 192.168.0.0/16 via 192.168.100.1 dev wan2",
+        "route ? default via 10.0.2.2 dev wan2 metric 50 src 10.0.2.1",
+        "route ? default via 192.168.100.1 dev wan2 table 300",
+    ] {
+        lab.host.ip(&how.replace('?', "add"));
+        lab.expect_still(&[ONE, TWO]);
+        lab.host.ip(&how.replace('?', "del"));
+    }
+    // The gateway is in nobody's subnet: the kernel's own choice of a source counts, and a gateway of
+    // IPv6 or none at all says as little.
+    for gateway in [
+        "via 198.51.100.9 dev wan2 onlink",
+        "via inet6 fe80::9 dev wan2",
+    ] {
+        let replace = format!("ip -4 route replace default {gateway} metric 5");
+        lab.host.out(&replace);
+        lab.expect_still(&[ONE, TWO]);
+        lab.host.out(&format!("{replace} src 192.168.100.2"));
+        lab.expect_still(&[ONE, alias]);
+    }
+    lab.host.ip("route replace default dev wan2 metric 5");
+    lab.expect_still(&[ONE, TWO, alias]);
+    // It is all there is.
+    lab.host.ip("route replace default via 198.51.100.9 dev wan2 onlink metric 5; addr del 10.0.2.1/24 dev wan2");
+    lab.expect_still(&[ONE, alias]);
+    // The better one comes later.
+    lab.host.ip("addr add 198.51.100.1/24 dev wan2");
+    lab.expect_still(&[ONE, "198.51.100.1 subflow dev wan2"]);
+}
+
+#[test]
+fn the_configuration_chooses_addresses() {
+    let Some(lab) = lab() else { return };
+    lab.wan6(1);
+    lab.host.ip(
+        "addr add 10.0.2.8/24 dev wan2; addr add fd00:2::1/64 dev wan2
+         route add default via 10.0.2.2 dev wan2 metric 5; route add ::/0 via fe80::2 dev wan2",
+    );
+    let (one6, two8) = (
+        "2001:db8:1::1 subflow dev wan1",
+        "10.0.2.8 subflow dev wan2",
+    );
+    let private = "fd00:2::1 subflow dev wan2";
+    let settle = "[interface settle]\naddresses =\n";
+    let daemon = lab.daemon(&format!("[core]\naddresses = !10.0.2.8\n{settle}"));
+    lab.expect_still(&[ONE, one6, TWO, TWO6]);
+    for (section, wanted) in [
+        (
+            "addresses = fd00::/8, !10.0.0.0/16, 10.0.2.8",
+            &[two8, private][..],
+        ),
+        ("addresses = 10.0.0.0/8, !10.0.2.8", &[ONE, TWO]),
+        (
+            "addresses =\n[interface wan2]\naddresses = ::/0, !2001:db8:2::1",
+            &[ONE, one6, private],
+        ),
+        (
+            "addresses = 10.0.0.0/8\n[interface wan1]\naddresses = ::/0\n[interface wan2]\npriority = 1",
+            &[one6, TWO, two8],
+        ),
+        ("", &[ONE, one6, TWO, two8, TWO6]),
+    ] {
+        lab.reload(&daemon, &format!("[core]\n{section}\n{settle}"));
+        lab.expect_still(wanted);
+    }
+}

@@ -435,13 +435,13 @@ fn the_gateway_changes() {
     } else {
         skip("source-routes", "this kernel has no routes with a source");
     }
+    // Nor does a better one for all sources take the place of one for this source.
     lab.host.ip("route add ::/0 via fe80::2 dev wan2 metric 1");
-    expect(
-        &lab,
-        &daemon,
-        "2001:db8:2::1",
-        &["default via fe80::2 dev wan2", net6],
-    );
+    lab.settle();
+    let by_source = lab.host.out("ip -6 route show default").contains("from");
+    let gateway = if by_source { "fe80::4" } else { "fe80::2" };
+    let default = format!("default via {gateway} dev wan2");
+    expect(&lab, &daemon, "2001:db8:2::1", &[&default, net6]);
 }
 
 /// Without a main route nothing says where the gateway is: the path counts as dead, and our own
@@ -491,7 +491,11 @@ fn the_main_route_goes_and_returns() {
 #[test]
 fn several_addresses_on_one_interface() {
     let Some(lab) = uplinks() else { return };
-    let daemon = lab.daemon("[core]\nsource-routing = yes\n[interface *]\nfamilies = ipv4\n");
+    // Some of them are aliases without a gateway.
+    let daemon = lab.daemon(
+        "[core]\nsource-routing = yes\nnotify-flags = existing,skip_link_local,skip_loopback
+         [interface *]\nfamilies = ipv4\n",
+    );
     lab.host.ip("addr add 10.0.2.7/24 dev wan2; addr add 10.0.77.1/26 dev wan2; addr add 10.0.78.1/32 dev wan2
          addr add 10.0.79.0/31 dev wan2");
     let all = [
@@ -556,6 +560,129 @@ fn several_addresses_on_one_interface() {
             .endpoints()
             .contains(&"10.0.77.1 subflow dev wan1".to_owned())
     );
+}
+
+/// As three modems behind a switch, whichever way the addresses tell whose gateway is whose.
+#[test]
+fn several_gateways_on_one_interface() {
+    let Some(lab) = uplinks() else { return };
+    lab.host
+        .ip("addr add 10.0.12.1/24 dev wan2; addr add 10.0.13.1/24 dev wan2; addr add 10.0.14.1/32 dev wan2
+             route add default via 10.0.12.2 dev wan2 metric 31
+             route add default via 10.0.2.9 dev wan2 metric 32 src 10.0.13.1
+             route add default via 10.0.13.2 dev wan2 metric 33");
+    let daemon = lab.daemon("[core]\nsource-routing = yes\n");
+    let ways = [
+        ("10.0.2.1", "via 10.0.2.2 dev wan2"),
+        ("10.0.12.1", "via 10.0.12.2 dev wan2"),
+        ("10.0.13.1", "via 10.0.2.9 dev wan2"),
+        ("10.0.14.1", "via 10.0.2.2 dev wan2"),
+        ("10.0.1.1", "via 10.0.1.2 dev wan1"),
+    ];
+    let holds = |ways: &[(&str, &str)]| {
+        let holds = until(|| {
+            ways.iter()
+                .all(|(source, way_)| way(&lab.host, source, FAR) == *way_)
+        });
+        assert!(
+            holds,
+            "{ways:?}\n{}\n{}",
+            our_rules(&lab.host).join("\n"),
+            daemon.log()
+        );
+    };
+    holds(&ways);
+    lab.settle();
+    holds(&ways);
+    let before = table_of(&lab.host, "10.0.12.1");
+    assert!(before.is_some() && before != table_of(&lab.host, "10.0.2.1"));
+    // One goes, and the others keep their tables; one gets another gateway.
+    lab.host.ip(
+        "addr del 10.0.2.1/24 dev wan2; route replace default via 10.0.12.9 dev wan2 metric 31",
+    );
+    holds(&[
+        ("10.0.12.1", "via 10.0.12.9 dev wan2"),
+        ("10.0.13.1", "via 10.0.2.9 dev wan2"),
+        ("10.0.1.1", "via 10.0.1.2 dev wan1"),
+    ]);
+    assert_eq!(table_of(&lab.host, "10.0.12.1"), before);
+    // A next hop of a route with several counts as well.
+    lab.host.ip(
+        "route del default dev wan2 metric 31; route del default dev wan2 metric 32; route del default dev wan2 metric 33
+         route add default metric 34 nexthop via 10.0.13.3 dev wan2 nexthop via 10.0.12.3 dev wan2",
+    );
+    holds(&[
+        ("10.0.12.1", "via 10.0.12.3 dev wan2"),
+        ("10.0.13.1", "via 10.0.13.3 dev wan2"),
+    ]);
+    // All use of a table ends with its last address.
+    lab.host
+        .ip("addr del 10.0.12.1/24 dev wan2; addr del 10.0.13.1/24 dev wan2");
+    expect(&lab, &daemon, "10.0.12.1", &NONE);
+    expect(&lab, &daemon, "10.0.13.1", &NONE);
+}
+
+#[test]
+fn several_gateways_for_sources_of_ipv6() {
+    let Some(lab) = uplinks() else { return };
+    lab.host
+        .ip("addr add 2001:db8:a::1/64 dev wan2; addr add 2001:db8:b::1/64 dev wan2");
+    let add = "ip -6 route add default from 2001:db8:a::/48 via fe80::a dev wan2 metric 500";
+    if !lab.host.run(add).status.success() {
+        return support::skip("source-routes", "no IPv6 routes with a source");
+    }
+    lab.host
+        .ip("route add ::/0 from 2001:db8:b::/48 via fe80::b dev wan2 metric 100");
+    let daemon = lab.daemon("[core]\nsource-routing = yes\n");
+    for (source, gateway) in [
+        ("2001:db8:a::1", "fe80::a"),
+        ("2001:db8:b::1", "fe80::b"),
+        ("2001:db8:2::1", "fe80::2"),
+    ] {
+        let wanted = format!("default via {gateway} dev wan2");
+        let holds = until(|| routes(&lab.host, source).contains(&wanted));
+        assert!(
+            holds,
+            "{source}\n{}\n{}",
+            our_rules(&lab.host).join("\n"),
+            daemon.log()
+        );
+    }
+    expect(
+        &lab,
+        &daemon,
+        "10.0.2.1",
+        &["default via 10.0.2.2 dev wan2", "10.0.2.0/24 dev wan2"],
+    );
+}
+
+/// A rule of the administrator's that has an address leave by its uplink is the answer, wherever it
+/// stands.
+#[test]
+fn a_rule_of_others_for_an_address_is_left_to_do_its_work() {
+    let Some(lab) = uplinks() else { return };
+    lab.host
+        .ip("route add default via 10.0.2.9 dev wan2 table 300; route add 192.0.2.0/24 via 10.0.2.8 dev wan2 table 300");
+    let daemon = lab.daemon("[core]\nsource-routing = yes\n[interface *]\nfamilies = ipv4\n");
+    let ours = ["default via 10.0.2.2 dev wan2", "10.0.2.0/24 dev wan2"];
+    expect(&lab, &daemon, "10.0.2.1", &ours);
+    for rule in [
+        "from 10.0.2.1 pref 30000",
+        "from 10.0.2.0/24 pref 32765",
+        "from 10.0.2.1 ipproto tcp pref 100",
+    ] {
+        lab.host.ip(&format!("rule add {rule} lookup 300"));
+        expect(&lab, &daemon, "10.0.2.1", &NONE);
+        if !rule.contains("tcp") {
+            assert_eq!(way(&lab.host, "10.0.2.1", FAR), "via 10.0.2.8 dev wan2");
+        }
+        lab.host.ip(&format!("rule del {rule} lookup 300"));
+        expect(&lab, &daemon, "10.0.2.1", &ours);
+    }
+    // One that leads elsewhere is not.
+    lab.host.ip("rule add from 10.0.2.1 pref 30000 lookup 301; route add default via 10.0.1.9 dev wan1 table 301");
+    lab.settle();
+    expect(&lab, &daemon, "10.0.2.1", &ours);
 }
 
 /// Whoever takes something of ours away gives it back by that very event.

@@ -134,6 +134,7 @@ fn the_shipped_file_is_the_defaults_and_has_every_key_and_no_other() {
         plugin_dir: config.plugin_dir.clone(),
         load_plugins: config.load_plugins.clone(),
         interfaces: config.interfaces.clone(),
+        addresses: config.addresses.clone(),
         interface: config.interface.clone(),
         state_file: config.state_file.clone(),
         #[cfg(feature = "control")]

@@ -9,7 +9,7 @@ use crate::config::flags::{
     AddressFlags, FAMILIES, IPV4, IPV6, List, NOTIFY_FLAGS, Word, bits, endpoint_flags, items,
     names, notify_flags, position, write_list,
 };
-use crate::config::{Config, NotifyFlags, Pattern, StateFile};
+use crate::config::{Config, NotifyFlags, Pattern, Prefixes, StateFile};
 use crate::netlink::filter;
 use crate::netlink::mptcp::EndpointFlags;
 
@@ -64,6 +64,9 @@ enum Field<'a> {
     Plugins(&'a mut Option<Vec<String>>),
     Patterns(&'a mut Vec<Pattern>),
     Addresses(&'a mut Vec<IpAddr>),
+    Prefixes(&'a mut Prefixes),
+    /// No address, all of them, or some.
+    Adopt(&'a mut Prefixes),
     AddressFlags(&'a mut EndpointFlags),
     NotifyFlags(&'a mut NotifyFlags),
     /// Whether IPv4 and IPv6 are among them.
@@ -98,6 +101,7 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
         Key::new("load-plugins", Core, Plugins(&mut config.load_plugins))
             .option(None, "LIST", "load only these plugins, in this order"),
         Key::new("interfaces", Core, Patterns(&mut config.interfaces)),
+        Key::new("addresses", Both, Prefixes(&mut config.addresses)),
         Key::new("addr-flags", Both, AddressFlags(&mut policy.flags))
             .option(None, "LIST", "flags of new endpoints: subflow, signal, backup,
                            fullmesh, laminar"),
@@ -109,7 +113,7 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
         Key::new("source-routing", Both, Word(&mut policy.source_routing)),
         Key::new("source-routing-tables", Core, tables),
         Key::new("source-routing-priorities", Core, priorities),
-        Key::new("adopt", Core, Word(&mut config.adopt)),
+        Key::new("adopt", Core, Adopt(&mut config.adopt)),
         Key::new("on-exit", Core, Word(&mut config.on_exit)),
         Key::new("state-file", Core, StateFile(&mut config.state_file))
             .option(None, "FILE", "keep the run state in FILE; empty to keep none"),
@@ -241,6 +245,14 @@ impl Field<'_> {
                 }
                 **addresses = read;
             }
+            Self::Prefixes(prefixes) => **prefixes = Prefixes::new(value)?,
+            Self::Adopt(prefixes) => {
+                **prefixes = match value {
+                    "yes" => Prefixes::all(),
+                    "no" => Prefixes::default(),
+                    _ => Prefixes::new(value)?,
+                }
+            }
             Self::AddressFlags(flags) => {
                 // Bad ones get no second complaint, about the port.
                 **flags = EndpointFlags::SIGNAL;
@@ -293,6 +305,8 @@ impl Display for Field<'_> {
                 let mut addresses = addresses.iter().map(|address| address as &dyn Display);
                 write_list(f, &mut addresses)
             }
+            Self::Adopt(prefixes) if prefixes.is_empty() => f.write_str("no"),
+            Self::Prefixes(prefixes) | Self::Adopt(prefixes) => prefixes.fmt(f),
             Self::AddressFlags(flags) => AddressFlags(**flags).fmt(f),
             Self::NotifyFlags(flags) => List(flags.0.into(), &NOTIFY_FLAGS).fmt(f),
             Self::Families(ipv4, ipv6) => {

@@ -8,6 +8,7 @@ pub mod flags;
 mod ini;
 mod keys;
 mod pattern;
+mod prefixes;
 mod read;
 
 use core::fmt::Write;
@@ -21,6 +22,7 @@ use keys::Place;
 pub use flags::NotifyFlags;
 pub(crate) use keys::keys;
 pub use pattern::Pattern;
+pub use prefixes::Prefixes;
 pub(crate) use read::check;
 pub use read::{Diagnostic, Loaded, load, parse};
 
@@ -71,12 +73,14 @@ pub struct Config {
     pub interfaces: Vec<Pattern>,
     /// The policy of an interface that no section matches.
     pub default: Policy,
+    /// Which of the addresses of such an interface to use.
+    pub addresses: Prefixes,
     /// In the order of the file; the first match wins.
     pub interface: Vec<InterfaceSection>,
     /// What becomes of our endpoints when the daemon ends.
     pub on_exit: OnExit,
-    /// Whether endpoints that somebody else made on wanted addresses become ours.
-    pub adopt: bool,
+    /// Wanted addresses on which endpoints that somebody else made become ours.
+    pub adopt: Prefixes,
     /// Where the run state is kept.
     pub state_file: StateFile,
     /// Seconds between two dumps of the kernel's endpoints; 0 is never.
@@ -112,6 +116,8 @@ pub struct InterfaceSection {
     pub pattern: Pattern,
     /// What it says of them.
     pub policy: Policy,
+    /// Which of their addresses to use.
+    pub addresses: Prefixes,
 }
 
 /// How the addresses of an interface are used.
@@ -237,9 +243,10 @@ impl Config {
             load_plugins: None,
             interfaces: vec![Pattern::any()],
             default: Policy::DEFAULT,
+            addresses: Prefixes::default(),
             interface: Vec::new(),
             on_exit: OnExit::Keep,
-            adopt: false,
+            adopt: Prefixes::default(),
             state_file: StateFile::Default,
             resync_interval: 300,
             temporary_addresses: Temporary::Fallback,
@@ -267,11 +274,25 @@ impl Config {
         if !allowed.any(|pattern| pattern.matches(device)) {
             return const { &Policy::UNUSED };
         }
-        let section = self
-            .interface
-            .iter()
-            .find(|section| section.pattern.matches(device));
+        let section = self.section(device);
         section.map_or(&self.default, |section| &section.policy)
+    }
+
+    fn section(&self, device: &str) -> Option<&InterfaceSection> {
+        let mut sections = self.interface.iter();
+        sections.find(|section| section.pattern.matches(device))
+    }
+
+    /// Returns whether the interface named `device` may use the address. Does not allocate.
+    pub fn allows(&self, device: &str, address: IpAddr) -> bool {
+        // Patterns cost more than most addresses are worth.
+        let silent = |section: &InterfaceSection| section.addresses.is_empty();
+        if self.addresses.is_empty() && self.interface.iter().all(silent) {
+            return true;
+        }
+        let section = self.section(device);
+        let addresses = section.map_or(&self.addresses, |section| &section.addresses);
+        addresses.hold(address)
     }
 
     /// Returns whether routes and rules matter to any interface's policy.
@@ -318,13 +339,14 @@ impl Config {
         keys::write(&mut text, self, Place::Core);
         let default = self.default;
         let sections = core::mem::take(&mut self.interface);
-        for InterfaceSection { pattern, policy } in &sections {
-            let _ = writeln!(text, "\n[interface {pattern}]");
-            self.default = *policy;
+        let addresses = core::mem::take(&mut self.addresses);
+        for section in &sections {
+            let _ = writeln!(text, "\n[interface {}]", section.pattern);
+            self.default = section.policy;
+            self.addresses.clone_from(&section.addresses);
             keys::write(&mut text, self, Place::Interface);
         }
-        self.default = default;
-        self.interface = sections;
+        (self.default, self.addresses, self.interface) = (default, addresses, sections);
         let mut last = "";
         for (section, key, value) in &self.plugin_sections {
             if section != last {

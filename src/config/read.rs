@@ -334,7 +334,7 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
     }
 
     fn finish_interface(&mut self, section: &Interface) {
-        let default = self.config.default;
+        let (default, addresses) = (self.config.default, self.config.addresses.clone());
         let mut port_line = 0;
         for Pair { key, value, line } in &section.pairs {
             self.line = *line;
@@ -346,6 +346,7 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
             }
         }
         let policy = core::mem::replace(&mut self.config.default, default);
+        let addresses = core::mem::replace(&mut self.config.addresses, addresses);
         if policy.port != 0 && !policy.flags.contains(EndpointFlags::SIGNAL) {
             self.line = port_line;
             self.error("port: requires the flag signal in addr-flags");
@@ -353,6 +354,7 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
         self.config.interface.push(InterfaceSection {
             pattern: section.pattern.clone(),
             policy,
+            addresses,
         });
     }
 }

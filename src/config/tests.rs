@@ -78,12 +78,13 @@ plugin-dir = /usr/lib/mptcpd
 path-manager = sspi
 load-plugins = sspi, addr_adv
 interfaces = wan*, eth[!0]
+addresses = !192.168.0.0/16
 addr-flags = subflow, backup
 notify-flags = existing
 source-routing = yes
 hold-down = 5
 on-exit = remove
-adopt = yes
+adopt = 10.0.0.0/8, !10.1.0.0/16
 state-file = /tmp/state
 resync-interval = 0
 heal-interval = 7
@@ -106,6 +107,7 @@ use = standby
 priority = -128
 families = ipv6
 port = 65535
+addresses = 2001:db8::/32, fd00::1
 
 [interface *]
 use = no
@@ -139,9 +141,10 @@ fn every_key_reaches_its_field() {
         source_routing: false,
         hold_down: 0,
     };
-    let section = |pattern, policy| InterfaceSection {
+    let section = |pattern, policy, addresses| InterfaceSection {
         pattern: Pattern::new(pattern).unwrap(),
         policy,
+        addresses: Prefixes::new(addresses).unwrap(),
     };
     let entry = |section: &str, key: &str, value: &str| (section.into(), key.into(), value.into());
     let expected = Config {
@@ -158,18 +161,20 @@ fn every_key_reaches_its_field() {
             Pattern::new("eth[!0]").unwrap(),
         ],
         default,
+        addresses: Prefixes::new("!192.168.0.0/16").unwrap(),
         interface: vec![
-            section("wan6", wan6),
+            section("wan6", wan6, "2001:db8::/32,fd00::1/128"),
             section(
                 "*",
                 Policy {
                     usage: Use::No,
                     ..default
                 },
+                "!192.168.0.0/16",
             ),
         ],
         on_exit: OnExit::Remove,
-        adopt: true,
+        adopt: Prefixes::new("10.0.0.0/8,!10.1.0.0/16").unwrap(),
         state_file: StateFile::Path("/tmp/state".into()),
         resync_interval: 0,
         temporary_addresses: Temporary::No,
@@ -206,6 +211,7 @@ fn what_is_shown_reads_back_the_same() {
         EVERYTHING,
         "[core]\naddr-flags=\nnotify-flags=\nload-plugins=\ninterfaces=\nstate-file=\ndebug=yes",
         "[core]\nload-plugins = sspi",
+        "[core]\nadopt = yes\n[interface a]\naddresses =\n",
         "[core]\ntemporary-addresses = yes\nlog = null\n[interface a]\nfamilies =",
         "[core]\nlog = journal\n[interface ?[a-z]*]\npriority = 127\nport = 0",
     ] {

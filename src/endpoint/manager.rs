@@ -6,6 +6,7 @@ use core::net::IpAddr;
 
 use super::limits::{Fixed, LimitKeeper};
 use super::{Endpoints, Wanted};
+use crate::config::Prefixes;
 use crate::config::flags::AddressFlags;
 use crate::logging;
 use crate::netlink::mptcp::{Command, Endpoint, EndpointFlags, Limits};
@@ -172,10 +173,10 @@ impl EndpointManager {
         &mut self,
         now: Instant,
         fixed: Fixed,
-        adopt: bool,
+        adopt: &Prefixes,
         send: &mut dyn FnMut(Command) -> Option<CommandId>,
     ) -> Reconciled {
-        if adopt && self.endpoints.adopt(&self.wanted) {
+        if !adopt.is_empty() && self.endpoints.adopt(&self.wanted, adopt) {
             self.mark_state_changed();
         }
         self.report_foreign();

@@ -20,6 +20,7 @@ mod wanted;
 use core::net::IpAddr;
 
 use crate::capacity;
+use crate::config::Prefixes;
 use crate::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags};
 use crate::request::CommandId;
 use crate::table::Table;
@@ -175,13 +176,14 @@ impl Endpoints {
             .any(|e| is_at(e, address, port) && !is_implicit(e))
     }
 
-    /// Makes those of others on wanted addresses ours. Returns whether there were any.
-    pub fn adopt(&mut self, wanted: &Wanted) -> bool {
+    /// Makes those of others on wanted addresses among `prefixes` ours. Returns whether there were any.
+    pub fn adopt(&mut self, wanted: &Wanted, prefixes: &Prefixes) -> bool {
         let Self { ours, others, .. } = self;
         let before = others.len();
         others.retain(|endpoint| {
             let mut wants = wanted.iter();
-            let is_wanted = wants.any(|w| is_at(endpoint, w.address, w.port));
+            let is_wanted = prefixes.hold(endpoint.address)
+                && wants.any(|w| is_at(endpoint, w.address, w.port));
             is_implicit(endpoint) || !is_wanted || !ours.push(Slot::new(*endpoint))
         });
         before != others.len()

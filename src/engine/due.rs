@@ -4,8 +4,8 @@
 use core::ops::{BitAnd, BitOr};
 
 use crate::config::Config;
+use crate::netlink::prefix::contains;
 use crate::netlink::route::{Family, Notification, PROTOCOL};
-use crate::network::route::contains;
 use crate::network::{IFF_RUNNING, IFF_UP, LocalAddress, Network, Part};
 
 /// One bit for each thing that is due to be read from the kernel.
@@ -109,7 +109,7 @@ impl Due {
     /// up.
     pub(super) fn after(event: &Notification, network: &Network, config: &Config) -> Option<Self> {
         let routes = config.uses_routes();
-        let routing = config.uses_source_routing();
+        let routing = config.uses_source_routing() || network.has_aliases();
         let both = Self::ROUTES4 | Self::ROUTES6;
         let due = match event {
             Notification::Route(route) | Notification::RouteGone(route) if routes => {

@@ -209,7 +209,7 @@ impl Engine {
     fn readable(&self) -> Use {
         Use {
             routes: self.of_use.routes,
-            source_routing: self.config.uses_source_routing(),
+            source_routing: self.config.uses_source_routing() || self.network.has_aliases(),
             connections: self.of_use.connections,
             path_manager: self.pm_available,
         }
@@ -333,7 +333,7 @@ impl Engine {
         };
         let done = self
             .endpoints
-            .reconcile(now, fixed, self.config.adopt, &mut send);
+            .reconcile(now, fixed, &self.config.adopt, &mut send);
         if done.needs_dump {
             self.schedule.due.add(Due::ENDPOINTS);
         }

@@ -26,7 +26,7 @@ const ENDPOINTS_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Use {
     /// Routes and rules matter to the configuration: the kernel is asked.
     pub routes: bool,
-    /// Those that are ours, or in our way, are to be known.
+    /// Those that are ours, or in our way, are to be known, and default routes.
     pub source_routing: bool,
     /// A plugin manages connections.
     pub connections: bool,

@@ -17,6 +17,7 @@ pub mod message;
 pub mod mptcp;
 #[cfg(test)]
 mod notation;
+pub mod prefix;
 #[allow(missing_docs)]
 pub mod route;
 mod seq;

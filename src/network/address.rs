@@ -6,7 +6,8 @@ use core::net::IpAddr;
 use super::Verdict;
 use super::path::Way;
 use crate::netlink::IfIndex;
-use crate::netlink::route::Address;
+use crate::netlink::prefix::contains;
+use crate::netlink::route::{Address, Family};
 use crate::table::Mark;
 use crate::time::{Duration, Instant};
 
@@ -68,7 +69,48 @@ pub struct LocalAddress {
 
 const _: () = assert!(size_of::<LocalAddress>() <= 120);
 
+/// What an address takes to be on its link.
+#[derive(Clone, Copy)]
+pub(super) struct Subnet {
+    address: IpAddr,
+    /// On a point-to-point link the prefix is the peer's.
+    pub(super) neighbour: IpAddr,
+    pub(super) len: u8,
+}
+
+impl Subnet {
+    /// Returns whether it holds the address.
+    pub(super) fn holds(&self, address: IpAddr) -> bool {
+        contains(&self.neighbour, self.len, &address)
+    }
+
+    /// Returns whether a route by this gateway, which prefers this source, is for the address. One that
+    /// has no subnet is routed to the host; and a route that names neither is for all.
+    pub(super) fn suits(&self, gateway: Option<IpAddr>, preferred: Option<IpAddr>) -> bool {
+        self.len == Family::of(self.address).width()
+            || preferred == Some(self.address)
+            || match gateway {
+                Some(gateway) => self.holds(gateway),
+                None => preferred.is_none(),
+            }
+    }
+}
+
 impl LocalAddress {
+    /// Returns what it takes to be on its link.
+    pub(super) fn subnet(&self) -> Subnet {
+        Subnet {
+            address: self.address,
+            neighbour: self.peer.unwrap_or(self.address),
+            len: self.prefix_len,
+        }
+    }
+
+    /// Returns whether a rule of others has what comes from it leave by its interface.
+    pub(crate) fn is_led_by_rule(&self) -> bool {
+        self.way.by_rule
+    }
+
     /// Returns whether the kernel takes one for the other, if both are on the same interface. That
     /// has an IPv6 address once, and another peer does not make it another one.
     pub(crate) fn is(&self, other: &Address) -> bool {

@@ -130,6 +130,8 @@ pub struct Network {
     started: bool,
     /// No address before this position has anything to be asked.
     asked: usize,
+    /// For some the kernel chooses another source.
+    has_aliases: bool,
     /// When the next address leaves hold-down, or its grace without a route ends.
     deadline: Instant,
 }
@@ -150,6 +152,7 @@ impl Network {
             sequence: 0,
             started: false,
             asked: 0,
+            has_aliases: false,
             deadline: Instant::NEVER,
         }
     }
@@ -356,6 +359,7 @@ impl Network {
         judge: &dyn Fn(&LocalAddress, &Interface, &Self) -> Verdict,
     ) {
         self.deadline = Instant::NEVER;
+        self.has_aliases = false;
         let mut uplink = false;
         let mut standby = false;
         // Both tables are by index, of addresses once for each family.
@@ -408,6 +412,7 @@ impl Network {
                 address.restart();
             }
             let spans = (Duration::from_secs(hold_down), route_grace);
+            self.has_aliases |= address.way.fit == path::Fit::No && !address.gone;
             let until = address.settle(now, verdict, spans, started);
             self.deadline = self.deadline.min(until);
             uplink |= address.verdict == Verdict::Usable;

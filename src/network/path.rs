@@ -8,6 +8,7 @@
 
 use core::net::IpAddr;
 
+use super::address::Subnet;
 use super::route::{TABLE_DEFAULT, TABLE_MAIN, UNICAST};
 use super::{LocalAddress, Network, is_link_local, is_unique_local};
 use crate::config::Config;
@@ -24,6 +25,19 @@ pub enum Ask {
     /// Where the first answer does not tell it: IPv6, whether there is a way by the interface; IPv4,
     /// by which gateway.
     Device = 4,
+    /// Which source address the kernel chooses for that way itself (IPv4).
+    Source = 8,
+}
+
+/// Whether a way is for an address, or for another one of the same interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fit {
+    /// The gateway is in the address's subnet, or any address will do.
+    Yes,
+    /// The kernel chooses the address itself, for want of a better one.
+    Chosen,
+    /// The kernel chooses another one.
+    No,
 }
 
 /// A question for the way from an address to the world.
@@ -46,9 +60,13 @@ impl Question {
         let bound = self.ask != Ask::Free;
         RouteQuery {
             destination: self.destination,
-            source: Some(self.source).filter(|_| ipv4 || self.ask != Ask::Device),
+            source: match self.ask {
+                Ask::Source => None,
+                Ask::Device if !ipv4 => None,
+                _ => Some(self.source),
+            },
             oif: if bound { self.holder } else { IfIndex::NONE },
-            fib_match: ipv4 && self.ask != Ask::Device,
+            fib_match: ipv4 && matches!(self.ask, Ask::Bound | Ask::Free),
         }
     }
 }
@@ -69,6 +87,10 @@ pub(super) struct Way {
     pub(super) free: IfIndex,
     /// The next hop; `None` is on the link, or not known.
     pub(super) gateway: Option<IpAddr>,
+    /// Whether that is the gateway of such an address.
+    pub(super) fit: Fit,
+    /// The table that has the way by the interface.
+    table: u32,
 }
 
 impl Way {
@@ -80,6 +102,8 @@ impl Way {
         by_rule: false,
         free: IfIndex::NONE,
         gateway: None,
+        fit: Fit::Yes,
+        table: TABLE_MAIN,
     };
 
     /// Has everything asked again; what was known counts until it is answered.
@@ -89,7 +113,7 @@ impl Way {
 
     /// Returns what is to be asked next, and notes that it is.
     pub(super) fn next(&mut self) -> Option<Ask> {
-        let all = [Ask::Bound, Ask::Free, Ask::Device];
+        let all = [Ask::Bound, Ask::Free, Ask::Device, Ask::Source];
         let next = all.into_iter().find(|ask| self.due & *ask as u8 != 0)?;
         self.due &= !(next as u8);
         self.sent |= next as u8;
@@ -101,9 +125,16 @@ impl Way {
         self.due |= self.sent & ask as u8;
     }
 
-    /// Takes in the answer to `question`, unless that is to be asked anew: a route, or that there
-    /// is none. `has_more` says that another destination may stand for the world.
-    pub(super) fn answer(&mut self, question: &Question, route: Option<&Route>, has_more: bool) {
+    /// Takes in the answer to `question` about an address of `subnet`, unless that is to be asked
+    /// anew: a route, or that there is none. `has_more` says that another destination may stand for
+    /// the world.
+    pub(super) fn answer(
+        &mut self,
+        question: &Question,
+        subnet: Subnet,
+        route: Option<&Route>,
+        has_more: bool,
+    ) {
         let ask = question.ask as u8;
         if self.sent & ask == 0 {
             return;
@@ -113,13 +144,18 @@ impl Way {
         let ipv4 = question.source.is_ipv4();
         let route = route.filter(|route| route.kind == UNICAST);
         let mut hops = route.iter().flat_map(|route| route.hops.iter());
-        let on_holder = |hop: &&Hop| hop.oif == question.holder;
-        let hop = hops.clone().find(on_holder);
+        let mut on_holder = hops.clone().filter(|hop| hop.oif == question.holder);
+        let near = |hop: &&Hop| hop.gateway.is_some_and(|ip| subnet.holds(ip));
+        let hop = on_holder.clone().find(near).or_else(|| on_holder.next());
+        let preferred = route.and_then(|route| route.preferred_source);
+        let table = route.map_or(TABLE_MAIN, |route| route.table);
+        if question.ask == Ask::Bound {
+            self.table = table;
+        }
         match question.ask {
             Ask::Free => {
                 let hop = hop.or_else(|| hops.next());
                 self.free = hop.map_or(IfIndex::NONE, |hop| hop.oif);
-                let table = route.map_or(TABLE_MAIN, |route| route.table);
                 self.by_rule =
                     self.free == question.holder && ![TABLE_MAIN, TABLE_DEFAULT].contains(&table);
                 if !self.direct {
@@ -135,9 +171,25 @@ impl Way {
             }
             Ask::Device if ipv4 => {}
             Ask::Bound | Ask::Device => self.direct = hop.is_some(),
+            Ask::Source => {
+                // Where a rule gives the address a table of its own, that is its way.
+                let rivals = route.filter(|route| route.table == self.table);
+                let chosen = rivals.and_then(|route| route.preferred_source);
+                self.fit = match chosen.is_some_and(|ip| ip != question.source) {
+                    true => Fit::No,
+                    false => Fit::Chosen,
+                };
+                return;
+            }
         }
         if self.direct {
             self.gateway = hop.and_then(|hop| hop.gateway);
+            if !ipv4 || subnet.suits(self.gateway, preferred) {
+                self.fit = Fit::Yes;
+            } else {
+                // Until the kernel has said more it counts as before.
+                self.due |= Ask::Source as u8;
+            }
         } else if has_more {
             self.doubt();
             self.target = target.saturating_add(1);
@@ -197,10 +249,33 @@ impl Network {
             let next = usize::from(address.way.target) + 1;
             let has_more = config.destination(source.is_ipv4(), next).is_some();
             match answer {
-                Some(route) => address.way.answer(question, route, has_more),
+                Some(route) => {
+                    let subnet = address.subnet();
+                    address.way.answer(question, subnet, route, has_more);
+                    self.has_aliases |= address.way.fit == Fit::No;
+                }
                 None => address.way.again(question.ask),
             }
         }
+    }
+
+    /// Returns whether it is an alias: the kernel chooses another source for its interface's way, and no
+    /// default route's gateway is in its subnet. A modem's pages are looked at from such addresses.
+    pub(crate) fn is_alias(&self, address: &LocalAddress) -> bool {
+        let subnet = address.subnet();
+        let mut defaults = self.routes.main_defaults(address.holder, &address.address);
+        address.way.direct
+            && address.way.fit == Fit::No
+            && !defaults.any(|path| {
+                let preferred = path.preferred_source;
+                (path.gateway.is_some() || preferred.is_some())
+                    && subnet.suits(path.gateway, preferred)
+            })
+    }
+
+    /// Returns whether there may be aliases, which the interface's other default routes tell.
+    pub(crate) fn has_aliases(&self) -> bool {
+        self.has_aliases
     }
 
     /// Returns whether the interface has an IPv6 address that means something beyond the link.

@@ -5,6 +5,7 @@
 //! Kept by dumps alone: an event only says that a dump is due, because the kernel drops IPv4
 //! routes without a word when a device goes down or an address goes away.
 
+use core::cmp::Reverse;
 use core::fmt;
 use core::net::IpAddr;
 
@@ -12,6 +13,7 @@ use super::{IFF_POINTOPOINT, Interface, LocalAddress, Network};
 use crate::capacity;
 use crate::config::SourceRouting;
 use crate::netlink::IfIndex;
+use crate::netlink::prefix::contains;
 pub use crate::netlink::route::Change as Action;
 use crate::netlink::route::{
     Family, Hop, PROTOCOL, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RTNH_F_ONLINK, Route, Rule,
@@ -175,11 +177,11 @@ impl Routes {
         self.rules.sweep_unmarked(|rule| rule.item.family == family);
     }
 
-    /// Takes in ours and, where there is source routing, default routes of the main table and
-    /// whatever is in a table that we might use.
+    /// Takes in ours, default routes of the main table and, where there is source routing, whatever is
+    /// in a table that we might use.
     pub(super) fn put(&mut self, route: &Route, ranges: Option<&SourceRouting>) {
         let ours = route.protocol == PROTOCOL;
-        let is_default = ranges.is_some() && is_default(route) && route.table == TABLE_MAIN;
+        let is_default = is_default(route) && route.table == TABLE_MAIN;
         let in_range =
             ranges.is_some_and(|r| (r.first_table..=r.last_table).contains(&route.table));
         if !ours && !is_default && !in_range {
@@ -248,18 +250,21 @@ impl Routes {
         self.rules.iter().map(|known| &known.item)
     }
 
-    /// Returns the default route by which the main table sends traffic from `source` out by the
-    /// interface.
-    pub fn main_default(&self, index: IfIndex, source: &IpAddr) -> Option<&Path> {
+    /// Returns the default routes by which the main table may send traffic from `source` out by the
+    /// interface, where these are known: for source routing, and where there may be aliases.
+    pub fn main_defaults<'a>(
+        &'a self,
+        index: IfIndex,
+        source: &'a IpAddr,
+    ) -> impl Iterator<Item = &'a Path> {
         let family = Family::of(*source);
         let start = self.paths.partition_point(|path| path.item.oif < index);
         let of_link = self.paths.get(start..).unwrap_or_default().iter();
         of_link
             .map(|known| &known.item)
-            .take_while(|path| path.oif == index)
-            .filter(|path| path.family == family && !path.ours && path.table == TABLE_MAIN)
+            .take_while(move |path| path.oif == index)
+            .filter(move |path| path.family == family && !path.ours && path.table == TABLE_MAIN)
             .filter(|path| (path.source).is_none_or(|(prefix, len)| contains(&prefix, len, source)))
-            .min_by_key(|path| path.metric)
     }
 
     /// Returns whether somebody else uses the table.
@@ -292,36 +297,6 @@ impl Routes {
 /// Returns whether the route is a default route that traffic can take.
 pub fn is_default(route: &Route) -> bool {
     route.destination_len == 0 && route.kind == UNICAST
-}
-
-/// Returns whether the prefix holds the address.
-pub fn contains(network: &IpAddr, len: u8, address: &IpAddr) -> bool {
-    // Addresses of two families are never equal.
-    prefix(network, len) == prefix(address, len)
-}
-
-/// Returns the address with every bit after the first `len` cleared.
-pub fn prefix(address: &IpAddr, len: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let mut octets = address.octets();
-            cut(&mut octets, len);
-            octets.into()
-        }
-        IpAddr::V6(address) => {
-            let mut octets = address.octets();
-            cut(&mut octets, len);
-            octets.into()
-        }
-    }
-}
-
-fn cut(octets: &mut [u8], mut len: u8) {
-    for octet in octets {
-        let keep = len.min(8);
-        *octet &= (0xff00u16 >> keep) as u8;
-        len -= keep;
-    }
 }
 
 /// A rule or a route of ours.
@@ -365,16 +340,35 @@ pub enum Gateway {
 }
 
 /// Returns the gateway of the interface that the address leaves by: that of the main table's default
-/// route, or else that of the way that the kernel says, or, on a point-to-point link, the link itself.
+/// route for it, or else that of the way that the kernel says, or, on a point-to-point link, the link
+/// itself. Of several default routes the most particular source decides, as it does for the kernel,
+/// then the preferred source or the address's own subnet, and then the metric.
 pub fn gateway(
     address: &LocalAddress,
     interface: &Interface,
     network: &Network,
 ) -> Option<Gateway> {
     let by = |gateway: Option<IpAddr>| gateway.map_or(Gateway::OnLink, Gateway::Router);
-    let main = network
+    // An address may be there with several prefixes.
+    let is_near = |gateway: IpAddr| {
+        let mut all = network.addresses();
+        let same = |a: &LocalAddress| (a.index, a.address) == (address.index, address.address);
+        all.any(|a| same(a) && a.subnet().holds(gateway))
+    };
+    let defaults = network
         .routes()
-        .main_default(address.index, &address.address);
+        .main_defaults(address.index, &address.address);
+    let main = defaults.min_by_key(|path| {
+        let preferred = path.preferred_source.map(|ip| ip == address.address);
+        let fit = match (preferred, path.gateway.is_some_and(is_near)) {
+            (Some(true), _) => 0,
+            (_, true) => 1,
+            (None, false) => 2,
+            (Some(false), false) => 3,
+        };
+        let source_len = path.source.map_or(0, |(_, len)| len);
+        (Reverse(source_len), fit, path.metric)
+    });
     if let Some(path) = main {
         return Some(by(path.gateway));
     }
@@ -382,24 +376,4 @@ pub fn gateway(
         return Some(by(address.way.gateway));
     }
     (interface.flags & IFF_POINTOPOINT != 0).then_some(Gateway::OnLink)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prefixes_hold_their_addresses() {
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert!(contains(&ip("192.0.2.0"), 24, &ip("192.0.2.255")));
-        assert!(!contains(&ip("192.0.2.0"), 24, &ip("192.0.3.0")));
-        assert!(contains(&ip("0.0.0.0"), 0, &ip("203.0.113.1")));
-        assert!(contains(&ip("2001:db8::"), 128, &ip("2001:db8::")));
-        assert!(!contains(&ip("2001:db8::"), 128, &ip("2001:db8::1")));
-        assert!(contains(&ip("::"), 0, &ip("2001:db8::1")));
-        assert!(!contains(&ip("0.0.0.0"), 0, &ip("2001:db8::1")));
-        assert_eq!(prefix(&ip("192.0.2.77"), 24), ip("192.0.2.0"));
-        assert_eq!(prefix(&ip("192.0.2.77"), 0), ip("0.0.0.0"));
-        assert_eq!(prefix(&ip("2001:db8::77"), 64), ip("2001:db8::"));
-    }
 }

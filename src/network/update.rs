@@ -3,6 +3,7 @@
 
 use core::net::IpAddr;
 
+use super::path::Fit;
 use super::{Declared, IFF_RUNNING, IFF_UP, Interface, LocalAddress, Network, Part};
 use crate::config::Config;
 use crate::netlink::IfIndex;
@@ -104,6 +105,9 @@ impl Network {
             self.asked = self.asked.min(at);
             self.sequence = self.sequence.wrapping_add(1);
         }
+        // The kernel may rather choose the new one.
+        let index = address.index;
+        self.doubt(&|a| a.holder == index && a.way.fit == Fit::Chosen);
     }
 
     fn remove_address(&mut self, address: &Address) {

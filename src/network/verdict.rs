@@ -40,6 +40,8 @@ pub enum Verdict {
     NotAllowed,
     /// The configuration excludes its family.
     Family,
+    /// The configuration excludes the address.
+    Excluded,
     /// Its interface is down.
     Down,
     /// Its interface has no carrier.
@@ -64,6 +66,8 @@ pub enum Verdict {
     Existing,
     /// The kernel has no way to the world for it.
     NoRoute,
+    /// Its subnet holds no gateway, and the kernel chooses another source for its interface's way.
+    Alias,
     /// It is not meant for the Internet (fc00::/7), and its interface has an address that is.
     UniqueLocal,
     /// It has not been usable for long enough.
@@ -119,6 +123,7 @@ impl Verdict {
             Self::Gone => "gone",
             Self::NotAllowed => "interface excluded",
             Self::Family => "family excluded",
+            Self::Excluded => "address excluded",
             Self::Down => "interface down",
             Self::NoCarrier => "no carrier",
             Self::DeclaredDown => "declared down",
@@ -131,6 +136,7 @@ impl Verdict {
             Self::Temporary => "temporary",
             Self::Existing => "older than the daemon",
             Self::NoRoute => "no default route",
+            Self::Alias => "subnet without gateway",
             Self::UniqueLocal => "unique local",
             Self::HoldDown => "hold-down",
             Self::Standby => "standby",

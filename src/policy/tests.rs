@@ -113,7 +113,7 @@ fn answer(network: &mut Network, config: &Config, there: bool) {
         destination_len: 0,
         source: None,
         source_len: 0,
-        preferred_source: None,
+        preferred_source: Some([192, 0, 2, 1].into()),
         metric: 0,
         protocol: 4,
         kind: 1,
@@ -228,6 +228,17 @@ fn each_cause_has_its_verdict() {
             c.config.default.notify = NotifyFlags::CHECK_ROUTE;
             c.route = true;
         }),
+        (Verdict::Excluded, "among those excluded", |c| {
+            c.config.addresses = crate::config::Prefixes::new("!192.0.2.0/24").unwrap();
+        }),
+        (Verdict::Alias, "in no gateway's subnet", |c| {
+            (c.address, c.route) = ("198.51.100.1", true);
+            c.config.default.notify = NotifyFlags::CHECK_ROUTE;
+        }),
+        (Verdict::Usable, "the same, link-local", |c| {
+            (c.address, c.route) = ("169.254.0.1", true);
+            c.config.default.notify = NotifyFlags::CHECK_ROUTE;
+        }),
         (Verdict::Usable, "unique local alone", |c| {
             (c.address, c.route) = ("fd00::1", true);
             c.config.default.notify = NotifyFlags::CHECK_ROUTE;
@@ -290,6 +301,7 @@ fn standby_is_used_only_without_an_uplink() {
     let section = crate::config::InterfaceSection {
         pattern: crate::config::Pattern::new("wan").unwrap(),
         policy: standby,
+        addresses: Default::default(),
     };
     case.config.interface.push(section);
     let link = Link {

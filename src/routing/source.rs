@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! Source routing: traffic from an uplink's address leaves by that uplink.
 //!
-//! Each interface with `source-routing` has a table with its default route and its addresses'
-//! prefixes, and each usable address of it has three rules, in this order:
+//! Each gateway of an interface with `source-routing` has a table with its default route and its
+//! addresses' prefixes, one for IPv4 and IPv6 together, and each usable address has three rules, in
+//! this order:
 //!
 //! ```text
 //! from ADDRESS lookup TABLE suppress_prefixlength 0    neighbours, on this very interface
@@ -10,22 +11,33 @@
 //! from ADDRESS lookup TABLE                            everything else, by the default route
 //! ```
 //!
-//! With the last one alone, hosts on the LAN would not hear from the router's WAN address.
+//! With the last one alone, hosts on the LAN would not hear from the router's WAN address. Where a
+//! rule of others sends an address's traffic out by its uplink, there are none of ours.
 
 use super::owned::Owned;
 use crate::capacity;
 use crate::config::SourceRouting;
 use crate::netlink::IfIndex;
+use crate::netlink::prefix::prefix;
 use crate::netlink::route::{Family, PROTOCOL, Rule};
-use crate::network::route::{Gateway, Path, TABLE_MAIN, TO_TABLE, gateway, prefix};
+use crate::network::route::{Gateway, Path, TABLE_MAIN, TO_TABLE, gateway};
 use crate::network::{Interface, LocalAddress, Network};
 use crate::table::Table;
 
 pub(super) struct SourceRouter {
-    /// Interface and slot: which of the tables, and of the triples of priorities, it has.
-    slots: Table<(IfIndex, u32)>,
+    leases: Table<Lease>,
     /// How many addresses go without, because the ranges or our tables are too small.
     pub(super) unrouted: u32,
+}
+
+/// Which of the tables, and of the triples of priorities, a gateway has.
+struct Lease {
+    interface: IfIndex,
+    family: Family,
+    gateway: Gateway,
+    slot: u32,
+    /// An address uses it.
+    claimed: bool,
 }
 
 /// Rules for each address.
@@ -34,7 +46,7 @@ const RULES: u32 = 3;
 impl Default for SourceRouter {
     fn default() -> Self {
         Self {
-            slots: Table::new(capacity::OWN_RULES),
+            leases: Table::new(capacity::OWN_RULES),
             unrouted: 0,
         }
     }
@@ -43,50 +55,109 @@ impl Default for SourceRouter {
 impl SourceRouter {
     /// Wants what the addresses in use need.
     pub(super) fn want(&mut self, network: &Network, config: &SourceRouting, owned: &mut Owned) {
-        self.unrouted = 0;
-        // A table is given back when nothing uses it, lest another interface go without.
-        self.slots.retain(|(index, slot)| {
-            let interface = network.interface(*index);
-            interface.is_some_and(Interface::is_source_routed)
-                && network.usable().any(|a| a.index == *index)
-                && is_free(*slot, network, config)
-        });
-        for address in network.usable() {
-            let Some(interface) = network.interface(address.index) else {
-                continue;
-            };
-            if !interface.is_source_routed() || is_elsewhere(address, network) {
-                continue;
-            }
-            let Some(gateway) = gateway(address, interface, network) else {
-                continue;
-            };
-            let slot = self.slot_of(interface.index, network, config);
+        self.lease(network, config);
+        let mut unrouted = 0;
+        each_source(network, &mut |address, gateway| {
+            let slot = self.lease_of(address, gateway).map(|lease| lease.slot);
             let is_routed = slot.is_some_and(|slot| {
                 want_paths(address, gateway, config.first_table + slot, owned)
                     && want_rules(address, slot, config, owned)
             });
-            self.unrouted += u32::from(!is_routed);
+            unrouted += u32::from(!is_routed);
+        });
+        self.unrouted = unrouted;
+    }
+
+    /// Gives each gateway in use a slot, so far as there are enough.
+    fn lease(&mut self, network: &Network, config: &SourceRouting) {
+        self.leases.retain(|lease| {
+            lease.claimed = false;
+            let interface = network.interface(lease.interface);
+            interface.is_some_and(Interface::is_source_routed)
+                && is_free(lease.slot, network, config)
+        });
+        // Who has a table keeps it, before a gateway that is new takes over one that is not used.
+        each_source(network, &mut |address, gateway| {
+            if let Some(lease) = self.lease_of(address, gateway) {
+                lease.claimed = true;
+            }
+        });
+        loop {
+            let mut lacking = false;
+            each_source(network, &mut |address, gateway| {
+                lacking |= !self.claim(address, gateway, network, config);
+            });
+            // A table is given back when nothing uses it, lest another gateway go without.
+            let leased = self.leases.len();
+            self.leases.retain(|lease| lease.claimed);
+            if !lacking || self.leases.len() == leased {
+                return;
+            }
         }
     }
 
-    /// Returns the interface's slot: the one of its index where that is free, so that it is the
-    /// same one after a restart. One that somebody else begins to use is given up.
-    fn slot_of(
+    fn lease_of(&mut self, address: &LocalAddress, gateway: Gateway) -> Option<&mut Lease> {
+        let key = (address.index, Family::of(address.address), gateway);
+        let mut leases = self.leases.iter_mut();
+        leases.find(|lease| (lease.interface, lease.family, lease.gateway) == key)
+    }
+
+    /// Claims a slot for a gateway: for the first one that of the interface's index where that is
+    /// free, so that it is the same one after a restart. One that somebody else begins to use is given
+    /// up. Returns whether there is one.
+    fn claim(
         &mut self,
-        index: IfIndex,
+        address: &LocalAddress,
+        gateway: Gateway,
         network: &Network,
         config: &SourceRouting,
-    ) -> Option<u32> {
-        if let Some((_, slot)) = self.slots.iter().find(|(known, _)| *known == index) {
-            return Some(*slot);
+    ) -> bool {
+        if self.lease_of(address, gateway).is_some() {
+            return true;
         }
+        let (interface, family) = (address.index, Family::of(address.address));
+        let of_family = |lease: &Lease| (lease.interface, lease.family) == (interface, family);
+        let mut leases = self.leases.iter_mut();
+        if let Some(lease) = leases.find(|lease| of_family(lease) && !lease.claimed) {
+            (lease.gateway, lease.claimed) = (gateway, true);
+            return true;
+        }
+        let leases = &self.leases;
+        let has_family = |slot: u32| leases.iter().any(|l| of_family(l) && l.slot == slot);
+        let mut of_other = leases.iter().filter(|lease| lease.interface == interface);
+        let shared = of_other.find(|lease| !has_family(lease.slot));
         let count = slots(config);
-        let taken = |slot: u32| self.slots.iter().any(|(_, other)| *other == slot);
-        let slot = (0..count)
-            .map(|step| (index.0 % count + step) % count)
-            .find(|slot| !taken(*slot) && is_free(*slot, network, config))?;
-        self.slots.push((index, slot)).then_some(slot)
+        let is_leased = |slot: u32| leases.iter().any(|lease| lease.slot == slot);
+        let slot = shared.map(|lease| lease.slot).or_else(|| {
+            (0..count)
+                .map(|step| (interface.0 % count + step) % count)
+                .find(|slot| !is_leased(*slot) && is_free(*slot, network, config))
+        });
+        slot.is_some_and(|slot| {
+            self.leases.push(Lease {
+                interface,
+                family,
+                gateway,
+                slot,
+                claimed: true,
+            })
+        })
+    }
+}
+
+/// Hands over each address that is to be source-routed, with its gateway.
+fn each_source(network: &Network, each: &mut dyn FnMut(&LocalAddress, Gateway)) {
+    for address in network.usable() {
+        let interface = network.interface(address.index);
+        let Some(interface) = interface.filter(|interface| interface.is_source_routed()) else {
+            continue;
+        };
+        if address.is_led_by_rule() || is_elsewhere(address, network) {
+            continue;
+        }
+        if let Some(gateway) = gateway(address, interface, network) {
+            each(address, gateway);
+        }
     }
 }
 
@@ -162,7 +233,7 @@ fn want_paths(address: &LocalAddress, gateway: Gateway, table: u32, owned: &mut 
     owned.want_path(default) && (!has_prefix || owned.want_path(connected))
 }
 
-/// Returns how many interfaces the ranges are enough for.
+/// Returns how many gateways the ranges are enough for.
 fn slots(config: &SourceRouting) -> u32 {
     let tables = config.last_table.saturating_sub(config.first_table);
     let priorities = config.last_priority.saturating_sub(config.first_priority);

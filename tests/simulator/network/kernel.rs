@@ -7,11 +7,12 @@ use core::net::IpAddr;
 use libc::{EBUSY, EEXIST, EINVAL, ENETDOWN, ENODEV, ENOENT, ERANGE, ESRCH};
 use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags, Limits};
+use mptcpd::internal::netlink::prefix::prefix;
 use mptcpd::internal::netlink::route::{
     Address, Family, Hop, Link, Name, Notification, PROTOCOL, Route, RouteQuery, Rule,
 };
 use mptcpd::internal::network::route::{Action, Change as Routing, Item};
-use mptcpd::internal::network::route::{Path, TABLE_MAIN, UNICAST, prefix};
+use mptcpd::internal::network::route::{Path, TABLE_MAIN, UNICAST};
 use mptcpd::internal::network::{IFF_LOOPBACK, IFF_POINTOPOINT, IFF_RUNNING, IFF_UP, Part};
 
 use super::super::events::Events;
@@ -391,6 +392,23 @@ impl Kernel {
             }
         }
         None
+    }
+
+    /// The source that it chooses for a route itself: one of the gateway's subnet, or the first.
+    pub fn source_for(&self, route: &Route) -> Option<IpAddr> {
+        let hop = &route.hops[0];
+        let of_link = self.addresses.iter().filter(|a| a.index == hop.oif);
+        let of_link = of_link.filter(|a| Family::of(a.local) == route.family);
+        let near = |a: &&Address| {
+            let (peer, len) = (a.peer.unwrap_or(a.local), a.prefix_len);
+            hop.gateway
+                .is_some_and(|gateway| prefix(&gateway, len) == prefix(&peer, len))
+        };
+        let chosen = of_link
+            .clone()
+            .find(near)
+            .or_else(|| of_link.clone().next());
+        chosen.map(|a| a.local)
     }
 
     /// What a dump shows.

@@ -234,9 +234,14 @@ impl Simulated for Kernel {
                 simulation.tell(Input::NetworkEnd(part, result));
             }
             Command::AskWay(question) => {
+                let (query, kernel) = (question.query(), &simulation.kernel);
+                let mut route = kernel.route_for(&query).cloned();
+                if let Some(route) = route.as_mut().filter(|_| query.source.is_none()) {
+                    route.preferred_source = kernel.source_for(route);
+                }
                 let result = match simulation.refuses_dump() {
                     true => Err(Incomplete::Refused(libc::ENOMEM)),
-                    false => Ok(simulation.kernel.route_for(&question.query()).cloned()),
+                    false => Ok(route),
                 };
                 let result = result.as_ref().map(Option::as_ref).map_err(|cause| *cause);
                 simulation.tell(Input::Way(question, result));

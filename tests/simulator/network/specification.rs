@@ -219,6 +219,31 @@ fn is_fit(simulation: &Simulation, address: &Address, link: &Link, policy: &Poli
             || link.index != address.index
             || has_route(kernel, link, ip))
         && !(skips(NotifyFlags::CHECK_ROUTE) && is_private(kernel, address))
+        && !(skips(NotifyFlags::CHECK_ROUTE) && is_alias(simulation, address))
+}
+
+/// No gateway is in its subnet, and the kernel chooses another source for the way by its link.
+fn is_alias(simulation: &Simulation, address: &Address) -> bool {
+    let (kernel, config) = (&simulation.kernel, simulation.config());
+    let (ip, len) = (address.local, address.prefix_len);
+    let subnet = network(address.peer.unwrap_or(ip), len);
+    let is_near = |route: &Route| {
+        let gateway = route.hops[0].gateway;
+        gateway.is_some_and(|gateway| network(gateway, len) == subnet)
+    };
+    let way = |source| kernel.route_for(&query(config, ip, source, address.index));
+    let (Some(bound), Some(any)) = (way(Some(ip)), way(None)) else {
+        return false;
+    };
+    let mut main = defaults(kernel, address.index, Family::Ipv4);
+    matches!(ip, IpAddr::V4(ip) if !ip.is_link_local())
+        && address.scope == 0
+        && len < 32
+        && bound.hops[0].gateway.is_some()
+        && !is_near(bound)
+        && bound.table == any.table
+        && kernel.source_for(any) != Some(ip)
+        && !main.any(|route| route.table == TABLE_MAIN && is_near(route))
 }
 
 /// A unique local address beside a global one.
@@ -300,6 +325,12 @@ fn has_route(kernel: &Kernel, link: &Link, source: IpAddr) -> bool {
     })
 }
 
+/// Whether a rule of others has what comes from the address leave by the link.
+fn is_led_by_rule(kernel: &Kernel, link: &Link, config: &Config, source: IpAddr) -> bool {
+    let route = kernel.route_for(&query(config, source, Some(source), IfIndex::NONE));
+    route.is_some_and(|r| ![TABLE_MAIN, 253].contains(&r.table) && r.hops[0].oif == link.index)
+}
+
 /// A VRF is not source-routed: it has a table of its own.
 fn is_source_routed(kernel: &Kernel, link: &Link, config: &Config, source: IpAddr) -> bool {
     let point_to_point = link.flags & 0x10 != 0;
@@ -307,7 +338,10 @@ fn is_source_routed(kernel: &Kernel, link: &Link, config: &Config, source: IpAdd
     let has_gateway = point_to_point
         || defaults(kernel, link.index, Family::of(source)).any(main)
         || has_route(kernel, link, source);
-    config.policy(&link.name).source_routing && link.vrf_table == 0 && has_gateway
+    config.policy(&link.name).source_routing
+        && link.vrf_table == 0
+        && has_gateway
+        && !is_led_by_rule(kernel, link, config, source)
 }
 
 /// Rules and tables of our own: three rules for each usable address, one table for each interface.
@@ -372,8 +406,8 @@ fn source_routing(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Resu
         if endpoints.any(|(e, _)| e.ifindex != link.index) {
             return Err(format!("the endpoint of {last:?} is elsewhere"));
         }
-        if *tables.entry(link.index).or_insert(last.table) != last.table {
-            return Err(format!("{last:?}: the interface has another table"));
+        if *tables.entry(last.table).or_insert(link.index) != link.index {
+            return Err(format!("{last:?}: another interface has that table"));
         }
         places.push((last.table, None, 0, source.is_ipv4()));
         let width = if source.is_ipv4() { 32 } else { 128 };
@@ -392,17 +426,12 @@ fn source_routing(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Resu
     if let Some(rule) = ours.iter().find(|r| !known(r)) {
         return Err(format!("nobody wants {rule:?}"));
     }
-    let mut owners: Vec<u32> = tables.values().copied().collect();
-    owners.sort_unstable();
-    owners.dedup();
-    if owners.len() != tables.len() {
-        return Err(format!("interfaces share a table: {tables:?}"));
-    }
-    if let Some(route) = others.iter().find(|r| owners.contains(&r.table)) {
+    if let Some(route) = others.iter().find(|r| tables.contains_key(&r.table)) {
         return Err(format!("the table of {route:?} is not ours"));
     }
-    let clash =
-        |r: &Rule| owners.contains(&r.table) || ours.iter().any(|own| own.priority == r.priority);
+    let clash = |r: &Rule| {
+        tables.contains_key(&r.table) || ours.iter().any(|own| own.priority == r.priority)
+    };
     if let Some(rule) = theirs.iter().find(|r| clash(r)) {
         return Err(format!("the place of {rule:?} is not ours"));
     }
@@ -421,31 +450,49 @@ fn source_routing(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Resu
         return Err(format!("the route {missing:?} is missing"));
     }
     for route in &routes {
-        let owner = tables.iter().find(|(_, table)| **table == route.table);
         let hop = route.hops[0];
-        if owner.is_none_or(|(index, _)| *index != hop.oif) || !places.contains(&place(route)) {
+        if tables.get(&route.table) != Some(&hop.oif) || !places.contains(&place(route)) {
             return Err(format!("nobody wants {route:?}"));
         }
         if route.destination_len != 0 {
             continue;
         }
-        let main = defaults(kernel, hop.oif, route.family)
-            .filter(|r| r.table == TABLE_MAIN)
-            .min_by_key(|r| r.metric);
-        let mut users = sources
-            .iter()
-            .filter(|ip| ip.is_ipv4() == (route.family == Family::Ipv4));
-        let follows = |other: &Route| other.hops[0].gateway == hop.gateway;
-        let by_rule = |ip: &IpAddr| {
-            let mut others = defaults(kernel, hop.oif, route.family);
-            others.any(|other| follows(other) && has_route(kernel, link_of(kernel, hop.oif), *ip))
+        let twin = |r: &&&Route| {
+            let place = |r: &Route| (r.family, r.destination_len, r.hops[0]);
+            r.table != route.table && place(r) == place(route)
         };
-        let right = match main {
-            Some(main) => follows(main),
-            None => hop.gateway.is_none() || users.any(by_rule),
+        if let Some(twin) = routes.iter().find(twin) {
+            return Err(format!("{route:?} is there twice: {twin:?}"));
+        }
+        let leads = |ip: &&IpAddr| {
+            let mut rules = ours.iter().filter(|rule| is_from(rule, **ip));
+            rules.any(|rule| rule.table == route.table)
         };
-        if !right {
-            return Err(format!("{route:?} should follow {main:?}"));
+        let of_family = |ip: &&IpAddr| ip.is_ipv4() == (route.family == Family::Ipv4);
+        for ip in sources.iter().filter(of_family).filter(leads) {
+            let near = |gateway: IpAddr| {
+                let mut all = kernel.addresses.iter();
+                all.any(|a| {
+                    let subnet = network(a.peer.unwrap_or(a.local), a.prefix_len);
+                    (a.index, a.local) == (hop.oif, *ip) && network(gateway, a.prefix_len) == subnet
+                })
+            };
+            let main = defaults(kernel, hop.oif, route.family)
+                .filter(|r| r.table == TABLE_MAIN)
+                .min_by_key(|r| (!r.hops[0].gateway.is_some_and(near), r.metric));
+            let follows = |other: &Route| other.hops[0].gateway == hop.gateway;
+            let by_rule = || {
+                let mut others = defaults(kernel, hop.oif, route.family);
+                let link = link_of(kernel, hop.oif);
+                others.any(|other| follows(other) && has_route(kernel, link, *ip))
+            };
+            let right = match main {
+                Some(main) => follows(main),
+                None => hop.gateway.is_none() || by_rule(),
+            };
+            if !right {
+                return Err(format!("{route:?} should follow {main:?}"));
+            }
         }
     }
     Ok(())
