@@ -11,6 +11,8 @@ pub const INTERFACES: usize = 1024;
 /// Addresses, 120 bytes each: 240 KiB when full. As many wanted endpoints, 36 bytes each: 72 KiB
 /// when full.
 pub const ADDRESSES: usize = 2048;
+/// Paths that are probed, 640 bytes each: 40 KiB when full.
+pub const TRACKED: usize = 64;
 /// Our own routes and, for source routing, others' default routes (one for each next hop) and what
 /// is in its tables, 88 bytes each: 88 KiB when full.
 pub const ROUTES: usize = 1024;

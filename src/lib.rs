@@ -20,6 +20,9 @@ mod daemon;
 mod endpoint;
 #[allow(missing_docs)]
 mod engine;
+#[cfg(feature = "health")]
+#[allow(missing_docs)]
+mod health;
 #[allow(missing_docs)]
 mod logging;
 mod netlink;
@@ -74,4 +77,6 @@ pub mod internal {
     }
     #[cfg(feature = "control")]
     expose! { control }
+    #[cfg(feature = "health")]
+    expose! { health }
 }

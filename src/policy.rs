@@ -95,6 +95,9 @@ pub fn judge(
     if has(NotifyFlags::CHECK_ROUTE) && is_private(address, interface, network, config) {
         return Verdict::UniqueLocal;
     }
+    if address.is_dead() {
+        return Verdict::Dead;
+    }
     match policy.usage {
         Use::Standby => Verdict::Standby,
         Use::Yes | Use::No => Verdict::Usable,

@@ -142,6 +142,10 @@ fn the_shipped_file_is_the_defaults_and_has_every_key_and_no_other() {
         limit_subflows: config.limit_subflows,
         limit_add_addr_accepted: config.limit_add_addr_accepted,
         plugin_sections: config.plugin_sections.clone(),
+        track: Track {
+            addresses: config.track.addresses.clone(),
+            ..Track::DEFAULT
+        },
         ..Config::new(PLUGINS)
     };
     assert_eq!(config, defaults);
@@ -151,6 +155,7 @@ fn the_shipped_file_is_the_defaults_and_has_every_key_and_no_other() {
         panic!("{:?}", config.interface)
     };
     assert_eq!(section.policy, Policy::DEFAULT);
+    assert_eq!(section.track, config.track);
 }
 
 #[test]

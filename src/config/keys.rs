@@ -10,6 +10,8 @@ use crate::config::flags::{
     names, notify_flags, position, write_list,
 };
 use crate::config::{Config, NotifyFlags, Pattern, Prefixes, StateFile};
+#[cfg(feature = "health")]
+use crate::config::{MAX_LOSSES, MAX_TRACKED};
 use crate::netlink::filter;
 use crate::netlink::mptcp::EndpointFlags;
 
@@ -18,6 +20,9 @@ const MAX_SECONDS: u32 = 86_400;
 /// Addresses that stand for the world at most: events of routes to each pass a filter, which may need
 /// room for the default of a family without any.
 const MAX_DESTINATIONS: usize = filter::DESTINATIONS - 1;
+/// No answer takes a minute.
+#[cfg(feature = "health")]
+const MAX_TIMEOUT: u32 = 60;
 /// The rule for the main table has the priority 32766; ours must come before.
 const MAX_PRIORITY: u32 = 32_765;
 
@@ -63,7 +68,8 @@ enum Field<'a> {
     Plugin(&'a mut Option<String>),
     Plugins(&'a mut Option<Vec<String>>),
     Patterns(&'a mut Vec<Pattern>),
-    Addresses(&'a mut Vec<IpAddr>),
+    /// So many at most.
+    Addresses(&'a mut Vec<IpAddr>, usize),
     Prefixes(&'a mut Prefixes),
     /// No address, all of them, or some.
     Adopt(&'a mut Prefixes),
@@ -119,7 +125,7 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
             .option(None, "FILE", "keep the run state in FILE; empty to keep none"),
         Key::new("resync-interval", Core, Number(&mut config.resync_interval, 0, MAX_SECONDS)),
         Key::new("heal-interval", Core, Number(&mut config.heal_interval, 0, MAX_SECONDS)),
-        Key::new("check-route-to", Core, Addresses(&mut config.check_route_to)),
+        Key::new("check-route-to", Core, Addresses(&mut config.check_route_to, MAX_DESTINATIONS)),
         Key::new("route-grace", Core, Number(&mut config.route_grace, 0, MAX_SECONDS)),
         Key::new("max-connections", Core, Number(&mut config.max_connections, 1, 1_000_000)),
         Key::new("limit-subflows", Core, Limit(&mut config.limit_subflows)),
@@ -129,6 +135,18 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
         Key::new("families", Interface, Families(&mut policy.ipv4, &mut policy.ipv6)),
         Key::new("port", Interface, Port(&mut policy.port)),
     ];
+    #[cfg(feature = "health")]
+    {
+        let track = &mut config.track;
+        all.extend([
+            Key::new("track", Both, Addresses(&mut track.addresses, MAX_TRACKED)),
+            Key::new("track-interval", Both, Number(&mut track.interval, 1, MAX_SECONDS)),
+            Key::new("track-timeout", Both, Number(&mut track.timeout, 1, MAX_TIMEOUT)),
+            Key::new("track-down", Both, Number(&mut track.down, 1, MAX_LOSSES)),
+            Key::new("track-up", Both, Number(&mut track.up, 1, MAX_LOSSES)),
+            Key::new("track-reliability", Both, Number(&mut track.reliability, 1, MAX_TRACKED as u32)),
+        ]);
+    }
     #[cfg(feature = "control")]
     all.push(Key::new("control-group", Core, Directory(&mut config.control_group)));
     all
@@ -231,7 +249,7 @@ impl Field<'_> {
                 }
                 **patterns = read;
             }
-            Self::Addresses(addresses) => {
+            Self::Addresses(addresses, most) => {
                 let mut read = Vec::new();
                 for item in items(value) {
                     let item = item?;
@@ -240,8 +258,8 @@ impl Field<'_> {
                         .map_err(|_| format!("invalid address \"{item}\""));
                     read.push(address?);
                 }
-                if read.len() > MAX_DESTINATIONS {
-                    return Err(format!("more than {MAX_DESTINATIONS} addresses"));
+                if read.len() > *most {
+                    return Err(format!("more than {most} addresses"));
                 }
                 **addresses = read;
             }
@@ -301,7 +319,7 @@ impl Display for Field<'_> {
                 let mut patterns = patterns.iter().map(|pattern| pattern as &dyn Display);
                 write_list(f, &mut patterns)
             }
-            Self::Addresses(addresses) => {
+            Self::Addresses(addresses, _) => {
                 let mut addresses = addresses.iter().map(|address| address as &dyn Display);
                 write_list(f, &mut addresses)
             }

@@ -75,6 +75,9 @@ pub struct Config {
     pub default: Policy,
     /// Which of the addresses of such an interface to use.
     pub addresses: Prefixes,
+    /// The probes over an interface that no section matches.
+    #[cfg(feature = "health")]
+    pub track: Track,
     /// In the order of the file; the first match wins.
     pub interface: Vec<InterfaceSection>,
     /// What becomes of our endpoints when the daemon ends.
@@ -118,6 +121,46 @@ pub struct InterfaceSection {
     pub policy: Policy,
     /// Which of their addresses to use.
     pub addresses: Prefixes,
+    /// How their paths are probed.
+    #[cfg(feature = "health")]
+    pub track: Track,
+}
+
+/// Addresses that `track` may name.
+#[cfg(feature = "health")]
+pub const MAX_TRACKED: usize = 8;
+/// The most that `track-down` can be.
+#[cfg(feature = "health")]
+pub const MAX_LOSSES: u32 = 10;
+
+/// The probes by which it is known whether the paths of an interface work.
+#[cfg(feature = "health")]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Track {
+    /// Who is to answer; none is to send no probes.
+    pub addresses: Vec<IpAddr>,
+    /// Seconds between probes while there is no doubt.
+    pub interval: u32,
+    /// Seconds within which an answer counts.
+    pub timeout: u32,
+    /// Losses in a row that make a path dead.
+    pub down: u32,
+    /// Answers in a row that bring it back.
+    pub up: u32,
+    /// How many of the addresses of a family must answer, or all if there are fewer.
+    pub reliability: u32,
+}
+
+#[cfg(feature = "health")]
+impl Track {
+    const DEFAULT: Self = Self {
+        addresses: Vec::new(),
+        interval: 5,
+        timeout: 1,
+        down: 3,
+        up: 2,
+        reliability: 1,
+    };
 }
 
 /// How the addresses of an interface are used.
@@ -244,6 +287,8 @@ impl Config {
             interfaces: vec![Pattern::any()],
             default: Policy::DEFAULT,
             addresses: Prefixes::default(),
+            #[cfg(feature = "health")]
+            track: Track::DEFAULT,
             interface: Vec::new(),
             on_exit: OnExit::Keep,
             adopt: Prefixes::default(),
@@ -295,6 +340,21 @@ impl Config {
         addresses.hold(address)
     }
 
+    /// How to probe the paths of the interface named `device`. Does not allocate.
+    #[cfg(feature = "health")]
+    pub fn track(&self, device: &str) -> &Track {
+        let section = self.section(device);
+        section.map_or(&self.track, |section| &section.track)
+    }
+
+    /// Returns whether any interface's paths are to be probed.
+    #[cfg(feature = "health")]
+    pub fn uses_track(&self) -> bool {
+        let mut sections = self.interface.iter();
+        let is_used = |track: &Track| !track.addresses.is_empty();
+        is_used(&self.track) || sections.any(|section| is_used(&section.track))
+    }
+
     /// Returns whether routes and rules matter to any interface's policy.
     pub fn uses_routes(&self) -> bool {
         self.any_policy(&|p| p.source_routing || p.notify.contains(NotifyFlags::CHECK_ROUTE))
@@ -340,13 +400,21 @@ impl Config {
         let default = self.default;
         let sections = core::mem::take(&mut self.interface);
         let addresses = core::mem::take(&mut self.addresses);
+        #[cfg(feature = "health")]
+        let track = self.track.clone();
         for section in &sections {
             let _ = writeln!(text, "\n[interface {}]", section.pattern);
             self.default = section.policy;
             self.addresses.clone_from(&section.addresses);
+            #[cfg(feature = "health")]
+            self.track.clone_from(&section.track);
             keys::write(&mut text, self, Place::Interface);
         }
         (self.default, self.addresses, self.interface) = (default, addresses, sections);
+        #[cfg(feature = "health")]
+        {
+            self.track = track;
+        }
         let mut last = "";
         for (section, key, value) in &self.plugin_sections {
             if section != last {

@@ -335,6 +335,8 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
 
     fn finish_interface(&mut self, section: &Interface) {
         let (default, addresses) = (self.config.default, self.config.addresses.clone());
+        #[cfg(feature = "health")]
+        let track = self.config.track.clone();
         let mut port_line = 0;
         for Pair { key, value, line } in &section.pairs {
             self.line = *line;
@@ -355,6 +357,8 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
             pattern: section.pattern.clone(),
             policy,
             addresses,
+            #[cfg(feature = "health")]
+            track: core::mem::replace(&mut self.config.track, track),
         });
     }
 }

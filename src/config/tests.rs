@@ -95,6 +95,12 @@ max-connections = 100
 limit-subflows = 3
 limit-add-addr-accepted = 0
 control-group = netdev
+track = 192.0.2.3, 2001:db8::3
+track-interval = 10
+track-timeout = 2
+track-down = 5
+track-up = 1
+track-reliability = 2
 source-routing-tables = 1000 - 1100
 source-routing-priorities = 7-9
 
@@ -108,6 +114,12 @@ priority = -128
 families = ipv6
 port = 65535
 addresses = 2001:db8::/32, fd00::1
+track = 2001:db8::4
+track-interval = 86400
+track-timeout = 60
+track-down = 1
+track-up = 10
+track-reliability = 8
 
 [interface *]
 use = no
@@ -141,10 +153,29 @@ fn every_key_reaches_its_field() {
         source_routing: false,
         hold_down: 0,
     };
-    let section = |pattern, policy, addresses| InterfaceSection {
+    let track = Track {
+        addresses: ["192.0.2.3", "2001:db8::3"]
+            .map(|a| a.parse().unwrap())
+            .into(),
+        interval: 10,
+        timeout: 2,
+        down: 5,
+        up: 1,
+        reliability: 2,
+    };
+    let track6 = Track {
+        addresses: vec!["2001:db8::4".parse().unwrap()],
+        interval: 86_400,
+        timeout: 60,
+        down: 1,
+        up: 10,
+        reliability: 8,
+    };
+    let section = |pattern, policy, addresses, track: &Track| InterfaceSection {
         pattern: Pattern::new(pattern).unwrap(),
         policy,
         addresses: Prefixes::new(addresses).unwrap(),
+        track: track.clone(),
     };
     let entry = |section: &str, key: &str, value: &str| (section.into(), key.into(), value.into());
     let expected = Config {
@@ -163,7 +194,7 @@ fn every_key_reaches_its_field() {
         default,
         addresses: Prefixes::new("!192.168.0.0/16").unwrap(),
         interface: vec![
-            section("wan6", wan6, "2001:db8::/32,fd00::1/128"),
+            section("wan6", wan6, "2001:db8::/32,fd00::1/128", &track6),
             section(
                 "*",
                 Policy {
@@ -171,8 +202,10 @@ fn every_key_reaches_its_field() {
                     ..default
                 },
                 "!192.168.0.0/16",
+                &track,
             ),
         ],
+        track,
         on_exit: OnExit::Remove,
         adopt: Prefixes::new("10.0.0.0/8,!10.1.0.0/16").unwrap(),
         state_file: StateFile::Path("/tmp/state".into()),
@@ -213,6 +246,7 @@ fn what_is_shown_reads_back_the_same() {
         "[core]\nload-plugins = sspi",
         "[core]\nadopt = yes\n[interface a]\naddresses =\n",
         "[core]\ntemporary-addresses = yes\nlog = null\n[interface a]\nfamilies =",
+        "[core]\ntrack = 192.0.2.1\n[interface a]\ntrack =\n",
         "[core]\nlog = journal\n[interface ?[a-z]*]\npriority = 127\nport = 0",
     ] {
         let mut config = config(text);

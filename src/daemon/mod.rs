@@ -10,6 +10,8 @@ mod coalesce;
 mod control;
 mod diag;
 pub(crate) mod exchange;
+#[cfg(feature = "health")]
+mod health;
 mod path_manager;
 mod rtnetlink;
 
@@ -47,6 +49,8 @@ const SIGNALS: u32 = 1 << 3;
 const LISTENERS: u32 = 1 << 4;
 #[cfg(feature = "control")]
 const CLIENTS: u32 = 1 << 5;
+#[cfg(feature = "health")]
+const PROBES: u32 = 1 << (5 + cfg!(feature = "control") as u32);
 
 /// A descriptor that `poll(2)` takes no notice of.
 const NOTHING: RawFd = -1;
@@ -76,6 +80,8 @@ pub struct Daemon {
     listeners: Listeners,
     #[cfg(feature = "control")]
     control: control::Control,
+    #[cfg(feature = "health")]
+    prober: health::Prober,
     state: Option<StateFile>,
     io: Buffers,
 }
@@ -113,6 +119,8 @@ impl Daemon {
             listeners: Listeners::default(),
             #[cfg(feature = "control")]
             control,
+            #[cfg(feature = "health")]
+            prober: health::Prober::default(),
             state,
             io: Buffers {
                 inbox: Inbox::new(DUMP_BUFFER),
@@ -185,6 +193,8 @@ impl Daemon {
                 self.listeners.fd(),
                 #[cfg(feature = "control")]
                 self.control.fd(),
+                #[cfg(feature = "health")]
+                self.prober.fd(),
             ];
             let deadline = self.deadline(now).min(deferred.unwrap_or(Instant::NEVER));
             let timeout = (deadline != Instant::NEVER).then(|| deadline.0.saturating_sub(now.0));
@@ -205,6 +215,10 @@ impl Daemon {
             }
             if ready & EVENTS != 0 || self.path_manager.lost {
                 self.path_manager.read_events(now, engine, io);
+            }
+            #[cfg(feature = "health")]
+            if ready & PROBES != 0 || engine.health().deadline() <= now {
+                self.prober.run(now, engine, &self.rtnetlink, io);
             }
             if ready & SIGNALS != 0 && self.read_signals(now) {
                 self.stop();

@@ -8,6 +8,8 @@ use crate::netlink::attribute::Builder;
 use crate::netlink::filter;
 use crate::netlink::message::Message;
 use crate::netlink::route;
+#[cfg(feature = "health")]
+use crate::netlink::{IfIndex, Seq};
 use crate::network::route::{Change, Item};
 use crate::network::{Part, Question};
 use crate::request::CommandId;
@@ -182,6 +184,21 @@ impl Rtnetlink {
         while let Some((_, question)) = self.questions.pop() {
             engine.handle(now, Input::Way(question, Err(cause)));
         }
+    }
+
+    /// Returns the counters of an interface; `None` if there are none.
+    #[cfg(feature = "health")]
+    pub(super) fn counters(&self, io: &mut Buffers, index: IfIndex) -> Option<route::Counters> {
+        let mut out = Builder::new(&mut io.out);
+        let encoded = route::get_counters(&mut out, Seq(0), index);
+        let request = encoded.map(|()| out.bytes());
+        let mut found = None;
+        let mut each = |message: &Message<'_>| {
+            found = route::decode_counters(message.kind, message.payload);
+            false
+        };
+        ask(&self.requests, request, &mut io.inbox, &mut each).ok()?;
+        found
     }
 
     /// Changes a route or a rule of ours.

@@ -6,6 +6,8 @@ use core::net::SocketAddr;
 use libc::{EACCES, ENOENT, EOPNOTSUPP, EPERM, EPROTONOSUPPORT};
 
 use crate::config::Config;
+#[cfg(feature = "health")]
+use crate::health;
 use crate::netlink::diag;
 use crate::netlink::mptcp::{self, Endpoint, Event, Limits, Token};
 use crate::netlink::route::{Name, Notification, Route};
@@ -64,6 +66,9 @@ pub enum Input<'a> {
     /// Something is said of an interface by its name.
     #[cfg(feature = "control")]
     Declare(&'a str, Declared),
+    /// Something became of probes.
+    #[cfg(feature = "health")]
+    Probes(health::Event),
     /// The configuration was read again.
     Reload(Box<Config>),
     /// An endpoint that an earlier run left behind, from the run state.

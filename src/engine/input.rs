@@ -78,6 +78,8 @@ impl Engine {
             Input::EventsLost(source) => self.on_events_lost(now, source),
             #[cfg(feature = "control")]
             Input::Declare(name, declared) => self.declare(name, declared),
+            #[cfg(feature = "health")]
+            Input::Probes(event) => self.on_probes(now, event),
             Input::Reload(config) => self.reload(now, *config),
             Input::Remember(endpoint) => self.endpoints.remember(endpoint),
             Input::Restore(state) => self.endpoints.restore(state),
@@ -167,7 +169,7 @@ impl Engine {
                 let carries = |index| network.interface(index).is_some_and(Interface::is_up);
                 let is_up = |ip| {
                     let mut all = network.addresses();
-                    all.any(|a| a.address == ip && carries(a.index))
+                    all.any(|a| a.address == ip && !a.is_dead() && carries(a.index))
                 };
                 self.healer.on_subflow(&found, &is_up);
             }

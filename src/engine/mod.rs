@@ -25,6 +25,8 @@ mod joins;
 pub mod news;
 mod output;
 mod plugins;
+#[cfg(feature = "health")]
+mod probes;
 mod report;
 mod schedule;
 #[cfg(feature = "control")]
@@ -37,6 +39,8 @@ use crate::connection::Connections;
 use crate::endpoint::limits::Fixed;
 use crate::endpoint::manager::EndpointManager;
 use crate::endpoint::{Endpoints, Slot};
+#[cfg(feature = "health")]
+use crate::health::Health;
 use crate::logging;
 use crate::netlink::mptcp::Endpoint;
 use crate::network::Network;
@@ -65,6 +69,8 @@ pub struct Engine {
     endpoints: EndpointManager,
     healer: Healer,
     router: Router,
+    #[cfg(feature = "health")]
+    health: Health,
     counters: Counters,
     #[cfg(feature = "control")]
     reporter: news::Reporter,
@@ -105,6 +111,8 @@ impl Engine {
             endpoints: EndpointManager::default(),
             healer: Healer::new(),
             router: Router::default(),
+            #[cfg(feature = "health")]
+            health: Health::new(),
             counters: Counters::default(),
             #[cfg(feature = "control")]
             reporter: news::Reporter::new(),
@@ -202,6 +210,8 @@ impl Engine {
             .min(self.plugins.deadline())
             .min(self.connections.sync_at)
             .min(self.healer.deadline());
+        #[cfg(feature = "health")]
+        let at = at.min(self.health.deadline());
         (at != Instant::NEVER).then_some(at)
     }
 
@@ -285,6 +295,8 @@ impl Engine {
     /// Judges the network and tells the plugins what that changes for them.
     fn evaluate(&mut self, now: Instant) {
         policy::evaluate(&mut self.network, now, &self.config);
+        #[cfg(feature = "health")]
+        self.follow_paths(now);
         self.rp_filter_check_due = true;
         #[cfg(feature = "control")]
         self.reporter

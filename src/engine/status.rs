@@ -83,7 +83,7 @@ impl Engine {
         path.state = match address.verdict {
             Verdict::Usable => State::Active,
             Verdict::Standby => State::Standby,
-            Verdict::DeclaredDown => State::Dead,
+            Verdict::DeclaredDown | Verdict::Dead => State::Dead,
             Verdict::Down | Verdict::NoCarrier => State::Waiting,
             verdict if verdict.is_waiting() => State::Waiting,
             _ => return path,
@@ -223,6 +223,8 @@ impl Engine {
         if path.kept {
             form.words("; endpoint kept for connections");
         }
+        #[cfg(feature = "health")]
+        self.write_probes(now, address, form);
         if let Some(interface) = interface {
             form.json("priority", Value::Signed(interface.policy.priority));
             form.json("declared", Value::Code(interface.declared.word()));

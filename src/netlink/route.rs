@@ -23,6 +23,8 @@
 //! Source: `include/uapi/linux/rtnetlink.h`, `if_link.h`, `if_addr.h`, `fib_rules.h`.
 
 mod decode;
+#[cfg(feature = "health")]
+mod stats;
 pub(super) mod uapi;
 
 use super::IfIndex;
@@ -35,6 +37,8 @@ use core::fmt;
 use core::net::IpAddr;
 
 pub use decode::{decode, decode_answer};
+#[cfg(feature = "health")]
+pub use stats::{Counters, decode_counters, get_counters};
 use uapi::*;
 pub use uapi::{RT_SCOPE_HOST, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RTNH_F_ONLINK};
 

@@ -49,6 +49,8 @@ pub struct LocalAddress {
     pub existing: bool,
     /// Whether it may be used, and if not, why.
     pub verdict: Verdict,
+    /// Probes over it are not answered.
+    pub(super) dead: bool,
     /// Since when it has its verdict.
     #[cfg(feature = "control")]
     pub(crate) since: Instant,
@@ -131,6 +133,7 @@ impl LocalAddress {
             sequence,
             existing,
             verdict: Verdict::Unjudged,
+            dead: false,
             #[cfg(feature = "control")]
             since: Instant::NEVER,
             #[cfg(feature = "control")]
@@ -142,6 +145,11 @@ impl LocalAddress {
             gone: false,
             marked: true,
         }
+    }
+
+    /// Returns whether probes over it are not answered, whatever else keeps it from being used.
+    pub fn is_dead(&self) -> bool {
+        self.dead
     }
 
     /// Returns whether it is of interest to people: it is used, or might be on another day.
@@ -162,6 +170,7 @@ impl LocalAddress {
             // It went and came back before anyone looked: as good as new.
             self.gone = false;
             self.existing = existing;
+            self.dead = false;
             self.way = Way::UNKNOWN;
             self.restart();
         }

@@ -315,6 +315,31 @@ impl Network {
         }
     }
 
+    /// Notes whether probes over a path are answered. Returns whether that is news.
+    #[cfg(feature = "health")]
+    pub(crate) fn set_dead(&mut self, index: IfIndex, ip: IpAddr, dead: bool) -> bool {
+        let mut news = false;
+        let is_it = |a: &&mut LocalAddress| a.index == index && a.address == ip;
+        for address in self.addresses.iter_mut().filter(is_it) {
+            news |= core::mem::replace(&mut address.dead, dead) != dead;
+        }
+        news
+    }
+
+    /// Has no path count as dead any more that has all that is needed and is not probed. Returns
+    /// whether that is news.
+    #[cfg(feature = "health")]
+    pub(crate) fn revive(&mut self, is_probed: &dyn Fn(&LocalAddress) -> bool) -> bool {
+        let mut news = false;
+        for address in self.addresses.iter_mut() {
+            if address.verdict == Verdict::Dead && !is_probed(address) {
+                address.dead = false;
+                news = true;
+            }
+        }
+        news
+    }
+
     /// Returns the next address from the place `from` on whose verdict has changed, or that is gone,
     /// with its place and the verdict before. Each change is told once.
     #[cfg(feature = "control")]

@@ -68,6 +68,8 @@ pub enum Verdict {
     NoRoute,
     /// Its subnet holds no gateway, and the kernel chooses another source for its interface's way.
     Alias,
+    /// Probes over it are not answered.
+    Dead,
     /// It is not meant for the Internet (fc00::/7), and its interface has an address that is.
     UniqueLocal,
     /// It has not been usable for long enough.
@@ -102,6 +104,7 @@ impl Verdict {
             Self::Down => "set it up",
             Self::NoCarrier => "check cable and modem",
             Self::DeclaredDown => "until mptcpd path IFACE auto",
+            Self::Dead => "see track, and ask the provider",
             Self::DuplicateAddress => "another host has it: change one of them",
             Self::Deprecated => "its prefix or lease is about to end",
             Self::Temporary => "see temporary-addresses",
@@ -137,6 +140,7 @@ impl Verdict {
             Self::Existing => "older than the daemon",
             Self::NoRoute => "no default route",
             Self::Alias => "subnet without gateway",
+            Self::Dead => "no answer",
             Self::UniqueLocal => "unique local",
             Self::HoldDown => "hold-down",
             Self::Standby => "standby",

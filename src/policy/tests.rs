@@ -302,6 +302,8 @@ fn standby_is_used_only_without_an_uplink() {
         pattern: crate::config::Pattern::new("wan").unwrap(),
         policy: standby,
         addresses: Default::default(),
+        #[cfg(feature = "health")]
+        track: case.config.track.clone(),
     };
     case.config.interface.push(section);
     let link = Link {

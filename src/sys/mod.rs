@@ -12,6 +12,8 @@ pub mod memory;
 #[cfg(feature = "control")]
 pub mod mib;
 pub mod netlink;
+#[cfg(feature = "health")]
+pub mod ping;
 #[cfg(any(test, feature = "router"))]
 pub mod process;
 pub mod signal;

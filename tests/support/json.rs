@@ -265,6 +265,10 @@ pub const STATUS: &str = "
     paths[].reason text|null
     paths[].advice text|null
     paths[].errno? whole
+    paths[].track? object|null
+    paths[].track.latency number|null
+    paths[].track.packetloss whole|null
+    paths[].track.last_answer number|null
     paths[].priority whole
     paths[].declared =down|=backup|=auto
     limits? object

@@ -18,6 +18,14 @@ pub(in crate::netlink) const RTM_GETRULE: u16 = 34;
 pub(in crate::netlink) const RTM_NEWNEXTHOP: u16 = 104;
 pub(in crate::netlink) const RTM_DELNEXTHOP: u16 = 105;
 
+#[cfg(feature = "health")]
+pub(super) const RTM_NEWSTATS: u16 = 92;
+#[cfg(feature = "health")]
+pub(super) const RTM_GETSTATS: u16 = 94;
+/// `struct rtnl_link_stats64`.
+#[cfg(feature = "health")]
+pub(super) const IFLA_STATS_LINK_64: u16 = 1;
+
 pub(super) const IFLA_IFNAME: u16 = 3;
 pub(super) const IFLA_LINKINFO: u16 = 18;
 pub(super) const IFLA_EXT_MASK: u16 = 29;

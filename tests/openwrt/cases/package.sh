@@ -15,7 +15,7 @@ case_package_files() {
 case_package_metadata() {
 	build show >"$OUT/metadata"
 	for line in 'name: mptcpd' 'license: BSD-3-Clause' 'user: mptcpd:mptcpd' \
-		'conffiles: /etc/config/mptcpd /etc/mptcpd/mptcpd.conf' 'features: router,control,addr_adv,sspi' \
+		'conffiles: /etc/config/mptcpd /etc/mptcpd/mptcpd.conf' 'features: router,control,addr_adv,health,sspi' \
 		'build depends: rust/host' 'source: '; do
 		grep -qxF "$line" "$OUT/metadata" || fail "no '$line' in: $(cat "$OUT/metadata")"
 	done
@@ -26,9 +26,9 @@ case_package_metadata() {
 }
 
 case_package_features() {
-	equal features 'features: router,control,sspi' "$(build show CONFIG_MPTCPD_ADDR_ADV= | grep ^features)"
-	equal features 'features: router,control,addr_adv' "$(build show CONFIG_MPTCPD_SSPI= | grep ^features)"
-	equal features 'features: router,control' "$(build show CONFIG_MPTCPD_ADDR_ADV= CONFIG_MPTCPD_SSPI= | grep ^features)"
+	equal features 'features: router,control,health,sspi' "$(build show CONFIG_MPTCPD_ADDR_ADV= | grep ^features)"
+	equal features 'features: router,control,addr_adv,health' "$(build show CONFIG_MPTCPD_SSPI= | grep ^features)"
+	equal features 'features: router,control' "$(build show CONFIG_MPTCPD_ADDR_ADV= CONFIG_MPTCPD_HEALTH= CONFIG_MPTCPD_SSPI= | grep ^features)"
 }
 
 # In the feed, the release is built, with the feed's own rust-package.mk.

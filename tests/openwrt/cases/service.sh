@@ -232,6 +232,36 @@ case_kernel_knob_rp_filter() {
 	set_filter all 0
 }
 
+# Only where nobody may send pings, and for as long as there are any to send.
+case_pings_are_allowed() {
+	range=/proc/sys/net/ipv4/ping_group_range
+	if ! echo '1 0' 2>/dev/null >$range; then
+		echo 'skipped pings_are_allowed: a user namespace has no such groups' >&2
+		return
+	fi
+	service start
+	equal 'range without track' '1 0' "$(tr '\t' ' ' <$range)"
+	uci mptcpd <<-END
+		config globals 'globals'
+			list track '192.0.2.1'
+			list track '2001:db8::1'
+			option track_down '5'
+	END
+	for _ in 1 2; do
+		service reload
+		equal range '0 0' "$(tr '\t' ' ' <$range)"
+	done
+	core 'track = 192.0.2.1,2001:db8::1'
+	core 'track-down = 5'
+	service stop
+	equal 'range afterwards' '1 0' "$(tr '\t' ' ' <$range)"
+	echo '0 5' >$range
+	service start
+	equal 'range of others' '0 5' "$(tr '\t' ' ' <$range)"
+	service stop
+	equal 'range of others afterwards' '0 5' "$(tr '\t' ' ' <$range)"
+}
+
 set_filter() { # DEVICE VALUE
 	echo "$2" >"/proc/sys/net/ipv4/conf/$1/rp_filter"
 }
