@@ -313,6 +313,22 @@ case_kernel_state() {
 	done
 }
 
+# What the C daemon has left behind is in the way of ours, until the first start after it was replaced.
+case_kernel_upgrade_takes_over() {
+	router
+	ip mptcp endpoint add 203.0.113.5 id 3
+	service start
+	await grep -q '203.0.113.5 has an endpoint (id 3) that is not ours' "$ROOT/tmp/log"
+	endpoints '203.0.113.5'
+	service stop
+	endpoints '203.0.113.5'
+	: >"$ROOT/tmp/run/mptcpd.upgraded"
+	service start
+	endpoints '203.0.113.5 subflow dev eth1'
+	service stop
+	endpoints ''
+}
+
 # As ujail runs it: a user of its own, one capability, and the first process of its namespace.
 case_kernel_jail() {
 	if [ "$(awk '{ print $3 }' /proc/self/uid_map)" = 1 ]; then

@@ -31,14 +31,53 @@ case_package_features() {
 	equal features 'features: router,control' "$(build show CONFIG_MPTCPD_ADDR_ADV= CONFIG_MPTCPD_HEALTH= CONFIG_MPTCPD_SSPI= | grep ^features)"
 }
 
-# In the feed, the release is built, with the feed's own rust-package.mk.
-case_package_in_the_feed() {
-	mkdir -p "$OUT/feed/net" "$OUT/feed/lang/rust"
-	cp -R ../../openwrt "$OUT/feed/net/mptcpd"
-	cp buildroot/feeds/packages/lang/rust/rust-package.mk "$OUT/feed/lang/rust/"
-	PACKAGE=$OUT/feed/net/mptcpd
+# In the feeds, the release is built, with the feed's own rust-package.mk and luci.mk.
+case_package_in_the_feeds() {
+	! ../../openwrt/submit "$OUT/feeds" 2>"$OUT/stderr" || fail 'it needs to know a few things'
+	MAINTAINER='Jane Doe <jane@example.net>' URL=https://example.net/mptcpd HASH=0123 \
+		SOURCE_URL=https://example.net/releases/ ../../openwrt/submit "$OUT/feeds"
+	mkdir -p "$OUT/feeds/packages/lang/rust"
+	cp buildroot/feeds/packages/lang/rust/rust-package.mk "$OUT/feeds/packages/lang/rust/"
+	cp buildroot/feeds/luci/luci.mk "$OUT/feeds/luci/"
+	PACKAGE=$OUT/feeds/packages/net/mptcpd
+	shows 'maintainer: Jane Doe <jane@example.net>' 'url: https://example.net/mptcpd' 'hash: 0123'
+	grep -q '^source: https://example.net/releases/mptcpd-.*\.tar\.gz$' "$OUT/metadata" || fail "$(cat "$OUT/metadata")"
+	PACKAGE=$OUT/feeds/luci/applications/luci-app-mptcpd
+	shows 'name: luci-app-mptcpd' 'maintainer: Jane Doe <jane@example.net>'
+}
+
+shows() { # LINE...
 	build show >"$OUT/metadata"
-	grep -q '^source: https://.*/mptcpd-.*\.tar\.gz$' "$OUT/metadata" || fail "$(cat "$OUT/metadata")"
+	for line; do
+		grep -qxF "$line" "$OUT/metadata" || fail "no '$line' in: $(cat "$OUT/metadata")"
+	done
+}
+
+# As the CI of the packages feed does it.
+case_package_test() {
+	cp ../../openwrt/test.sh "$ROOT/tmp/"
+	version=$(sed -n 's/^version = "\(.*\)"/\1/p' ../../Cargo.toml)
+	inside /bin/sh /tmp/test.sh mptcpd "$version" >"$OUT/stdout" 2>&1 || fail "$(cat "$OUT/stdout")"
+	! inside /bin/sh /tmp/test.sh mptcpd 0.14 >"$OUT/stdout" 2>&1 || fail 'another version passes'
+	inside /bin/sh /tmp/test.sh mptcpize 0.14
+}
+
+case_luci_package() {
+	PACKAGE=../../openwrt/luci-app-mptcpd
+	shows 'name: luci-app-mptcpd' 'license: BSD-3-Clause' 'depends: +luci-base +mptcpd'
+	build install
+	for file in www/luci-static/resources/view/mptcpd/status.js www/luci-static/resources/view/mptcpd/settings.js \
+		www/luci-static/resources/view/status/include/35_mptcpd.js usr/share/luci/menu.d/luci-app-mptcpd.json \
+		usr/share/rpcd/acl.d/luci-app-mptcpd.json; do
+		[ -f "$OUT/luci/$file" ] || fail "no $file"
+	done
+	for file in "$OUT"/luci/usr/share/*/*/*.json; do
+		python3 -m json.tool "$file" >/dev/null || fail "$file"
+	done
+	# Each view that the menu names is there.
+	for view in $(sed -n 's/.*"path": "\(.*\)".*/\1/p' "$OUT/luci/usr/share/luci/menu.d/luci-app-mptcpd.json"); do
+		[ -f "$OUT/luci/www/luci-static/resources/view/$view.js" ] || fail "no view $view"
+	done
 }
 
 case_upgrade_restarts() {

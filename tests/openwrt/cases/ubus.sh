@@ -115,4 +115,15 @@ case_ubus_mwan3() {
 	hotplug connected lte wwan0
 	endpoints "$BOTH"
 	did start
+	# The next daemon knows it, too, as long as mwan3 is there.
+	mkdir -p "$ROOT/tmp/run/mwan3track/lte" "$ROOT/tmp/run/mwan3track/gone"
+	echo offline | tee "$ROOT/tmp/run/mwan3track/lte/STATUS" >"$ROOT/tmp/run/mwan3track/gone/STATUS"
+	service restart
+	rpcd status
+	endpoints "$BOTH"
+	printf '#!/bin/sh\n[ "$1" = enabled ]\n' >"$ROOT/etc/init.d/mwan3"
+	chmod +x "$ROOT/etc/init.d/mwan3"
+	service restart
+	endpoints '203.0.113.5 subflow dev eth1'
+	service stop
 }

@@ -17,7 +17,7 @@ far_runs() { world true 2>/dev/null; }
 # wan and lte work, vpn is spared, dsl has no carrier, usb is not there.
 case_luci_page() {
 	serving='' sending=''
-	unshare -n sleep 300 &
+	unshare -n sleep 900 &
 	world=$!
 	trap 'kill $world $serving $sending 2>/dev/null || :' EXIT
 	await far_runs

@@ -68,12 +68,12 @@ function everyState() {
 		interface: name, ifname: 'eth-' + name, address: '198.51.100.' + (name.length + 9), family: 'ipv4', state, reason: null, since: 3725.5,
 		endpoint: state == 'active' || state == 'backup' ? { id: name.length, flags: [ 'subflow' ], ours: true, kept: false } : null, declared: 'auto', ...more
 	});
-	const track = (status, latency, packetloss) => ({ track: [ { ip: '9.9.9.9', status, latency, packetloss } ] });
+	const track = (latency, packetloss, last_answer) => ({ track: { latency, packetloss, last_answer } });
 	const paths = [
-		path('fibre', 'active', { ...track('up', 8.3, 0), joins: { tried: 812, established: 810, failed: 2 } }),
-		path('lte', 'backup', { ...track('up', 43.7, 2), joins: { tried: 812, established: 790, failed: 22 } }),
-		path('dsl', 'dead', { reason: 'probes_lost', ...track('down', null, 100) }),
-		path('cable', 'waiting', { reason: 'no_default_route' }),
+		path('fibre', 'active', { ...track(8.3, 0, 2.1), joins: { tried: 812, joined: 810, failed: 2 } }),
+		path('lte', 'backup', { ...track(43.7, 2, 3.8), joins: { tried: null, joined: null, failed: 22 } }),
+		path('dsl', 'dead', { reason: 'no_answer', ...track(null, 100, null) }),
+		path('cable', 'waiting', { reason: 'no_default_route', ...track(20, 100, 7205) }),
 		path('satlink', 'failed', { reason: 'refused', errno: 28 }),
 		path('office', 'foreign', { reason: 'made_by_another_program', endpoint: { id: 9, flags: [ 'subflow' ], ours: false, kept: false } }),
 		path('neighbour', 'dead', { reason: 'declared_down', declared: 'down' }),
@@ -95,7 +95,7 @@ function manyConnections(count) {
 			backup: name == 'lte', sent: at * 1000 * part, received: at * 90000 * part, rtt: 10.5, retrans: at % 7
 		});
 
-		connections.push({ local: `198.51.100.14:${40000 + at}`, remote: '192.0.2.80:443', fallback: at % 10 == 3, sent: at * 1000, received: at * 90000, subflows: [ subflow('fibre', .8), subflow('lte', .2) ] });
+		connections.push({ local: `198.51.100.14:${40000 + at}`, remote: `192.0.2.${80 + at}:443`, fallback: at % 10 == 3, sent: at * 1000, received: at * 90000, subflows: [ subflow('fibre', .8), subflow('lte', .2) ] });
 	}
 
 	const total = count * (count - 1) / 2;
@@ -261,19 +261,19 @@ async function everything() {
 	router.answers['mptcpd.connections'] = () => [ 0, manyConnections(100) ];
 	router.answers['network.device.status'] = () => {
 		const time = Date.now() / 1000;
-		const bytes = (base, swing) => Math.floor(base * time + swing * Math.sin(time / 3));
+		const bytes = (base, swing) => Math.floor(base * time + swing * (4 * Math.sin(time / 9) + Math.sin(time / 2)));
 
 		return [ 0, Object.fromEntries(everyState().paths.map(({ ifname }, at) => [ ifname, {
-			statistics: at < 2 ? { rx_bytes: bytes(4e6 / (at + 1), 4e6), tx_bytes: bytes(6e5, 4e5) } : { rx_bytes: 0, tx_bytes: 0 }
+			statistics: at < 2 ? { rx_bytes: bytes(4e6 / (at * 5 + 1), 3e6 / (at * 5 + 1)), tx_bytes: bytes(6e5, 4e5) } : { rx_bytes: 0, tx_bytes: 0 }
 		} ])) ];
 	};
 
 	await check('every state has a word, a reason and advice', async () => {
 		await page(STATUS);
 		for (const [ name, word, text ] of [
-			[ 'fibre', 'In use', '9.9.9.9\n8.3 ms\nLoss\n0 %' ], [ 'fibre', 'In use', 'Joins\n810 of 812' ], [ 'fibre', 'In use', 'for 1 h 2 min' ], [ 'lte', 'Backup', '43.7 ms\nLoss\n2 %' ],
+			[ 'fibre', 'In use', 'Ping\n8.3 ms\nLoss\n0 %' ], [ 'fibre', 'In use', 'Joins\n810 of 812' ], [ 'fibre', 'In use', 'for 1 h 2 min' ], [ 'lte', 'Backup', '43.7 ms\nLoss\n2 %' ], [ 'lte', 'Backup', 'Joins failed\n22' ],
 			[ 'dsl', 'Dead', 'do not answer' ], [ 'dsl', 'Dead', 'no answer\nLoss\n100 %' ],
-			[ 'cable', 'Waiting', 'Give the interface a gateway' ], [ 'satlink', 'Failed', 'error 28' ], [ 'office', 'Not ours', 'let mptcpd adopt it' ],
+			[ 'cable', 'Waiting', 'Give the interface a gateway' ], [ 'cable', 'Waiting', 'last answer 2 h 0 min ago' ], [ 'satlink', 'Failed', 'error 28' ], [ 'office', 'Not ours', 'let mptcpd adopt it' ],
 			[ 'neighbour', 'Taken out', 'Put it back' ], [ 'umts', 'Waiting', 'Something that is new.' ]
 		]) {
 			await state(name, word);
@@ -315,6 +315,32 @@ async function everything() {
 				throw new Error(JSON.stringify(worst));
 		});
 	}
+}
+
+// Those of openwrt/README.md, with a graph of two minutes.
+async function pictures() {
+	const status = everyState();
+	const connections = manyConnections(5);
+
+	for (const list of [ 'interfaces', 'paths' ])
+		status[list] = status[list].slice(0, 3);
+	router.answers['mptcpd.status'] = () => [ 0, status ];
+	router.answers['mptcpd.connections'] = () => [ 0, connections ];
+
+	for (const [ name, width, height, more ] of [ [ 'status', 900, 640, '' ], [ 'phone', 360, 760, '&dark' ] ])
+		await check('picture: ' + name, async () => {
+			await browser.size(width, height);
+			await page(STATUS, more);
+			await browser.evaluate(`document.querySelector('.mptcpd-connection').open = true`);
+			await new Promise(resolve => setTimeout(resolve, 125000));
+			await browser.screenshot(path.join(__dirname, `../../../openwrt/${name}.png`), height);
+		});
+
+	await check('picture: settings', async () => {
+		await browser.size(900, 700);
+		await page(SETTINGS);
+		await browser.screenshot(path.join(__dirname, '../../../openwrt/settings.png'), 700);
+	});
 }
 
 // Runs in the page: the least contrast between a badge's or a sentence's text and its background.
@@ -360,6 +386,8 @@ async function main() {
 		await settings();
 		await withoutDaemon();
 		await everything();
+		if (process.env.PICTURES)
+			await pictures();
 
 		await check('the pages may call what they call, and nothing else', async () => {
 			const acl = JSON.parse(fs.readFileSync(ACL));

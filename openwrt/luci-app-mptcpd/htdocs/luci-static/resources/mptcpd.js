@@ -104,7 +104,6 @@ function explain(reason, path) {
 		return [ _('The kernel refuses the endpoint (error %d).').format(path?.errno ?? 0), _('See the system log.') ];
 	case 'no_endpoint_yet':
 		return [ _('The kernel is yet to make the endpoint.') ];
-	case 'probes_lost':
 	case 'no_answer':
 		return [ _('The link is up, but the tracked addresses do not answer.'), _('Ask the provider, or restart the modem. It is used again once they answer.') ];
 	case null:

@@ -61,6 +61,11 @@ function sum(list, member) {
 	return (list ?? []).reduce((total, item) => total + (item[member] ?? 0), 0);
 }
 
+/* The uplink of a subflow, or of their sums. */
+function uplinkOf(item) {
+	return item.interface ?? item.ifname ?? _('unknown');
+}
+
 function traffic(item) {
 	return (item.sent ?? 0) + (item.received ?? 0);
 }
@@ -207,6 +212,9 @@ class Card {
 		if (path.endpoint?.kept)
 			details.push(_('kept for connections that have no other'));
 
+		if (path.track?.last_answer >= 60)
+			details.push(_('last answer %s ago').format(span(path.track.last_answer)));
+
 		if (why != null)
 			details.push(why);
 
@@ -218,22 +226,26 @@ class Card {
 
 	figuresOf(uplink, usage) {
 		const joins = uplink.paths.map(path => path.joins).filter(joins => joins != null);
+		const probed = uplink.paths.filter(path => path.track?.packetloss != null || path.track?.latency != null);
+		const failed = sum(joins, 'failed');
 		const figures = [
 			[ _('Subflows'), String(usage?.subflows ?? 0) ],
 			[ _('MPTCP ↓'), bytes(usage?.received) ],
 			[ _('MPTCP ↑'), bytes(usage?.sent) ]
 		];
 
-		if (joins.length)
-			figures.push([ _('Joins'), _('%d of %d').format(sum(joins, 'established'), sum(joins, 'tried')) ]);
+		/* Of joins that the kernel makes by itself, only those that fail are known. */
+		if (joins.some(({ tried }) => tried != null))
+			figures.push([ _('Joins'), _('%d of %d').format(sum(joins, 'joined'), sum(joins, 'tried')) ]);
+		else if (failed)
+			figures.push([ _('Joins failed'), String(failed) ]);
 
-		for (const path of uplink.paths)
-			for (const track of path.track ?? []) {
-				figures.push([ track.ip, track.latency != null ? _('%.1f ms').format(track.latency) : _('no answer') ]);
+		for (const { family, track: { latency, packetloss } } of probed) {
+			const title = probed.length > 1 && family == 'ipv6' ? _('Ping, IPv6') : _('Ping');
 
-				if (track.packetloss != null)
-					figures.push([ _('Loss'), _('%d %%').format(track.packetloss) ]);
-			}
+			figures.push([ title, latency != null ? _('%.1f ms').format(latency) : _('no answer') ]);
+			figures.push([ _('Loss'), _('%d %%').format(packetloss ?? 0) ]);
+		}
 
 		return figures;
 	}
@@ -284,7 +296,7 @@ class Connection {
 		dom.content(this.body, E('table', { 'class': 'mptcpd-subflows' }, [
 			E('thead', {}, E('tr', {}, titles.map(title => E('th', { 'scope': 'col' }, [ title ])))),
 			E('tbody', {}, this.subflows.map(subflow => E('tr', {}, [
-				subflow.interface ?? subflow.ifname,
+				uplinkOf(subflow),
 				E('code', {}, [ '%s → %s'.format(subflow.local, subflow.remote) ]),
 				subflow.state == 'joining' ? _('Joining') : mptcpd.stateWord(subflow.state),
 				bytes(subflow.sent),
@@ -300,7 +312,7 @@ function byUplink(subflows) {
 	const split = {};
 
 	for (const subflow of subflows) {
-		const name = subflow.interface ?? subflow.ifname;
+		const name = uplinkOf(subflow);
 
 		split[name] = (split[name] ?? 0) + traffic(subflow);
 	}
@@ -442,7 +454,7 @@ return view.extend({
 
 	showUplinks: function(uplinks, devices) {
 		const now = Date.now();
-		const usage = name => (this.connections.uplinks ?? []).find(known => (known.interface ?? known.ifname) == name);
+		const usage = name => (this.connections.uplinks ?? []).find(known => uplinkOf(known) == name);
 
 		for (const [ name, card ] of this.cards)
 			if (!uplinks.some(uplink => uplink.name == name)) {
@@ -481,7 +493,7 @@ return view.extend({
 		this.share.hidden = this.keys.hidden = !connections.length;
 		draw(this.share, split, colours);
 		dom.content(this.keys, Object.keys(split).sort().map(name => {
-			const uplink = this.connections.uplinks.find(known => (known.interface ?? known.ifname) == name);
+			const uplink = this.connections.uplinks.find(known => uplinkOf(known) == name);
 
 			return E('span', { 'class': 'mptcpd-key', 'style': '--mptcpd-colour:%s'.format(colours(name)) }, [
 				N_(uplink.subflows, '%s: %d subflow, %s received, %s sent', '%s: %d subflows, %s received, %s sent')
