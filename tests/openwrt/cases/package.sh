@@ -75,7 +75,7 @@ case_luci_package() {
 		python3 -m json.tool "$file" >/dev/null || fail "$file"
 	done
 	# Each view that the menu names is there.
-	for view in $(sed -n 's/.*"path": "\(.*\)".*/\1/p' "$OUT/luci/usr/share/luci/menu.d/luci-app-mptcpd.json"); do
+	sed -n 's/.*"path": "\(.*\)".*/\1/p' "$OUT/luci/usr/share/luci/menu.d/luci-app-mptcpd.json" | while read -r view; do
 		[ -f "$OUT/luci/www/luci-static/resources/view/$view.js" ] || fail "no view $view"
 	done
 }

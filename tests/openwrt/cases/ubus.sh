@@ -121,7 +121,7 @@ case_ubus_mwan3() {
 	service restart
 	rpcd status
 	endpoints "$BOTH"
-	printf '#!/bin/sh\n[ "$1" = enabled ]\n' >"$ROOT/etc/init.d/mwan3"
+	printf '#!/bin/sh\n' >"$ROOT/etc/init.d/mwan3"
 	chmod +x "$ROOT/etc/init.d/mwan3"
 	service restart
 	endpoints '203.0.113.5 subflow dev eth1'

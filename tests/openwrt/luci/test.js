@@ -77,11 +77,11 @@ function everyState() {
 		path('satlink', 'failed', { reason: 'refused', errno: 28 }),
 		path('office', 'foreign', { reason: 'made_by_another_program', endpoint: { id: 9, flags: [ 'subflow' ], ours: false, kept: false } }),
 		path('neighbour', 'dead', { reason: 'declared_down', declared: 'down' }),
-		path('umts', 'waiting', { reason: 'something_that_is_new' })
+		path('umts', 'waiting', { reason: 'something_that_is_new', advice: 'do what it takes' })
 	];
 
 	return {
-		v: 1, version: '1.0.0', uptime: 273600, plugin: 'addr_adv', config: { last_error: null }, limits: { subflows: 8, add_addr_accepted: 8 },
+		v: 1, version: '1.0.0', uptime: 273600, plugin: 'addr_adv', config: { last_error: 'line 3: unknown key' }, joins: { tried: 1624, joined: 1600, failed: 24 }, fallbacks: 3, blackholes: 2, limits: { subflows: 8, add_addr_accepted: 8 },
 		interfaces: paths.map(({ interface: name, ifname }) => ({ interface: name, ifname })), paths
 	};
 }
@@ -274,11 +274,18 @@ async function everything() {
 			[ 'fibre', 'In use', 'Ping\n8.3 ms\nLoss\n0 %' ], [ 'fibre', 'In use', 'Joins\n810 of 812' ], [ 'fibre', 'In use', 'for 1 h 2 min' ], [ 'lte', 'Backup', '43.7 ms\nLoss\n2 %' ], [ 'lte', 'Backup', 'Joins failed\n22' ],
 			[ 'dsl', 'Dead', 'do not answer' ], [ 'dsl', 'Dead', 'no answer\nLoss\n100 %' ],
 			[ 'cable', 'Waiting', 'Give the interface a gateway' ], [ 'cable', 'Waiting', 'last answer 2 h 0 min ago' ], [ 'satlink', 'Failed', 'error 28' ], [ 'office', 'Not ours', 'let mptcpd adopt it' ],
-			[ 'neighbour', 'Taken out', 'Put it back' ], [ 'umts', 'Waiting', 'Something that is new.' ]
+			[ 'neighbour', 'Taken out', 'Put it back' ], [ 'umts', 'Waiting', 'Something that is new.' ], [ 'umts', 'Waiting', 'Do what it takes.' ]
 		]) {
 			await state(name, word);
 			await see(`${card(name)}.innerText.includes(${JSON.stringify(text)})`);
 		}
+	});
+
+	await check('what the daemon warns of is said', async () => {
+		for (const text of [ 'refused, and those before are in use: line 3: unknown key', 'for a while 2 times' ])
+			await see(`document.querySelector('#mptcpd-problem').textContent.includes(${JSON.stringify(text)})`);
+		for (const text of [ '1600 of 1624 joins came about', '3 connections fell back' ])
+			await see(`document.querySelector('#mptcpd-summary').textContent.includes(${JSON.stringify(text)})`);
 	});
 
 	await check('of a hundred connections the largest are shown, and all on demand', async () => {
@@ -321,6 +328,8 @@ async function everything() {
 async function pictures() {
 	const status = everyState();
 	const connections = manyConnections(5);
+
+	Object.assign(status, { config: { last_error: null }, blackholes: 0 });
 
 	for (const list of [ 'interfaces', 'paths' ])
 		status[list] = status[list].slice(0, 3);

@@ -111,9 +111,9 @@ function explain(reason, path) {
 	case '':
 		return [];
 	}
-	const words = String(reason).replace(/_/g, ' ');
-
-	return [ '%s%s.'.format(words.charAt(0).toUpperCase(), words.slice(1)) ];
+	/* One that is newer than these pages, with the daemon's own words. */
+	return [ String(reason).replace(/_/g, ' '), path?.advice ].filter(text => text)
+		.map(text => '%s%s.'.format(text.charAt(0).toUpperCase(), text.slice(1)));
 }
 
 /* The uplinks: those that are to be used, and what else has an address in use. */

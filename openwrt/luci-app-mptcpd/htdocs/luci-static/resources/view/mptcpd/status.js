@@ -401,7 +401,12 @@ return view.extend({
 
 	showProblem: function(status) {
 		const refused = status.config?.last_error;
-		const key = JSON.stringify([ status.error, status.code, refused ]);
+		const warnings = [
+			refused != null ? _('The last change of the settings was refused, and those before are in use: %s').format(refused) : null,
+			status.blackholes ? N_(status.blackholes, 'The kernel has turned Multipath TCP off for a while, as only plain TCP was answered.',
+				'The kernel has turned Multipath TCP off for a while %d times, as only plain TCP was answered.').format(status.blackholes) : null
+		].filter(warning => warning != null);
+		const key = JSON.stringify([ status.error, status.code, warnings ]);
 
 		if (key == this.shown)
 			return;
@@ -409,9 +414,9 @@ return view.extend({
 		this.shown = key;
 
 		if (status.error == null)
-			return dom.content(this.problem, refused == null ? null : E('div', { 'class': 'alert-message warning' }, [
-				E('p', {}, [ _('The last change of the settings was refused, and those before are in use: %s').format(refused) ])
-			]));
+			return dom.content(this.problem, warnings.length
+				? E('div', { 'class': 'alert-message warning' }, warnings.map(warning => E('p', {}, [ warning ])))
+				: null);
 
 		if (status.code != mptcpd.NOT_RUNNING)
 			return dom.content(this.problem, E('div', { 'class': 'alert-message warning' }, [
@@ -446,6 +451,8 @@ return view.extend({
 			N_(used, '%d uplink works', '%d uplinks work').format(used),
 			_('strategy %s').format(status.plugin ?? _('none')),
 			status.limits != null ? _('at most %d more subflows for each connection').format(status.limits.subflows) : null,
+			status.joins?.tried ? _('%d of %d joins came about').format(status.joins.joined, status.joins.tried) : null,
+			status.fallbacks ? N_(status.fallbacks, '%d connection fell back to plain TCP', '%d connections fell back to plain TCP').format(status.fallbacks) : null,
 			_('mptcpd %s, up %s').format(status.version, span(status.uptime))
 		];
 
