@@ -333,7 +333,15 @@ fn a_reload_keeps_a_verdict_and_takes_it_back_with_the_probes() {
     lab.expect(&BOTH);
     lab.reload(&daemon, TRACK);
     lab.expect(&BOTH[1..]);
-    // An address that goes takes its verdict with it, a carrier does not.
+    // What is not probed any more is not dead, though it has no carrier meanwhile.
+    lab.unplug("wan1");
+    lab.settle();
+    lab.reload(&daemon, "[core]\n");
+    lab.plug("wan1");
+    lab.expect(&BOTH);
+    lab.reload(&daemon, TRACK);
+    lab.expect(&BOTH[1..]);
+    // The verdict outlives the carrier.
     lab.unplug("wan1");
     lab.settle();
     lab.plug("wan1");

@@ -33,21 +33,25 @@ impl Engine {
             config,
             ..
         } = self;
-        health.begin();
-        if config.uses_track() {
-            for address in network.addresses() {
-                let Some(interface) = network.interface(address.index) else {
-                    continue;
-                };
-                if matches!(address.verdict, Usable | Standby | HoldDown | Dead) {
-                    let track = config.track(&interface.name);
-                    health.follow(now, Key::of(address), track, address.is_dead());
-                }
+        let used = config.uses_track();
+        if !health.begin(used) {
+            return;
+        }
+        for address in network.addresses().filter(|_| used) {
+            let Some(interface) = network.interface(address.index) else {
+                continue;
+            };
+            if matches!(address.verdict, Usable | Standby | HoldDown | Dead) {
+                let track = config.track(&interface.name);
+                health.follow(now, Key::of(address), track, address.is_dead());
             }
         }
         health.finish();
-        let is_probed = |address: &LocalAddress| health.follows(Key::of(address));
-        self.schedule.reconcile_due |= network.revive(&is_probed);
+        let is_over = |address: &LocalAddress| {
+            let judged = address.verdict == Dead || !used;
+            judged && !health.follows(Key::of(address))
+        };
+        self.schedule.reconcile_due |= network.revive(&is_over);
     }
 
     /// Returns the paths that are probed.

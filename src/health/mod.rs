@@ -90,6 +90,8 @@ impl Figures {
 /// All paths that are probed.
 pub struct Health {
     paths: Table<Path>,
+    /// The configuration asks for probes.
+    used: bool,
 }
 
 impl Default for Health {
@@ -103,13 +105,15 @@ impl Health {
     pub fn new() -> Self {
         Self {
             paths: Table::new(capacity::TRACKED),
+            used: false,
         }
     }
 
     /// Begins a pass over the paths there are: those that are not followed in it are forgotten at
-    /// its end.
-    pub fn begin(&mut self) {
+    /// its end. Returns whether there can be any, or were before.
+    pub fn begin(&mut self, used: bool) -> bool {
         self.paths.unmark(|_| true);
+        core::mem::replace(&mut self.used, used) || used
     }
 
     /// Follows a path as `track` says; one that is new is what it was known to be, `dead` or not.

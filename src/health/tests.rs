@@ -63,7 +63,7 @@ impl World {
     }
 
     fn follow(&mut self, track: &Track) -> bool {
-        self.health.begin();
+        self.health.begin(true);
         let dead = self.is_dead();
         let followed = self.health.follow(Instant(self.now), PATH, track, dead);
         self.health.finish();
@@ -436,15 +436,18 @@ fn the_silence_of_a_busy_interface_is_noticed_at_once() {
 
 #[test]
 fn what_is_sent_without_an_answer_brings_a_probe_forward() {
-    let network: Network = |now, _| (now < 1_030_000).then_some(20);
-    let mut world = World::new(&track(&[FIRST]), network);
-    world.traffic = |now| if now < 1_034_000 { (0, 0) } else { (0, 10) };
-    world.health.handle(Instant(world.now), Event::Read);
-    world.run(60_000);
-    let [(at, true)] = world.verdicts_since(1_030_000)[..] else {
+    let track = Track {
+        interval: 60,
+        ..track(&[FIRST])
+    };
+    let mut world = World::new(&track, |now, _| (now < 1_070_000).then_some(20));
+    world.traffic = |now| if now < 1_075_000 { (0, 0) } else { (0, 10) };
+    world.run(110_000);
+    let [(at, true)] = world.verdicts_since(1_070_000)[..] else {
         panic!("{:?}", world.verdicts)
     };
-    assert!(at <= 7000, "dead after {at} ms");
+    // The next would have gone 47 seconds later at the earliest.
+    assert!(at <= 30_000, "dead after {at} ms");
 }
 
 #[test]
@@ -574,7 +577,7 @@ fn a_path_that_was_dead_starts_dead() {
     let mut world = World::new(&track(&[FIRST]), none_answer);
     world.run(20_000);
     // Its carrier goes, and comes back.
-    world.health.begin();
+    world.health.begin(true);
     world.health.finish();
     assert!(!world.health.follows(PATH));
     assert_eq!(world.health.deadline(), Instant::NEVER);

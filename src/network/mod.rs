@@ -326,13 +326,12 @@ impl Network {
         news
     }
 
-    /// Has no path count as dead any more that has all that is needed and is not probed. Returns
-    /// whether that is news.
+    /// Has no path count as dead any more whose probes are over. Returns whether that is news.
     #[cfg(feature = "health")]
-    pub(crate) fn revive(&mut self, is_probed: &dyn Fn(&LocalAddress) -> bool) -> bool {
+    pub(crate) fn revive(&mut self, is_over: &dyn Fn(&LocalAddress) -> bool) -> bool {
         let mut news = false;
-        for address in self.addresses.iter_mut() {
-            if address.verdict == Verdict::Dead && !is_probed(address) {
+        for address in self.addresses.iter_mut().filter(|a| a.dead) {
+            if is_over(address) {
                 address.dead = false;
                 news = true;
             }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use crate::lab::sysctl;
+use crate::lab::{SERVER, sysctl};
 
 /// Where the daemons' files are: a file system of the lab's own, which goes with it.
 pub const DIRECTORY: &str = "/run";
@@ -21,10 +21,12 @@ pub enum Candidate {
     AddrAdv,
     /// This daemon with sspi.
     Sspi,
+    /// This daemon with addr_adv and probes.
+    Track,
 }
 
 impl Candidate {
-    pub const ALL: [Self; 4] = [Self::None, Self::C, Self::AddrAdv, Self::Sspi];
+    pub const ALL: [Self; 5] = [Self::None, Self::C, Self::AddrAdv, Self::Sspi, Self::Track];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -32,6 +34,7 @@ impl Candidate {
             Self::C => "c",
             Self::AddrAdv => "addr_adv",
             Self::Sspi => "sspi",
+            Self::Track => "track",
         }
     }
 }
@@ -54,13 +57,20 @@ pub fn start(
         ]);
         daemon.arg(format!("--addr-flags={flags}"));
     } else {
-        let name = candidate.name();
+        let (name, track) = match candidate {
+            Candidate::Track if side == "client" => ("addr_adv", format!("track = {SERVER}\n")),
+            Candidate::Track => ("addr_adv", String::new()),
+            other => (other.name(), String::new()),
+        };
+        if !track.is_empty() {
+            sysctl("ipv4/ping_group_range", "0 0")?;
+        }
         let config = format!("{DIRECTORY}/{side}.conf");
         fs::write(
             &config,
             format!(
                 "[core]\nlog-level = debug\npath-manager = {name}\nload-plugins = {name}\n\
-                 addr-flags = {flags}\nstate-file = {DIRECTORY}/{side}.state\n{more}"
+                 addr-flags = {flags}\nstate-file = {DIRECTORY}/{side}.state\n{track}{more}"
             ),
         )?;
         daemon.args(["-c", &config]);

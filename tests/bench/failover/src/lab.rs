@@ -15,7 +15,7 @@ use crate::sys;
 use crate::traffic::{Rate, Traffic};
 use crate::wire::{self, Control, Port, Quality, Wire};
 
-const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+pub const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const PORT: u16 = 5000;
 
 /// Fibre, LTE and DSL.

@@ -22,7 +22,7 @@ use measure::Outcome;
 use scenario::Scenario;
 
 const USAGE: &str = "usage: failover --ours PROGRAM [--c PROGRAM] \
-                     [--candidate none,c,addr_adv,sspi] [--log] \
+                     [--candidate none,c,addr_adv,sspi,track] [--log] \
                      [--runs N] [--scenario S1,S12] [--quick] | \
                      --chaos MINUTES [--seed N] [--uplinks 2|3] | --calm MINUTES [--uplinks 2|3]";
 
