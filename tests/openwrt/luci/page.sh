@@ -27,6 +27,11 @@ case_luci_page() {
 	set_uci network interface dsl multipath on
 	set_uci network interface usb proto qmi
 	set_uci network interface usb multipath backup
+	uci mptcpd <<-END
+		config globals 'globals'
+			list track '198.51.100.80'
+			option track_interval '1'
+	END
 	netifd 'lan br-lan br-lan' 'wan eth1 eth1' 'wan6 eth1 eth1' 'lte wwan0 -' 'vpn tun0 -' 'dsl eth2 eth2'
 	world ip link set lo up
 	world ip address add 198.51.100.80/32 dev lo

@@ -22,6 +22,9 @@ const button = (name, which) => `${card(name)}.querySelector('[data-state=${whic
 const press = node => see(`(node => node != null && !node.disabled && !node.hidden && (node.click(), true))(${node})`);
 const shot = (name, height) => browser.screenshot(path.join(SCREENSHOTS, name + '.png'), height);
 
+// Of openwrt/README.md.
+const picture = (name, height) => browser.screenshot(path.join(__dirname, '../../../openwrt', name + '.png'), height);
+
 function equal(found, expected) {
 	if (JSON.stringify(found) != JSON.stringify(expected))
 		throw new Error(`expected ${JSON.stringify(expected)}, found ${JSON.stringify(found)}`);
@@ -125,6 +128,7 @@ async function realDaemon() {
 		await see(`/Sent [1-9][0-9.]* [KM]bit/.test(${card('wan')}.innerText)`);
 		await see(`${card('wan')}.querySelector('.sent').getAttribute('d').split('L').length > 2`);
 		await see(`document.querySelector('.mptcpd-connection')?.innerText.includes('198.51.100.80:5001')`);
+		await see(`/Ping\\n[0-9.]+ ms\\nLoss\\n0 %/.test(${card('wan')}.innerText)`);
 		await see(`/2 subflows, 1 backup/.test(document.querySelector('.mptcpd-connection').innerText)`);
 		await browser.evaluate(`document.querySelector('.mptcpd-connection summary').focus()`);
 		await browser.key('Enter', 'Enter', '\r');
@@ -195,6 +199,8 @@ async function settings() {
 		await see(`${field('enabled')}.checked`);
 		await see(`[ ...${field('path_manager')}.options ].some(option => option.value == 'sspi')`);
 		await shot('settings', 1500);
+		if (process.env.PICTURES)
+			await picture('settings', 960);
 	});
 
 	await check('what makes no sense is not saved', async () => {
@@ -216,6 +222,7 @@ async function settings() {
 		await endpoints(/100\.64\.0\.5 .*subflow.*dev wwan0/);
 		equal(/interface 'lte'\n(\t.*\n)*\toption multipath 'on'\n/.test(config('network')), true);
 		equal(/option source_routing '1'/.test(config('mptcpd')), true);
+		equal(/list track '198.51.100.80'/.test(config('mptcpd')), true);
 		equal(/multipath|hold_down/.test(config('mptcpd')), false);
 	});
 
@@ -225,6 +232,20 @@ async function settings() {
 		await press(`document.querySelector('.cbi-button-apply')`);
 		await see(`document.body.dataset.applied == 'yes'`);
 		equal(/config interface 'lte'\n\toption priority '-5'/.test(config('mptcpd')), true);
+	});
+}
+
+async function probes() {
+	const far = (...words) => world('ip', 'route', ...words, '100.64.0.0/24', 'dev', 'wwan0-far');
+
+	await check('an uplink that leads nowhere is dead, though its link is up', async () => {
+		await page(STATUS);
+		await state('lte', 'In use');
+		far('del');
+		await state('lte', 'Dead');
+		await see(`${card('lte')}.innerText.includes('the tracked addresses do not answer')`);
+		await endpoints(/100\.64\.0\.5/, false);
+		far('add');
 	});
 }
 
@@ -324,7 +345,7 @@ async function everything() {
 	}
 }
 
-// Those of openwrt/README.md, with a graph of two minutes.
+// With a graph of two minutes.
 async function pictures() {
 	const status = everyState();
 	const connections = manyConnections(5);
@@ -336,20 +357,14 @@ async function pictures() {
 	router.answers['mptcpd.status'] = () => [ 0, status ];
 	router.answers['mptcpd.connections'] = () => [ 0, connections ];
 
-	for (const [ name, width, height, more ] of [ [ 'status', 900, 640, '' ], [ 'phone', 360, 760, '&dark' ] ])
+	for (const [ name, width, height, more ] of [ [ 'status', 1100, 760, '' ], [ 'phone', 360, 760, '&dark' ] ])
 		await check('picture: ' + name, async () => {
 			await browser.size(width, height);
 			await page(STATUS, more);
 			await browser.evaluate(`document.querySelector('.mptcpd-connection').open = true`);
 			await new Promise(resolve => setTimeout(resolve, 125000));
-			await browser.screenshot(path.join(__dirname, `../../../openwrt/${name}.png`), height);
+			await picture(name, height);
 		});
-
-	await check('picture: settings', async () => {
-		await browser.size(900, 700);
-		await page(SETTINGS);
-		await browser.screenshot(path.join(__dirname, '../../../openwrt/settings.png'), 700);
-	});
 }
 
 // Runs in the page: the least contrast between a badge's or a sentence's text and its background.
@@ -393,6 +408,7 @@ async function main() {
 	try {
 		await realDaemon();
 		await settings();
+		await probes();
 		await withoutDaemon();
 		await everything();
 		if (process.env.PICTURES)
