@@ -70,6 +70,11 @@ impl Backoff {
         self.tries = self.tries.saturating_add(1);
     }
 
+    /// Forgets failures beyond so many.
+    pub(crate) fn limit(&mut self, failures: u8) {
+        self.tries = self.tries.min(failures);
+    }
+
     /// Returns the number of failures in a row, 255 at most.
     pub(crate) fn failures(self) -> u8 {
         self.tries

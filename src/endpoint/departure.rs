@@ -5,7 +5,7 @@
 use core::net::IpAddr;
 
 use super::{Endpoints, Slot, Want, Wanted, is_at, want_of};
-use crate::netlink::mptcp::Endpoint;
+use crate::netlink::mptcp::{Endpoint, EndpointFlags};
 use crate::time::{Duration, Instant};
 
 /// For so long what a look at the connections has shown is taken to be so.
@@ -25,6 +25,8 @@ pub(super) enum Departure {
     Granted,
     /// It is wanted, and to be deleted and made again: with that come the subflows it lacks.
     Renewal,
+    /// The same without a word to the peers: it becomes one of a full mesh and ceases to be.
+    Cycle,
 }
 
 impl Endpoints {
@@ -42,13 +44,13 @@ impl Endpoints {
             slot.departure = match slot.departure {
                 // The address leaves by another device, and it can have one endpoint only.
                 _ if want.is_some_and(|w| w.ifindex != ifindex) => Departure::Granted,
-                Departure::Renewal if slot.has_path => Departure::Renewal,
+                was @ (Departure::Renewal | Departure::Cycle) if slot.has_path => was,
                 was if want.is_some_and(stays) => {
                     returned |= was != Departure::Stays;
                     slot.returned |= was == Departure::Denied && lost;
                     Departure::Stays
                 }
-                Departure::Stays | Departure::Renewal => Departure::Requested,
+                Departure::Stays | Departure::Renewal | Departure::Cycle => Departure::Requested,
                 departure => departure,
             };
         }
@@ -112,7 +114,7 @@ impl Endpoints {
         for slot in self.ours.iter_mut().filter(|slot| !slot.is_deleting()) {
             slot.departure = match slot.departure {
                 Departure::Granted => Departure::Requested,
-                Departure::Renewal => Departure::Stays,
+                Departure::Renewal | Departure::Cycle => Departure::Stays,
                 departure => departure,
             };
         }
@@ -123,11 +125,21 @@ impl Endpoints {
         self.ours.iter_mut().for_each(|slot| slot.returned = false);
     }
 
-    /// Has an endpoint that is to stay deleted and made again with the next reconciliation.
-    pub fn renew(&mut self, now: Instant, address: IpAddr) {
+    /// Has the subflows of an endpoint that is to stay made again with the next reconciliation.
+    /// Peers are told of it, if they are to end theirs, and as far as the kernel knows no other way.
+    pub fn renew(&mut self, now: Instant, address: IpAddr, told: bool) {
         let is_it = |slot: &&mut Slot| is_at(&slot.endpoint, address, 0) && slot.is_settled();
+        let changeable = self.flags.changeable() & !self.flags.unsupported().0;
         if let Some(slot) = self.ours.iter_mut().find(is_it) {
-            slot.departure = Departure::Renewal;
+            // An endpoint is not both announced and one of a full mesh.
+            let fixed = EndpointFlags::SIGNAL.0 | EndpointFlags::FULLMESH.0;
+            let cycles = !told
+                && changeable & EndpointFlags::FULLMESH.0 != 0
+                && slot.endpoint.flags.0 & fixed == 0;
+            slot.departure = match cycles {
+                true => Departure::Cycle,
+                false => Departure::Renewal,
+            };
             self.granted_at = now;
         }
     }

@@ -246,9 +246,10 @@ impl EndpointManager {
         self.endpoints.settle_returns();
     }
 
-    /// Has an endpoint deleted and made again, for the subflows that connections lack there.
-    pub fn renew(&mut self, now: Instant, address: IpAddr) {
-        self.endpoints.renew(now, address);
+    /// Has the subflows of an endpoint made again, for those that connections lack there; `told` says
+    /// that peers are to end theirs.
+    pub fn renew(&mut self, now: Instant, address: IpAddr, told: bool) {
+        self.endpoints.renew(now, address, told);
     }
 
     /// Has ours be looked at for the last time, to be removed.

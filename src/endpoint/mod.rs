@@ -281,6 +281,10 @@ impl Endpoints {
                     endpoint.flags = want.flags;
                     Command::SetFlags(endpoint)
                 }
+                (Operation::SetFlags, Departure::Cycle, _) => {
+                    let flags = EndpointFlags(endpoint.flags.0 | EndpointFlags::FULLMESH.0);
+                    Command::SetFlags(Endpoint { flags, ..endpoint })
+                }
                 (Operation::Delete, Departure::Granted | Departure::Renewal, None)
                 | (Operation::Delete, Departure::Renewal, Some(_)) => {
                     Command::DeleteEndpoint(endpoint)
@@ -299,9 +303,16 @@ impl Endpoints {
                 *look_due = true;
                 return;
             }
-            let Some(number) = send(command) else {
+            let Some(mut number) = send(command) else {
                 return;
             };
+            if slot.departure == Departure::Cycle {
+                match send(Command::SetFlags(endpoint)) {
+                    Some(second) => number = second,
+                    // It remains for the next time, as any flags that are not wanted.
+                    None => endpoint.flags.0 |= EndpointFlags::FULLMESH.0,
+                }
+            }
             slot.endpoint = endpoint;
             if how == Operation::SetFlags {
                 slot.flags_unverified = true;

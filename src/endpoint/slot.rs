@@ -94,7 +94,10 @@ impl Slot {
 
     /// Returns whether connections can use it: the kernel has it, and it has a path.
     pub fn is_usable(&self) -> bool {
-        let ends = matches!(self.departure, Departure::Granted | Departure::Renewal);
+        let ends = !matches!(
+            self.departure,
+            Departure::Stays | Departure::Requested | Departure::Denied
+        );
         self.has_path && self.pending.is_none() && !ends
     }
 

@@ -359,7 +359,7 @@ fn an_endpoint_that_moves_to_another_device_is_made_again_at_once() {
 fn a_renewed_endpoint_is_deleted_and_added_once_with_another_id() {
     let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
     kernel.settle(NOW, &mut endpoints, &[want(1), want(2)]);
-    endpoints.renew(NOW, ip(1));
+    endpoints.renew(NOW, ip(1), true);
     let (sent, _) = kernel.round(NOW, &mut endpoints, &[want(1), want(2)]);
     assert_eq!(sent, [], "not before a look at the endpoints");
     assert!(endpoints.needs_dump());
@@ -373,6 +373,21 @@ fn a_renewed_endpoint_is_deleted_and_added_once_with_another_id() {
         ]
     );
     let (sent, _) = kernel.round(NOW, &mut endpoints, &[want(1), want(2)]);
+    assert_eq!(sent, []);
+}
+
+#[test]
+fn a_renewal_that_peers_need_not_hear_of_changes_flags_there_and_back() {
+    let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+    kernel.settle(NOW, &mut endpoints, &[want(1)]);
+    endpoints.renew(NOW, ip(1), false);
+    kernel.dump(NOW, &mut endpoints);
+    let (sent, _) = kernel.round(NOW, &mut endpoints, &[want(1)]);
+    let there = endpoint(1, 1);
+    let flags = EndpointFlags(there.flags.0 | EndpointFlags::FULLMESH.0);
+    let both = [Endpoint { flags, ..there }, there].map(Command::SetFlags);
+    assert_eq!(sent, both);
+    let (sent, _) = kernel.round(NOW, &mut endpoints, &[want(1)]);
     assert_eq!(sent, []);
 }
 

@@ -33,6 +33,9 @@ const SELDOM: u64 = 160;
 /// each second that it has been. Being made anew costs one 40 to 80 ms, in which its connection
 /// uses the others.
 const WORTH: u64 = 4;
+/// A subflow that lives for so long has been made, whatever ends it later: of the attempts that this
+/// took two or three count against the next one.
+const MADE: Duration = Duration::from_secs(1);
 /// After this long without another loss, one is answered quickly again.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -131,6 +134,8 @@ pub(super) struct Healer {
     full_due: bool,
     /// Looks in a row after which something had to wait for connections.
     kept: Backoff,
+    /// Subflows have been made anew without a word to the peers.
+    untold_works: bool,
     /// The log has been told of subflows that cannot be had.
     hopeless_reported: bool,
 }
@@ -148,6 +153,7 @@ impl Healer {
             departing: false,
             full_due: false,
             kept: Backoff::default(),
+            untold_works: false,
             hopeless_reported: false,
         }
     }
@@ -205,6 +211,10 @@ impl Healer {
             self.paths.clear();
             for slot in ours {
                 let (endpoint, usable) = (&slot.endpoint, slot.is_usable());
+                if !slot.has_path() {
+                    // What has failed there says nothing of a path that returns.
+                    self.missing.retain(|m| m.address != endpoint.address);
+                }
                 self.paths.push(Path {
                     address: endpoint.address,
                     port: endpoint.port,
@@ -345,13 +355,24 @@ impl Healer {
         // What is made is remembered for a while, lest a middlebox that ends it each time be
         // answered each time at once.
         self.missing.sweep_unmarked(|m| m.at + QUIET < now);
+        let is_made = |m: &&mut Missing| !m.marked && m.since + MADE <= now;
+        for made in self.missing.iter_mut().filter(is_made) {
+            let failures = made.attempts.failures();
+            self.untold_works |= failures % 2 == 1;
+            made.attempts.limit(2 + failures % 2);
+            made.at = made.at.min(now + wait(made.attempts));
+        }
         if self.missing.iter().all(|m| !m.marked) {
             self.hopeless_reported = false;
         }
     }
 
-    /// Returns the address of an endpoint that is worth to be made again now, each once.
-    pub(super) fn next_renewal(&mut self, now: Instant) -> Option<IpAddr> {
+    /// Returns the address of an endpoint whose subflows are worth to be made again now, each once,
+    /// and whether peers are to be told. What they are told they may hear only when the new subflow is
+    /// there, and end that: the id is the old one where the address is that of the first subflow. But
+    /// where one is stuck nothing else tells them, and some kernels know no other way (before Linux
+    /// 5.18): until it is known to work each second attempt is the other one, and then one of eight.
+    pub(super) fn next_renewal(&mut self, now: Instant) -> Option<(IpAddr, bool)> {
         for number in 0..self.paths.len() {
             let address = self.paths.get(number)?.address;
             let due = |m: &Missing| m.marked && m.address == address && m.at <= now;
@@ -386,7 +407,9 @@ impl Healer {
                 self.look_at = self.look_at.min(now + Duration::from_secs(enough));
                 continue;
             }
+            let mut fewest = u8::MAX;
             for missing in self.missing.iter_mut().filter(|m| due(m)) {
+                fewest = fewest.min(missing.attempts.failures());
                 missing.attempts.failed();
                 missing.since = now;
                 missing.at = now + wait(missing.attempts);
@@ -396,7 +419,10 @@ impl Healer {
             logging::info!(
                 "making endpoint {address} again: connections without a subflow there: {lacking}"
             );
-            return Some(address);
+            let last = if self.untold_works { 7 } else { 1 };
+            let is_stuck = |c: Covered| c.stuck.contains(one);
+            let told = fewest & last == last || self.coverage.connections().any(is_stuck);
+            return Some((address, told));
         }
         None
     }

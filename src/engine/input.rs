@@ -201,8 +201,8 @@ impl Engine {
                 #[cfg(feature = "control")]
                 self.joins.on_failed(_address);
             });
-            while let Some(address) = healer.next_renewal(now) {
-                self.endpoints.renew(now, address);
+            while let Some((address, told)) = healer.next_renewal(now) {
+                self.endpoints.renew(now, address, told);
                 changed = true;
             }
             if !healer.is_settling() {

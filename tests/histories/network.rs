@@ -415,6 +415,25 @@ fn subflows_that_ended_while_the_daemon_was_away_are_made_again() {
     ends_well(1, 8, ALL_FLAGS, &steps);
 }
 
+/// What the peer is told of an endpoint that goes ends what is joined from there next, where the address
+/// is that of the first subflow.
+#[test]
+fn a_first_subflow_that_is_reset_is_made_again() {
+    let steps = [
+        Step::Change(Link(1, 1)),
+        Step::Change(Address(1, 0, 0)),
+        Step::Change(Route(1, 0, 1)),
+        Step::Change(Link(3, 1)),
+        Step::Change(Address(3, 11, 0)),
+        Step::Change(Route(3, 0, 6)),
+        Run(100),
+        traffic_step(Connect(0)),
+        Run(200),
+        traffic_step(Reset(0)),
+    ];
+    ends_well(0, 8, ALL_FLAGS, &steps);
+}
+
 /// An address may have two endpoints, one of which listens and has no subflows of our making.
 #[test]
 fn an_endpoint_with_a_port_is_not_taken_for_the_one_without() {

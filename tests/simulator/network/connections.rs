@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! Connections of the in-kernel path manager, as Linux 6.18 keeps them: it tries a join once, for
 //! an endpoint that is new, ends the subflows of one that is deleted, and forgets a connection
-//! that has had no subflow for a minute. The peer is told late of an address that is removed while
-//! no path works.
+//! that has had no subflow for a minute. The peer hears late of an address that is removed, and when no
+//! path works, not before one does: what has been joined by its id meanwhile ends.
 
 use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use mptcpd::internal::netlink::diag::{self, Ends};
 use mptcpd::internal::netlink::mptcp::{
     AddressId, Endpoint, EndpointFlags, Event, SubflowEvent, Token,
 };
-use mptcpd::internal::netlink::route::Family;
+use mptcpd::internal::netlink::route::{Family, Route};
 use mptcpd::internal::network::{IFF_RUNNING, IFF_UP};
 use mptcpd::internal::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ use super::kernel::{Kernel, Maker};
 
 /// `net.mptcp.close_timeout`.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the peer takes to hear of an address that is removed, longer than a join.
+const HEARS: Duration = Duration::from_millis(50);
 /// What is newer than this a look may have come too early for.
 const LOOK: Duration = Duration::from_millis(200);
 /// More connections would only make histories longer.
@@ -71,8 +73,8 @@ pub struct Connection {
     pub refuses_joins: bool,
     /// When it was opened or a subflow of its was reset.
     changed: Instant,
-    /// Ids of addresses that the peer has yet to be told of.
-    removed: Vec<AddressId>,
+    /// Ids of addresses that the peer has yet to hear of, and when.
+    removed: Vec<(AddressId, Instant)>,
     orphan: Option<Orphan>,
     /// How often joins from an address have failed in a row.
     failed: BTreeMap<IpAddr, u32>,
@@ -179,7 +181,10 @@ impl Connections {
 
     pub fn deadline(&self) -> Option<Instant> {
         let orphans = self.all.iter().filter_map(|c| c.orphan);
-        orphans.map(|orphan| orphan.since + CLOSE_TIMEOUT).min()
+        let ends = orphans.map(|orphan| orphan.since + CLOSE_TIMEOUT);
+        let removed = self.all.iter().flat_map(|c| &c.removed);
+        let heard = removed.map(|(_, at)| *at).filter(|at| *at > self.now);
+        ends.chain(heard).min()
     }
 
     pub fn end_faults(&mut self) {
@@ -377,16 +382,25 @@ impl Kernel {
         // Where an address leaves by another device its endpoint cannot stay.
         let mut addresses = self.addresses.iter();
         let moves = addresses.any(|a| a.local == address && a.index != endpoint.ifindex);
+        let of_family = |r: &&Route| r.family == Family::of(address);
+        let mut ways = self.routes.iter().filter(of_family);
+        // Nor where only others are left to leave by.
+        let moves = moves
+            || ways.clone().next().is_some()
+                && ways.all(|r| r.hops.iter().all(|hop| hop.oif != endpoint.ifindex));
         let by_daemon = maker == Maker::Daemon && !moves;
         for at in 0..self.connections.all.len() {
             let works = self.works_elsewhere(&self.connections.all[at], Some(address));
             let Connections { all, events, .. } = &mut self.connections;
             let connection = &mut all[at];
             let first = address == connection.first.ip();
-            if connection.end(events, now, by_daemon, |s| s.local == address) && !works {
-                connection
-                    .removed
-                    .push(if first { AddressId(0) } else { endpoint.id });
+            // The kernel does not join by one of a full mesh at the first address once the first subflow
+            // has ended. No daemon can help that, so here it does.
+            let spared = works && endpoint.flags.contains(EndpointFlags::FULLMESH);
+            if connection.end(events, now, by_daemon, |s| s.local == address) && !spared {
+                let id = if first { AddressId(0) } else { endpoint.id };
+                let heard = if works { now + HEARS } else { now };
+                connection.removed.push((id, heard));
             }
         }
     }
@@ -413,8 +427,13 @@ impl Kernel {
                 continue;
             }
             let Connections { all, events, .. } = &mut self.connections;
-            let removed = core::mem::take(&mut all[at].removed);
-            all[at].end(events, now, false, |s| removed.contains(&s.id));
+            let all_removed = core::mem::take(&mut all[at].removed);
+            let (removed, later): (Vec<_>, Vec<_>) = all_removed
+                .into_iter()
+                .partition(|(_, heard)| *heard <= now);
+            all[at].removed = later;
+            let is_removed = |s: &Subflow| removed.iter().any(|(id, _)| *id == s.id);
+            all[at].end(events, now, false, is_removed);
         }
         for at in 0..self.connections.all.len() {
             let connection = &self.connections.all[at];
