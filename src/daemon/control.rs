@@ -70,14 +70,9 @@ pub(super) struct Control {
 impl Control {
     /// Opens the socket. Without it the daemon does its work all the same.
     pub(super) fn open(now: Instant, about: About, config: &Config, namespace: u64) -> Self {
-        let named = config.control_group.as_deref();
-        let group = named.and_then(local::group);
-        if let (Some(name), None) = (named, group) {
-            logging::warn!("control-group: there is no group {name}");
-        }
         file::make_directory();
         let path = file::socket_path(namespace);
-        let door = match open(&path, group) {
+        let door = match open(&path) {
             Ok((listener, epoll)) => Some(Door {
                 path,
                 listener,
@@ -88,6 +83,16 @@ impl Control {
                 None
             }
         };
+        let named = config.control_group.as_deref();
+        let group = named.and_then(local::group);
+        if let (Some(name), Some(door)) = (named, &door) {
+            let given = group.map(|group| local::give(&door.path, group));
+            match given {
+                Some(Ok(())) => {}
+                Some(Err(error)) => logging::warn!("control-group: {name}: {error}"),
+                None => logging::warn!("control-group: there is no group {name}"),
+            }
+        }
         Self {
             about,
             door,
@@ -261,8 +266,8 @@ impl Control {
     }
 }
 
-fn open(path: &str, group: Option<u32>) -> std::io::Result<(UnixListener, Epoll)> {
-    let listener = local::listen(path, group)?;
+fn open(path: &str) -> std::io::Result<(UnixListener, Epoll)> {
+    let listener = local::listen(path)?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, u64::MAX))?;
     Ok((listener, epoll))

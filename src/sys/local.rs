@@ -12,14 +12,11 @@ use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
 use nix::unistd::{Gid, chown, unlink};
 
 /// Listens at a path, where only the owner and the group can connect. The caller knows that nobody
-/// else listens there: what is there already is a leftover. The group may fail to be set.
-pub fn listen(path: &str, group: Option<u32>) -> io::Result<UnixListener> {
+/// else listens there: what is there already is a leftover.
+pub fn listen(path: &str) -> io::Result<UnixListener> {
     let _ = unlink(path);
     let listener = UnixListener::bind(path)?;
     listener.set_nonblocking(true)?;
-    if let Some(group) = group {
-        chown(path, None, Some(Gid::from_raw(group)))?;
-    }
     let mode = Mode::from_bits_truncate(0o660);
     fchmodat(
         nix::fcntl::AT_FDCWD,
@@ -28,6 +25,11 @@ pub fn listen(path: &str, group: Option<u32>) -> io::Result<UnixListener> {
         FchmodatFlags::FollowSymlink,
     )?;
     Ok(listener)
+}
+
+/// Gives what [`listen`] has made to a group, of which only root need not be a member.
+pub fn give(path: &str, group: u32) -> io::Result<()> {
+    Ok(chown(path, None, Some(Gid::from_raw(group)))?)
 }
 
 /// Takes away what [`listen`] has made.

@@ -163,11 +163,13 @@ case_globals() {
 			option source_routing 'on'
 			option temporary_addresses 'no'
 			option max_connections '100'
+			option control_group 'mptcpd'
 	END
 	service start
 	for line in 'log-level = debug' 'path-manager = addr_adv' 'notify-flags = existing,check_route' \
 		'resync-interval = 60' 'hold-down = 3' 'limit-subflows = 6' 'limit-add-addr-accepted = 5' \
-		'check-route-to = 192.0.2.1,2001:db8::1' 'source-routing = yes' 'temporary-addresses = no' 'max-connections = 100'; do
+		'check-route-to = 192.0.2.1,2001:db8::1' 'source-routing = yes' 'temporary-addresses = no' 'max-connections = 100' \
+		'control-group = mptcpd'; do
 		core "$line"
 	done
 	is "interfaces = eth1
