@@ -62,8 +62,7 @@ pub const LOST_PATHS: usize = 64;
 /// Addresses whose joins are counted, 28 bytes each.
 #[cfg(feature = "control")]
 pub const TALLIES: usize = 64;
-/// Clients of the control socket, 5 KiB each.
-#[cfg(feature = "control")]
+/// Clients of the control socket, 5 KiB each, where there is one.
 pub const CLIENTS: usize = 8;
 /// Addresses that a strategy has seen go, 17 bytes each.
 pub const LOST_ADDRESSES: usize = 64;

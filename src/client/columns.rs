@@ -1,47 +1,63 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! Cells in columns, for people.
 
+/// No row has more cells; those behind are as wide as they are.
+const CELLS: usize = 16;
+
 /// Aligns the lines that have cells, which are separated by tabs; widths are those of a block, which
 /// ends with an empty line. `colour` marks states.
 pub(super) fn align(text: &str, colour: bool) -> String {
     let mut aligned = String::new();
-    let mut widths: Vec<usize> = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.clone().next() {
-        if line.is_empty() || aligned.is_empty() {
-            widths.clear();
-            let block = lines.clone().skip(1).take_while(|line| !line.is_empty());
-            for line in lines.clone().take(1).chain(block) {
-                let last = line.bytes().filter(|byte| *byte == b'\t').count();
-                for (at, cell) in line.split('\t').take(last).enumerate() {
-                    if at == widths.len() {
-                        widths.push(0);
-                    }
-                    if let Some(widest) = widths.get_mut(at) {
-                        *widest = cell.len().max(*widest);
-                    }
-                }
-            }
+    let (mut widths, mut begins) = ([0; CELLS], true);
+    let (mut start, mut column) = (0, 0);
+    for (at, byte) in text.bytes().enumerate() {
+        if begins {
+            widths = widest(text.get(at..).unwrap_or_default());
+            begins = false;
         }
-        lines.next();
-        let mut end = 0;
-        for (at, cell) in line.split('\t').enumerate() {
-            if at > 0 {
-                let width = widths.get(at - 1).map_or(0, |width| width + 2);
-                while end < width {
-                    aligned.push(' ');
-                    end += 1;
-                }
-            }
-            let code = if colour { colour_of(cell) } else { "" };
-            for part in [code, cell, if code.is_empty() { "" } else { "\x1b[0m" }] {
-                aligned.push_str(part);
-            }
-            end = cell.len();
+        if byte != b'\t' && byte != b'\n' {
+            continue;
         }
-        aligned.push('\n');
+        let cell = text.get(start..at).unwrap_or_default();
+        start = at + 1;
+        let code = if colour { colour_of(cell) } else { "" };
+        for part in [code, cell, if code.is_empty() { "" } else { "\x1b[0m" }] {
+            aligned.push_str(part);
+        }
+        if byte == b'\t' {
+            let width = widths.get(column).map_or(0, |width| *width);
+            column += 1;
+            for _ in cell.len()..width + 2 {
+                aligned.push(' ');
+            }
+        } else {
+            aligned.push('\n');
+            begins = column == 0 && cell.is_empty();
+            column = 0;
+        }
     }
     aligned
+}
+
+/// Returns how wide the cells of the first block are, but for the last one of each line: nothing
+/// stands behind it.
+fn widest(text: &str) -> [usize; CELLS] {
+    let mut widths = [0; CELLS];
+    let (mut column, mut length) = (0, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'\t' => {
+                if let Some(width) = widths.get_mut(column) {
+                    *width = length.max(*width);
+                }
+                (column, length) = (column + 1, 0);
+            }
+            b'\n' if column == 0 && length == 0 => break,
+            b'\n' => (column, length) = (0, 0),
+            _ => length += 1,
+        }
+    }
+    widths
 }
 
 /// Returns how a terminal is told the colour of a state.

@@ -25,7 +25,11 @@ type Problem = (u8, String);
 #[cold]
 #[inline(never)]
 fn problem(status: u8, parts: &[&str]) -> Problem {
-    (status, parts.concat())
+    let mut text = String::new();
+    for part in parts {
+        text.push_str(part);
+    }
+    (status, text)
 }
 
 /// Does what the words of the command line ask for, of which the first is a command. Returns the
@@ -63,7 +67,8 @@ fn command(words: &[String]) -> Result<u8, Problem> {
     let mut bytes = [0; 4096];
     loop {
         let left = end.map(|end| end.saturating_since(now()).as_millis());
-        if matches!(sys::poll([stream.as_raw_fd()], left), Ok(0)) {
+        let mut daemon = [sys::readable(stream.as_raw_fd())];
+        if matches!(sys::poll(&mut daemon, left), Ok(0)) {
             if end.is_some_and(|end| now() >= end) {
                 return Err(problem(FAILURE, &["timed out: no path is in use"]));
             }
@@ -85,17 +90,22 @@ fn command(words: &[String]) -> Result<u8, Problem> {
     if request.verb == Verb::Monitor && answer.is_empty() {
         return Err(problem(NOT_RUNNING, &["mptcpd has stopped"]));
     }
-    // Text, a NUL, and the exit status.
-    let text = core::str::from_utf8(&answer).unwrap_or_default();
-    let parsed = text.rsplit_once('\0');
-    let parsed = parsed.and_then(|(text, status)| Some((text, status.parse::<u8>().ok()?)));
-    match parsed {
-        Some((text, status @ (SUCCESS | MISSING))) => {
+    // Text, a NUL, and the digits of the exit status.
+    let end = answer.iter().rposition(|byte| *byte == 0);
+    let Some((text, end)) = end.and_then(|end| answer.split_at_checked(end)) else {
+        return Err(problem(FAILURE, &["the daemon has broken off"]));
+    };
+    let digits = end.iter().skip(1).map(|digit| digit & 15);
+    let status = digits.fold(0u8, |status, digit| {
+        status.wrapping_mul(10).wrapping_add(digit)
+    });
+    let text = core::str::from_utf8(text).unwrap_or_default();
+    match status {
+        SUCCESS | MISSING => {
             show(text, request.json);
             Ok(status)
         }
-        Some((text, status)) => Err(problem(status, &[name, ": ", text.trim_ascii()])),
-        None => Err(problem(FAILURE, &["the daemon has broken off"])),
+        _ => Err(problem(status, &[name, ": ", text.trim_ascii()])),
     }
 }
 
@@ -119,7 +129,7 @@ fn connect(end: Option<Instant>) -> Result<UnixStream, Problem> {
             let cause = "mptcpd is not running in this network namespace (no ";
             return Err(problem(NOT_RUNNING, &[cause, &path, ")"]));
         }
-        sys::poll([], Some(PATIENCE)).map_err(broken)?;
+        sys::poll(&mut [], Some(PATIENCE)).map_err(broken)?;
     }
 }
 

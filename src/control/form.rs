@@ -105,6 +105,13 @@ impl<'a> Form<'a> {
         }
     }
 
+    /// Writes a text behind what is there, for people alone.
+    pub fn append(&mut self, text: &dyn Display) {
+        if !self.json {
+            self.quoted(text, false);
+        }
+    }
+
     /// Writes a field in JSON alone.
     pub fn json(&mut self, name: &str, value: Value<'_>) {
         if self.json {
@@ -150,53 +157,56 @@ impl<'a> Form<'a> {
         let json = self.json;
         match value {
             Value::Nothing => self.text(if json { "null" } else { "-" }),
-            Value::Text(text) => self.quoted(&format_args!("{text}"), false),
-            Value::Code(text) => self.quoted(&format_args!("{text}"), json),
-            Value::List(text) => {
-                if json {
-                    self.text("[");
-                }
-                // Empty for both: nothing between the brackets, and a cell that is not empty.
-                let mut list = List {
-                    form: self,
-                    empty: true,
-                };
-                let _ = write!(list, "{text}");
-                let empty = list.empty;
-                self.text(match (json, empty) {
-                    (true, true) => "]",
-                    (true, false) => "\"]",
-                    (false, true) => "-",
-                    (false, false) => "",
-                });
-            }
-            Value::Number(number) => self.print(format_args!("{number}")),
-            Value::Signed(number) => self.print(format_args!("{number}")),
+            Value::Text(text) => self.quoted(text, false),
+            Value::Code(text) => self.quoted(&text, json),
+            Value::List(text) => self.list(text),
+            Value::Number(number) => self.print(&number),
+            Value::Signed(number) => self.print(&number),
             Value::Flag(flag) => self.text(match (json, flag) {
                 (true, true) => "true",
                 (true, false) => "false",
                 (false, true) => "yes",
                 (false, false) => "no",
             }),
-            Value::Milliseconds(us) => {
-                self.print(format_args!("{}.{:03}", us / 1000, us % 1000));
-                self.words(" ms");
-            }
-            Value::Bytes(number) if json => self.value(Value::Number(number)),
+            Value::Milliseconds(us) => self.thousandths(us.into(), " ms"),
+            Value::Seconds(span) => self.thousandths(span.as_millis(), " s"),
+            Value::Span(span) if json => self.thousandths(span.as_millis(), ""),
+            Value::Span(span) => self.span(span),
+            Value::Bytes(number) if json => self.print(&number),
             Value::Bytes(number) => self.bytes(number),
-            Value::Span(span) if json => self.value(Value::Seconds(span)),
-            Value::Seconds(span) => {
-                let ms = span.as_millis();
-                self.print(format_args!("{}.{:03}", ms / 1000, ms % 1000));
-                self.words(" s");
-            }
-            Value::Span(span) => self.span(span.as_millis() / 1000),
-            Value::Ago(_, at) if json => self.value(Value::Number(at)),
+            Value::Ago(_, at) if json => self.print(&at),
             Value::Ago(span, _) => {
-                self.value(Value::Span(span));
+                self.span(span);
                 self.text(" ago");
             }
         }
+    }
+
+    fn list(&mut self, text: &dyn Display) {
+        let json = self.json;
+        if json {
+            self.text("[");
+        }
+        // Empty for both: nothing between the brackets, and a cell that is not empty.
+        let mut list = List {
+            form: self,
+            empty: true,
+        };
+        let _ = write!(list, "{text}");
+        let empty = list.empty;
+        self.text(match (json, empty) {
+            (true, true) => "]",
+            (true, false) => "\"]",
+            (false, true) => "-",
+            (false, false) => "",
+        });
+    }
+
+    /// Writes a number of thousandths, for people with a unit.
+    fn thousandths(&mut self, number: u64, unit: &str) {
+        let (whole, rest) = (number / 1000, number % 1000);
+        let _ = write!(self.out, "{whole}.{rest:03}");
+        self.words(unit);
     }
 
     fn quoted(&mut self, text: &dyn Display, code: bool) {
@@ -207,40 +217,47 @@ impl<'a> Form<'a> {
         self.text(quote);
     }
 
-    /// Writes seconds in the two units that matter.
-    fn span(&mut self, seconds: u64) {
-        const UNITS: [(u64, char); 4] = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
-        let at = UNITS.iter().position(|(unit, _)| seconds >= *unit);
-        let mut rest = seconds;
-        for (unit, letter) in UNITS.iter().skip(at.unwrap_or(3)).take(2) {
-            if rest >= *unit || seconds < 60 {
-                self.print(format_args!("{}{letter}", rest / unit));
+    /// Writes a time span in the two units that matter.
+    fn span(&mut self, span: Duration) {
+        const UNITS: [(u32, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
+        let seconds = u32::try_from(span.as_millis() / 1000).unwrap_or(u32::MAX);
+        let (mut rest, mut left) = (seconds, 2);
+        for (unit, letter) in UNITS {
+            let begun = left < 2 || rest >= unit || unit == 1 && seconds == 0;
+            if begun && left > 0 {
+                left -= 1;
+                if rest >= unit || seconds == 0 {
+                    self.print(&(rest / unit));
+                    self.text(letter);
+                }
             }
             rest %= unit;
         }
     }
 
     fn bytes(&mut self, number: u64) {
-        let (mut tenths, mut unit) = (number.saturating_mul(10), 0);
-        while tenths >= 10_000 && unit < 4 {
-            tenths /= 1000;
-            unit += 1;
-        }
-        match unit {
-            0 => self.print(format_args!("{number}")),
-            _ => {
-                let letter = ["", "k", "M", "G", "T"].get(unit).unwrap_or(&"");
-                self.print(format_args!("{}.{}{letter}", tenths / 10, tenths % 10));
+        let (mut tenths, mut unit) = (number, "");
+        for larger in ["k", "M", "G", "T"] {
+            let limit = if unit.is_empty() { 1000 } else { 10_000 };
+            if tenths < limit {
+                break;
             }
+            // Of the first unit, whole ones.
+            tenths /= if unit.is_empty() { 100 } else { 1000 };
+            unit = larger;
         }
+        if unit.is_empty() {
+            return self.print(&number);
+        }
+        let _ = write!(self.out, "{}.{}{unit}", tenths / 10, tenths % 10);
     }
 
     fn text(&mut self, text: &str) {
         let _ = self.out.write_str(text);
     }
 
-    fn print(&mut self, text: fmt::Arguments<'_>) {
-        let _ = self.out.write_fmt(text);
+    fn print(&mut self, number: &dyn Display) {
+        let _ = write!(self.out, "{number}");
     }
 }
 
@@ -352,7 +369,7 @@ mod tests {
             (999, "999"),
             (1000, "1.0k"),
             (12_399_999, "12.3M"),
-            (u64::MAX, "1844674.4T"),
+            (u64::MAX, "18446744.0T"),
         ] {
             assert_eq!(shown(Value::Bytes(value)), [expected, &value.to_string()]);
         }

@@ -71,7 +71,6 @@ impl Write for Output {
 }
 
 /// What becomes of a client.
-#[derive(Clone, PartialEq, Eq, Debug)]
 enum State {
     /// Its line is not whole.
     Reading,
@@ -115,12 +114,12 @@ impl Session {
 
     /// Returns whether it is yet to send its line.
     pub fn is_reading(&self) -> bool {
-        self.state == State::Reading
+        matches!(self.state, State::Reading)
     }
 
     /// Returns whether it has been answered and has read everything.
     pub fn is_done(&self) -> bool {
-        self.state == State::Answered && self.output.bytes().is_empty()
+        matches!(self.state, State::Answered) && self.output.bytes().is_empty()
     }
 
     /// Returns what it has asked for and has not been answered.
@@ -139,7 +138,7 @@ impl Session {
 
     /// Takes in what it has sent. What follows its line is of no interest.
     pub fn receive(&mut self, bytes: &[u8]) {
-        if self.state != State::Reading {
+        if !self.is_reading() {
             return;
         }
         for byte in bytes {
@@ -160,7 +159,7 @@ impl Session {
 
     /// It will not send any more.
     pub fn end(&mut self) {
-        if self.state == State::Reading {
+        if self.is_reading() {
             self.state = State::Answered;
         }
     }

@@ -6,11 +6,10 @@ mod about;
 
 use core::fmt::Write as _;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use ::log::Level;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::Daemon;
 use crate::capacity;
@@ -23,7 +22,7 @@ use crate::logging;
 use crate::state::file;
 use crate::sys::exit::{DENIED, FAILURE, SUCCESS};
 use crate::sys::local::{self, ServiceManager};
-use crate::sys::{clock, mib};
+use crate::sys::{self, clock, mib};
 use crate::time::{Duration, Instant};
 use about::write_status;
 
@@ -40,15 +39,12 @@ struct Client {
     session: Session,
     /// It may change things.
     trusted: bool,
-    /// What epoll waits for, of this client.
-    interest: EpollFlags,
 }
 
 /// The socket, once it could be opened.
 struct Door {
     path: String,
     listener: UnixListener,
-    epoll: Epoll,
 }
 
 pub(super) struct Control {
@@ -72,12 +68,8 @@ impl Control {
     pub(super) fn open(now: Instant, about: About, config: &Config, namespace: u64) -> Self {
         file::make_directory();
         let path = file::socket_path(namespace);
-        let door = match open(&path) {
-            Ok((listener, epoll)) => Some(Door {
-                path,
-                listener,
-                epoll,
-            }),
+        let door = match local::listen(&path) {
+            Ok(listener) => Some(Door { path, listener }),
             Err(error) => {
                 logging::warn!("{path}: {error}; commands such as `mptcpd status` will not work");
                 None
@@ -106,11 +98,26 @@ impl Control {
         }
     }
 
-    /// Readable when a client wants something; -1, which poll(2) ignores, if there is no socket.
-    pub(super) fn fd(&self) -> RawFd {
-        self.door
-            .as_ref()
-            .map_or(-1, |door| door.epoll.0.as_raw_fd())
+    /// Hands over what to wait for: new clients and, in their order, what each is yet to do.
+    pub(super) fn wait_for(&self, each: &mut dyn FnMut(libc::pollfd)) {
+        let listener = self.door.as_ref().map(|door| door.listener.as_raw_fd());
+        each(sys::readable(listener.unwrap_or(super::NOTHING)));
+        for client in &self.clients {
+            let events = match (
+                client.session.is_reading(),
+                client.session.output.bytes().is_empty(),
+            ) {
+                (true, _) => libc::POLLIN,
+                (false, false) => libc::POLLOUT,
+                // That it has gone is told in any case. What it sends after its line is left unread.
+                (false, true) => 0,
+            };
+            let fd = client.stream.as_raw_fd();
+            each(libc::pollfd {
+                events,
+                ..sys::readable(fd)
+            });
+        }
     }
 
     /// The daemon ends.
@@ -133,20 +140,15 @@ impl Control {
         self.tell(&News::of(What::Reloaded(true)));
     }
 
-    /// Takes in what clients have sent, and new ones.
-    pub(super) fn receive(&mut self) {
-        let Some(door) = &self.door else { return };
-        let mut events = [EpollEvent::empty(); capacity::CLIENTS + 1];
-        let count = door
-            .epoll
-            .wait(&mut events, EpollTimeout::ZERO)
-            .unwrap_or(0);
-        for event in events.iter().take(count) {
-            let mut clients = self.clients.iter_mut();
-            match clients.find(|client| client.key() == event.data()) {
-                Some(client) => client.read(event.events()),
-                None => self.accept(),
+    /// Takes in what clients have sent, and new ones: `ready` has a bit for each thing to wait for.
+    pub(super) fn receive(&mut self, ready: u32) {
+        for (at, client) in (1..32).zip(&mut self.clients) {
+            if ready >> at & 1 == 1 {
+                client.read();
             }
+        }
+        if ready & 1 == 1 {
+            self.accept();
         }
     }
 
@@ -163,16 +165,11 @@ impl Control {
                 None => return,
             }
         }
-        let client = Client {
+        self.clients.push(Client {
             trusted: local::is_trusted(&stream, self.group),
             stream,
             session: Session::new(),
-            interest: EpollFlags::EPOLLIN,
-        };
-        let event = EpollEvent::new(client.interest, client.key());
-        if door.epoll.add(&client.stream, event).is_ok() {
-            self.clients.push(client);
-        }
+        });
     }
 
     /// Says if the kernel has turned MPTCP off. It is looked up when something happens, and so at the
@@ -234,13 +231,7 @@ impl Control {
     /// Writes what clients have asked for, so far as they take it, and lets go of those that are
     /// done.
     fn answer(&mut self, now: Instant, engine: &Engine) {
-        let Self {
-            about,
-            door,
-            clients,
-            ..
-        } = self;
-        let Some(door) = door else { return };
+        let Self { about, clients, .. } = self;
         let mut monitors = 0;
         clients.retain_mut(|client| {
             if client.session.monitor().is_some() {
@@ -261,29 +252,16 @@ impl Control {
                     Err(_) => return false,
                 }
             }
-            !client.session.is_done() && client.wait(&door.epoll)
+            !client.session.is_done()
         });
     }
 }
 
-fn open(path: &str) -> std::io::Result<(UnixListener, Epoll)> {
-    let listener = local::listen(path)?;
-    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-    epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, u64::MAX))?;
-    Ok((listener, epoll))
-}
-
 impl Client {
-    /// By which epoll names it.
-    fn key(&self) -> u64 {
-        u64::try_from(self.stream.as_raw_fd()).unwrap_or(u64::MAX)
-    }
-
     /// Reads what it has sent.
-    fn read(&mut self, events: EpollFlags) {
-        if events.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) {
+    fn read(&mut self) {
+        if !self.session.is_reading() && self.session.output.bytes().is_empty() {
             // It is gone, whatever it wanted.
-            self.session.output = Default::default();
             self.session.finish(SUCCESS, "");
         }
         let mut bytes = [0; 128];
@@ -295,22 +273,6 @@ impl Client {
                 Err(_) => self.session.end(),
             }
         }
-    }
-
-    /// Has epoll wait for what comes next of it. What it sends after its line is left unread.
-    fn wait(&mut self, epoll: &Epoll) -> bool {
-        let mut interest = EpollFlags::empty();
-        interest.set(EpollFlags::EPOLLIN, self.session.is_reading());
-        interest.set(
-            EpollFlags::EPOLLOUT,
-            !self.session.output.bytes().is_empty(),
-        );
-        if interest == self.interest {
-            return true;
-        }
-        self.interest = interest;
-        let mut event = EpollEvent::new(interest, self.key());
-        epoll.modify(&self.stream, &mut event).is_ok()
     }
 }
 
@@ -363,7 +325,7 @@ impl Daemon {
 
     /// Tells the service manager how things are; and the log, at the start.
     fn tell_state(&mut self) {
-        let mut text = heapless::String::<256>::new();
+        let mut text = heapless::String::<ITEM>::new();
         let first = !core::mem::replace(&mut self.control.started, true);
         let ready = if first { "READY=1\nSTATUS=" } else { "STATUS=" };
         let _ = text.push_str(ready);

@@ -47,10 +47,11 @@ const COMMANDS: u32 = 1 << 1;
 const EVENTS: u32 = 1 << 2;
 const SIGNALS: u32 = 1 << 3;
 const LISTENERS: u32 = 1 << 4;
-#[cfg(feature = "control")]
-const CLIENTS: u32 = 1 << 5;
 #[cfg(feature = "health")]
-const PROBES: u32 = 1 << (5 + cfg!(feature = "control") as u32);
+const PROBES: u32 = 1 << 5;
+/// Of the control socket, and then of its clients.
+#[cfg(feature = "control")]
+const CLIENTS: u32 = 1 << (5 + cfg!(feature = "health") as u32);
 
 /// A descriptor that `poll(2)` takes no notice of.
 const NOTHING: RawFd = -1;
@@ -182,30 +183,31 @@ impl Daemon {
             self.serve();
             let now = clock::now();
             let deferred = self.path_manager.coalescer.defer_until(now);
-            let fds = [
-                self.rtnetlink.events.fd(),
-                self.path_manager.commands.fd(),
-                match deferred {
-                    Some(_) => NOTHING,
-                    None => self.path_manager.events.fd(),
-                },
-                self.signals.fd(),
-                self.listeners.fd(),
-                #[cfg(feature = "control")]
-                self.control.fd(),
-                #[cfg(feature = "health")]
-                self.prober.fd(),
-            ];
+            let mut fds = heapless::Vec::<_, { 7 + capacity::CLIENTS }>::from_iter(
+                [
+                    self.rtnetlink.events.fd(),
+                    self.path_manager.commands.fd(),
+                    match deferred {
+                        Some(_) => NOTHING,
+                        None => self.path_manager.events.fd(),
+                    },
+                    self.signals.fd(),
+                    self.listeners.fd(),
+                    #[cfg(feature = "health")]
+                    self.prober.fd(),
+                ]
+                .map(sys::readable),
+            );
+            #[cfg(feature = "control")]
+            self.control.wait_for(&mut |fd| _ = fds.push(fd));
             let deadline = self.deadline(now).min(deferred.unwrap_or(Instant::NEVER));
             let timeout = (deadline != Instant::NEVER).then(|| deadline.0.saturating_sub(now.0));
-            let ready = sys::poll(fds, timeout)?;
+            let ready = sys::poll(&mut fds, timeout)?;
             if ready & LISTENERS != 0 {
                 self.listeners.reject_pending();
             }
             #[cfg(feature = "control")]
-            if ready & CLIENTS != 0 {
-                self.control.receive();
-            }
+            self.control.receive(ready / CLIENTS);
             let now = clock::now();
             let (engine, io) = (&mut self.engine, &mut self.io);
             let answers = ready & COMMANDS != 0;

@@ -143,7 +143,7 @@ impl News {
             Declared(declared) => form.field("", "declared", Value::Code(declared.word())),
             SubflowClosed(errno) if errno != 0 => {
                 form.json("errno", Value::Number(errno.into()));
-                form.shown(Value::Text(&Errno(errno.into())));
+                form.append(&Errno(errno.into()));
             }
             _ => {}
         }

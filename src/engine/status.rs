@@ -134,9 +134,7 @@ impl Engine {
         if interface.is_some_and(|interface| interface.name == subject) {
             return true;
         }
-        let mut text = heapless::String::<48>::new();
-        let _ = write!(text, "{}", address.address);
-        text == subject
+        subject.parse() == Ok(address.address)
     }
 
     /// Returns whether there is an interface or an address of this name.
@@ -208,9 +206,8 @@ impl Engine {
         form.cell("reason", path.reason.map_or(Value::Nothing, Value::Code));
         if path.errno != 0 {
             form.json("errno", Value::Number(path.errno.unsigned_abs().into()));
-            let mut cause = heapless::String::<80>::new();
-            let _ = write!(cause, ": {}", Errno(path.errno));
-            form.words(&cause);
+            form.words(": ");
+            form.append(&Errno(path.errno));
         }
         if path.advice.is_empty() {
             form.json("advice", Value::Nothing);

@@ -210,7 +210,7 @@ fn has_room(fd: BorrowedFd<'_>, patience: PollTimeout) -> bool {
 /// Returns whether standard error is the stream to the journal whose device and inode
 /// `JOURNAL_STREAM` names (systemd.exec(5)).
 fn is_journal() -> bool {
-    let named = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let named = sys::variable(c"JOURNAL_STREAM").unwrap_or_default();
     let (device, inode) = named.split_once(':').unwrap_or_default();
     fstat(stderr()).is_ok_and(|stream| {
         device.parse() == Ok(stream.st_dev) && inode.parse() == Ok(stream.st_ino)

@@ -303,17 +303,18 @@ pub fn decode_subflow(payload: &[u8]) -> Option<Subflow> {
 pub fn decode_traffic(payload: &[u8], connection: bool) -> Option<Traffic> {
     let (_, _, _, mut attributes) = socket(payload)?;
     let info = attributes.find(|attribute| attribute.kind == INET_DIAG_INFO)?;
-    let octets = |at: usize| info.value.get(at..).unwrap_or_default();
-    let long = |at| {
-        octets(at)
+    let mut words = [0u32; 54];
+    for (word, octets) in words.iter_mut().zip(info.value.chunks_exact(4)) {
+        *word = octets
             .first_chunk()
-            .map_or(0, |value| u64::from_ne_bytes(*value))
+            .map_or(0, |octets| u32::from_ne_bytes(*octets));
+    }
+    let long = |at: usize| match words.get(at / 4..) {
+        Some([a, b, ..]) if cfg!(target_endian = "big") => u64::from(*a) << 32 | u64::from(*b),
+        Some([a, b, ..]) => u64::from(*b) << 32 | u64::from(*a),
+        _ => 0,
     };
-    let word = |at| {
-        octets(at)
-            .first_chunk()
-            .map_or(0, |value| u32::from_ne_bytes(*value))
-    };
+    let word = |at: usize| words.get(at / 4).copied().unwrap_or(0);
     Some(match connection {
         true => Traffic {
             sent: long(56),

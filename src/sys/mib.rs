@@ -45,50 +45,49 @@ pub fn read() -> Sums {
 
 /// Of each group there is a line of names and one of numbers, which both begin with its name.
 fn parse(file: &mut dyn Read) -> Sums {
-    let mut sums = Sums::default();
+    let mut sums = [0u64; 4];
     // Where in their line the counters stand.
     let mut places = [0; COUNTERS.len()];
     let mut bytes = [0; 512];
-    let mut word = heapless::String::<32>::new();
-    let (mut is_ours, mut at) = (false, 0u16);
+    let mut word = heapless::Vec::<u8, 32>::new();
+    let (mut is_ours, mut at, mut number) = (false, 0u16, 0u64);
     while let Ok(count @ 1..) = file.read(&mut bytes) {
         for byte in bytes.iter().take(count) {
-            if !byte.is_ascii_whitespace() {
-                let _ = word.push(char::from(*byte));
+            if *byte > b' ' {
+                let _ = word.push(*byte);
+                number = number.wrapping_mul(10).wrapping_add((byte & 15).into());
                 continue;
             }
             if at == 0 {
-                is_ours = word == "MPTcpExt:";
-            }
-            let counters = COUNTERS
-                .iter()
-                .zip(&mut places)
-                .filter(|_| is_ours && at > 0);
-            for ((name, sum), place) in counters {
-                if word == *name {
-                    *place = at;
-                } else if *place == at {
-                    let number: u64 = word.parse().unwrap_or(0);
-                    let sum = match sum {
-                        0 => &mut sums.tried,
-                        1 => &mut sums.joined,
-                        2 => &mut sums.fallbacks,
-                        _ => &mut sums.blackholes,
-                    };
-                    *sum = sum.saturating_add(number);
+                is_ours = word == b"MPTcpExt:";
+            } else if is_ours {
+                for ((name, sum), place) in COUNTERS.iter().zip(&mut places) {
+                    if word == name.as_bytes() {
+                        *place = at;
+                    } else if *place == at {
+                        if let Some(sum) = sums.get_mut(usize::from(*sum)) {
+                            *sum = sum.wrapping_add(number);
+                        }
+                    }
                 }
             }
             at = if *byte == b'\n' {
                 0
             } else {
-                at.saturating_add(1)
+                at.wrapping_add(1)
             };
             word.clear();
+            number = 0;
         }
     }
-    // Kernels that do not count what they begin.
-    sums.tried = sums.tried.max(sums.joined);
-    sums
+    let [tried, joined, fallbacks, blackholes] = sums;
+    Sums {
+        // Kernels that do not count what they begin.
+        tried: tried.max(joined),
+        joined,
+        fallbacks,
+        blackholes,
+    }
 }
 
 #[cfg(test)]

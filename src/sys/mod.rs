@@ -19,6 +19,7 @@ pub mod process;
 pub mod signal;
 pub mod sysctl;
 
+use core::ffi::CStr;
 use core::mem::{ManuallyDrop, size_of};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -31,26 +32,40 @@ use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, geteuid};
 
-/// Waits until one of the descriptors can be read or the time has come; `None` waits for ever.
-/// Returns which can be read, one bit for each; a signal that interrupts counts as none.
-pub fn poll<const N: usize>(fds: [RawFd; N], timeout: Option<u64>) -> io::Result<u32> {
-    let mut polled = fds.map(|fd| libc::pollfd {
+/// Returns what has [`poll`] wait until a descriptor can be read. A negative one is ignored.
+pub fn readable(fd: RawFd) -> libc::pollfd {
+    libc::pollfd {
         fd,
         events: libc::POLLIN,
         revents: 0,
-    });
+    }
+}
+
+/// Waits until one of these is ready or the time has come; `None` waits for ever. Returns which are,
+/// one bit for each of the first 32; a signal that interrupts counts as none.
+pub fn poll(fds: &mut [libc::pollfd], timeout: Option<u64>) -> io::Result<u32> {
     let timeout = timeout.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
-    let count = libc::nfds_t::try_from(N).unwrap_or(0);
-    // SAFETY: `polled` holds `count` valid entries and outlives the call.
-    let result = unsafe { libc::poll(polled.as_mut_ptr(), count, timeout) };
+    let count = libc::nfds_t::try_from(fds.len()).unwrap_or(0);
+    // SAFETY: `fds` holds `count` valid entries and outlives the call.
+    let result = unsafe { libc::poll(fds.as_mut_ptr(), count, timeout) };
     match check(result) {
         Ok(_) => {
-            let ready = polled.iter().enumerate().filter(|(_, fd)| fd.revents != 0);
-            Ok(ready.fold(0, |bits, (at, _)| bits | 1 << at))
+            let ready = fds.iter().zip(0..32).filter(|(fd, _)| fd.revents != 0);
+            Ok(ready.fold(0, |bits, (_, at)| bits | 1 << at))
         }
         Err(error) if error.raw_os_error() == Some(libc::EINTR) => Ok(0),
         Err(error) => Err(error),
     }
+}
+
+/// Returns a variable of the environment, which nobody changes. (std's `var` is 1 KB.)
+pub fn variable(name: &CStr) -> Option<&'static str> {
+    // SAFETY: the name ends with a NUL; what is returned does too, and stays as it is.
+    let value = unsafe {
+        let value = libc::getenv(name.as_ptr());
+        (!value.is_null()).then(|| CStr::from_ptr(value))
+    };
+    value?.to_str().ok()
 }
 
 /// Opens a file that closes on exec and, should it be no regular one, does not block. One that is
