@@ -194,7 +194,6 @@ fn the_openwrt_service_knows_every_option_of_uci_as_a_key() {
     let mut known = options("CORE_OPTIONS");
     known.extend(options("OTHER_CORE_OPTIONS"));
     let own = [
-        "control-group",
         "debug",
         "interfaces",
         "log",
