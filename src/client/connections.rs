@@ -2,6 +2,7 @@
 //! `mptcpd connections`: what the kernel says of them now, whoever manages them. The daemon has no
 //! part in it.
 
+use core::mem::ManuallyDrop;
 use core::net::IpAddr;
 
 use super::{Problem, problem};
@@ -46,7 +47,8 @@ pub(super) fn text(json: bool) -> Result<String, Problem> {
         let cause = "connections: permission denied: the capability CAP_NET_ADMIN is missing";
         return Err(problem(DENIED, &[cause]));
     }
-    let picture = Picture::take()?;
+    // The process ends after this.
+    let picture = ManuallyDrop::new(Picture::take()?);
     let mut text = String::new();
     picture.write(&mut Form::new(&mut text, json, "\t"));
     Ok(text)
