@@ -237,6 +237,10 @@ return view.extend({
 		seconds(section, 'connections', 'heal_interval', _('Healing'), _('Seconds between looks for lost subflows; 0 for none.'), '60');
 		seconds(section, 'connections', 'resync_interval', _('Checks of the kernel'), _('Seconds between looks for what others have changed; 0 for none.'), '300');
 
+		option = section.taboption('connections', form.Value, 'control_group', _('Group'), _('Its members may use mptcpd\'s commands, beside root.'));
+		option.datatype = 'uciname';
+		option.rmempty = true;
+
 		option = section.taboption('connections', form.ListValue, 'log_level', _('Log'));
 		choice(option, [ [ '', _('Default') ], [ 'error', _('errors') ], [ 'warn', _('warnings') ], [ 'info', _('what happens') ], [ 'debug', _('everything') ] ]);
 
@@ -290,6 +294,10 @@ return view.extend({
 
 		option = inMptcpd(section.option(form.Value, 'hold_down', _('Hold-down')));
 		option.datatype = 'range(0,86400)';
+		option.rmempty = true;
+
+		option = inMptcpd(section.option(form.Value, 'port', _('Port to announce')));
+		option.datatype = 'range(0,65535)';
 		option.rmempty = true;
 	}
 });
