@@ -5,8 +5,14 @@
 mod attempts;
 mod owned;
 mod source;
+#[cfg(feature = "health")]
+mod steering;
 
+use crate::config::Config;
+#[cfg(feature = "health")]
 use crate::config::SourceRouting;
+#[cfg(feature = "health")]
+use crate::netlink::IfIndex;
 use crate::network::Network;
 use crate::network::route::Change;
 use crate::request::CommandId;
@@ -14,18 +20,29 @@ use crate::time::Instant;
 pub use attempts::Refused;
 use owned::Owned;
 use source::SourceRouter;
+#[cfg(feature = "health")]
+use steering::Steering;
 
 /// Keeps the kernel's routes and rules that are ours.
 #[derive(Default)]
 pub struct Router {
     owned: Owned,
     source: SourceRouter,
+    #[cfg(feature = "health")]
+    steering: Steering,
 }
 
 impl Router {
     /// Returns how many addresses go without, because the ranges or our tables are too small.
     pub fn unrouted(&self) -> u32 {
         self.source.unrouted
+    }
+
+    /// Returns by which uplinks new connections are sent, other than the main table has it, by
+    /// family: IPv4, IPv6.
+    #[cfg(feature = "health")]
+    pub fn steered(&self) -> [IfIndex; 2] {
+        self.steering.by
     }
 
     /// Returns whether nothing is under way.
@@ -44,12 +61,35 @@ impl Router {
         &mut self,
         now: Instant,
         network: &Network,
-        config: &SourceRouting,
+        config: &Config,
         send: &mut dyn FnMut(Change) -> Option<CommandId>,
     ) {
         self.owned.clear();
-        self.source.want(network, config, &mut self.owned);
+        let ranges = config.source_routing;
+        #[cfg(feature = "health")]
+        let ranges = self.steer(network, config, ranges);
+        self.source.want(network, &ranges, &mut self.owned);
         self.owned.reconcile(now, network.routes(), send);
+    }
+
+    /// Wants what steering needs, with the last table that nobody else uses. Returns what is left for
+    /// source routing.
+    #[cfg(feature = "health")]
+    fn steer(
+        &mut self,
+        network: &Network,
+        config: &Config,
+        ranges: SourceRouting,
+    ) -> SourceRouting {
+        let mut tables = (ranges.first_table..=ranges.last_table).rev();
+        let is_free = |table: &u32| !network.routes().is_taken(*table);
+        let table = tables.find(is_free).filter(|_| config.steers());
+        self.steering.want(network, table, &mut self.owned);
+        let last_table = table.map_or(ranges.last_table, |table| table - 1);
+        SourceRouting {
+            last_table,
+            ..ranges
+        }
     }
 
     /// Takes away everything that is ours, and what we have asked for and not seen yet; rules
@@ -146,7 +186,7 @@ mod tests {
     /// Returns what the router asks for, numbered from 1.
     fn ask(router: &mut Router, now: Instant, network: &Network, config: &Config) -> Vec<Change> {
         let mut asked = Vec::new();
-        router.reconcile(now, network, &config.source_routing, &mut |change| {
+        router.reconcile(now, network, config, &mut |change| {
             asked.push(change);
             u32::try_from(asked.len()).ok().map(CommandId)
         });

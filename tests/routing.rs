@@ -5,37 +5,15 @@
 #[macro_use]
 mod support;
 
-use std::fs::File;
-use std::process::{Child, Stdio};
-
-use support::peer::{Peer, program};
+use support::peer::Peer;
+use support::routes::{
+    Changes, FAR, FAR6, Tunnel, foreign, our_routes, our_rules, uplinks, version, way,
+};
 use support::{Daemon, Lab, Namespace, skip, until};
 
 const NONE: [&str; 0] = [];
 const ON: &str = "[core]\nsource-routing = yes\n";
 const REMOVE: &str = "[core]\nsource-routing = yes\non-exit = remove\n";
-const FAR: &str = "192.0.2.80";
-const FAR6: &str = "2001:db8:ffff::80";
-
-fn version(address: &str) -> &'static str {
-    if address.contains(':') { "-6" } else { "-4" }
-}
-
-/// All rules with our protocol number.
-fn our_rules(at: &Namespace) -> Vec<String> {
-    let rules = ["-4", "-6"].map(|version| at.out(&format!("ip {version} rule show")));
-    let ours = rules.iter().flat_map(|rules| rules.lines());
-    ours.filter(|line| line.contains("proto 30"))
-        .map(str::to_owned)
-        .collect()
-}
-
-/// All routes with our protocol number.
-fn our_routes(at: &Namespace) -> Vec<String> {
-    let text = at.out("ip route show table all");
-    let ours = text.lines().filter(|line| line.contains("proto 30"));
-    ours.map(|line| line.trim().to_owned()).collect()
-}
 
 /// The table that our rules select for a source, if there are all three and they are in order.
 fn table_of(at: &Namespace, source: &str) -> Option<u32> {
@@ -97,37 +75,6 @@ fn expect(lab: &Lab, daemon: &Daemon, source: &str, wanted: &[&str]) {
         our_rules(&lab.host),
         daemon.log()
     );
-}
-
-/// Where the kernel sends what goes from `source` to `destination`: "via GATEWAY dev NAME" or
-/// "dev NAME".
-fn way(at: &Namespace, source: &str, destination: &str) -> String {
-    let text = at.out(&format!("ip route get {destination} from {source}"));
-    let words: Vec<_> = text.split_whitespace().collect();
-    let at = |word: &str| words.iter().position(|other| *other == word);
-    let from = at("via").or(at("dev")).expect("a way");
-    let to = at("dev").expect("a device") + 1;
-    words[from..=to].join(" ")
-}
-
-/// Uplinks 1 and 2, each with its own gateway, for both families; the far end of both.
-fn uplinks() -> Option<Lab> {
-    let lab = Lab::new()?;
-    for n in [1, 2] {
-        lab.wan(n);
-        lab.wan6(n);
-        lab.outside.ip(&format!(
-            "addr add 10.0.{n}.2/24 dev wan{n}; addr add 10.0.{n}.3/24 dev wan{n}
-             addr add 2001:db8:{n}::2/64 dev wan{n}; addr add fe80::2/64 dev wan{n}"
-        ));
-    }
-    lab.outside.ip(&format!(
-        "addr add {FAR}/32 dev lo; addr add {FAR6}/128 dev lo"
-    ));
-    for at in [&lab.host, &lab.outside] {
-        at.ip("mptcp limits set add_addr_accepted 8 subflows 8");
-    }
-    Some(lab)
 }
 
 #[test]
@@ -195,8 +142,8 @@ fn each_address_leaves_by_its_own_uplink() {
     );
     // The daemon is asked what it made of it.
     daemon.catch_up();
-    daemon.says(&["source routing", "from 10.0.2.1 lookup"]);
-    daemon.says(&["source routing", "default via 10.0.2.2 table"]);
+    daemon.says(&["our rule", "from 10.0.2.1 lookup"]);
+    daemon.says(&["our route", "default via 10.0.2.2 table"]);
 }
 
 #[test]
@@ -723,19 +670,6 @@ fn what_is_lost_is_restored() {
     assert_eq!(daemon.lines(&["warn"]), 0, "{}", daemon.log());
 }
 
-/// Everything in the network's routing that is not ours.
-fn foreign(at: &Namespace) -> Vec<String> {
-    let rules = ["-4", "-6"].map(|version| at.out(&format!("ip {version} rule show")));
-    let routes = at.out("ip route show table all");
-    let all = rules.iter().chain([&routes]).flat_map(|text| text.lines());
-    let mut theirs: Vec<_> = all
-        .filter(|line| !line.contains("proto 30") && !line.contains("settle"))
-        .map(str::to_owned)
-        .collect();
-    theirs.sort();
-    theirs
-}
-
 #[test]
 fn what_others_made_is_never_touched() {
     let Some(lab) = uplinks() else { return };
@@ -920,21 +854,7 @@ fn what_is_left_behind_is_found_again() {
     daemon.stop();
     assert_eq!(state(), before, "on-exit = keep");
     // The next one takes it over without touching it, as does one after a crash.
-    let events = lab.write("events", "");
-    let file = File::create(&events).expect("a file of our own");
-    let mut monitor = lab.host.command("ip");
-    let mut monitor = monitor
-        .args(["monitor", "rule", "route"])
-        .stdout(Stdio::from(file))
-        .spawn()
-        .expect("nsenter");
-    let heard = || std::fs::read_to_string(&events).expect("our file");
-    let listens = until(|| {
-        lab.host.ip_any("route add 203.0.113.99/32 dev lo");
-        lab.host.ip_any("route del 203.0.113.99/32 dev lo");
-        heard().contains("203.0.113.99")
-    });
-    assert!(listens);
+    let changes = Changes::start(&lab);
     for politely in [true, false] {
         let daemon = lab.daemon(ON);
         daemon.says(&["watching"]);
@@ -947,9 +867,8 @@ fn what_is_left_behind_is_found_again() {
         }
         assert_eq!(state(), before);
     }
-    let _ = monitor.kill();
-    let _ = monitor.wait();
-    let ours: Vec<_> = heard()
+    let ours: Vec<_> = changes
+        .heard()
         .lines()
         .filter(|l| l.contains("10.0.2.1 lookup") || l.contains("table 52"))
         .map(str::to_owned)
@@ -1052,45 +971,6 @@ fn a_strict_reverse_path_filter() {
     lab.host.ip("link set wan2 up");
     lab.route(2);
     daemon.says(&["warn", "wan2", "rp_filter"]);
-}
-
-/// The two ends of a point-to-point link.
-struct Tunnel([Child; 2]);
-
-impl Tunnel {
-    /// None, having said why, where this machine has no tun devices.
-    fn start(lab: &Lab, name: &str) -> Option<Self> {
-        let start = |at: &Namespace, input: Stdio, output: Stdio| {
-            let mut command = at.command(program("tunnel"));
-            command.arg(name).stdin(input).stdout(output);
-            command.spawn().expect("nsenter")
-        };
-        let mut home = start(&lab.host, Stdio::piped(), Stdio::piped());
-        let input = home.stdout.take().expect("a pipe").into();
-        let output = home.stdin.take().expect("a pipe").into();
-        let mut tunnel = Self([home, start(&lab.outside, input, output)]);
-        let shown = format!("ip link show dev {name}");
-        let mut there = false;
-        until(|| {
-            let ends = [&lab.host, &lab.outside];
-            there = ends.iter().all(|at| at.run(&shown).status.success());
-            let ended = |end: &mut Child| end.try_wait().expect("our own child").is_some();
-            there || tunnel.0.iter_mut().any(ended)
-        });
-        if !there {
-            skip("tun", "no tun devices");
-        }
-        there.then_some(tunnel)
-    }
-}
-
-impl Drop for Tunnel {
-    fn drop(&mut self) {
-        for end in &mut self.0 {
-            let _ = end.kill();
-            let _ = end.wait();
-        }
-    }
 }
 
 /// Where no route is asked for, a PPP session needs no default route in the main table: the link

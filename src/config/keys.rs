@@ -145,6 +145,7 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
             Key::new("track-down", Both, Number(&mut track.down, 1, MAX_LOSSES)),
             Key::new("track-up", Both, Number(&mut track.up, 1, MAX_LOSSES)),
             Key::new("track-reliability", Both, Number(&mut track.reliability, 1, MAX_TRACKED as u32)),
+            Key::new("steer", Core, Word(&mut config.steer)),
         ]);
     }
     #[cfg(feature = "control")]

@@ -84,6 +84,9 @@ pub struct Config {
     pub on_exit: OnExit,
     /// Wanted addresses on which endpoints that somebody else made become ours.
     pub adopt: Prefixes,
+    /// Whether new connections are kept off dead uplinks.
+    #[cfg(feature = "health")]
+    pub steer: bool,
     /// Where the run state is kept.
     pub state_file: StateFile,
     /// Seconds between two dumps of the kernel's endpoints; 0 is never.
@@ -292,6 +295,8 @@ impl Config {
             interface: Vec::new(),
             on_exit: OnExit::Keep,
             adopt: Prefixes::default(),
+            #[cfg(feature = "health")]
+            steer: false,
             state_file: StateFile::Default,
             resync_interval: 300,
             temporary_addresses: Temporary::Fallback,
@@ -357,12 +362,23 @@ impl Config {
 
     /// Returns whether routes and rules matter to any interface's policy.
     pub fn uses_routes(&self) -> bool {
-        self.any_policy(&|p| p.source_routing || p.notify.contains(NotifyFlags::CHECK_ROUTE))
+        self.steers()
+            || self.any_policy(&|p| p.source_routing || p.notify.contains(NotifyFlags::CHECK_ROUTE))
     }
 
-    /// Returns whether any interface's policy wants source routing.
-    pub fn uses_source_routing(&self) -> bool {
-        self.any_policy(&|policy| policy.source_routing)
+    /// Returns whether any interface's policy wants source routing, or new connections are steered:
+    /// there are rules and routes of our own.
+    pub fn makes_routes(&self) -> bool {
+        self.steers() || self.any_policy(&|policy| policy.source_routing)
+    }
+
+    /// Returns whether new connections are to be kept off dead uplinks.
+    pub fn steers(&self) -> bool {
+        #[cfg(feature = "health")]
+        let steer = self.steer;
+        #[cfg(not(feature = "health"))]
+        let steer = false;
+        steer
     }
 
     fn any_policy(&self, is_it: &dyn Fn(&Policy) -> bool) -> bool {

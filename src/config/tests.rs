@@ -101,6 +101,7 @@ track-timeout = 2
 track-down = 5
 track-up = 1
 track-reliability = 2
+steer = yes
 source-routing-tables = 1000 - 1100
 source-routing-priorities = 7-9
 
@@ -208,6 +209,8 @@ fn every_key_reaches_its_field() {
         track,
         on_exit: OnExit::Remove,
         adopt: Prefixes::new("10.0.0.0/8,!10.1.0.0/16").unwrap(),
+        #[cfg(feature = "health")]
+        steer: true,
         state_file: StateFile::Path("/tmp/state".into()),
         resync_interval: 0,
         temporary_addresses: Temporary::No,

@@ -109,7 +109,7 @@ impl Due {
     /// up.
     pub(super) fn after(event: &Notification, network: &Network, config: &Config) -> Option<Self> {
         let routes = config.uses_routes();
-        let routing = config.uses_source_routing() || network.has_aliases();
+        let routing = config.makes_routes() || network.has_aliases();
         let both = Self::ROUTES4 | Self::ROUTES6;
         let due = match event {
             Notification::Route(route) | Notification::RouteGone(route) if routes => {

@@ -41,7 +41,7 @@ impl Engine {
                     Ok(_) => self.schedule.on_success(),
                     Err(cause) => drop(self.schedule.on_dump_end(now, Due::WAYS, Err(cause))),
                 }
-                let known = self.readable().source_routing;
+                let known = self.readable().own_routes;
                 self.network.on_answer(&question, result.ok(), &self.config);
                 if !known && self.network.has_aliases() {
                     // Default routes have not been looked for so far.

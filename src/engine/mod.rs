@@ -42,6 +42,8 @@ use crate::endpoint::{Endpoints, Slot};
 #[cfg(feature = "health")]
 use crate::health::Health;
 use crate::logging;
+#[cfg(all(feature = "control", feature = "health"))]
+use crate::netlink::IfIndex;
 use crate::netlink::mptcp::Endpoint;
 use crate::network::Network;
 use crate::network::route::{Change, Item};
@@ -97,6 +99,9 @@ struct Reported {
     unrouted: u32,
     /// errno of the last refused route or rule.
     routing: i32,
+    /// To which uplinks new connections are steered.
+    #[cfg(all(feature = "control", feature = "health"))]
+    steered: [IfIndex; 2],
 }
 
 impl Engine {
@@ -219,7 +224,7 @@ impl Engine {
     fn readable(&self) -> Use {
         Use {
             routes: self.of_use.routes,
-            source_routing: self.config.uses_source_routing() || self.network.has_aliases(),
+            own_routes: self.config.makes_routes() || self.network.has_aliases(),
             connections: self.of_use.connections,
             path_manager: self.pm_available,
         }
@@ -369,7 +374,7 @@ impl Engine {
     /// Brings our routes and rules in step with the network. Returns whether every change found
     /// room in the queue.
     fn reconcile_routes(&mut self, now: Instant) -> bool {
-        if !self.readable().source_routing && !self.schedule.cleanup_due {
+        if !self.readable().own_routes && !self.schedule.cleanup_due {
             return true;
         }
         let (due, queue) = (&mut self.schedule.due, &mut self.plugins.queue);
@@ -380,8 +385,10 @@ impl Engine {
             complete = number.is_some();
             number
         };
-        let ranges = &self.config.source_routing;
-        self.router.reconcile(now, &self.network, ranges, &mut send);
+        self.router
+            .reconcile(now, &self.network, &self.config, &mut send);
+        #[cfg(all(feature = "control", feature = "health"))]
+        self.report_steering();
         let unrouted = self.router.unrouted();
         if unrouted > 0 && self.reported.unrouted == 0 {
             logging::warn!("source routing has no table or priority left for {unrouted} addresses");

@@ -11,7 +11,11 @@ use crate::config::flags::AddressFlags;
 use crate::connection::Connections;
 use crate::control::{Form, Value};
 use crate::endpoint::Endpoints;
+#[cfg(feature = "health")]
+use crate::netlink::IfIndex;
 use crate::netlink::mptcp::{AddressId, Command, EndpointFlags, Event};
+#[cfg(feature = "health")]
+use crate::netlink::route::Family;
 use crate::netlink::route::Name;
 use crate::network::{Declared, Network, Verdict};
 use crate::sys::errno::Errno;
@@ -38,6 +42,9 @@ pub enum What {
     EndpointRemoved,
     /// Something was said of an interface.
     Declared(Declared),
+    /// New connections of the family are steered to an uplink from now on, or no longer.
+    #[cfg(feature = "health")]
+    Steered(Family, bool),
     /// Events of the kernel were lost.
     Overflow,
     /// The configuration was read again, or refused.
@@ -96,6 +103,13 @@ impl News {
             EndpointChanged(_) => ("endpoint_changed", "endpoint changed: "),
             EndpointRemoved => ("endpoint_removed", "endpoint removed"),
             Declared(_) => ("declared", "declared "),
+            #[cfg(feature = "health")]
+            Steered(_, true) => (
+                "steering_begun",
+                "takes new connections off a dead uplink: ",
+            ),
+            #[cfg(feature = "health")]
+            Steered(_, false) => ("steering_ended", "takes new connections no longer: "),
             Overflow => (
                 "overflow",
                 "events of the kernel were lost; reading everything again",
@@ -141,6 +155,8 @@ impl News {
                 form.field("", "flags", Value::List(&AddressFlags(flags)));
             }
             Declared(declared) => form.field("", "declared", Value::Code(declared.word())),
+            #[cfg(feature = "health")]
+            Steered(family, _) => form.field("", "family", Value::Code(family.word())),
             SubflowClosed(errno) if errno != 0 => {
                 form.json("errno", Value::Number(errno.into()));
                 form.append(&Errno(errno.into()));
@@ -335,6 +351,27 @@ impl Reporter {
 }
 
 impl Engine {
+    /// Finds whether steering has begun or ended.
+    #[cfg(feature = "health")]
+    pub(super) fn report_steering(&mut self) {
+        let steered = self.router.steered();
+        let before = core::mem::replace(&mut self.reported.steered, steered);
+        let changes = before.into_iter().zip(steered);
+        for ((before, now), family) in changes.zip([Family::Ipv4, Family::Ipv6]) {
+            if before == now {
+                continue;
+            }
+            let begins = now != IfIndex::NONE;
+            let index = if begins { now } else { before };
+            let interface = self.network.interface_or_gone(index);
+            self.reporter.push(News {
+                name: interface.map(|i| i.name.clone()).unwrap_or_default(),
+                quiet: false,
+                ..News::of(What::Steered(family, begins))
+            });
+        }
+    }
+
     /// Returns the next thing that has happened, and forgets it.
     pub fn next_news(&mut self) -> Option<News> {
         let mut event = self.reporter.waiting.remove(0)?;
@@ -357,5 +394,36 @@ impl Engine {
     /// Returns how many events there was no room for.
     pub fn news_dropped(&self) -> u32 {
         self.reporter.waiting.refused()
+    }
+}
+
+#[cfg(all(test, feature = "health"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steering_is_told_to_people_and_programs() {
+        for (begins, line, event) in [
+            (
+                true,
+                "wan2: takes new connections off a dead uplink: ipv6",
+                "steering_begun",
+            ),
+            (
+                false,
+                "wan2: takes new connections no longer: ipv6",
+                "steering_ended",
+            ),
+        ] {
+            let news = News {
+                name: Name::try_from("wan2").unwrap(),
+                ..News::of(What::Steered(Family::Ipv6, begins))
+            };
+            assert_eq!(news.to_string(), line);
+            let mut json = String::new();
+            news.write(&mut Form::new(&mut json, true, ""));
+            let wanted = format!("\"event\":\"{event}\",\"ifname\":\"wan2\",\"family\":\"ipv6\"");
+            assert_eq!(json, wanted);
+        }
     }
 }

@@ -120,8 +120,8 @@ impl Engine {
         }
         if let Some(part) = first.network_part() {
             self.network.begin(part);
-            // Without source routing leftovers of ours are all there is to look for.
-            let protocol = if of_use.source_routing { 0 } else { PROTOCOL };
+            // Without routes of our own leftovers of ours are all there is to look for.
+            let protocol = if of_use.own_routes { 0 } else { PROTOCOL };
             return Some(Command::DumpNetwork(part, protocol));
         }
         match first {

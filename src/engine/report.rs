@@ -49,10 +49,10 @@ impl Engine {
         }
         self.describe_endpoints(line);
         for rule in self.network.routes().our_rules() {
-            line(format_args!("source routing {rule}"));
+            line(format_args!("our {rule}"));
         }
         for path in self.network.routes().ours() {
-            line(format_args!("source routing {path}"));
+            line(format_args!("our {path}"));
         }
         if let Some(limits) = self.endpoints.limits().current() {
             line(format_args!("{limits}"));

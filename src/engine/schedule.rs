@@ -27,7 +27,7 @@ pub(super) struct Use {
     /// Routes and rules matter to the configuration: the kernel is asked.
     pub routes: bool,
     /// Those that are ours, or in our way, are to be known, and default routes.
-    pub source_routing: bool,
+    pub own_routes: bool,
     /// A plugin manages connections.
     pub connections: bool,
     /// The kernel's path manager can be talked to.
@@ -181,7 +181,7 @@ impl Schedule {
     /// are there.
     pub(super) fn network_parts(&self, of_use: Use) -> Due {
         let mut parts = Due::LINKS | Due::ADDRESSES;
-        if of_use.source_routing || (self.cleanup_due && self.initial_sync_done) {
+        if of_use.own_routes || (self.cleanup_due && self.initial_sync_done) {
             parts.add(Due::ROUTING);
         }
         if of_use.routes {

@@ -249,8 +249,30 @@ impl Engine {
         form.close("}");
     }
 
-    /// Writes limits and counters, which come last.
+    /// Writes to which uplinks new connections are steered.
+    #[cfg(feature = "health")]
+    fn write_steering(&self, form: &mut Form<'_>) {
+        form.sentence();
+        form.open("steering", "{");
+        let mut start = "steering: ";
+        let families = [("ipv4 by ", "ipv4"), ("ipv6 by ", "ipv6")];
+        for (index, (label, name)) in self.router.steered().into_iter().zip(families) {
+            match self.network.interface(index) {
+                Some(interface) => {
+                    form.words(core::mem::take(&mut start));
+                    form.field(label, name, Value::Text(&interface.name));
+                }
+                None => form.json(name, Value::Nothing),
+            }
+        }
+        form.close("}");
+        form.words(if start.is_empty() { "\n" } else { "" });
+    }
+
+    /// Writes steering, limits and counters, which come last.
     pub fn write_summary(&self, form: &mut Form<'_>) {
+        #[cfg(feature = "health")]
+        self.write_steering(form);
         form.sentence();
         if let Some(limits) = self.endpoints.limits().current() {
             form.open("limits", "{");

@@ -61,7 +61,7 @@ pub const GROUP_IPV6_RULE: u32 = 19;
 pub const GROUP_NEXTHOP: u32 = 32;
 
 /// No request is longer, with its netlink header.
-pub const REQUEST_LENGTH: usize = 100;
+pub const REQUEST_LENGTH: usize = 112;
 
 /// Longest interface name: `IFNAMSIZ` less the terminating zero.
 pub const NAME_LENGTH: usize = 15;
@@ -88,6 +88,14 @@ impl Family {
         match self {
             Self::Ipv4 => 2,
             Self::Ipv6 => 10,
+        }
+    }
+
+    /// Returns its name in lower case.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "ipv4",
+            Self::Ipv6 => "ipv6",
         }
     }
 
@@ -386,6 +394,9 @@ pub fn change_route(
     out.raw(&hop.map_or(0, |hop| hop.flags & RTNH_F_ONLINK).to_ne_bytes());
     if let Some(destination) = route.destination {
         out.ip(RTA_DST, destination);
+    }
+    if let Some(source) = route.preferred_source {
+        out.ip(RTA_PREFSRC, source);
     }
     out.u32(RTA_TABLE, route.table);
     if route.metric != 0 {

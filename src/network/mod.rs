@@ -7,6 +7,8 @@
 mod address;
 pub mod path;
 pub mod route;
+#[cfg(feature = "health")]
+mod unbound;
 mod update;
 mod verdict;
 
@@ -128,6 +130,9 @@ pub struct Network {
     sequence: u32,
     /// The first judgement is done: what comes now is not `existing`, and is held down.
     started: bool,
+    /// The ways of new connections, IPv4 and IPv6.
+    #[cfg(feature = "health")]
+    unbound: [unbound::Unbound; 2],
     /// No address before this position has anything to be asked.
     asked: usize,
     /// For some the kernel chooses another source.
@@ -151,6 +156,8 @@ impl Network {
             routes: Routes::new(),
             sequence: 0,
             started: false,
+            #[cfg(feature = "health")]
+            unbound: Default::default(),
             asked: 0,
             has_aliases: false,
             deadline: Instant::NEVER,

@@ -66,7 +66,8 @@ impl Question {
                 _ => Some(self.source),
             },
             oif: if bound { self.holder } else { IfIndex::NONE },
-            fib_match: ipv4 && matches!(self.ask, Ask::Bound | Ask::Free),
+            fib_match: self.holder == IfIndex::NONE
+                || (ipv4 && matches!(self.ask, Ask::Bound | Ask::Free)),
         }
     }
 }
@@ -204,6 +205,8 @@ impl Network {
             address.way.doubt();
         }
         self.asked = 0;
+        #[cfg(feature = "health")]
+        self.unbound.iter_mut().for_each(|way| way.doubt());
     }
 
     /// The interface is not what it was: neither are the ways by it.
@@ -211,8 +214,12 @@ impl Network {
         self.doubt(&|a| a.uses(index) || (!a.way.direct && a.way.free == IfIndex::NONE));
     }
 
-    /// Returns what to ask next about the addresses' ways.
+    /// Returns what to ask next about the ways of addresses and of new connections.
     pub(crate) fn next_question(&mut self, config: &Config) -> Option<Question> {
+        #[cfg(feature = "health")]
+        if let Some(question) = self.next_unbound(config) {
+            return Some(question);
+        }
         while let Some(address) = self.addresses.get_mut(self.asked) {
             let (source, holder) = (address.address, address.holder);
             let leads_nowhere = source.is_loopback() || (source.is_ipv6() && is_link_local(source));
@@ -242,6 +249,10 @@ impl Network {
         config: &Config,
     ) {
         let Question { source, holder, .. } = *question;
+        #[cfg(feature = "health")]
+        if holder == IfIndex::NONE {
+            return self.on_unbound(question, answer, config);
+        }
         let on_link = self.addresses_on(source.is_ipv6(), holder);
         self.asked = self.asked.min(on_link.start);
         let on_link = self.addresses.get_mut(on_link).unwrap_or_default();

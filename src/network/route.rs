@@ -267,6 +267,16 @@ impl Routes {
             .filter(|path| (path.source).is_none_or(|(prefix, len)| contains(&prefix, len, source)))
     }
 
+    /// Returns the sources for which the main table has a default route of their own (IPv6).
+    #[cfg(feature = "health")]
+    pub fn source_defaults(&self, family: Family) -> impl Iterator<Item = (IpAddr, u8)> {
+        let main = self
+            .paths()
+            .filter(|path| !path.ours && path.table == TABLE_MAIN);
+        main.filter(move |path| path.family == family)
+            .filter_map(|path| path.source)
+    }
+
     /// Returns whether somebody else uses the table.
     pub fn is_taken(&self, table: u32) -> bool {
         let mut paths = self.paths().filter(|path| !path.ours);

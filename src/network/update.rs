@@ -12,7 +12,7 @@ use crate::netlink::route::{Address, Link, Notification};
 impl Network {
     /// Takes in what changed, or an item of a dump.
     pub fn apply(&mut self, notification: &Notification, config: &Config) {
-        let routing = config.uses_source_routing();
+        let routing = config.makes_routes();
         let ranges = Some(&config.source_routing).filter(|_| routing);
         match notification {
             Notification::Link(link) => self.put_link(link, config),

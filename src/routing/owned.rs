@@ -3,8 +3,9 @@
 
 use super::attempts::{Attempts, Refused};
 use crate::capacity;
-use crate::netlink::route::Rule;
-use crate::network::route::{Action, Change, Item, Path, Routes};
+use crate::netlink::route::{Family, PROTOCOL, Rule};
+use crate::network::LocalAddress;
+use crate::network::route::{Action, Change, Gateway, Item, Path, Routes, TO_TABLE};
 use crate::request::CommandId;
 use crate::table::Table;
 use crate::time::Instant;
@@ -141,4 +142,46 @@ fn each_of_ours(routes: &Routes, each: &mut dyn FnMut(Item)) {
         .rev()
         .for_each(|rule| each(Item::Rule(*rule)));
     routes.ours().for_each(|path| each(Item::Route(*path)));
+}
+
+/// Returns a rule of ours: a look into the table, for all but our questions.
+pub(super) fn lookup(family: Family, priority: u32, table: u32) -> Rule {
+    Rule {
+        family,
+        priority,
+        table,
+        source: None,
+        action: TO_TABLE,
+        protocol: PROTOCOL,
+        suppress: None,
+        unmarked: true,
+    }
+}
+
+/// Returns a default route of ours, by the interface that the address leaves by.
+pub(super) fn default_route(address: &LocalAddress, gateway: Gateway, table: u32) -> Path {
+    let family = Family::of(address.address);
+    Path {
+        family,
+        table,
+        destination: None,
+        destination_len: 0,
+        source: None,
+        preferred_source: None,
+        metric: metric(family),
+        oif: address.index,
+        gateway: match gateway {
+            Gateway::Router(router) => Some(router),
+            Gateway::OnLink => None,
+        },
+        ours: true,
+    }
+}
+
+/// Returns the metric that the kernel gives routes without one.
+fn metric(family: Family) -> u32 {
+    match family {
+        Family::Ipv4 => 0,
+        Family::Ipv6 => 1024,
+    }
 }

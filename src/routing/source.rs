@@ -14,13 +14,13 @@
 //! With the last one alone, hosts on the LAN would not hear from the router's WAN address. Where a
 //! rule of others sends an address's traffic out by its uplink, there are none of ours.
 
-use super::owned::Owned;
+use super::owned::{Owned, default_route, lookup};
 use crate::capacity;
 use crate::config::SourceRouting;
 use crate::netlink::IfIndex;
 use crate::netlink::prefix::prefix;
-use crate::netlink::route::{Family, PROTOCOL, Rule};
-use crate::network::route::{Gateway, Path, TABLE_MAIN, TO_TABLE, gateway};
+use crate::netlink::route::{Family, Rule};
+use crate::network::route::{Gateway, Path, TABLE_MAIN, gateway};
 use crate::network::{Interface, LocalAddress, Network};
 use crate::table::Table;
 
@@ -169,15 +169,10 @@ fn want_rules(
 ) -> bool {
     let priority = config.first_priority + RULES * slot;
     let table = config.first_table + slot;
+    let family = Family::of(address.address);
     let last = Rule {
-        family: Family::of(address.address),
-        priority: priority + 2,
-        table,
-        source: Some((address.address, width(address))),
-        action: TO_TABLE,
-        protocol: PROTOCOL,
-        suppress: None,
-        unmarked: true,
+        source: Some((address.address, family.width())),
+        ..lookup(family, priority + 2, table)
     };
     let particular = Rule {
         suppress: Some(0),
@@ -200,44 +195,25 @@ fn want_rules(
 }
 
 fn want_paths(address: &LocalAddress, gateway: Gateway, table: u32, owned: &mut Owned) -> bool {
-    let family = Family::of(address.address);
-    let path = Path {
-        family,
-        table,
-        destination: None,
-        destination_len: 0,
-        source: None,
-        preferred_source: None,
-        metric: metric(family),
-        oif: address.index,
-        gateway: None,
-        ours: true,
-    };
-    let router = match gateway {
-        Gateway::Router(router) => Some(router),
-        Gateway::OnLink => None,
-    };
-    let default = Path {
-        gateway: router,
-        ..path
-    };
+    let default = default_route(address, gateway, table);
     let len = address.prefix_len;
     // On a point-to-point link the prefix is the peer's.
     let neighbour = address.peer.unwrap_or(address.address);
     let connected = Path {
         destination: Some(prefix(&neighbour, len)),
         destination_len: len,
-        ..path
+        gateway: None,
+        ..default
     };
-    let has_prefix = len > 0 && len < width(address);
+    let has_prefix = len > 0 && len < default.family.width();
     owned.want_path(default) && (!has_prefix || owned.want_path(connected))
 }
 
 /// Returns how many gateways the ranges are enough for.
 fn slots(config: &SourceRouting) -> u32 {
-    let tables = config.last_table.saturating_sub(config.first_table);
-    let priorities = config.last_priority.saturating_sub(config.first_priority);
-    (tables.saturating_add(1)).min(priorities.saturating_add(1) / RULES)
+    let count = |first: u32, last: u32| last.saturating_add(1).saturating_sub(first);
+    let tables = count(config.first_table, config.last_table);
+    tables.min(count(config.first_priority, config.last_priority) / RULES)
 }
 
 /// Returns whether the slot lies in the ranges and nobody else uses its table or its priorities.
@@ -259,17 +235,4 @@ fn is_elsewhere(address: &LocalAddress, network: &Network) -> bool {
         (carrier.map(|c| c.policy.priority), other.sequence)
     });
     first.is_some_and(|first| first.index != address.index)
-}
-
-/// Bits of the address.
-fn width(address: &LocalAddress) -> u8 {
-    if address.address.is_ipv4() { 32 } else { 128 }
-}
-
-/// Returns the metric that the kernel gives routes without one.
-fn metric(family: Family) -> u32 {
-    match family {
-        Family::Ipv4 => 0,
-        Family::Ipv6 => 1024,
-    }
 }

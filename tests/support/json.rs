@@ -271,6 +271,9 @@ pub const STATUS: &str = "
     paths[].track.last_answer number|null
     paths[].priority whole
     paths[].declared =down|=backup|=auto
+    steering object
+    steering.ipv4 text|null
+    steering.ipv6 text|null
     limits? object
     limits.subflows whole
     limits.add_addr_accepted whole
@@ -320,7 +323,7 @@ pub const CONNECTIONS: &str = "
 pub const EVENT: &str = "
     v whole
     t? number
-    event =path_lost|=path_used|=path_flapping|=verdict|=endpoint_added|=endpoint_changed|=endpoint_removed|=declared|=overflow|=reloaded|=reload_failed|=connection_established|=connection_closed|=subflow_established|=subflow_closed|=lost
+    event =path_lost|=path_used|=path_flapping|=verdict|=endpoint_added|=endpoint_changed|=endpoint_removed|=declared|=steering_begun|=steering_ended|=overflow|=reloaded|=reload_failed|=connection_established|=connection_closed|=subflow_established|=subflow_closed|=lost
     ifname? text
     address? text
     endpoint? whole
@@ -332,5 +335,6 @@ pub const EVENT: &str = "
     flags[] text
     errno? whole
     declared? =down|=backup|=auto
+    family? =ipv4|=ipv6
     count? whole
 ";

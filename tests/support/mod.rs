@@ -15,6 +15,7 @@
 pub mod json;
 pub mod monitor;
 pub mod peer;
+pub mod routes;
 
 use std::cell::Cell;
 use std::fs;

@@ -440,13 +440,21 @@ fn changes() {
 
 #[test]
 fn the_longest_request_fits_exactly() {
-    let query = RouteQuery {
-        destination: ip("::1"),
-        source: Some(ip("::1")),
-        oif: IfIndex(1),
-        fib_match: true,
+    let route = Route {
+        family: Family::Ipv6,
+        table: 5200,
+        destination: Some(ip("::1")),
+        destination_len: 128,
+        source: None,
+        source_len: 0,
+        preferred_source: Some(ip("::1")),
+        metric: 3,
+        protocol: PROTOCOL,
+        kind: 1,
+        scope: 0,
+        hops: heapless::Vec::from_slice(&[hop(8, Some("::1"), 0)]).unwrap(),
     };
-    let (_, _, payload) = message(|out| get_route(out, Seq(7), &query));
+    let (_, _, payload) = message(|out| change_route(out, Seq(7), Change::Add, &route));
     assert_eq!(16 + payload.len(), REQUEST_LENGTH);
 }
 

@@ -146,6 +146,17 @@ case_own_section_wins() {
 [interface wwan0] use = standby addr-flags = subflow"
 }
 
+# mwan3 sends new connections where they work.
+case_steering() {
+	service start
+	core 'steer = yes'
+	mkdir -p "$ROOT/usr/sbin"
+	: >"$ROOT/usr/sbin/mwan3"
+	service reload
+	! conf | grep -q '^steer' || fail 'steering beside mwan3'
+	rm "$ROOT/usr/sbin/mwan3"
+}
+
 case_globals() {
 	uci mptcpd <<-END
 		config globals 'globals'
@@ -161,6 +172,7 @@ case_globals() {
 			option limit_subflows '6'
 			option limit_add_addr_accepted '5'
 			option source_routing 'on'
+			option steer 'off'
 			option temporary_addresses 'no'
 			option max_connections '100'
 			option control_group 'mptcpd'
@@ -168,7 +180,7 @@ case_globals() {
 	service start
 	for line in 'log-level = debug' 'path-manager = addr_adv' 'notify-flags = existing,check_route' \
 		'resync-interval = 60' 'hold-down = 3' 'limit-subflows = 6' 'limit-add-addr-accepted = 5' \
-		'check-route-to = 192.0.2.1,2001:db8::1' 'source-routing = yes' 'temporary-addresses = no' 'max-connections = 100' \
+		'check-route-to = 192.0.2.1,2001:db8::1' 'source-routing = yes' 'steer = no' 'temporary-addresses = no' 'max-connections = 100' \
 		'control-group = mptcpd'; do
 		core "$line"
 	done
