@@ -64,6 +64,23 @@ pub use plugin::{
 };
 pub use time::{Backoff, Duration, Instant, Retry};
 
+#[doc = include_str!("plugin/README.md")]
+pub mod authors {}
+
+/// The entries of the plugins that the crate's features select, for lists of one's own.
+pub mod built_in {
+    #[cfg(feature = "addr_adv")]
+    pub use crate::plugin::addr_adv::ENTRY as ADDR_ADV;
+    #[cfg(feature = "failover")]
+    pub use crate::plugin::failover::ENTRY as FAILOVER;
+    #[cfg(feature = "fullmesh")]
+    pub use crate::plugin::fullmesh::ENTRY as FULLMESH;
+    #[cfg(feature = "ndiffports")]
+    pub use crate::plugin::ndiffports::ENTRY as NDIFFPORTS;
+    #[cfg(feature = "sspi")]
+    pub use crate::plugin::sspi::ENTRY as SSPI;
+}
+
 /// What tests, fuzz targets and the macros need. None of it is a promise.
 #[doc(hidden)]
 #[allow(missing_docs)]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use support::monitor::Monitor;
 use support::peer::{Held, Peer, Transfer};
+use support::subflows::{address, expect, expect_from, lab, subflows};
 use support::{Daemon, Lab, Namespace, until};
 
 const SSPI: &str = "[core]\nload-plugins = sspi\nlog-level = debug\nstate-file =\n\
@@ -18,27 +19,6 @@ const SSPI: &str = "[core]\nload-plugins = sspi\nlog-level = debug\nstate-file =
 /// A transfer at this rate, in bytes a second, lasts long enough for all that happens in it.
 const BYTES: &str = "6000000";
 const RATE: &str = "1000000";
-
-/// A laboratory with `cables` cables, both of whose sides leave connections to user space. Cable
-/// `wanN` carries 10.0.N.0/24 and 2001:db8:N::/64; the host has .1, the outside .2, and the host
-/// reaches every address outside over every cable.
-fn lab(cables: u8) -> Option<Lab> {
-    let lab = Lab::new()?;
-    for n in 1..=cables {
-        lab.wan(n);
-        lab.host.ip(&format!(
-            "addr add 2001:db8:{n}::1/64 dev wan{n}
-             route add ::/0 via 2001:db8:{n}::2 dev wan{n} metric {n}1"
-        ));
-        lab.outside.ip(&format!(
-            "addr add 10.0.{n}.2/24 dev wan{n}; addr add 2001:db8:{n}::2/64 dev wan{n}"
-        ));
-    }
-    for at in [&lab.host, &lab.outside] {
-        at.sysctl("mptcp/pm_type", 1);
-    }
-    Some(lab)
-}
 
 /// The daemon listens where no program does.
 fn listen() -> String {
@@ -51,61 +31,6 @@ fn both(lab: &Lab) -> (Daemon<'_>, Daemon<'_>) {
     let server = lab.daemon_in(&lab.outside, SSPI, &[]);
     server.says(&["watching"]);
     (client, server)
-}
-
-/// The established subflows of connections to port 5000, as `LOCAL-REMOTE`, sorted.
-fn subflows(at: &Namespace) -> Vec<String> {
-    let text = at.out("ss -tnH state established");
-    let mut all: Vec<String> = text
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace().skip(2);
-            let (local, remote) = (words.next()?, words.next()?);
-            let to_server = local.ends_with(":5000") || remote.ends_with(":5000");
-            to_server.then(|| format!("{}-{}", address(local), address(remote)))
-        })
-        .collect();
-    all.sort_unstable();
-    all
-}
-
-/// The address in what `ss` prints as `ADDRESS[%DEVICE]:PORT`, without a mapping of IPv4.
-fn address(end: &str) -> &str {
-    let address = end.rsplit_once(':').map_or(end, |(address, _)| address);
-    let address = address.split('%').next().unwrap_or(address);
-    address
-        .trim_matches(['[', ']'])
-        .trim_start_matches("::ffff:")
-}
-
-#[track_caller]
-fn expect(at: &Namespace, wanted: &[&str], daemons: &[&Daemon<'_>]) {
-    let mut seen = vec![];
-    let holds = until(|| {
-        seen = subflows(at);
-        seen == wanted
-    });
-    let logs: String = daemons.iter().map(|d| d.log()).collect();
-    assert!(holds, "{seen:#?}, not {wanted:#?}\n{logs}");
-}
-
-/// Waits until there are subflows from these addresses and no others, so many from each at least.
-#[track_caller]
-fn expect_from(at: &Namespace, wanted: &[&str], count: usize, daemons: &[&Daemon<'_>]) {
-    let mut seen = vec![];
-    let holds = until(|| {
-        seen = subflows(at);
-        let mut left = seen.len();
-        let enough = wanted.iter().all(|from| {
-            let its = seen.iter().filter(|s| s.starts_with(&format!("{from}-")));
-            let its = its.count();
-            left -= its;
-            its >= count
-        });
-        enough && left == 0
-    });
-    let logs: String = daemons.iter().map(|d| d.log()).collect();
-    assert!(holds, "{seen:#?}, not from {wanted:#?}\n{logs}");
 }
 
 /// Connections from the host to the outside.

@@ -70,6 +70,11 @@ impl<T: Default> PerConnection<T> {
         Self(Storage(Vec::with_capacity(config.max_connections as usize)))
     }
 
+    /// Returns whether [`Self::new`] has made it.
+    pub fn has_room(&self) -> bool {
+        self.0.0.capacity() > 0
+    }
+
     /// Returns the value of a connection; `None` if it was never asked for by [`Self::get_mut`].
     pub fn get(&self, connection: &Connection<'_>) -> Option<&T> {
         self.0.get(connection.place())

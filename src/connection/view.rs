@@ -105,6 +105,11 @@ impl<'a> Connection<'a> {
         self.slot.announced.contains(id.0)
     }
 
+    /// Returns the number of the plugin that manages it.
+    pub(crate) fn manager(&self) -> u8 {
+        self.slot.plugin
+    }
+
     pub(super) fn place(&self) -> Place {
         Place {
             at: self.at,

@@ -217,6 +217,11 @@ impl Engine {
             .min(self.healer.deadline());
         #[cfg(feature = "health")]
         let at = at.min(self.health.deadline());
+        #[cfg(feature = "quality")]
+        let at = match self.connections.table.is_empty() {
+            true => at,
+            false => at.min(self.plugins.measure_at()),
+        };
         (at != Instant::NEVER).then_some(at)
     }
 
@@ -257,7 +262,7 @@ impl Engine {
             self.schedule.due.add(Due::CONNECTIONS);
         }
         #[cfg(feature = "quality")]
-        if self.plugins.take_measure(now) && !self.connections.table.is_empty() {
+        if !self.connections.table.is_empty() && self.plugins.take_measure(now) {
             self.schedule.due.add(Due::CONNECTIONS);
         }
         if self.healer.take_due(now) {

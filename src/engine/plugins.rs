@@ -155,15 +155,22 @@ impl PluginHost {
     pub(super) fn deadline(&self) -> Instant {
         let first = self.timers.iter().map(|timer| timer.at).min();
         let first = first.unwrap_or(Instant::NEVER);
-        #[cfg(feature = "quality")]
-        let first = first.min(self.measure.at);
         first.min(self.connection_timers.deadline())
     }
 
-    /// Returns whether the paths of connections are to be measured now: true once.
+    /// Returns when the paths of connections are to be measured, of which there are some.
+    #[cfg(feature = "quality")]
+    pub(super) fn measure_at(&self) -> Instant {
+        match self.measure.owner == self.manager() {
+            true => self.measure.at,
+            false => Instant::NEVER,
+        }
+    }
+
+    /// Returns whether that is now: true once.
     #[cfg(feature = "quality")]
     pub(super) fn take_measure(&mut self, now: Instant) -> bool {
-        self.measure.take(now)
+        self.measure_at() <= now && self.measure.take(now)
     }
 
     /// Has random numbers begin anew.

@@ -93,6 +93,12 @@ impl<'a> Context<'a> {
         self.connections.iter()
     }
 
+    /// Returns whether a connection is this plugin's to manage. Of several plugins that are loaded
+    /// each sees all connections in the table, and is told of its own alone.
+    pub fn manages(&self, connection: &Connection<'_>) -> bool {
+        connection.manager() == self.owner
+    }
+
     /// The value of a key in the plugin's own section of the configuration, of which
     /// [`super::Entry::keys`] must tell. It may be another after SIGHUP: see [`Plugin::reload`].
     pub fn setting(&self, key: &str) -> Option<&'a str> {
@@ -200,6 +206,7 @@ impl<'a> Context<'a> {
     /// sockets and MPTCP connections, while there is a connection. Needs the feature `quality`.
     #[cfg(feature = "quality")]
     pub fn measure_every(&mut self, interval: Option<Duration>) {
+        self.measure.owner = self.owner;
         self.measure.interval = interval;
         self.measure.at = interval.map_or(Instant::NEVER, |interval| self.now + interval);
     }
@@ -207,6 +214,7 @@ impl<'a> Context<'a> {
     /// Has the paths of all connections measured once, now, as [`Self::measure_every`] does.
     #[cfg(feature = "quality")]
     pub fn measure(&mut self) {
+        self.measure.owner = self.owner;
         self.measure.at = self.now;
     }
 

@@ -23,7 +23,7 @@ use crate::connection::{Connection, Subflow};
 use crate::netlink::IfIndex;
 use crate::netlink::diag::Quality;
 use crate::netlink::mptcp::{SubflowEvent, Token};
-use crate::network::Network;
+use crate::network::{LocalAddress, Network};
 use crate::time::Duration;
 
 /// The entry of `failover`.
@@ -59,11 +59,11 @@ enum Wait {
 
 impl Wait {
     fn on(self, index: IfIndex) -> u64 {
-        (self as u64) << 32 | u64::from(index.0)
+        (self as u64 + 1) << 32 | u64::from(index.0)
     }
 
     fn is(self, what: u64) -> bool {
-        what >> 32 == self as u64
+        what >> 32 == self as u64 + 1
     }
 }
 
@@ -103,6 +103,10 @@ impl Failover {
         let mut worse = false;
         for subflow in connection.subflows().filter(|s| is_open(s)) {
             let index = subflow.interface(network).unwrap_or(IfIndex::NONE);
+            if paths.is_lost(network, subflow) {
+                // Closed already, with a word to the peer.
+                continue;
+            }
             if !self.works(network, paths, subflow) {
                 // The peer is told by the path that works, lest it wait on the other.
                 cx.remove_address(token, subflow.local_id)?;
@@ -199,6 +203,11 @@ impl Strategy for Failover {
         let index = index.unwrap_or(IfIndex::NONE);
         cx.succeeded(lost.token, Wait::Join.on(index));
         cx.retry_later(lost.token, Wait::Retry.on(index));
+    }
+
+    fn address_usable(&mut self, cx: &mut Context<'_>, address: &LocalAddress, _: bool) {
+        let retry = Wait::Retry.on(address.index);
+        cx.forget_retries(&|_, what| what == retry);
     }
 
     fn measured(

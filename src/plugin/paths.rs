@@ -27,7 +27,8 @@ impl Default for Paths {
 
 impl Paths {
     /// Makes a subflow, as [`Context::join`], unless there is one between these addresses already, or
-    /// it has failed and is not to be tried yet. Returns whether there is one, or is to be.
+    /// it has failed and is not to be tried yet. Returns whether there is one, or is to be. What fails
+    /// is remembered under numbers up to 65535, as of [`Context::retry_later`].
     ///
     /// # Errors
     /// [`QueueFull`], as for [`Context::request`].
@@ -192,6 +193,9 @@ pub(super) fn set_priorities(
 pub(super) fn is_open(subflow: &Subflow) -> bool {
     subflow.is_established() && !subflow.is_closing()
 }
+
+/// No number of [`pair`] is greater.
+pub(super) const LAST_PAIR: u64 = u16::MAX as u64;
 
 /// By which what has failed between two addresses is remembered.
 pub(super) fn pair(local: AddressId, remote: AddressId) -> u64 {

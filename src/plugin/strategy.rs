@@ -22,7 +22,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::paths::{Paths, is_usable, pair, set_priorities};
+use super::paths::{LAST_PAIR, Paths, is_usable, pair, set_priorities};
 use super::{CommandId, Context, Failure, Plugin, QueueFull, Request};
 use crate::capacity;
 use crate::connection::Connection;
@@ -116,10 +116,10 @@ pub trait Strategy {
     }
 
     /// An address has become usable, before [`Self::reconcile`] of all connections; `back` says that
-    /// it was so before. By default what has failed is tried at once.
+    /// it was so before. By default what [`Paths::join`] has failed to make is tried at once.
     fn address_usable(&mut self, cx: &mut Context<'_>, address: &LocalAddress, back: bool) {
         let _ = (address, back);
-        cx.forget_retries(&|_, _| true);
+        cx.forget_retries(&|_, what| what <= LAST_PAIR);
     }
 }
 
@@ -317,7 +317,8 @@ impl Reconciler {
         let Some(connection) = cx.connection(token) else {
             return;
         };
-        if !connection.is_established()
+        if !cx.manages(&connection)
+            || !connection.is_established()
             || connection.is_kernel_managed()
             || is_near(cx.network(), connection.remote.ip())
         {

@@ -110,6 +110,8 @@ impl ConnectionTimers {
 pub(crate) struct Measure {
     pub(crate) at: Instant,
     pub(crate) interval: Option<Duration>,
+    /// Who asked: only the plugin that manages connections is told.
+    pub(crate) owner: u8,
 }
 
 #[cfg(feature = "quality")]
@@ -118,6 +120,7 @@ impl Default for Measure {
         Self {
             at: Instant::NEVER,
             interval: None,
+            owner: 0,
         }
     }
 }

@@ -46,6 +46,27 @@ fn every_history_ends_well() {
     all_end_well(history, 1000, |steps| judge(steps));
 }
 
+/// The strategies beside `sspi`, each in charge.
+#[cfg(all(feature = "fullmesh", feature = "failover", feature = "ndiffports"))]
+#[test]
+fn every_history_of_other_strategies_ends_well() {
+    use super::simulator::connections::judge_of;
+    use super::simulator::connections::specification::{
+        check_failover, check_full_mesh, check_ndiffports,
+    };
+    use mptcpd::built_in::{FAILOVER, FULLMESH, NDIFFPORTS};
+    use mptcpd::internal::plugin::Entry;
+
+    static ALL: [Entry; 3] = [FULLMESH, FAILOVER, NDIFFPORTS];
+    for (strategy, check) in ALL
+        .iter()
+        .zip([check_full_mesh, check_failover, check_ndiffports])
+    {
+        let history = prop::collection::vec(step(happening(), change()), 0..60);
+        all_end_well(history, 500, |steps| judge_of(strategy, check, steps));
+    }
+}
+
 /// A history that once ended wrong.
 #[track_caller]
 fn ends_well(steps: &[Step]) {

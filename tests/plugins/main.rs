@@ -11,7 +11,6 @@ mod support;
 mod callbacks;
 mod commands;
 mod errors;
-mod example;
 mod pair;
 mod recovery;
 mod second_subflow;

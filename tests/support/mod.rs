@@ -16,6 +16,7 @@ pub mod json;
 pub mod monitor;
 pub mod peer;
 pub mod routes;
+pub mod subflows;
 
 use std::cell::Cell;
 use std::fs;

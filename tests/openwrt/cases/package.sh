@@ -19,7 +19,7 @@ case_package_metadata() {
 		'build depends: rust/host' 'source: '; do
 		grep -qxF "$line" "$OUT/metadata" || fail "no '$line' in: $(cat "$OUT/metadata")"
 	done
-	grep -q '^depends: @([^+]*) @KERNEL_MPTCP +MPTCPD_SSPI:kmod-inet-mptcp-diag$' "$OUT/metadata" ||
+	grep -q '^depends: @([^+]*) @KERNEL_MPTCP +MPTCPD_SSPI:kmod-inet-mptcp-diag' "$OUT/metadata" ||
 		fail "$(cat "$OUT/metadata")"
 	version=$(sed -n 's/^version = "\(.*\)"/\1/p' ../../Cargo.toml)
 	grep -qxF "version: $version-r1" "$OUT/metadata" || fail "not version $version"
@@ -29,6 +29,8 @@ case_package_features() {
 	equal features 'features: router,control,health,sspi' "$(build show CONFIG_MPTCPD_ADDR_ADV= | grep ^features)"
 	equal features 'features: router,control,addr_adv,health' "$(build show CONFIG_MPTCPD_SSPI= | grep ^features)"
 	equal features 'features: router,control' "$(build show CONFIG_MPTCPD_ADDR_ADV= CONFIG_MPTCPD_HEALTH= CONFIG_MPTCPD_SSPI= | grep ^features)"
+	equal features 'features: router,control,addr_adv,health,sspi,fullmesh,failover,ndiffports' \
+		"$(build show CONFIG_MPTCPD_FULLMESH=y CONFIG_MPTCPD_FAILOVER=y CONFIG_MPTCPD_NDIFFPORTS=y | grep ^features)"
 }
 
 # In the feeds, the release is built, with the feed's own rust-package.mk and luci.mk.

@@ -7,7 +7,7 @@
 
 mod kernel;
 mod recorder;
-mod specification;
+pub mod specification;
 
 use std::net::SocketAddr;
 
@@ -17,7 +17,7 @@ use mptcpd::internal::netlink::diag::Query;
 use mptcpd::internal::netlink::mptcp::{Command as PathManager, Limits, Token};
 use mptcpd::internal::netlink::route::{Address, Family, Notification};
 use mptcpd::internal::network::Part;
-use mptcpd::internal::plugin::{CommandId, Entry, Reply};
+use mptcpd::internal::plugin::{CommandId, Entry, Reply, sspi};
 use mptcpd::internal::time::{Duration, Instant};
 
 use super::{Counts, Simulated};
@@ -70,9 +70,19 @@ impl Simulated for Kernel {
         // What goes wrong is put right without it.
         config.resync_interval = 0;
         config.max_connections = 256;
-        if recorder::LISTEN.get() {
-            let [section, key, value] = ["recorder", "listen", "yes"].map(str::to_owned);
+        let mut set = |key: &str, value: &str| {
+            let [section, key, value] = ["recorder", key, value].map(str::to_owned);
             config.plugin_sections.push((section, key, value));
+        };
+        if recorder::LISTEN.get() {
+            set("listen", "yes");
+        }
+        match recorder::STRATEGY.get().name {
+            "fullmesh" => set("subflows", "64"),
+            "ndiffports" => set("subflows", "3"),
+            // Looks at paths again and again would be no rest.
+            "failover" => set("patience", "0"),
+            _ => {}
         }
         config
     }
@@ -180,14 +190,26 @@ impl Simulated for Kernel {
 
 /// Plays a history and says what is wrong in the end, whether the daemon listens or not.
 pub fn judge(steps: &[Step]) -> Result<(), String> {
+    recorder::STRATEGY.set(&sspi::ENTRY);
     for listen in [false, true] {
         recorder::LISTEN.set(listen);
-        play(steps).map_err(|wrong| format!("listen {listen}: {wrong}"))?;
+        play(steps, check_strategy).map_err(|wrong| format!("listen {listen}: {wrong}"))?;
     }
     Ok(())
 }
 
-fn play(steps: &[Step]) -> Result<(), String> {
+/// The same with another strategy in charge, and `check` for what it promises.
+pub fn judge_of(
+    strategy: &'static Entry,
+    check: fn(&Simulation) -> Result<(), String>,
+    steps: &[Step],
+) -> Result<(), String> {
+    recorder::STRATEGY.set(strategy);
+    recorder::LISTEN.set(false);
+    play(steps, check)
+}
+
+fn play(steps: &[Step], check: fn(&Simulation) -> Result<(), String>) -> Result<(), String> {
     let kernel = Kernel {
         up: [true; 3],
         ..Kernel::default()
@@ -198,7 +220,7 @@ fn play(steps: &[Step]) -> Result<(), String> {
     check_table(&simulation)?;
     simulation.stir();
     check_table(&simulation)?;
-    check_strategy(&simulation)?;
+    check(&simulation)?;
     let Counts { changes, looks } = simulation.counts;
     let enough = 200 + 60 * u32::try_from(steps.len()).unwrap();
     if changes + looks > enough {

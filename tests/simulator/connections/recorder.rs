@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-//! `sspi`, with a record of what it is told.
+//! A strategy, with a record of what it is told.
 
 use core::net::SocketAddr;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use mptcpd::internal::netlink::mptcp::{AddressId, ConnectionEvent, SubflowEvent, Token};
-use mptcpd::internal::network::LocalAddress;
+use mptcpd::internal::network::{Interface, LocalAddress};
 use mptcpd::internal::plugin::{CommandId, Context, Entry, Failure, Plugin, Request, sspi};
 
 /// What the plugin knows of a connection, from what it has been told.
@@ -28,6 +28,8 @@ thread_local! {
     static RECORD: RefCell<Record> = RefCell::default();
     /// Whether the daemon is to listen where no program does.
     pub static LISTEN: Cell<bool> = const { Cell::new(false) };
+    /// What is recorded.
+    pub static STRATEGY: Cell<&'static Entry> = const { Cell::new(&sspi::ENTRY) };
 }
 
 /// What it knows, or what it should not have been told.
@@ -40,11 +42,11 @@ pub fn recorded() -> Result<BTreeMap<u32, Recorded>, String> {
 
 struct Recorder(Box<dyn Plugin>);
 
-pub const ENTRY: Entry = Entry::new("recorder", "sspi, with a record of what it is told", || {
+pub const ENTRY: Entry = Entry::new("recorder", "with a record of what it is told", || {
     RECORD.take();
-    Box::new(Recorder((sspi::ENTRY.create)()))
+    Box::new(Recorder((STRATEGY.get().create)()))
 })
-.with_keys(sspi::ENTRY.keys);
+.with_keys(&["listen", "subflows", "patience", "settle"]);
 
 /// Notes what is told of a connection, which `check` finds right or not.
 fn note(what: &str, token: Token, check: impl FnOnce(&mut Recorded) -> bool) {
@@ -62,6 +64,18 @@ fn ends(subflow: &SubflowEvent) -> (SocketAddr, SocketAddr) {
 impl Plugin for Recorder {
     fn wants_connections(&self) -> bool {
         self.0.wants_connections()
+    }
+
+    fn init(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
+        self.0.init(cx)
+    }
+
+    fn reload(&mut self, cx: &mut Context<'_>) {
+        self.0.reload(cx);
+    }
+
+    fn update_interface(&mut self, cx: &mut Context<'_>, interface: &Interface) {
+        self.0.update_interface(cx, interface);
     }
 
     fn new_connection(&mut self, cx: &mut Context<'_>, connection: &ConnectionEvent) {
@@ -152,5 +166,9 @@ impl Plugin for Recorder {
 
     fn timer(&mut self, cx: &mut Context<'_>, timer: u32) {
         self.0.timer(cx, timer);
+    }
+
+    fn connection_timer(&mut self, cx: &mut Context<'_>, token: Token, what: u64) {
+        self.0.connection_timer(cx, token, what);
     }
 }

@@ -135,6 +135,61 @@ pub fn check_strategy(simulation: &Simulation) -> Result<(), String> {
     Ok(())
 }
 
+/// A client's connection that can be joined: the interfaces that are usable, and of the subflows on
+/// them the interface and the peer's address.
+type Joinable<'a> = (&'a [u8], &'a [(u8, IpAddr)], &'a [IpAddr], IpAddr);
+
+fn check_each(simulation: &Simulation, fits: impl Fn(Joinable<'_>) -> bool) -> Result<(), String> {
+    let usable: Vec<u8> = (0..3).filter(|n| simulation.kernel.is_up(*n)).collect();
+    for connection in simulation.kernel.connections.values() {
+        let event = &connection.event;
+        let known = simulation.engine.connections().get(event.token);
+        let peers: Vec<IpAddr> = known
+            .iter()
+            .flat_map(|c| c.peers())
+            .map(|p| p.address)
+            .collect();
+        if event.server_side || peers.is_empty() || usable.is_empty() {
+            continue;
+        }
+        let on = |path: &Path| usable.iter().copied().find(|n| path.is_on(*n));
+        let all = connection.subflows.iter();
+        let all: Vec<(u8, IpAddr)> = all
+            .filter_map(|path| Some((on(path)?, path.event.remote.ip())))
+            .collect();
+        if !fits((&usable, &all, &peers, event.local.ip())) {
+            return Err(format!("{event:?} to {peers:?} on {usable:?} has {all:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// `fullmesh`: every usable address has a subflow to every address of the peer.
+pub fn check_full_mesh(simulation: &Simulation) -> Result<(), String> {
+    check_each(simulation, |(usable, all, peers, _)| {
+        let mut wanted = usable
+            .iter()
+            .flat_map(|n| peers.iter().map(move |peer| (*n, *peer)));
+        wanted.all(|ends| all.contains(&ends))
+    })
+}
+
+/// `failover`: the best interface has a subflow, and no other.
+pub fn check_failover(simulation: &Simulation) -> Result<(), String> {
+    check_each(simulation, |(usable, all, ..)| {
+        !all.is_empty() && all.iter().all(|(on, _)| usable.first() == Some(on))
+    })
+}
+
+/// `ndiffports`: one interface has all subflows, the initial one's if that is usable.
+pub fn check_ndiffports(simulation: &Simulation) -> Result<(), String> {
+    check_each(simulation, |(usable, all, _, own)| {
+        let initial = usable.iter().find(|n| here(**n) == own);
+        let wanted = initial.or(usable.first());
+        all.len() >= 3 && all.iter().all(|(on, _)| Some(on) == wanted)
+    })
+}
+
 /// Without connections nobody listens.
 pub fn check_listeners(simulation: &Simulation) -> Result<(), String> {
     match &simulation.kernel.listeners[..] {
