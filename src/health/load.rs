@@ -9,7 +9,7 @@ const BUSY: u64 = 20;
 /// Bytes a millisecond that no broadcast explains: the path works.
 const PLENTY: u64 = 20;
 /// The counters of a busy interface are read so often, so that its silence is noticed.
-const SOON: Duration = Duration::from_millis(150);
+const SOON: Duration = Duration::from_millis(180);
 const SELDOM: Duration = Duration::from_secs(1);
 
 /// What it carries now.
