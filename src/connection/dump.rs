@@ -3,13 +3,16 @@
 //!
 //! Everything begins unmarked; a dump marks what it shows, and takes in what is new. Once it is
 //! whole, what is unmarked has ended, and what nobody has been told of is news. The kernel does not
-//! show the peer's announcements nor its C flag: those of a connection found are unknown.
+//! show the peer's announcements nor its C flag: of those of a connection found only the addresses
+//! are known that this side has a subflow to.
 
 use super::address_id::AddressIds;
 use super::storage::Place;
-use super::{Connections, Lookup, Slot, Subflow};
+use super::{Connections, Lookup, RemoteAddress, Slot, Subflow};
 use crate::netlink::diag;
-use crate::netlink::mptcp::{ConnectionEvent, Endpoint, EndpointFlags, SubflowEvent, Token};
+use crate::netlink::mptcp::{
+    AddressId, ConnectionEvent, Endpoint, EndpointFlags, SubflowEvent, Token,
+};
 
 /// Whether the plugin knows a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,6 +143,17 @@ impl Connections {
             mapped,
         } = found.ends;
         let initial = (slot.event.local, slot.event.remote) == (local, remote);
+        if slot.notified != Notified::Done
+            && found.opened_here
+            && found.remote_id != AddressId::INITIAL
+        {
+            let mut address = remote;
+            if remote.port() == slot.event.remote.port() {
+                address.set_port(0);
+            }
+            let id = found.remote_id;
+            self.address_announced(found.token, RemoteAddress { id, address });
+        }
         let new = Subflow {
             local,
             remote,

@@ -282,6 +282,7 @@ impl Endpoints {
                     Command::SetFlags(endpoint)
                 }
                 (Operation::SetFlags, Departure::Cycle, _) => {
+                    endpoint.flags = in_place.map_or(endpoint.flags, |want| want.flags);
                     let flags = EndpointFlags(endpoint.flags.0 | EndpointFlags::FULLMESH.0);
                     Command::SetFlags(Endpoint { flags, ..endpoint })
                 }
