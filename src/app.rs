@@ -153,7 +153,7 @@ fn serve(
         }
         Mptcp::Missing => return Err("the kernel has no MPTCP: no net.mptcp.enabled".into()),
     }
-    if !sys::has_cap_net_admin() {
+    if !sys::has_capability(sys::CAP_NET_ADMIN) {
         return Err("the capability CAP_NET_ADMIN is missing".into());
     }
     let namespace = sys::namespace_cookie();
@@ -205,7 +205,10 @@ fn claim(config: &Config, namespace: Option<u64>) -> Result<Option<OwnedFd>, Str
     let running = |how| format!("mptcpd is already running in this network namespace ({how})");
     if let Some(namespace) = namespace {
         match file::lock(&config.state_file, namespace) {
-            Ok(Some(file)) => return Ok(Some(file.into())),
+            Ok(Some(file)) => {
+                file::remove_abandoned();
+                return Ok(Some(file.into()));
+            }
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(running("it holds the lock file"));

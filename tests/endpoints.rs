@@ -600,7 +600,7 @@ fn the_surplus_waits_and_moves_up() {
     // Whoever starts again finds the same order.
     lab.host.ip(&format!("addr add 10.0.1.{gone}/24 dev wan1"));
     assert_eq!(
-        daemon.lines(&["the kernel takes 8"]),
+        daemon.lines(&["8 endpoints; 4 more addresses wait"]),
         1,
         "one line about the surplus:\n{}",
         daemon.log()
@@ -797,6 +797,126 @@ fn a_route_goes_with_its_nexthop() {
     lab.expect(&both[..1]);
 }
 
+/// Every uplink gets one for each family before any gets a second one.
+#[test]
+fn slots_are_shared_by_the_uplinks() {
+    let lab = lab!();
+    for n in [1, 2] {
+        lab.wan(n);
+        lab.wan6(n);
+        lab.host.ip(&format!(
+            "addr add 2001:db8:{n}::7/64 dev wan{n}; addr add 2001:db8:{n}::8/64 dev wan{n}"
+        ));
+    }
+    let daemon = lab.daemon("");
+    assert!(until(|| lab.host.endpoints().len() == 8));
+    lab.wan(3);
+    lab.wan6(3);
+    let firsts = ["10.0.1.1", "10.0.2.1", "10.0.3.1", "2001:db8:3::1"];
+    let shared = || {
+        let all = lab.host.endpoints();
+        let on = |n: u8| {
+            all.iter()
+                .filter(|e| e.contains(&format!("2001:db8:{n}:")))
+                .count()
+        };
+        let has = |ip: &&str| all.iter().any(|e| e.starts_with(&format!("{ip} ")));
+        all.len() == 8 && firsts.iter().all(|ip| has(ip)) && [on(1), on(2)].iter().all(|n| *n > 0)
+    };
+    assert!(
+        until(shared),
+        "{:?}\n{}",
+        lab.host.endpoints(),
+        daemon.log()
+    );
+    let before = lab.host.endpoints_with_ids();
+    lab.host
+        .ip("addr add 2001:db8:3::9/64 dev wan3; addr add 10.0.3.9/24 dev wan3");
+    daemon.catch_up();
+    assert_eq!(
+        lab.host.endpoints_with_ids(),
+        before,
+        "they keep theirs from equals"
+    );
+    assert_eq!(
+        daemon.lines(&["more addresses wait"]),
+        1,
+        "{}",
+        daemon.log()
+    );
+    // Priorities come first.
+    lab.reload(&daemon, "[interface wan1]\npriority = -1\n");
+    let of_one = || {
+        lab.host
+            .endpoints()
+            .iter()
+            .filter(|e| e.ends_with("wan1"))
+            .count()
+    };
+    assert!(until(|| of_one() == 4), "{:?}", lab.host.endpoints());
+    lab.reload(&daemon, "[core]\nmax-endpoints = 3\n");
+    let wanted = ["10.0.1.1", "10.0.2.1", "10.0.3.1"];
+    let is_one = |e: &String| e.contains("wan");
+    assert!(until(|| lab
+        .host
+        .endpoints()
+        .iter()
+        .filter(|e| is_one(e))
+        .count()
+        == wanted.len()));
+}
+
+/// Ten runs without a state file, say: what they have left fills the slots.
+#[test]
+fn what_is_of_no_use_gives_way() {
+    let lab = lab!();
+    lab.wan(1);
+    lab.wan(2);
+    lab.host.ip(&(1..=6)
+        .map(|n| format!("mptcp endpoint add 10.99.0.{n} dev wan1 subflow\n"))
+        .collect::<String>());
+    lab.host
+        .ip("mptcp endpoint add 10.99.0.7 dev wan1 signal; mptcp endpoint add 10.99.0.8 subflow");
+    let daemon = lab.daemon("");
+    let has = |ip: &str| lab.host.id(ip).is_some();
+    assert!(
+        until(|| has("10.0.1.1") && has("10.0.2.1")),
+        "{}",
+        daemon.log()
+    );
+    lab.settle();
+    assert!(
+        has("10.99.0.7") && has("10.99.0.8"),
+        "peers and programs may use them"
+    );
+    assert!(
+        daemon.lines(&["10.99.0.", "gives way"]) >= 2,
+        "{}",
+        daemon.log()
+    );
+}
+
+/// Without a state file the next run could not tell what is ours.
+#[test]
+fn nothing_is_left_where_nothing_is_remembered() {
+    let lab = lab!();
+    lab.wan(1);
+    let one = ["10.0.1.1 subflow dev wan1"];
+    for (config, left) in [
+        ("[core]\nstate-file =\n", &NONE[..]),
+        ("[core]\nstate-file = /proc/nowhere\n", &NONE),
+        ("[core]\nstate-file =\non-exit = keep\n", &one),
+        ("", &one),
+    ] {
+        let daemon = lab.daemon(config);
+        lab.expect(&one);
+        daemon.says(&["watching"]);
+        daemon.stop();
+        assert_eq!(lab.host.endpoints(), left, "{config}");
+        lab.host.ip("mptcp endpoint flush");
+    }
+}
+
 #[test]
 fn a_limit_that_is_too_high_is_named() {
     let lab = lab!();
@@ -814,6 +934,8 @@ fn limits_are_raised_and_never_lowered() {
         ((0, 2), 2, "", (4, 4)),
         ((8, 7), 1, "", (8, 7)),
         ((0, 8), 1, "", (3, 8)),
+        // So that the server's addresses are used.
+        ((0, 2), 0, "", (2, 2)),
         (
             (0, 2),
             1,
@@ -835,6 +957,24 @@ fn limits_are_raised_and_never_lowered() {
             seen(),
             daemon.log()
         );
+        // What the administrator lowers is not raised again, but for our own sake.
+        if config.is_empty() && wanted.0 < 8 {
+            lab.host
+                .ip("mptcp limits set add_addr_accepted 8 subflows 8");
+            daemon.says(&["watching"]);
+            daemon.signal(SIGHUP);
+            daemon.catch_up();
+            assert_eq!(seen(), (8, 8));
+            lab.host
+                .ip("mptcp limits set add_addr_accepted 0 subflows 0");
+            daemon.signal(SIGHUP);
+            assert!(
+                until(|| seen() == (wanted.0.min(2 + u32::from(uplinks)), 2 + u32::from(uplinks))),
+                "{:?}",
+                seen()
+            );
+            continue;
+        }
         // What we raised is not what the administrator wants.
         daemon.says(&["watching"]);
         daemon.stop();

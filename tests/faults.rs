@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal::{SIGCONT, SIGHUP, SIGSTOP};
 use support::peer::program;
-use support::{Daemon, Lab, skip, until};
+use support::{Daemon, Lab, Namespace, skip, until};
 
 const ANY_ROUTE: &str = "[core]\nnotify-flags = existing,skip_link_local,skip_loopback\n";
 
@@ -516,7 +516,7 @@ fn three_hundred_addresses_move_up_in_order() {
     lab.expect(&["10.0.1.1 subflow dev wan1"]);
     let address = |n: usize| format!("10.1.{}.{}", n / 200, n % 200 + 1);
     let change = |verb: &str, numbers: &mut dyn Iterator<Item = usize>| {
-        let line = |n| format!("addr {verb} {}/16 dev wan1\n", address(n));
+        let line = |n| format!("addr {verb} {}/8 dev wan1\n", address(n));
         lab.host.ip(&numbers.map(line).collect::<String>());
     };
     let expect = |numbers: &mut dyn Iterator<Item = usize>| {
@@ -699,6 +699,43 @@ fn an_id_that_has_changed_hands_is_left_alone() {
     lab.host.ip(&format!("{flushed}{id} signal"));
     daemon.stop();
     lab.expect(&["10.99.9.9 signal"]);
+}
+
+/// Namespaces come and go, and nobody else cleans up what is left of them.
+#[test]
+fn files_of_namespaces_that_are_gone_are_removed() {
+    let lab = lab!();
+    let config = "# The default state-file.\n";
+    let files = || {
+        lab.host
+            .out("ls /run/mptcpd")
+            .lines()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let run = |at: &Namespace| {
+        let before = files();
+        let daemon = lab.daemon_in(at, config, &[]);
+        daemon.says(&["watching"]);
+        daemon.stop();
+        files()
+            .into_iter()
+            .filter(|file| !before.contains(file))
+            .collect::<Vec<_>>()
+    };
+    lab.host.out("mkdir /run/mptcpd");
+    let stays = run(&lab.outside);
+    let gone = lab.host.beside();
+    let goes = run(&gone);
+    assert!(goes.len() >= 2 && stays.len() >= 2, "{goes:?} {stays:?}");
+    drop(gone);
+    let ours = run(&lab.host);
+    let left = files();
+    assert!(!goes.iter().any(|file| left.contains(file)), "{left:?}");
+    assert!(
+        ours.iter().chain(&stays).all(|file| left.contains(file)),
+        "{left:?}"
+    );
 }
 
 /// As NetworkManager and the daemon in C leave them; ours do not come in their place.

@@ -43,7 +43,7 @@ struct Uplink {
 
 /// Returns all connections of this network namespace, and sums for each uplink.
 pub(super) fn text(json: bool) -> Result<String, Problem> {
-    if !sys::has_cap_net_admin() {
+    if !sys::has_capability(sys::CAP_NET_ADMIN) {
         let cause = "connections: permission denied: the capability CAP_NET_ADMIN is missing";
         return Err(problem(DENIED, &[cause]));
     }

@@ -113,8 +113,8 @@ impl Choice for Use {
 
 impl Choice for OnExit {
     const WORDS: Words<Self> = Words {
-        words: &["keep", "remove"],
-        values: &[Self::Keep, Self::Remove],
+        words: &["auto", "keep", "remove"],
+        values: &[Self::Auto, Self::Keep, Self::Remove],
     };
 }
 

@@ -128,6 +128,7 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
         Key::new("check-route-to", Core, Addresses(&mut config.check_route_to, MAX_DESTINATIONS)),
         Key::new("route-grace", Core, Number(&mut config.route_grace, 0, MAX_SECONDS)),
         Key::new("max-connections", Core, Number(&mut config.max_connections, 1, 1_000_000)),
+        Key::new("max-endpoints", Core, Number(&mut config.max_endpoints, 1, 255)),
         Key::new("limit-subflows", Core, Limit(&mut config.limit_subflows)),
         Key::new("limit-add-addr-accepted", Core, Limit(&mut config.limit_add_addr_accepted)),
         Key::new("use", Interface, Word(&mut policy.usage)),

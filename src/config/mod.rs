@@ -102,6 +102,8 @@ pub struct Config {
     pub check_route_to: Vec<IpAddr>,
     /// Seconds for which an address stays in use that lacks nothing but its route.
     pub route_grace: u32,
+    /// Endpoints made at most.
+    pub max_endpoints: u32,
     /// The kernel's limit of additional subflows; `None` lets the plugin choose.
     pub limit_subflows: Option<u32>,
     /// The kernel's limit of accepted ADD_ADDRs; `None` lets the plugin choose.
@@ -204,6 +206,8 @@ pub enum Use {
 /// Whether endpoints are kept or removed when the daemon stops.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnExit {
+    /// They are kept if a later run knows them by the state file.
+    Auto,
     /// They stay.
     Keep,
     /// They are deleted, and the limits given back.
@@ -293,7 +297,7 @@ impl Config {
             #[cfg(feature = "health")]
             track: Track::DEFAULT,
             interface: Vec::new(),
-            on_exit: OnExit::Keep,
+            on_exit: OnExit::Auto,
             adopt: Prefixes::default(),
             #[cfg(feature = "health")]
             steer: false,
@@ -304,6 +308,7 @@ impl Config {
             heal_interval: 60,
             check_route_to: WORLD.to_vec(),
             route_grace: 1,
+            max_endpoints: 8,
             limit_subflows: None,
             limit_add_addr_accepted: None,
             #[cfg(feature = "control")]

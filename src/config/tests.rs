@@ -92,6 +92,7 @@ route-grace = 3
 check-route-to = 192.0.2.1, 2001:db8::1
 temporary-addresses = no
 max-connections = 100
+max-endpoints = 255
 limit-subflows = 3
 limit-add-addr-accepted = 0
 control-group = netdev
@@ -218,6 +219,7 @@ fn every_key_reaches_its_field() {
         heal_interval: 7,
         check_route_to: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
         route_grace: 3,
+        max_endpoints: 255,
         limit_subflows: Some(3),
         limit_add_addr_accepted: Some(0),
         source_routing: SourceRouting {

@@ -22,7 +22,7 @@ use std::os::fd::RawFd;
 use ::log::Level;
 
 use crate::capacity;
-use crate::config::{self, Config, Loaded, Overrides, StateFile as StatePath};
+use crate::config::{self, Config, Loaded, OnExit, Overrides, StateFile as StatePath};
 use crate::engine::{Command, Engine, Incomplete, Input};
 use crate::logging;
 use crate::netlink::message::Message;
@@ -100,13 +100,14 @@ impl Daemon {
         let now = clock::now();
         #[cfg(feature = "control")]
         let about = control::About::new(now, &loaded);
-        let config = loaded.config;
+        let mut config = loaded.config;
         let rtnetlink = Rtnetlink::open()?;
         let identity = Identity {
             boot_id: sysctl::boot_id(),
             namespace: namespace.unwrap_or(0),
         };
         let state = open_state(&config, identity);
+        decide_end(&mut config, state.is_some());
         #[cfg(feature = "control")]
         let control = control::Control::open(now, about, &config, identity.namespace);
         let mut daemon = Self {
@@ -275,17 +276,21 @@ impl Daemon {
                 return blocks(command);
             }
         }
-        if let Command::AskWay(question) = command {
-            if self.rtnetlink.queue(number, question) {
-                self.flush(now);
-            }
-            return false;
+        // Questions go together, and wait for nothing else.
+        let is_question = matches!(command, Command::AskWay(_));
+        if !is_question {
+            self.flush(now);
         }
-        self.flush(now);
         let (engine, io) = (&mut self.engine, &mut self.io);
-        self.path_manager.catch_up(now, engine, io);
+        if !is_question {
+            self.path_manager.catch_up(now, engine, io);
+        }
         match command {
-            Command::AskWay(_) => {}
+            Command::AskWay(question) => {
+                if self.rtnetlink.queue(number, question) {
+                    self.flush(now);
+                }
+            }
             Command::PathManager(command) => {
                 let question = (number, &command);
                 self.path_manager.reply_to(now, engine, io, question);
@@ -423,7 +428,7 @@ impl Daemon {
         };
         #[cfg(feature = "control")]
         self.control.on_reload();
-        let loaded = match config::load(&self.options, self.plugins) {
+        let mut loaded = match config::load(&self.options, self.plugins) {
             Ok(loaded) => loaded,
             Err(problems) => {
                 for problem in &problems {
@@ -441,6 +446,7 @@ impl Daemon {
         for warning in &loaded.warnings {
             say(Level::Warn, warning);
         }
+        decide_end(&mut loaded.config, self.state.is_some());
         let old = self.engine.config();
         let new = &loaded.config;
         if (&old.load_plugins, &old.path_manager) != (&new.load_plugins, &new.path_manager) {
@@ -494,6 +500,13 @@ impl Daemon {
             self.path_manager.catch_up(now, engine, io);
         }
         self.save(now);
+    }
+}
+
+/// Without a state file the next run could not tell what is ours.
+fn decide_end(config: &mut Config, has_state: bool) {
+    if config.on_exit == OnExit::Auto && !has_state {
+        config.on_exit = OnExit::Remove;
     }
 }
 

@@ -5,7 +5,7 @@ use libc::EINVAL;
 
 use super::Want;
 use crate::netlink::mptcp::{EndpointFlags, Limits};
-use crate::request::CommandId;
+use crate::request::{CommandId, Failure};
 use crate::time::{Instant, Retry};
 
 /// The limits that the configuration fixes, where it does.
@@ -13,6 +13,8 @@ use crate::time::{Instant, Retry};
 pub struct Fixed {
     pub subflows: Option<u32>,
     pub add_addr_accepted: Option<u32>,
+    /// Peers may announce addresses although no endpoint is wanted.
+    pub accepts: bool,
 }
 
 #[derive(Debug, Default)]
@@ -36,7 +38,9 @@ pub struct LimitKeeper {
     retry: Retry,
 }
 
-/// The largest limit that kernels take up to 6.18, tried when a larger one was refused.
+/// The largest limit that kernels take up to 7.1, tried when a larger one was refused without saying
+/// how much would do; and the largest that is set without being asked for: 64 subflows, as later
+/// kernels take them, are of no use to a connection.
 const USUAL_MAX: u32 = 8;
 
 impl LimitKeeper {
@@ -67,20 +71,26 @@ impl LimitKeeper {
         self.current
     }
 
-    /// The kernel's limits were read. What is above what we set is the administrator's.
+    /// The kernel's limits were read. What is above what we set is the administrator's, and what is
+    /// below shows that no more is asked for.
     pub fn on_read(&mut self, limits: Limits) {
-        match self.set {
-            None => self.baseline = limits,
-            Some(set) => {
-                if limits.subflows > set.subflows {
-                    self.baseline.subflows = limits.subflows;
-                }
-                if limits.add_addr_accepted > set.add_addr_accepted {
-                    self.baseline.add_addr_accepted = limits.add_addr_accepted;
-                }
+        let was = self.current.replace(limits);
+        let Some(set) = self.set else {
+            self.baseline = limits;
+            return;
+        };
+        let follow = |baseline: &mut u32, of: fn(&Limits) -> u32| {
+            let (seen, set) = (of(&limits), of(&set));
+            if seen > set {
+                *baseline = seen;
+            } else if seen < set || was.is_some_and(|was| of(&was) != seen) {
+                *baseline = seen.min(*baseline);
             }
-        }
-        self.current = Some(limits);
+        };
+        follow(&mut self.baseline.subflows, |limits| limits.subflows);
+        follow(&mut self.baseline.add_addr_accepted, |l| {
+            l.add_addr_accepted
+        });
     }
 
     /// Returns when a refused command may be tried again.
@@ -112,7 +122,8 @@ impl LimitKeeper {
     }
 
     /// Returns the limits to set, if they differ from the kernel's. As in the C daemon: two subflows
-    /// more than endpoints, and as many announced addresses if our endpoints make subflows.
+    /// more than endpoints, and as many announced addresses if our endpoints make subflows or there are
+    /// none; but no more than older kernels take.
     pub fn target<'a>(
         &mut self,
         now: Instant,
@@ -127,9 +138,10 @@ impl LimitKeeper {
         let current = self.current?;
         let (mut count, mut client) = (2u32, false);
         for want in endpoints {
-            count = count.saturating_add(1);
+            count = (count + 1).min(USUAL_MAX);
             client |= want.flags.contains(EndpointFlags::SUBFLOW);
         }
+        client |= count == 2 && fixed.accepts;
         let accepted = if client { count } else { 0 };
         let subflows = count.max(self.baseline.subflows);
         let accepted = accepted.max(self.baseline.add_addr_accepted);
@@ -160,17 +172,22 @@ impl LimitKeeper {
     }
 
     /// The kernel refused. Returns `None` if the command was not ours, else whether to log it.
-    pub fn failed(&mut self, now: Instant, command: CommandId, errno: i32) -> Option<bool> {
+    pub fn failed(
+        &mut self,
+        now: Instant,
+        command: CommandId,
+        failure: Failure<'_>,
+    ) -> Option<bool> {
         self.command.take_if(|sent| *sent == command)?;
         let tried = self.set.unwrap_or_default();
         let tried = tried.subflows.max(tried.add_addr_accepted);
         // What was refused is not what is found there later: that would be the administrator's.
         self.set = self.previous;
-        if errno == EINVAL && tried > 0 {
-            let most = if tried > USUAL_MAX {
-                USUAL_MAX
-            } else {
-                tried - 1
+        if failure.errno == EINVAL && tried > 0 {
+            let most = match maximum(failure.message).filter(|most| *most < tried) {
+                Some(most) => most,
+                None if tried > USUAL_MAX => USUAL_MAX,
+                None => tried - 1,
             };
             self.max_accepted = Some(most);
             // Our own counting may well ask for too much; what the user asked for may not.
@@ -180,6 +197,12 @@ impl LimitKeeper {
         self.retry.failed(now);
         Some(news)
     }
+}
+
+/// Returns the number in "limit greater than maximum (8)", which newer kernels say.
+fn maximum(message: &str) -> Option<u32> {
+    let (_, number) = message.strip_suffix(')')?.rsplit_once('(')?;
+    number.parse().ok()
 }
 
 #[cfg(test)]
@@ -237,7 +260,7 @@ mod tests {
         let signal = [want(EndpointFlags::SIGNAL)];
         let fixed = Fixed {
             subflows: Some(1),
-            add_addr_accepted: None,
+            ..Fixed::default()
         };
         assert_eq!(keeper.target(NOW, &signal, fixed), Some(limits(1, 7)));
     }
@@ -254,13 +277,78 @@ mod tests {
             };
             keeper.sent(target, command);
             if target.subflows > most {
-                assert_eq!(keeper.failed(NOW, command, EINVAL), Some(false));
+                assert_eq!(keeper.failed(NOW, command, refused("")), Some(false));
                 keeper.on_read(limits(0, 0));
             } else {
                 most = target.subflows;
             }
         }
         assert_eq!(keeper.current(), Some(limits(5, 5)));
-        assert_eq!(keeper.failed(NOW, CommandId(77), EINVAL), None);
+        assert_eq!(keeper.failed(NOW, CommandId(77), refused("")), None);
+    }
+
+    fn refused(message: &str) -> Failure<'_> {
+        let errno = EINVAL;
+        Failure { errno, message }
+    }
+
+    #[test]
+    fn the_kernel_says_how_much_it_takes() {
+        let fixed = Fixed {
+            subflows: Some(100),
+            ..Fixed::default()
+        };
+        for (message, most) in [
+            ("limit greater than maximum (64)", 64),
+            ("limit greater than maximum (100)", 8),
+            ("limit greater than maximum", 8),
+            ("(none)", 8),
+        ] {
+            let mut keeper = LimitKeeper::default();
+            keeper.on_read(limits(2, 0));
+            let target = keeper.target(NOW, &[], fixed).unwrap();
+            keeper.sent(target, CommandId(1));
+            let report = keeper.failed(NOW, CommandId(1), refused(message));
+            assert_eq!(report, Some(true), "the user has asked for more");
+            keeper.on_read(limits(2, 0));
+            assert_eq!(keeper.target(NOW, &[], fixed), Some(limits(most, 0)));
+        }
+    }
+
+    #[test]
+    fn eight_are_enough_unless_more_are_asked_for() {
+        let mut keeper = LimitKeeper::default();
+        keeper.on_read(limits(2, 0));
+        let wants = [want(EndpointFlags::SUBFLOW); 40];
+        let fixed = Fixed::default();
+        assert_eq!(keeper.target(NOW, &wants, fixed), Some(limits(8, 8)));
+        let accepts = Fixed {
+            accepts: true,
+            ..fixed
+        };
+        assert_eq!(keeper.target(NOW, &[], fixed), None);
+        assert_eq!(keeper.target(NOW, &[], accepts), Some(limits(2, 2)));
+        let signal = [want(EndpointFlags::SIGNAL)];
+        assert_eq!(keeper.target(NOW, &signal, accepts), Some(limits(3, 0)));
+    }
+
+    #[test]
+    fn what_the_administrator_lowers_is_not_raised_again() {
+        let mut keeper = LimitKeeper::default();
+        let wants = [want(EndpointFlags::SUBFLOW); 2];
+        let target = |keeper: &mut LimitKeeper| keeper.target(NOW, &wants, Fixed::default());
+        keeper.on_read(limits(2, 0));
+        keeper.sent(limits(4, 4), CommandId(1));
+        keeper.done(CommandId(1));
+        keeper.on_read(limits(4, 4));
+        assert_eq!(keeper.baseline(), limits(2, 0), "that is our own doing");
+        for lowered in [limits(6, 7), limits(4, 4), limits(3, 3)] {
+            keeper.on_read(limits(8, 8));
+            assert_eq!(target(&mut keeper), None, "raised");
+            keeper.on_read(lowered);
+            assert_eq!(keeper.baseline(), lowered);
+            let raised = Some(limits(4, 4)).filter(|_| lowered.subflows < 4);
+            assert_eq!(target(&mut keeper), raised);
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::config::Prefixes;
 use crate::config::flags::AddressFlags;
 use crate::logging;
 use crate::netlink::mptcp::{Command, Endpoint, EndpointFlags, Limits};
-use crate::request::CommandId;
+use crate::request::{CommandId, Failure};
 use crate::state::State;
 use crate::time::Instant;
 
@@ -47,6 +47,17 @@ struct Reported {
     /// Endpoints of others on wanted addresses.
     foreign: heapless::Vec<IpAddr, 8>,
     unsupported: EndpointFlags,
+}
+
+/// What configuration and network say of endpoints.
+pub struct Terms<'a> {
+    pub fixed: Fixed,
+    /// No more than so many are made.
+    pub most: usize,
+    /// Those of others here become ours.
+    pub adopt: &'a Prefixes,
+    /// Whether an interface has the address.
+    pub is_local: &'a dyn Fn(IpAddr) -> bool,
 }
 
 /// What came of a reconciliation.
@@ -172,14 +183,17 @@ impl EndpointManager {
     pub fn reconcile(
         &mut self,
         now: Instant,
-        fixed: Fixed,
-        adopt: &Prefixes,
+        terms: &Terms<'_>,
         send: &mut dyn FnMut(Command) -> Option<CommandId>,
     ) -> Reconciled {
+        let Terms {
+            adopt, most, fixed, ..
+        } = *terms;
         if !adopt.is_empty() && self.endpoints.adopt(&self.wanted, adopt) {
             self.mark_state_changed();
         }
         self.report_foreign();
+        self.choose(terms);
         let Self {
             endpoints,
             wanted,
@@ -198,7 +212,6 @@ impl EndpointManager {
             }
             number
         };
-        wanted.settle(endpoints);
         // Limits first: a new endpoint makes subflows at once, if it may.
         let mut raised = false;
         if let Some(target) = limits.target(now, wanted.fits(), fixed) {
@@ -211,12 +224,31 @@ impl EndpointManager {
         if raised {
             self.mark_state_changed();
         }
-        self.report();
+        self.report(most);
         Reconciled {
             complete,
             needs_dump: self.endpoints.needs_dump(),
             needs_look: self.endpoints.has_requests(now),
             gained,
+        }
+    }
+
+    /// Chooses what gets the slots. Where others hold these to nobody's use, they are to give way.
+    fn choose(&mut self, terms: &Terms<'_>) {
+        let Self {
+            endpoints, wanted, ..
+        } = self;
+        wanted.settle(endpoints, terms.most);
+        while wanted.lacks_room(terms.most) {
+            let Some(Endpoint { address, id, .. }) = endpoints.give_way(wanted, terms.is_local)
+            else {
+                return;
+            };
+            logging::info!(
+                "endpoint {address} (id {}) gives way: it is of no use",
+                id.0
+            );
+            wanted.settle(endpoints, terms.most);
         }
     }
 
@@ -288,15 +320,20 @@ impl EndpointManager {
     }
 
     /// The kernel refused a command. Returns what that calls for; `None` if it was none of these.
-    pub fn failed(&mut self, now: Instant, command: CommandId, errno: i32) -> Option<Refusal> {
-        if let Some(refused) = self.endpoints.failed(now, command, errno) {
+    pub fn failed(
+        &mut self,
+        now: Instant,
+        command: CommandId,
+        failure: Failure<'_>,
+    ) -> Option<Refusal> {
+        if let Some(refused) = self.endpoints.failed(now, command, failure.errno) {
             self.mark_state_changed();
             return Some(Refusal::Endpoint {
                 dump: refused.dump,
                 report: refused.report.map(|endpoint| endpoint.address),
             });
         }
-        let report = self.limits.failed(now, command, errno)?;
+        let report = self.limits.failed(now, command, failure)?;
         Some(Refusal::Limits { report })
     }
 
@@ -327,13 +364,18 @@ impl EndpointManager {
         }
     }
 
-    /// Tells the log, once, what does not fit the kernel.
-    fn report(&mut self) {
+    /// Tells the log, once, what does not fit the kernel, or is more than `most`.
+    fn report(&mut self, most: usize) {
+        let waiting = self.wanted.waiting();
+        let taken = self.endpoints.capacity();
         // While the capacity is being learnt anew, which addresses have to wait is not known.
-        if let Some(taken) = self.endpoints.capacity() {
-            let waiting = self.wanted.waiting();
+        if taken.is_some() || waiting > 0 {
             if waiting > 0 && !self.reported.waiting {
-                logging::warn!("the kernel takes {taken} endpoints; {waiting} more addresses wait");
+                let (who, count) = match taken {
+                    Some(taken) if taken <= most => ("the kernel takes", taken),
+                    _ => ("max-endpoints allows", most),
+                };
+                logging::warn!("{who} {count} endpoints; {waiting} more addresses wait");
             }
             self.reported.waiting = waiting > 0;
         }

@@ -21,6 +21,7 @@ use core::net::IpAddr;
 
 use crate::capacity;
 use crate::config::Prefixes;
+use crate::netlink::IfIndex;
 use crate::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags};
 use crate::request::CommandId;
 use crate::table::Table;
@@ -187,6 +188,35 @@ impl Endpoints {
             is_implicit(endpoint) || !is_wanted || !ours.push(Slot::new(*endpoint))
         });
         before != others.len()
+    }
+
+    /// Has one of others go whose slot is of use to nobody, first what the kernel made itself: it becomes
+    /// ours, not to stay. Returns it.
+    pub(super) fn give_way(
+        &mut self,
+        wanted: &Wanted,
+        is_local: &dyn Fn(IpAddr) -> bool,
+    ) -> Option<Endpoint> {
+        let is_wanted = |e: &Endpoint| wanted.iter().any(|w| is_at(e, w.address, w.port));
+        let implicit = |e: &Endpoint| is_implicit(e) && !is_wanted(e);
+        // Subflows cannot come from an address that is not there; left by a run without a state file.
+        let orphan = |e: &Endpoint| {
+            let kind = EndpointFlags(e.flags.0 & KIND);
+            kind == EndpointFlags::SUBFLOW && e.ifindex != IfIndex::NONE && !is_local(e.address)
+        };
+        let others = &self.others;
+        let at = others.iter().position(implicit);
+        let at = at.or_else(|| others.iter().position(orphan))?;
+        if self.ours.is_full() {
+            return None;
+        }
+        let endpoint = self.others.remove(at)?;
+        self.ours.push(Slot {
+            departure: Departure::Requested,
+            has_path: false,
+            ..Slot::new(endpoint)
+        });
+        Some(endpoint)
     }
 
     /// Returns those of others that stand where an endpoint is wanted.
@@ -357,7 +387,7 @@ impl Endpoints {
                 // A path that works is worth more than one that may return.
                 let gives_way = |slot: &&mut Slot| {
                     let stays = matches!(slot.departure, Departure::Requested | Departure::Denied);
-                    stays && !slot.has_path
+                    stays && !slot.has_path && !is_implicit(&slot.endpoint)
                 };
                 let leaves = |slot: &Slot| slot.departure == Departure::Granted;
                 if self

@@ -33,7 +33,7 @@ fn endpoint(last: u8, id: u8) -> Endpoint {
 fn settled(endpoints: &Endpoints, wants: &[Want]) -> Wanted {
     let mut wanted = Wanted::default();
     wants.iter().for_each(|want| wanted.add(*want));
-    wanted.settle(endpoints);
+    wanted.settle(endpoints, 255);
     wanted
 }
 
@@ -193,6 +193,79 @@ fn an_endpoint_that_exists_keeps_its_slot_from_equals_only() {
     };
     let wanted = settled(&endpoints, &[better, want(5), want(6)]);
     assert_eq!(last(wanted.fits()), [9, 5]);
+}
+
+#[test]
+fn every_uplink_has_one_for_each_family_before_any_has_a_second() {
+    let on = |ifindex: u32, last: u8| Want {
+        ifindex: IfIndex(ifindex),
+        ..want(last)
+    };
+    let (mut kernel, mut endpoints) = (Kernel::new(4), Endpoints::new());
+    let two = [on(1, 1), on(1, 2), on(1, 3), on(2, 4), on(2, 5)];
+    kernel.settle(NOW, &mut endpoints, &two);
+    let wanted = settled(&endpoints, &two);
+    assert_eq!(last(wanted.fits()), [1, 4, 2, 5]);
+    // What holds a slot keeps it from its equals, and not from the first of an uplink.
+    let mut more = Vec::from(two);
+    more.extend([on(3, 7), on(2, 8), on(3, 9)]);
+    let wanted = settled(&endpoints, &more);
+    assert_eq!(last(wanted.fits()), [1, 4, 7, 2]);
+    let first = Want {
+        priority: -1,
+        ..on(1, 3)
+    };
+    more.push(first);
+    assert_eq!(last(settled(&endpoints, &more).fits()), [3, 4, 7, 1]);
+    // Where all fit there is nothing to share.
+    assert_eq!(last(settled(&endpoints, &two[..4]).fits()), [1, 2, 4, 3]);
+    // No more than are asked for.
+    let mut wanted = settled(&Endpoints::new(), &two);
+    wanted.settle(&Endpoints::new(), 3);
+    assert_eq!(last(wanted.fits()), [1, 4, 2]);
+    assert_eq!((wanted.waiting(), wanted.lacks_room(3)), (2, false));
+    // Unique local addresses are the last.
+    let private = Want {
+        address: "fd00::1".parse().unwrap(),
+        sequence: 0,
+        ..on(4, 1)
+    };
+    let mut wanted = settled(&Endpoints::new(), &[private, on(1, 1), on(1, 2)]);
+    wanted.settle(&Endpoints::new(), 2);
+    assert_eq!(last(wanted.fits()), [1, 2]);
+}
+
+#[test]
+fn what_is_of_no_use_gives_way() {
+    let (kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+    drop(kernel);
+    let with = |last: u8, flags: EndpointFlags| Endpoint {
+        flags,
+        ..endpoint(last, last)
+    };
+    endpoints.begin_dump();
+    for other in [
+        with(1, EndpointFlags::SUBFLOW),
+        with(2, EndpointFlags::SUBFLOW),
+        with(3, EndpointFlags::SIGNAL),
+        with(4, EndpointFlags::IMPLICIT),
+        with(5, EndpointFlags::IMPLICIT),
+        Endpoint {
+            ifindex: IfIndex::NONE,
+            ..with(6, EndpointFlags::SUBFLOW)
+        },
+    ] {
+        endpoints.on_dumped(other);
+    }
+    endpoints.finish_dump(NOW);
+    let wanted = settled(&endpoints, &[want(5), want(9)]);
+    let mut given = Vec::new();
+    while let Some(one) = endpoints.give_way(&wanted, &|address| address == ip(2)) {
+        given.push(one.id.0);
+    }
+    assert_eq!(given, [4, 1], "what the kernel made itself goes first");
+    assert_eq!(endpoints.others().len(), 4);
+    assert!(endpoints.has_requests(NOW), "connections may need it");
 }
 
 #[test]

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! The endpoints that plugins want, in the order in which the kernel's slots go to them.
 
+use core::cmp::Ordering;
 use core::net::IpAddr;
 
 use super::Endpoints;
 use crate::capacity;
 use crate::netlink::IfIndex;
 use crate::netlink::mptcp::EndpointFlags;
+use crate::network::is_unique_local;
 use crate::table::Table;
 
 /// An endpoint that a plugin wants.
@@ -42,6 +44,8 @@ struct Ranked {
     foreign: bool,
     /// We have one.
     held: bool,
+    /// How many of the same uplink and family go before it.
+    round: u8,
 }
 
 const _: () = assert!(size_of::<Ranked>() <= 36);
@@ -50,6 +54,37 @@ impl Ranked {
     fn place(&self) -> (IpAddr, u16) {
         (self.want.address, self.want.port)
     }
+
+    fn uplink(&self) -> (IfIndex, bool) {
+        (self.want.ifindex, self.want.address.is_ipv6())
+    }
+
+    /// Returns what decides who gets a slot; the lesser one does.
+    fn rank(&self) -> impl Ord + use<> {
+        let Want {
+            address,
+            priority,
+            sequence,
+            ..
+        } = self.want;
+        let private = is_unique_local(address);
+        (
+            !self.foreign,
+            priority,
+            private,
+            self.round,
+            !self.held,
+            sequence,
+        )
+    }
+}
+
+/// What wants are sorted by.
+#[derive(Clone, Copy)]
+enum Order {
+    Place,
+    Uplink,
+    Rank,
 }
 
 impl Default for Wanted {
@@ -76,6 +111,7 @@ impl Wanted {
             want,
             foreign: false,
             held: false,
+            round: 0,
         });
     }
 
@@ -99,41 +135,60 @@ impl Wanted {
         self.wants.len().saturating_sub(self.fits)
     }
 
-    /// Orders the wants, leaves one for each address and port, and chooses.
-    pub fn settle(&mut self, endpoints: &Endpoints) {
-        self.sort(true);
+    /// Returns whether some have no slot although they are not too `many`.
+    pub(super) fn lacks_room(&self, many: usize) -> bool {
+        let foreign = self.wants.iter().filter(|ranked| ranked.foreign).count();
+        self.fits < self.wants.len().min(foreign.saturating_add(many))
+    }
+
+    /// Orders the wants, leaves one for each address and port, and chooses no more than so `many`.
+    pub fn settle(&mut self, endpoints: &Endpoints, many: usize) {
+        self.sort(Order::Place);
         let place = Ranked::place;
         let mut last = None;
         self.wants
             .retain(|r| last.replace(place(r)) != Some(place(r)));
-        for Ranked {
-            want,
-            foreign,
-            held,
-        } in self.wants.iter_mut()
-        {
-            *foreign = endpoints.foreign(want.address, want.port);
-            *held = endpoints.holds(want.address, want.port);
+        let mut foreign = 0usize;
+        for ranked in self.wants.iter_mut() {
+            let Want { address, port, .. } = ranked.want;
+            ranked.foreign = endpoints.foreign(address, port);
+            ranked.held = endpoints.holds(address, port);
+            foreign += usize::from(ranked.foreign);
         }
-        // A want whose endpoint exists keeps its slot from others of the same priority, and an
-        // endpoint that somebody else made takes no slot of ours.
-        self.sort(false);
-        let foreign = self.wants.iter().take_while(|r| r.foreign).count();
+        // An endpoint that somebody else made takes no slot of ours.
         let with = |limit: usize| {
-            let room = limit.saturating_sub(endpoints.others.len());
+            let room = limit.saturating_sub(endpoints.others.len()).min(many);
             foreign.saturating_add(room).min(self.wants.len())
         };
         let capacity = &endpoints.capacity;
         (self.chosen, self.fits) = (with(capacity.limit()), with(capacity.fits()));
+        if self.fits < self.wants.len() {
+            self.share();
+        }
+        // A want whose endpoint exists keeps its slot from its equals.
+        self.sort(Order::Rank);
     }
 
-    /// Sorts by rank, those of a place together if `by_place`: one copy of the sorting for both.
-    fn sort(&mut self, by_place: bool) {
-        let rank = |r: &Ranked| (!r.foreign, r.want.priority, !r.held, r.want.sequence);
+    /// Finds the round in which each gets its slot: one for each uplink and family at a time.
+    fn share(&mut self) {
+        self.sort(Order::Uplink);
+        let (mut before, mut round) = (None, 0u8);
+        for ranked in self.wants.iter_mut() {
+            let again = before.replace(ranked.uplink()) == Some(ranked.uplink());
+            round = if again { round.saturating_add(1) } else { 0 };
+            ranked.round = round;
+        }
+    }
+
+    /// Sorts by rank, those of a place or of an uplink together: one copy of the sorting for all.
+    fn sort(&mut self, order: Order) {
         self.wants.sort_unstable_by(|a, b| {
-            let places = by_place.then(|| a.place().cmp(&b.place()));
-            let by_rank = || rank(a).cmp(&rank(b));
-            places.filter(|order| order.is_ne()).unwrap_or_else(by_rank)
+            let groups = match order {
+                Order::Place => a.place().cmp(&b.place()),
+                Order::Uplink => a.uplink().cmp(&b.uplink()),
+                Order::Rank => Ordering::Equal,
+            };
+            groups.then_with(|| a.rank().cmp(&b.rank()))
         });
     }
 }

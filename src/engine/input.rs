@@ -326,7 +326,7 @@ impl Engine {
     pub(super) fn on_failed(&mut self, now: Instant, number: CommandId, failure: Failure<'_>) {
         self.counters.refusals += 1;
         let say = |what: fmt::Arguments<'_>| logging::warn!("the kernel refuses {what}: {failure}");
-        if let Some(refusal) = self.endpoints.failed(now, number, failure.errno) {
+        if let Some(refusal) = self.endpoints.failed(now, number, failure) {
             match refusal {
                 Refusal::Endpoint { dump, report } => {
                     if dump {

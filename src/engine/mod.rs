@@ -37,7 +37,7 @@ mod sync;
 use crate::config::{Config, OnExit};
 use crate::connection::Connections;
 use crate::endpoint::limits::Fixed;
-use crate::endpoint::manager::EndpointManager;
+use crate::endpoint::manager::{EndpointManager, Terms};
 use crate::endpoint::{Endpoints, Slot};
 #[cfg(feature = "health")]
 use crate::health::Health;
@@ -340,6 +340,14 @@ impl Engine {
         let fixed = Fixed {
             subflows: self.config.limit_subflows,
             add_addr_accepted: self.config.limit_add_addr_accepted,
+            accepts: !self.of_use.connections && self.plugins.names().next().is_some(),
+        };
+        let network = &self.network;
+        let terms = Terms {
+            fixed,
+            most: self.config.max_endpoints as usize,
+            adopt: &self.config.adopt,
+            is_local: &|ip| network.addresses().any(|a| a.address == ip),
         };
         let wanted = self.endpoints.clear_wanted();
         self.plugins.endpoints(&self.network, &self.config, wanted);
@@ -353,9 +361,7 @@ impl Engine {
             }
             number
         };
-        let done = self
-            .endpoints
-            .reconcile(now, fixed, &self.config.adopt, &mut send);
+        let done = self.endpoints.reconcile(now, &terms, &mut send);
         if done.needs_dump {
             self.schedule.due.add(Due::ENDPOINTS);
         }
@@ -413,7 +419,7 @@ impl Engine {
         self.schedule.due = Due::NONE;
         self.rp_filter_check_due = false;
         self.endpoints.mark_state_changed();
-        if self.config.on_exit == OnExit::Keep {
+        if self.config.on_exit != OnExit::Remove {
             return;
         }
         let queue = &mut self.plugins.queue;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! The run-state file.
 
-use std::fs::File;
+use std::fs::{self, DirEntry, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
 use nix::fcntl::OFlag;
@@ -54,10 +55,60 @@ pub fn lock(state: &StatePath, namespace: u64) -> io::Result<Option<File>> {
     for directory in [Some(DIRECTORY), beside].into_iter().flatten() {
         if let Ok(file) = open(&format!("{directory}/{namespace:x}.lock")) {
             sys::lock(&file)?;
+            // Best effort: without its name nobody will know it to be gone.
+            if let Ok(name) = fs::read_link("/proc/self/ns/net") {
+                let _ = file.write_all_at(name.as_os_str().as_bytes(), 0);
+            }
             return Ok(Some(file));
         }
     }
     Ok(None)
+}
+
+/// Removes what daemons have left in the run directory whose namespaces are gone.
+pub fn remove_abandoned() {
+    // In a jail processes outside cannot be seen, nor others without that capability.
+    if std::process::id() == 1 || !sys::has_capability(sys::CAP_SYS_PTRACE) {
+        return;
+    }
+    for entry in fs::read_dir(DIRECTORY).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let path = path.to_str().and_then(|path| path.strip_suffix(".lock"));
+        if let Some(path) = path.filter(|path| is_abandoned(path)) {
+            for kind in ["state", "sock", "lock"] {
+                let _ = fs::remove_file(format!("{path}.{kind}"));
+            }
+        }
+    }
+}
+
+/// Returns whether no daemon holds the lock file, and nothing its namespace: neither a process nor a
+/// mount.
+fn is_abandoned(path: &str) -> bool {
+    let file = sys::open(&format!("{path}.lock"), OFlag::O_RDWR | OFlag::O_NOFOLLOW);
+    let Ok(file) = file.and_then(|file| sys::lock(&file).map(|()| file)) else {
+        return false;
+    };
+    let (Ok(name), Ok(mounts)) = (
+        sys::read(&file, 64),
+        fs::read_to_string("/proc/self/mountinfo"),
+    ) else {
+        return false;
+    };
+    let Ok(name) = core::str::from_utf8(&name) else {
+        return false;
+    };
+    if name.is_empty() || mounts.contains(name) {
+        return false;
+    }
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return false;
+    };
+    let is_there = |process: DirEntry| {
+        let link = fs::read_link(process.path().join("ns/net"));
+        link.is_ok_and(|link| link.as_os_str() == name)
+    };
+    !processes.flatten().any(is_there)
 }
 
 impl StateFile {

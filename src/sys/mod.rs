@@ -136,16 +136,20 @@ fn set_option<T>(fd: &OwnedFd, level: i32, option: i32, value: &T) -> io::Result
     check(result).map(drop)
 }
 
-/// Whether the process has CAP_NET_ADMIN in its own user namespace. True where that is unknown.
-pub fn has_cap_net_admin() -> bool {
+/// `CAP_NET_ADMIN` of linux/capability.h.
+pub const CAP_NET_ADMIN: u32 = 12;
+/// `CAP_SYS_PTRACE`.
+pub const CAP_SYS_PTRACE: u32 = 19;
+
+/// Whether the process has a capability in its own user namespace. True where that is unknown.
+pub fn has_capability(capability: u32) -> bool {
     const VERSION_3: u32 = 0x2008_0522;
-    const CAP_NET_ADMIN: u32 = 12;
     let mut header = [VERSION_3, 0];
     let mut sets = [0u32; 6];
     // SAFETY: the version and a process, 0 for this one; then twice three sets, effective first.
     let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
     let [effective, ..] = sets;
-    result != 0 || effective >> CAP_NET_ADMIN & 1 == 1
+    result != 0 || effective >> capability & 1 == 1
 }
 
 /// Has the first process of a PID namespace, as in a jail, end with the process that made it, as by a

@@ -446,7 +446,9 @@ impl Kernel {
                 let at = self.endpoint_at(endpoint.id).ok_or(EINVAL)?;
                 let (gone, of) = self.endpoints[at];
                 assert!(
-                    of == maker || maker == Maker::Other,
+                    of == maker
+                        || maker == Maker::Other
+                        || gone.flags.contains(EndpointFlags::IMPLICIT),
                     "deletes an endpoint of somebody else's: {gone:?}"
                 );
                 self.endpoints.remove(at);

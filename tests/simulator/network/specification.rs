@@ -139,7 +139,8 @@ fn endpoints(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<()
         .iter()
         .filter(|w| at(w, Maker::Other).is_none_or(|e| e.flags.contains(EndpointFlags::IMPLICIT)));
     let (have, lack): (Vec<_>, Vec<_>) = in_wants.partition(|w| at(w, Maker::Daemon).is_some());
-    let full = kernel.endpoints.len() >= kernel.room;
+    let many = simulation.config().max_endpoints as usize;
+    let full = kernel.endpoints.len() >= kernel.room || have.len() >= many;
     if let Some(want) = lack.iter().min_by_key(|w| w.carriers[0].0) {
         if !full {
             return Err(format!("{} is missing", want.address));
@@ -147,6 +148,33 @@ fn endpoints(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<()
         let worst = have.iter().max_by_key(|w| w.carriers[0].0);
         if worst.is_some_and(|worst| worst.carriers[0].0 > want.carriers[0].0) {
             return Err(format!("{} should go first", want.address));
+        }
+        let unused = |e: &&Endpoint| {
+            e.flags.contains(EndpointFlags::IMPLICIT)
+                && want_of(e).is_none()
+                && !is_needed(kernel, e.address, &unwanted)
+        };
+        let unused = by(Maker::Other).find(unused);
+        if let Some(unused) = unused.filter(|_| have.len() < many && kernel.has_diag()) {
+            return Err(format!("{unused:?} should give way to {}", want.address));
+        }
+    }
+    // Each uplink has one for each family before any has a second.
+    let is_private = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unique_local());
+    let priority = |w: &Want| w.carriers[0].0;
+    let mut held: Vec<_> = have
+        .iter()
+        .filter_map(|w| Some((priority(w), at(w, Maker::Daemon)?)))
+        .map(|(priority, e)| (priority, e.ifindex, e.address.is_ipv4()))
+        .collect();
+    held.sort_unstable();
+    let twice = held.windows(2).find(|pair| pair[0] == pair[1]);
+    for want in lack.iter().filter(|w| !is_private(w.address)) {
+        let ipv4 = want.address.is_ipv4();
+        let mut carriers = want.carriers.iter();
+        let has = carriers.any(|c| held.iter().any(|h| (h.1, h.2) == (c.1, ipv4)));
+        if let Some(twice) = twice.filter(|twice| !has && twice[0].0 >= priority(want)) {
+            return Err(format!("{} before a second of {twice:?}", want.address));
         }
     }
     limits(simulation, wants.len() - lack.len())
