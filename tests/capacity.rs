@@ -15,6 +15,7 @@ use simulator::network::{Simulation, specification};
 
 /// Every address counts, whatever its route.
 const ANY_ROUTE: u8 = 1;
+const NO_END: u8 = 8;
 const CHECK_ROUTE: u8 = 0;
 const ROOM: usize = 8;
 const TENTATIVE: u32 = 0x40;
@@ -85,13 +86,16 @@ fn three_hundred_addresses_move_up_in_order() {
     assert_eq!(specification::check(&simulation), Ok(()));
 }
 
-/// A kernel that takes as many endpoints as there are ids gets them, a few at a time.
+/// A kernel that takes as many endpoints as there are ids gets them, a few at a time, where the
+/// configuration wants that.
 #[test]
 fn three_hundred_addresses_where_there_is_room() {
-    let mut simulation = Simulation::new(ANY_ROUTE, 1000, 0xff);
-    let index = link(&mut simulation, 0);
-    (1..=300).for_each(|n| add(&mut simulation, index, n, 0));
-    expect(&mut simulation, &(1..=255).collect::<Vec<_>>());
+    for (configuration, most) in [(ANY_ROUTE, 8), (NO_END, 255)] {
+        let mut simulation = Simulation::new(configuration, 1000, 0xff);
+        let index = link(&mut simulation, 0);
+        (1..=300).for_each(|n| add(&mut simulation, index, n, 0));
+        expect(&mut simulation, &(1..=most).collect::<Vec<_>>());
+    }
 }
 
 #[test]

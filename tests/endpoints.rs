@@ -821,7 +821,7 @@ fn slots_are_shared_by_the_uplinks() {
                 .count()
         };
         let has = |ip: &&str| all.iter().any(|e| e.starts_with(&format!("{ip} ")));
-        all.len() == 8 && firsts.iter().all(|ip| has(ip)) && [on(1), on(2)].iter().all(|n| *n > 0)
+        all.len() == 8 && firsts.iter().all(has) && [on(1), on(2)].iter().all(|n| *n > 0)
     };
     assert!(
         until(shared),

@@ -416,7 +416,7 @@ fn errors_and_warnings_come_in_the_order_of_lines() {
             "f:3: log: unknown value \"x\" (expected stderr, syslog, journal or null)",
             "f:5: port: requires the flag signal in addr-flags",
             "warning: f:8: path-manager addr_adv is not listed in load-plugins",
-            "f:9: on-exit: unknown value \"x\" (expected keep or remove)",
+            "f:9: on-exit: unknown value \"x\" (expected auto, keep or remove)",
             "warning: f:10: unknown section [foo]: ignored (expected core, interface PATTERN or a plugin)",
         ]
     );

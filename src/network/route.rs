@@ -177,11 +177,11 @@ impl Routes {
         self.rules.sweep_unmarked(|rule| rule.item.family == family);
     }
 
-    /// Takes in ours, default routes of the main table and, where there is source routing, whatever is
-    /// in a table that we might use.
-    pub(super) fn put(&mut self, route: &Route, ranges: Option<&SourceRouting>) {
+    /// Takes in ours, `defaults` of the main table where these matter and, where there is source
+    /// routing, whatever is in a table that we might use.
+    pub(super) fn put(&mut self, route: &Route, ranges: Option<&SourceRouting>, defaults: bool) {
         let ours = route.protocol == PROTOCOL;
-        let is_default = is_default(route) && route.table == TABLE_MAIN;
+        let is_default = defaults && is_default(route) && route.table == TABLE_MAIN;
         let in_range =
             ranges.is_some_and(|r| (r.first_table..=r.last_table).contains(&route.table));
         if !ours && !is_default && !in_range {

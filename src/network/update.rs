@@ -19,7 +19,10 @@ impl Network {
             Notification::LinkGone { index } => self.remove_link(*index),
             Notification::Address(address) => self.put_address(address),
             Notification::AddressGone(address) => self.remove_address(address),
-            Notification::Route(route) => self.routes.put(route, ranges),
+            Notification::Route(route) => {
+                let defaults = routing || self.has_aliases;
+                self.routes.put(route, ranges, defaults);
+            }
             Notification::Rule(rule) => self.routes.put_rule(rule, ranges),
             // Routes and rules that go are found gone by the dump that follows.
             Notification::RouteGone(_) | Notification::RuleGone(_) | Notification::Nexthop => {}

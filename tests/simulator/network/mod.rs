@@ -104,7 +104,7 @@ const ADDRESSES: [(&str, u8); 20] = [
 const ADDRESS_FLAGS: [u32; 8] = [0x80, 0x80, 0x80, 0xc0, 0xc8, 0xa0, 0x01, 0x80];
 
 /// `[core] log = null` keeps the histories quiet.
-pub const CONFIGURATIONS: [&str; 8] = [
+pub const CONFIGURATIONS: [&str; 9] = [
     "",
     "[core]\nnotify-flags = existing,skip_link_local,skip_loopback\n",
     "[core]\naddr-flags = subflow,fullmesh\ntemporary-addresses = no\nresync-interval = 200\n",
@@ -115,6 +115,7 @@ pub const CONFIGURATIONS: [&str; 8] = [
     "[core]\nnotify-flags = existing,skip_loopback\nlimit-subflows = 6\ntemporary-addresses = yes\n\
      hold-down = 1\n[interface lte0]\nsource-routing = yes\nfamilies = ipv6\n",
     "[core]\ninterfaces = wan*,ppp0\nsource-routing = yes\nsource-routing-tables = 5204-5207\n",
+    "[core]\nmax-endpoints = 255\nnotify-flags = existing,skip_link_local,skip_loopback\n",
 ];
 
 pub fn address(number: u8) -> (IpAddr, u8) {
