@@ -35,7 +35,7 @@ fuzz_target!(|bytes: &[u8]| {
 /// A text of any kind stays within its quotes and its cell.
 fn check_text(text: &str) {
     let mut json = String::new();
-    Form::new(&mut json, true).field("", "name", Value::Text(&text));
+    Form::new(&mut json, true, "").field("", "name", Value::Text(&text));
     let inner = json
         .strip_prefix("\"name\":\"")
         .and_then(|rest| rest.strip_suffix('"'));
@@ -47,6 +47,6 @@ fn check_text(text: &str) {
     }
     assert!(!escaped);
     let mut cell = String::new();
-    Form::new(&mut cell, false).field("", "name", Value::Text(&text));
+    Form::new(&mut cell, false, "").field("", "name", Value::Text(&text));
     assert!(!cell.contains(char::is_control));
 }
