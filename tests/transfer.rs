@@ -72,7 +72,13 @@ fn a_path_returns_in_the_middle() {
     let [one, two] = ["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"];
     lab.expect(&[one, two]);
     let transfer = Transfer::start(&lab, BYTES, RATE);
-    assert!(until(|| lab.host.joins() == 1), "no second subflow");
+    assert!(
+        until(|| lab.host.joins() == 1),
+        "no second subflow: {} joins\n{}\n{}",
+        lab.host.joins(),
+        lab.host.out("ss -Mni"),
+        _daemon.log()
+    );
     lab.unplug("wan2");
     lab.expect(&[one]);
     assert!(
