@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! The run-state file.
 
-use std::fs::{self, DirEntry, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
-use nix::fcntl::OFlag;
+use nix::dir::Dir;
+use nix::fcntl::{OFlag, readlink};
 use nix::sys::stat::Mode;
-use nix::unistd::mkdir;
+use nix::unistd::{mkdir, unlink};
 
 use super::{HALF, Identity, MAGIC, State, Unusable, decode, encode};
 use crate::config::StateFile as StatePath;
@@ -20,6 +21,9 @@ const DIRECTORY: &str = "/run/mptcpd";
 /// The same directory, by the name that OpenWrt has for it, too.
 #[cfg(feature = "control")]
 const SOCKETS: &str = "/var/run/mptcpd";
+
+/// What is read of the list of mounts at most; where there is more, nothing is taken for abandoned.
+const MOUNTS: usize = 1 << 20;
 
 pub struct StateFile {
     file: File,
@@ -56,7 +60,7 @@ pub fn lock(state: &StatePath, namespace: u64) -> io::Result<Option<File>> {
         if let Ok(file) = open(&format!("{directory}/{namespace:x}.lock")) {
             sys::lock(&file)?;
             // Best effort: without its name nobody will know it to be gone.
-            if let Ok(name) = fs::read_link("/proc/self/ns/net") {
+            if let Ok(name) = readlink("/proc/self/ns/net") {
                 let _ = file.write_all_at(name.as_os_str().as_bytes(), 0);
             }
             return Ok(Some(file));
@@ -71,15 +75,16 @@ pub fn remove_abandoned() {
     if std::process::id() == 1 || !sys::has_capability(sys::CAP_SYS_PTRACE) {
         return;
     }
-    for entry in fs::read_dir(DIRECTORY).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let path = path.to_str().and_then(|path| path.strip_suffix(".lock"));
+    let _ = any_entry(DIRECTORY, &mut |name| {
+        let path = name.strip_suffix(".lock");
+        let path = path.map(|name| format!("{DIRECTORY}/{name}"));
         if let Some(path) = path.filter(|path| is_abandoned(path)) {
             for kind in ["state", "sock", "lock"] {
-                let _ = fs::remove_file(format!("{path}.{kind}"));
+                let _ = unlink(format!("{path}.{kind}").as_str());
             }
         }
-    }
+        false
+    });
 }
 
 /// Returns whether no daemon holds the lock file, and nothing its namespace: neither a process nor a
@@ -89,26 +94,31 @@ fn is_abandoned(path: &str) -> bool {
     let Ok(file) = file.and_then(|file| sys::lock(&file).map(|()| file)) else {
         return false;
     };
+    let mounts = sys::open("/proc/self/mountinfo", OFlag::O_RDONLY);
     let (Ok(name), Ok(mounts)) = (
         sys::read(&file, 64),
-        fs::read_to_string("/proc/self/mountinfo"),
+        mounts.and_then(|mounts| sys::read(&mounts, MOUNTS)),
     ) else {
         return false;
     };
-    let Ok(name) = core::str::from_utf8(&name) else {
-        return false;
-    };
-    if name.is_empty() || mounts.contains(name) {
+    let mounted = |name: &[u8]| mounts.windows(name.len()).any(|part| part == name);
+    if name.is_empty() || mounts.len() == MOUNTS || mounted(&name) {
         return false;
     }
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return false;
-    };
-    let is_there = |process: DirEntry| {
-        let link = fs::read_link(process.path().join("ns/net"));
-        link.is_ok_and(|link| link.as_os_str() == name)
-    };
-    !processes.flatten().any(is_there)
+    let is_there = any_entry("/proc", &mut |process| {
+        let link = readlink(format!("/proc/{process}/ns/net").as_str());
+        link.is_ok_and(|link| link.as_bytes() == name)
+    });
+    is_there == Ok(false)
+}
+
+/// Returns whether an entry of a directory has a name for which `is` returns true. (What std has for
+/// it brings 10 KiB of code on MIPS.)
+fn any_entry(directory: &str, is: &mut dyn FnMut(&str) -> bool) -> nix::Result<bool> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut directory = Dir::open(directory, flags, Mode::empty())?;
+    let mut entries = directory.iter().flatten();
+    Ok(entries.any(|entry| entry.file_name().to_str().is_ok_and(&mut *is)))
 }
 
 impl StateFile {
