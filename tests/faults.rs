@@ -664,17 +664,23 @@ fn a_restart_uses_what_the_last_run_used() {
     let lab = lab!();
     lab.wan(1);
     let config = "[core]\nnotify-flags = skip_link_local,skip_loopback,check_route\n";
-    let daemon = lab.daemon(config);
+    let started = || {
+        let daemon = lab.daemon(config);
+        // What comes before would be there already.
+        daemon.says(&["watching"]);
+        daemon
+    };
+    let daemon = started();
     lab.expect_still(&[""; 0]);
     lab.wan(2);
     lab.expect(&["10.0.2.1 subflow dev wan2"]);
     daemon.kill();
     let before = lab.host.endpoints_with_ids();
-    let daemon = lab.daemon(config);
+    let daemon = started();
     lab.expect_still(&["10.0.2.1 subflow dev wan2"]);
     assert_eq!(lab.host.endpoints_with_ids(), before);
     daemon.stop();
-    let _daemon = lab.daemon(config);
+    let _daemon = started();
     lab.unplug("wan2");
     lab.expect(&[""; 0]);
     lab.plug("wan2");
