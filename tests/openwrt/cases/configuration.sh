@@ -197,6 +197,9 @@ case_plugins() {
 	service reload
 	core 'path-manager = sspi'
 	core 'load-plugins = addr_adv,sspi'
+	printf "config plugin 'sspi'\n\toption listen 'yes'\n" | uci mptcpd
+	service reload
+	conf | grep -A 1 '^\[sspi\]' | grep -qx 'listen = yes' || fail "no section of the plugin"
 	set_uci mptcpd globals globals path_manager ''
 	service reload
 	core 'path-manager = addr_adv'
