@@ -50,6 +50,7 @@ impl AddressIds {
         }
         None
     }
+
     /// Returns the address that has the id.
     pub fn address(&self, id: AddressId) -> Option<IpAddr> {
         self.owners.iter().find(|o| o.0 == id).map(|o| o.1)

@@ -212,14 +212,13 @@ impl Strategy for Failover {
 
     fn measured(
         &mut self,
-        cx: &mut Context<'_>,
-        connection: &Connection<'_>,
+        _: &mut Context<'_>,
+        _: &Connection<'_>,
         subflow: &Subflow,
         quality: &Quality,
     ) -> bool {
         let waits = quality.unacknowledged > 0 && quality.since_acknowledgement > self.patience;
         let bad = waits && self.patience > Duration::default() && quality.timeouts > 0;
-        let _ = (cx, connection);
         match self.bad.get_mut(subflow) {
             Some(known) => core::mem::replace(known, bad) != bad,
             None => false,
