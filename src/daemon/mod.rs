@@ -6,6 +6,7 @@
 //! for, of which there is one for each kind.
 
 mod coalesce;
+mod commands;
 #[cfg(feature = "control")]
 mod control;
 mod diag;
@@ -14,32 +15,31 @@ pub(crate) mod exchange;
 mod health;
 mod path_manager;
 mod rtnetlink;
+mod run_state;
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use ::log::Level;
 
 use crate::capacity;
-use crate::config::{self, Config, Loaded, OnExit, Overrides, StateFile as StatePath};
-use crate::engine::{Command, Engine, Incomplete, Input};
+use crate::config::{self, Config, Loaded, OnExit, Overrides};
+use crate::engine::{Engine, Input};
 use crate::logging;
 use crate::netlink::message::Message;
-use crate::netlink::mptcp;
 use crate::plugin::Entry;
 use crate::request::{CommandId, Failure};
-use crate::state::file::{self, StateFile};
-use crate::state::{HALF, Identity, Unusable};
-use crate::sys::listener::{self, Listeners};
+use crate::state::{HALF, Identity};
+use crate::sys::listener::Listeners;
 use crate::sys::netlink::{Inbox, Socket};
 use crate::sys::signal::{SignalRequest, Signals};
 use crate::sys::sysctl;
 use crate::sys::{self, clock};
 use crate::time::Instant;
 use diag::Diag;
-use path_manager::{Item, PathManager, blocks};
+use path_manager::PathManager;
 use rtnetlink::Rtnetlink;
+use run_state::RunState;
 
 /// What the loop waits for, as bits of what [`sys::poll`] returns.
 const NETWORK: u32 = 1;
@@ -83,7 +83,7 @@ pub struct Daemon {
     control: control::Control,
     #[cfg(feature = "health")]
     prober: health::Prober,
-    state: Option<StateFile>,
+    state: RunState,
     io: Buffers,
 }
 
@@ -106,8 +106,8 @@ impl Daemon {
             boot_id: sysctl::boot_id(),
             namespace: namespace.unwrap_or(0),
         };
-        let state = open_state(&config, identity);
-        decide_end(&mut config, state.is_some());
+        let state = RunState::open(&config, identity);
+        decide_end(&mut config, state.is_kept());
         #[cfg(feature = "control")]
         let control = control::Control::open(now, about, &config, identity.namespace);
         let mut daemon = Self {
@@ -130,22 +130,10 @@ impl Daemon {
             },
         };
         daemon.engine.seed(sysctl::random());
-        daemon.restore(now);
+        daemon
+            .state
+            .restore(now, &mut daemon.engine, &mut daemon.io);
         Ok(daemon)
-    }
-
-    fn restore(&mut self, now: Instant) {
-        let Some(file) = &mut self.state else { return };
-        let engine = &mut self.engine;
-        let mut found = |endpoint| engine.handle(now, Input::Remember(endpoint));
-        match file.load(&mut self.io.out, &mut found) {
-            Ok(state) => engine.handle(now, Input::Restore(&state)),
-            Err(Unusable::Empty) => {}
-            Err(Unusable::Damaged) => logging::warn!("the state file is damaged and is not used"),
-            Err(Unusable::Foreign) => {
-                logging::info!("the state file is of another boot or network namespace: not used");
-            }
-        }
     }
 
     pub fn engine(&self) -> &Engine {
@@ -265,139 +253,13 @@ impl Daemon {
         }
     }
 
-    /// Carries out a command. Returns whether it was one that blocks.
-    fn carry_out(&mut self, now: Instant, number: CommandId, command: Command) -> bool {
-        if let Command::PathManager(command) = &command {
-            if !command.is_query() {
-                let engine = &mut self.engine;
-                if self.path_manager.queue(now, engine, number, command) {
-                    self.flush(now);
-                }
-                return blocks(command);
-            }
-        }
-        // Questions go together, and wait for nothing else.
-        let is_question = matches!(command, Command::AskWay(_));
-        if !is_question {
-            self.flush(now);
-        }
-        let (engine, io) = (&mut self.engine, &mut self.io);
-        if !is_question {
-            self.path_manager.catch_up(now, engine, io);
-        }
-        match command {
-            Command::AskWay(question) => {
-                if self.rtnetlink.queue(number, question) {
-                    self.flush(now);
-                }
-            }
-            Command::PathManager(command) => {
-                let question = (number, &command);
-                self.path_manager.reply_to(now, engine, io, question);
-            }
-            Command::Subscribe(wanted) => {
-                self.rtnetlink.subscribe(wanted.routes, engine.config());
-                self.path_manager.subscribe(wanted.connections);
-            }
-            Command::DumpNetwork(part, protocol) => {
-                let what = (part, protocol);
-                self.rtnetlink.dump(now, engine, io, number, what);
-            }
-            Command::DumpEndpoints => {
-                let question = (number, &mptcp::Command::DumpEndpoints);
-                let mut each = |engine: &mut Engine, item: Item<'_>| {
-                    if let Item::Endpoint(endpoint) = item {
-                        engine.handle(now, Input::Endpoint(endpoint));
-                    }
-                };
-                let pm = &mut self.path_manager;
-                let result = pm.ask(now, engine, io, question, &mut each);
-                engine.handle(now, Input::EndpointsEnd(result));
-                // What could not be written before, if no command has come since.
-                self.save(now);
-            }
-            Command::GetLimits => self.get_limits(now, number),
-            Command::DumpAddresses(token) => {
-                let question = (number, &mptcp::Command::DumpAddresses { token });
-                let mut each = |engine: &mut Engine, item: Item<'_>| {
-                    if let Item::Endpoint(address) = item {
-                        engine.handle(now, Input::ConnectionAddress(token, address));
-                    }
-                };
-                let pm = &mut self.path_manager;
-                let result = pm.ask(now, engine, io, question, &mut each);
-                engine.handle(now, Input::ConnectionAddressesEnd(token, result));
-            }
-            Command::Diag(query) => self.diag.query(now, engine, io, (number, query)),
-            Command::Route(change) => self.rtnetlink.change(now, engine, io, number, &change),
-            Command::Listen(local) => {
-                let result = self.listeners.open(local);
-                self.listening(now, number, result, "cannot listen there");
-            }
-            Command::Probe(local) => {
-                let result = listener::probe(local).map(|()| local);
-                self.listening(now, number, result, "");
-            }
-            Command::Unlisten(local) => {
-                if self.listeners.close(local) {
-                    engine.handle(now, Input::Done(number));
-                } else {
-                    fail(engine, now, number, libc::EINVAL, "nobody listens there");
-                }
-            }
-            Command::CloseListener(local) => {
-                self.listeners.close(local);
-            }
-            Command::CheckReversePath(name) => {
-                if sysctl::has_strict_reverse_path(&name) {
-                    logging::warn!(
-                        "{name}: strict rp_filter drops what comes in, since another interface is \
-                         preferred: use source-routing, or write 2 to \
-                         /proc/sys/net/ipv4/conf/{name}/rp_filter"
-                    );
-                }
-            }
-        }
-        false
-    }
-
-    fn get_limits(&mut self, now: Instant, number: CommandId) {
-        let (engine, io) = (&mut self.engine, &mut self.io);
-        let mut shown = Err(Incomplete::Interrupted);
-        let mut each = |_: &mut Engine, item: Item<'_>| {
-            if let Item::Limits(limits) = item {
-                shown = Ok(limits);
-            }
-        };
-        let question = (number, &mptcp::Command::GetLimits);
-        let pm = &mut self.path_manager;
-        let result = pm.ask(now, engine, io, question, &mut each);
-        engine.handle(now, Input::Limits(result.and(shown)));
-    }
-
-    fn listening(
-        &mut self,
-        now: Instant,
-        number: CommandId,
-        result: io::Result<SocketAddr>,
-        message: &str,
-    ) {
-        match result {
-            Ok(local) => self.engine.handle(now, Input::Listening(number, local)),
-            Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(0);
-                fail(&mut self.engine, now, number, errno, message);
-            }
-        }
-    }
-
     /// Sends the commands that wait for others to go with them. What they make ours is written
     /// down before.
     fn flush(&mut self, now: Instant) {
         let (engine, io) = (&mut self.engine, &mut self.io);
         self.rtnetlink.flush(now, engine, io);
         if self.path_manager.has_batch() {
-            self.save(now);
+            self.state.save(now, &mut self.engine, &mut self.io);
             let (engine, io) = (&mut self.engine, &mut self.io);
             self.path_manager.flush(now, engine, io);
         }
@@ -446,7 +308,7 @@ impl Daemon {
         for warning in &loaded.warnings {
             say(Level::Warn, warning);
         }
-        decide_end(&mut loaded.config, self.state.is_some());
+        decide_end(&mut loaded.config, self.state.is_kept());
         let old = self.engine.config();
         let new = &loaded.config;
         if (&old.load_plugins, &old.path_manager) != (&new.load_plugins, &new.path_manager) {
@@ -473,20 +335,6 @@ impl Daemon {
         true
     }
 
-    /// Writes the run state if it changed.
-    fn save(&mut self, now: Instant) {
-        let Some(file) = &mut self.state else { return };
-        let Some((state, mut endpoints)) = self.engine.state_to_save() else {
-            return;
-        };
-        let result = file.save(&mut self.io.out, &state, &mut endpoints);
-        drop(endpoints);
-        if let Err(error) = result {
-            logging::warn!("cannot write the state file: {error}; trying again");
-            self.engine.handle(now, Input::StateNotSaved);
-        }
-    }
-
     fn stop(&mut self) {
         let now = clock::now();
         logging::info!("stopping");
@@ -499,7 +347,7 @@ impl Daemon {
             let (engine, io) = (&mut self.engine, &mut self.io);
             self.path_manager.catch_up(now, engine, io);
         }
-        self.save(now);
+        self.state.save(now, &mut self.engine, &mut self.io);
     }
 }
 
@@ -507,21 +355,6 @@ impl Daemon {
 fn decide_end(config: &mut Config, has_state: bool) {
     if config.on_exit == OnExit::Auto && !has_state {
         config.on_exit = OnExit::Remove;
-    }
-}
-
-fn open_state(config: &Config, identity: Identity) -> Option<StateFile> {
-    let path = match &config.state_file {
-        StatePath::None => return None,
-        StatePath::Default => file::default_path(&identity),
-        StatePath::Path(path) => path.clone(),
-    };
-    match StateFile::open(&path, identity) {
-        Ok(file) => Some(file),
-        Err(error) => {
-            logging::warn!("{path}: {error}; running without a state file");
-            None
-        }
     }
 }
 

@@ -103,13 +103,13 @@ impl Engine {
         if let Input::Connection(event) = &input {
             self.count_join(event);
             let known = self.connections.table();
-            self.reporter.on_event(event, &self.network, known);
+            self.report.news.on_event(event, &self.network, known);
         }
         let view = view!(self, now);
         let (connections, host) = (&mut self.connections, &mut self.plugins);
         match input {
             Input::Connection(event) => {
-                self.counters.connection_events += 1;
+                self.report.counters.connection_events += 1;
                 connections.on_event(view, host, event);
             }
             Input::Reply(number, reply) => connections.on_reply(view, host, number, reply),
@@ -160,7 +160,7 @@ impl Engine {
     fn on_coverage_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Connection(Event::SubflowClosed(_)) => {
-                self.counters.connection_events += 1;
+                self.report.counters.connection_events += 1;
                 self.healer.on_loss(now);
             }
             Input::DiagConnection(found) => self.healer.on_connection(&found),
@@ -199,7 +199,7 @@ impl Engine {
             let limit = limits.map_or(0, |limits| limits.subflows as usize);
             healer.find_missing(now, limit, &mut |_address| {
                 #[cfg(feature = "control")]
-                self.joins.on_failed(_address);
+                self.report.joins.on_failed(_address);
             });
             while let Some((address, told)) = healer.next_renewal(now) {
                 self.endpoints.renew(now, address, told);
@@ -215,7 +215,7 @@ impl Engine {
     }
 
     fn on_network_event(&mut self, now: Instant, event: &Notification) {
-        self.counters.events += 1;
+        self.report.counters.events += 1;
         let Some(due) = Due::after(event, &self.network, &self.config) else {
             return;
         };
@@ -267,9 +267,9 @@ impl Engine {
     }
 
     fn on_events_lost(&mut self, now: Instant, source: Source) {
-        self.counters.overflows += 1;
+        self.report.counters.overflows += 1;
         #[cfg(feature = "control")]
-        self.reporter.push(News::of(What::Overflow));
+        self.report.news.push(News::of(What::Overflow));
         match source {
             Source::Network => {
                 logging::warn!("network events were lost; reading the whole network again");
@@ -296,7 +296,7 @@ impl Engine {
         drop(interfaces);
         self.network.declare(index, declared, &self.config);
         self.schedule.reconcile_due = true;
-        self.reporter.push(News {
+        self.report.news.push(News {
             name,
             quiet: false,
             ..News::of(What::Declared(declared))
@@ -324,7 +324,7 @@ impl Engine {
     }
 
     pub(super) fn on_failed(&mut self, now: Instant, number: CommandId, failure: Failure<'_>) {
-        self.counters.refusals += 1;
+        self.report.counters.refusals += 1;
         let say = |what: fmt::Arguments<'_>| logging::warn!("the kernel refuses {what}: {failure}");
         if let Some(refusal) = self.endpoints.failed(now, number, failure) {
             match refusal {
@@ -355,7 +355,7 @@ impl Engine {
             let errno = failure.errno;
             // A kernel without policy routing refuses every one for the same reason.
             let news = refused.news && !refused.gone;
-            if news && core::mem::replace(&mut self.reported.routing, errno) != errno {
+            if news && self.report.is_news(errno) {
                 say(format_args!("the {}", refused.change));
             }
             if matches!(errno, ENODEV | ENETDOWN) {

@@ -84,7 +84,7 @@ impl Engine {
         // Without an error there was an answer, but none of MPTCP.
         let answered = matches!(i32::from(subflow.error), 0 | libc::ECONNREFUSED);
         let address = subflow.local.ip();
-        if self.joins.count(address, joined, answered) {
+        if self.report.joins.count(address, joined, answered) {
             logging::warn!(
                 "the last {IN_A_ROW} joins from {address} failed though TCP was answered there: the \
                  peers, or a middlebox, do not take MPTCP"
@@ -96,7 +96,7 @@ impl Engine {
     pub(super) fn count_refusal(&mut self, refused: &Queued) {
         if let Task::Request(Request::Kernel(Command::CreateSubflow { local, .. })) = &refused.task
         {
-            self.joins.count(local.address, false, false);
+            self.report.joins.count(local.address, false, false);
         }
     }
 }

@@ -42,8 +42,6 @@ use crate::endpoint::{Endpoints, Slot};
 #[cfg(feature = "health")]
 use crate::health::Health;
 use crate::logging;
-#[cfg(all(feature = "control", feature = "health"))]
-use crate::netlink::IfIndex;
 use crate::netlink::mptcp::Endpoint;
 use crate::network::Network;
 use crate::network::route::{Change, Item};
@@ -59,6 +57,7 @@ use due::Due;
 use healing::Healer;
 use plugins::{PluginHost, View, view};
 pub use report::Counters;
+use report::Report;
 use schedule::{Schedule, Use};
 
 /// One field for each child, and what no child owns, since it is between them.
@@ -73,35 +72,15 @@ pub struct Engine {
     router: Router,
     #[cfg(feature = "health")]
     health: Health,
-    counters: Counters,
-    #[cfg(feature = "control")]
-    reporter: news::Reporter,
-    #[cfg(feature = "control")]
-    joins: joins::Joins,
-    reported: Reported,
+    report: Report,
     /// The kernel's path manager can be talked to.
     pm_available: bool,
     /// Which events are of use to configuration and plugins.
     of_use: Subscriptions,
     /// What the driver has been told to subscribe to.
     subscribed: Option<Subscriptions>,
-    /// Uplinks are to be looked at for [`Command::CheckReversePath`].
-    rp_filter_check_due: bool,
     /// The last command given out whose failure could still come.
     unacked: Option<CommandId>,
-}
-
-/// What the log has been told, so that it is told once.
-#[derive(Default)]
-struct Reported {
-    network_overflow: bool,
-    /// Addresses without source routing.
-    unrouted: u32,
-    /// errno of the last refused route or rule.
-    routing: i32,
-    /// To which uplinks new connections are steered.
-    #[cfg(all(feature = "control", feature = "health"))]
-    steered: [IfIndex; 2],
 }
 
 impl Engine {
@@ -118,16 +97,10 @@ impl Engine {
             router: Router::default(),
             #[cfg(feature = "health")]
             health: Health::new(),
-            counters: Counters::default(),
-            #[cfg(feature = "control")]
-            reporter: news::Reporter::new(),
-            #[cfg(feature = "control")]
-            joins: joins::Joins::new(),
-            reported: Reported::default(),
+            report: Report::new(),
             pm_available: false,
             of_use: Subscriptions::default(),
             subscribed: None,
-            rp_filter_check_due: false,
             unacked: None,
             config,
         };
@@ -167,7 +140,7 @@ impl Engine {
     }
 
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        &self.report.counters
     }
 
     /// Returns the plugins in use, the one that manages connections first.
@@ -307,9 +280,10 @@ impl Engine {
         policy::evaluate(&mut self.network, now, &self.config);
         #[cfg(feature = "health")]
         self.follow_paths(now);
-        self.rp_filter_check_due = true;
+        self.schedule.rp_filter_check_due = true;
         #[cfg(feature = "control")]
-        self.reporter
+        self.report
+            .news
             .on_judged(now, &mut self.network, self.endpoints.endpoints());
         self.plugins.notify_network(
             now,
@@ -321,14 +295,9 @@ impl Engine {
         self.network.sweep();
         let due = &mut self.schedule.due;
         self.network.take_room(&mut |part| due.add(Due::part(part)));
-        let short = self.network.is_short();
-        if short && !self.reported.network_overflow {
-            logging::warn!("too many interfaces, addresses or routes: some are ignored");
-        }
-        // While it is being read again nobody knows.
         let parts = self.schedule.network_parts(self.readable());
         let reading = self.schedule.due.any(parts);
-        self.reported.network_overflow = short || (self.reported.network_overflow && reading);
+        self.report.on_evaluated(self.network.is_short(), reading);
     }
 
     /// Brings the kernel in step with the network. Returns whether nothing was left over.
@@ -351,13 +320,13 @@ impl Engine {
         };
         let wanted = self.endpoints.clear_wanted();
         self.plugins.endpoints(&self.network, &self.config, wanted);
-        let (queue, commands) = (&mut self.plugins.queue, &mut self.counters.commands);
+        let (queue, commands) = (&mut self.plugins.queue, &mut self.report.counters.commands);
         let mut send = |command| {
             let number = queue.push(Queue::ENGINE, Request::Kernel(command));
             *commands += u64::from(number.is_some());
             #[cfg(feature = "control")]
             if number.is_some() {
-                self.reporter.on_command(&command);
+                self.report.news.on_command(&command);
             }
             number
         };
@@ -400,13 +369,9 @@ impl Engine {
             .reconcile(now, &self.network, &self.config, &mut send);
         #[cfg(all(feature = "control", feature = "health"))]
         self.report_steering();
-        let unrouted = self.router.unrouted();
-        if unrouted > 0 && self.reported.unrouted == 0 {
-            logging::warn!("source routing has no table or priority left for {unrouted} addresses");
-        }
-        self.reported.unrouted = unrouted;
+        self.report.on_routed(self.router.unrouted());
         if self.router.is_at_rest() && !self.schedule.due.any(Due::ROUTING) {
-            self.reported.routing = 0;
+            self.report.on_routes_complete();
             self.schedule.cleanup_due = false;
         }
         complete
@@ -417,7 +382,7 @@ impl Engine {
         let view = view!(self, now);
         self.plugins.exit(view, &mut self.connections.table);
         self.schedule.due = Due::NONE;
-        self.rp_filter_check_due = false;
+        self.schedule.rp_filter_check_due = false;
         self.endpoints.mark_state_changed();
         if self.config.on_exit != OnExit::Remove {
             return;

@@ -355,7 +355,7 @@ impl Engine {
     #[cfg(feature = "health")]
     pub(super) fn report_steering(&mut self) {
         let steered = self.router.steered();
-        let before = core::mem::replace(&mut self.reported.steered, steered);
+        let before = core::mem::replace(&mut self.report.steered, steered);
         let changes = before.into_iter().zip(steered);
         for ((before, now), family) in changes.zip([Family::Ipv4, Family::Ipv6]) {
             if before == now {
@@ -364,7 +364,7 @@ impl Engine {
             let begins = now != IfIndex::NONE;
             let index = if begins { now } else { before };
             let interface = self.network.interface_or_gone(index);
-            self.reporter.push(News {
+            self.report.news.push(News {
                 name: interface.map(|i| i.name.clone()).unwrap_or_default(),
                 quiet: false,
                 ..News::of(What::Steered(family, begins))
@@ -374,7 +374,7 @@ impl Engine {
 
     /// Returns the next thing that has happened, and forgets it.
     pub fn next_news(&mut self) -> Option<News> {
-        let mut event = self.reporter.waiting.remove(0)?;
+        let mut event = self.report.news.waiting.remove(0)?;
         // The endpoint of a path that is used again is younger than the news.
         if event.id == AddressId::NONE {
             if let (What::Used(_), Some(ip)) = (event.what, event.address) {
@@ -388,12 +388,12 @@ impl Engine {
 
     /// Says whether somebody wants to hear of connections.
     pub fn set_monitored(&mut self, monitored: bool) {
-        self.reporter.monitored = monitored;
+        self.report.news.monitored = monitored;
     }
 
     /// Returns how many events there was no room for.
     pub fn news_dropped(&self) -> u32 {
-        self.reporter.waiting.refused()
+        self.report.news.waiting.refused()
     }
 }
 

@@ -91,11 +91,11 @@ impl Engine {
 
     /// Returns an uplink whose reverse-path filter is to be looked at, each once.
     fn next_reverse_path_check(&mut self) -> Option<Name> {
-        if !core::mem::take(&mut self.rp_filter_check_due) || !self.of_use.routes {
+        if !core::mem::take(&mut self.schedule.rp_filter_check_due) || !self.of_use.routes {
             return None;
         }
         let name = self.network.next_asymmetric_route();
-        self.rp_filter_check_due = name.is_some();
+        self.schedule.rp_filter_check_due = name.is_some();
         name
     }
 

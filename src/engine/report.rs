@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
-//! What the engine tells of itself: the dump of its state, and how often what happened.
+//! What the engine tells of itself: the dump of its state, how often what happened, and what the
+//! log has been told, so that it is told once.
 
 use super::Engine;
+#[cfg(feature = "control")]
+use super::{joins::Joins, news::Reporter};
 use crate::config::flags::AddressFlags;
+use crate::logging;
+#[cfg(all(feature = "control", feature = "health"))]
+use crate::netlink::IfIndex;
 use crate::network::IFF_LOOPBACK;
 use crate::sys::errno::Errno;
 use core::fmt;
@@ -18,6 +24,67 @@ pub struct Counters {
     pub overflows: u64,
     /// Events of mptcp_pm.
     pub connection_events: u64,
+}
+
+/// What has been told, and is yet to be told.
+pub(super) struct Report {
+    pub counters: Counters,
+    #[cfg(feature = "control")]
+    pub news: Reporter,
+    #[cfg(feature = "control")]
+    pub joins: Joins,
+    /// To which uplinks new connections are steered.
+    #[cfg(all(feature = "control", feature = "health"))]
+    pub steered: [IfIndex; 2],
+    network_overflow: bool,
+    /// Addresses without source routing.
+    unrouted: u32,
+    /// errno of the last refused route or rule.
+    routing: i32,
+}
+
+impl Report {
+    pub(super) fn new() -> Self {
+        Self {
+            counters: Counters::default(),
+            #[cfg(feature = "control")]
+            news: Reporter::new(),
+            #[cfg(feature = "control")]
+            joins: Joins::new(),
+            #[cfg(all(feature = "control", feature = "health"))]
+            steered: [IfIndex::default(); 2],
+            network_overflow: false,
+            unrouted: 0,
+            routing: 0,
+        }
+    }
+
+    /// The network has been judged. While it is being read again nobody knows whether all of it
+    /// has room.
+    pub(super) fn on_evaluated(&mut self, short: bool, reading: bool) {
+        if short && !self.network_overflow {
+            logging::warn!("too many interfaces, addresses or routes: some are ignored");
+        }
+        self.network_overflow = short || (self.network_overflow && reading);
+    }
+
+    /// So many addresses are left without source routing.
+    pub(super) fn on_routed(&mut self, unrouted: u32) {
+        if unrouted > 0 && self.unrouted == 0 {
+            logging::warn!("source routing has no table or priority left for {unrouted} addresses");
+        }
+        self.unrouted = unrouted;
+    }
+
+    /// Every route and rule that is wanted is there.
+    pub(super) fn on_routes_complete(&mut self) {
+        self.routing = 0;
+    }
+
+    /// Returns whether the last route or rule was refused for another reason than this.
+    pub(super) fn is_news(&mut self, errno: i32) -> bool {
+        core::mem::replace(&mut self.routing, errno) != errno
+    }
 }
 
 impl Engine {
@@ -90,7 +157,7 @@ impl Engine {
     }
 
     fn describe_counters(&self, line: &mut dyn FnMut(fmt::Arguments<'_>)) {
-        let c = &self.counters;
+        let c = &self.report.counters;
         line(format_args!(
             "counters events {} overflows {}",
             c.events, c.overflows

@@ -52,6 +52,8 @@ pub(super) struct Schedule {
     pub reconcile_due: bool,
     /// The same without judging the network anew: only what connections need has changed.
     pub endpoints_due: bool,
+    /// Uplinks are to be looked at for [`Command::CheckReversePath`](super::Command::CheckReversePath).
+    pub rp_filter_check_due: bool,
 }
 
 impl Schedule {
@@ -72,6 +74,7 @@ impl Schedule {
             cleanup_due: true,
             reconcile_due: true,
             endpoints_due: false,
+            rp_filter_check_due: false,
         }
     }
 

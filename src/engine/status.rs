@@ -236,7 +236,7 @@ impl Engine {
     /// Writes what became of the joins from an address. The kernel does not tell which of its own
     /// path manager's came about.
     fn write_joins(&self, address: IpAddr, form: &mut Form<'_>) {
-        let tally = self.joins.of(address);
+        let tally = self.report.joins.of(address);
         let (joined, failed) = tally.map_or((0, 0), |tally| (tally.joined, tally.failed));
         let known = |count: u32| match self.of_use.connections {
             true => Value::Number(count.into()),
@@ -288,7 +288,7 @@ impl Engine {
         }
         form.sentence();
         form.open("counters", "{");
-        let counters = &self.counters;
+        let counters = &self.report.counters;
         let tables = self.network.refused() + self.plugins.queue.refused();
         for (label, name, value) in [
             ("counters: events ", "events", counters.events),
