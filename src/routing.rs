@@ -123,7 +123,7 @@ mod tests {
     /// An uplink at 192.0.2.1/24 with a gateway.
     fn uplink() -> (Network, Config) {
         let mut config = Config::new::<crate::plugin::Entry>(&[]);
-        config.default.source_routing = true;
+        config.default.policy.source_routing = true;
         let mut network = Network::new();
         let link = Link {
             index: IfIndex(7),

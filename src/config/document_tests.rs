@@ -134,7 +134,14 @@ fn the_shipped_file_is_the_defaults_and_has_every_key_and_no_other() {
         plugin_dir: config.plugin_dir.clone(),
         load_plugins: config.load_plugins.clone(),
         interfaces: config.interfaces.clone(),
-        addresses: config.addresses.clone(),
+        default: Settings {
+            policy: Policy::DEFAULT,
+            addresses: config.default.addresses.clone(),
+            track: Track {
+                addresses: config.default.track.addresses.clone(),
+                ..Track::DEFAULT
+            },
+        },
         interface: config.interface.clone(),
         state_file: config.state_file.clone(),
         #[cfg(feature = "control")]
@@ -142,10 +149,6 @@ fn the_shipped_file_is_the_defaults_and_has_every_key_and_no_other() {
         limit_subflows: config.limit_subflows,
         limit_add_addr_accepted: config.limit_add_addr_accepted,
         plugin_sections: config.plugin_sections.clone(),
-        track: Track {
-            addresses: config.track.addresses.clone(),
-            ..Track::DEFAULT
-        },
         ..Config::new(PLUGINS)
     };
     assert_eq!(config, defaults);
@@ -154,8 +157,8 @@ fn the_shipped_file_is_the_defaults_and_has_every_key_and_no_other() {
     let [section] = &config.interface[..] else {
         panic!("{:?}", config.interface)
     };
-    assert_eq!(section.policy, Policy::DEFAULT);
-    assert_eq!(section.track, config.track);
+    assert_eq!(section.settings.policy, Policy::DEFAULT);
+    assert_eq!(section.settings.track, config.default.track);
 }
 
 #[test]

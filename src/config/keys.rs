@@ -82,14 +82,15 @@ enum Field<'a> {
 type Check = Result<(), &'static str>;
 
 /// Returns the keys, in the order in which `--check` and `--help` show them. Those of an interface
-/// set the default policy, which the reader of a section exchanges for the section's own.
+/// set the default settings, which the reader of a section exchanges for the section's own.
 // A line for each key; and once in the program, not once in each caller.
 #[rustfmt::skip]
 #[inline(never)]
 pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
     use {Field::*, Place::*};
 
-    let Config { default: policy, source_routing: ranges, .. } = config;
+    let Config { default: settings, source_routing: ranges, .. } = config;
+    let policy = &mut settings.policy;
     let tables = Range(&mut ranges.first_table, &mut ranges.last_table, u32::MAX, check_tables);
     let (first, last) = (&mut ranges.first_priority, &mut ranges.last_priority);
     let priorities = Range(first, last, MAX_PRIORITY, check_priorities);
@@ -107,7 +108,7 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
         Key::new("load-plugins", Core, Plugins(&mut config.load_plugins))
             .option(None, "LIST", "load only these plugins, in this order"),
         Key::new("interfaces", Core, Patterns(&mut config.interfaces)),
-        Key::new("addresses", Both, Prefixes(&mut config.addresses)),
+        Key::new("addresses", Both, Prefixes(&mut settings.addresses)),
         Key::new("addr-flags", Both, AddressFlags(&mut policy.flags))
             .option(None, "LIST", "flags of new endpoints: subflow, signal, backup,
                            fullmesh, laminar"),
@@ -138,7 +139,7 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
     ];
     #[cfg(feature = "health")]
     {
-        let track = &mut config.track;
+        let track = &mut settings.track;
         all.extend([
             Key::new("track", Both, Addresses(&mut track.addresses, MAX_TRACKED)),
             Key::new("track-interval", Both, Number(&mut track.interval, 1, MAX_SECONDS)),

@@ -71,13 +71,8 @@ pub struct Config {
     pub load_plugins: Option<Vec<String>>,
     /// The only interfaces to use.
     pub interfaces: Vec<Pattern>,
-    /// The policy of an interface that no section matches.
-    pub default: Policy,
-    /// Which of the addresses of such an interface to use.
-    pub addresses: Prefixes,
-    /// The probes over an interface that no section matches.
-    #[cfg(feature = "health")]
-    pub track: Track,
+    /// The settings of an interface that no section matches.
+    pub default: Settings,
     /// In the order of the file; the first match wins.
     pub interface: Vec<InterfaceSection>,
     /// What becomes of our endpoints when the daemon ends.
@@ -123,10 +118,17 @@ pub struct InterfaceSection {
     /// Which names of interfaces it is for.
     pub pattern: Pattern,
     /// What it says of them.
+    pub settings: Settings,
+}
+
+/// What can be said of an interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// How its addresses are used.
     pub policy: Policy,
-    /// Which of their addresses to use.
+    /// Which of its addresses to use.
     pub addresses: Prefixes,
-    /// How their paths are probed.
+    /// How its paths are probed.
     #[cfg(feature = "health")]
     pub track: Track,
 }
@@ -292,10 +294,12 @@ impl Config {
                 .then(|| "addr_adv".to_string()),
             load_plugins: None,
             interfaces: vec![Pattern::any()],
-            default: Policy::DEFAULT,
-            addresses: Prefixes::default(),
-            #[cfg(feature = "health")]
-            track: Track::DEFAULT,
+            default: Settings {
+                policy: Policy::DEFAULT,
+                addresses: Prefixes::default(),
+                #[cfg(feature = "health")]
+                track: Track::DEFAULT,
+            },
             interface: Vec::new(),
             on_exit: OnExit::Auto,
             adopt: Prefixes::default(),
@@ -329,52 +333,50 @@ impl Config {
         if !allowed.any(|pattern| pattern.matches(device)) {
             return const { &Policy::UNUSED };
         }
-        let section = self.section(device);
-        section.map_or(&self.default, |section| &section.policy)
+        &self.settings(device).policy
     }
 
-    fn section(&self, device: &str) -> Option<&InterfaceSection> {
+    fn settings(&self, device: &str) -> &Settings {
         let mut sections = self.interface.iter();
-        sections.find(|section| section.pattern.matches(device))
+        let section = sections.find(|section| section.pattern.matches(device));
+        section.map_or(&self.default, |section| &section.settings)
+    }
+
+    /// Returns whether it is so in any section, or where none matches.
+    fn any(&self, is_it: &dyn Fn(&Settings) -> bool) -> bool {
+        let mut sections = self.interface.iter();
+        is_it(&self.default) || sections.any(|section| is_it(&section.settings))
     }
 
     /// Returns whether the interface named `device` may use the address. Does not allocate.
     pub fn allows(&self, device: &str, address: IpAddr) -> bool {
         // Patterns cost more than most addresses are worth.
-        let silent = |section: &InterfaceSection| section.addresses.is_empty();
-        if self.addresses.is_empty() && self.interface.iter().all(silent) {
-            return true;
-        }
-        let section = self.section(device);
-        let addresses = section.map_or(&self.addresses, |section| &section.addresses);
-        addresses.hold(address)
+        !self.any(&|settings| !settings.addresses.is_empty())
+            || self.settings(device).addresses.hold(address)
     }
 
     /// How to probe the paths of the interface named `device`. Does not allocate.
     #[cfg(feature = "health")]
     pub fn track(&self, device: &str) -> &Track {
-        let section = self.section(device);
-        section.map_or(&self.track, |section| &section.track)
+        &self.settings(device).track
     }
 
     /// Returns whether any interface's paths are to be probed.
     #[cfg(feature = "health")]
     pub fn uses_track(&self) -> bool {
-        let mut sections = self.interface.iter();
-        let is_used = |track: &Track| !track.addresses.is_empty();
-        is_used(&self.track) || sections.any(|section| is_used(&section.track))
+        self.any(&|settings| !settings.track.addresses.is_empty())
     }
 
     /// Returns whether routes and rules matter to any interface's policy.
     pub fn uses_routes(&self) -> bool {
-        self.steers()
-            || self.any_policy(&|p| p.source_routing || p.notify.contains(NotifyFlags::CHECK_ROUTE))
+        let checks = |policy: &Policy| policy.notify.contains(NotifyFlags::CHECK_ROUTE);
+        self.makes_routes() || self.any(&|settings| checks(&settings.policy))
     }
 
     /// Returns whether any interface's policy wants source routing, or new connections are steered:
     /// there are rules and routes of our own.
     pub fn makes_routes(&self) -> bool {
-        self.steers() || self.any_policy(&|policy| policy.source_routing)
+        self.steers() || self.any(&|settings| settings.policy.source_routing)
     }
 
     /// Returns whether new connections are to be kept off dead uplinks.
@@ -384,11 +386,6 @@ impl Config {
         #[cfg(not(feature = "health"))]
         let steer = false;
         steer
-    }
-
-    fn any_policy(&self, is_it: &dyn Fn(&Policy) -> bool) -> bool {
-        let mut sections = self.interface.iter();
-        is_it(&self.default) || sections.any(|section| is_it(&section.policy))
     }
 
     /// Returns the address of this family at a position among those that stand for the world.
@@ -418,24 +415,14 @@ impl Config {
     pub fn text(&mut self) -> String {
         let mut text = String::from("[core]\n");
         keys::write(&mut text, self, Place::Core);
-        let default = self.default;
-        let sections = core::mem::take(&mut self.interface);
-        let addresses = core::mem::take(&mut self.addresses);
-        #[cfg(feature = "health")]
-        let track = self.track.clone();
-        for section in &sections {
+        let mut sections = core::mem::take(&mut self.interface);
+        for section in &mut sections {
             let _ = writeln!(text, "\n[interface {}]", section.pattern);
-            self.default = section.policy;
-            self.addresses.clone_from(&section.addresses);
-            #[cfg(feature = "health")]
-            self.track.clone_from(&section.track);
+            core::mem::swap(&mut self.default, &mut section.settings);
             keys::write(&mut text, self, Place::Interface);
+            core::mem::swap(&mut self.default, &mut section.settings);
         }
-        (self.default, self.addresses, self.interface) = (default, addresses, sections);
-        #[cfg(feature = "health")]
-        {
-            self.track = track;
-        }
+        self.interface = sections;
         let mut last = "";
         for (section, key, value) in &self.plugin_sections {
             if section != last {

@@ -334,9 +334,7 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
     }
 
     fn finish_interface(&mut self, section: &Interface) {
-        let (default, addresses) = (self.config.default, self.config.addresses.clone());
-        #[cfg(feature = "health")]
-        let track = self.config.track.clone();
+        let default = self.config.default.clone();
         let mut port_line = 0;
         for Pair { key, value, line } in &section.pairs {
             self.line = *line;
@@ -347,18 +345,15 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
                 self.error(&format!("{key}: {cause}"));
             }
         }
-        let policy = core::mem::replace(&mut self.config.default, default);
-        let addresses = core::mem::replace(&mut self.config.addresses, addresses);
+        let settings = core::mem::replace(&mut self.config.default, default);
+        let policy = &settings.policy;
         if policy.port != 0 && !policy.flags.contains(EndpointFlags::SIGNAL) {
             self.line = port_line;
             self.error("port: requires the flag signal in addr-flags");
         }
         self.config.interface.push(InterfaceSection {
             pattern: section.pattern.clone(),
-            policy,
-            addresses,
-            #[cfg(feature = "health")]
-            track: core::mem::replace(&mut self.config.track, track),
+            settings,
         });
     }
 }

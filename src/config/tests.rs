@@ -48,8 +48,8 @@ fn an_empty_file_is_the_defaults() {
     let config = config("");
     assert_eq!(config, Config::new(PLUGINS));
     assert_eq!(config.path_manager.as_deref(), Some("addr_adv"));
-    assert_eq!(config.default.flags, EndpointFlags::SUBFLOW);
-    assert_eq!(config.default.notify, NotifyFlags::ALL);
+    assert_eq!(config.default.policy.flags, EndpointFlags::SUBFLOW);
+    assert_eq!(config.default.policy.notify, NotifyFlags::ALL);
     assert_eq!(
         (config.resync_interval, config.max_connections),
         (300, 4096)
@@ -175,9 +175,11 @@ fn every_key_reaches_its_field() {
     };
     let section = |pattern, policy, addresses, track: &Track| InterfaceSection {
         pattern: Pattern::new(pattern).unwrap(),
-        policy,
-        addresses: Prefixes::new(addresses).unwrap(),
-        track: track.clone(),
+        settings: Settings {
+            policy,
+            addresses: Prefixes::new(addresses).unwrap(),
+            track: track.clone(),
+        },
     };
     let entry = |section: &str, key: &str, value: &str| (section.into(), key.into(), value.into());
     let expected = Config {
@@ -193,8 +195,11 @@ fn every_key_reaches_its_field() {
             Pattern::new("wan*").unwrap(),
             Pattern::new("eth[!0]").unwrap(),
         ],
-        default,
-        addresses: Prefixes::new("!192.168.0.0/16").unwrap(),
+        default: Settings {
+            policy: default,
+            addresses: Prefixes::new("!192.168.0.0/16").unwrap(),
+            track: track.clone(),
+        },
         interface: vec![
             section("wan6", wan6, "2001:db8::/32,fd00::1/128", &track6),
             section(
@@ -207,7 +212,6 @@ fn every_key_reaches_its_field() {
                 &track,
             ),
         ],
-        track,
         on_exit: OnExit::Remove,
         adopt: Prefixes::new("10.0.0.0/8,!10.1.0.0/16").unwrap(),
         #[cfg(feature = "health")]
@@ -276,8 +280,8 @@ fn line_ends_and_blanks_do_not_matter() {
 fn empty_lists_mean_none() {
     let config =
         config("[core]\naddr-flags=\nnotify-flags =\nload-plugins=\ninterfaces =\nstate-file=");
-    assert_eq!(config.default.flags, EndpointFlags(0));
-    assert_eq!(config.default.notify, NotifyFlags(0));
+    assert_eq!(config.default.policy.flags, EndpointFlags(0));
+    assert_eq!(config.default.policy.notify, NotifyFlags(0));
     assert_eq!(config.load_plugins, Some(vec![]));
     assert_eq!(config.path_manager, None);
     assert_eq!(config.interfaces, []);
@@ -312,8 +316,8 @@ fn the_command_line_beats_core_and_an_interface_both() {
     assert_eq!(config.path_manager.as_deref(), Some("addr_adv"));
     assert_eq!(config.load_plugins, Some(vec!["addr_adv".into()]));
     assert_eq!(config.state_file, StateFile::None);
-    assert_eq!(config.default.flags, EndpointFlags(0));
-    assert_eq!(config.default.notify, NotifyFlags::CHECK_ROUTE);
+    assert_eq!(config.default.policy.flags, EndpointFlags(0));
+    assert_eq!(config.default.policy.notify, NotifyFlags::CHECK_ROUTE);
     // wan6 has flags of its own, the other section has not.
     assert_eq!(config.policy("wan6").flags, flags("signal,laminar"));
     assert_eq!(config.policy("wan6").notify, NotifyFlags(0));
@@ -505,7 +509,7 @@ fn what_is_unknown_or_repeated_is_a_warning() {
         ]
     );
     let loaded = read("[core]\nhold-down = 1\n[core]\nhold-down = 2\n[sspi]\nx=1\nx=2").unwrap();
-    assert_eq!(loaded.config.default.hold_down, 2);
+    assert_eq!(loaded.config.default.policy.hold_down, 2);
     assert_eq!(loaded.config.plugin_value("sspi", "x"), Some("2"));
     // Another plugin's key is not its own.
     let loaded = read("[addr_adv]\ny = 1").unwrap();

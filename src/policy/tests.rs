@@ -30,8 +30,8 @@ struct Case {
 impl Case {
     fn new() -> Self {
         let mut config = Config::new::<crate::plugin::Entry>(&[]);
-        config.default.notify = NotifyFlags(0);
-        config.default.hold_down = 0;
+        config.default.policy.notify = NotifyFlags(0);
+        config.default.policy.hold_down = 0;
         Self {
             address: "192.0.2.1",
             address_flags: 0,
@@ -140,14 +140,14 @@ fn each_cause_has_its_verdict() {
     let rows: &[Row] = &[
         (Verdict::Usable, "an uplink", |_| ()),
         (Verdict::NotAllowed, "use = no", |c| {
-            c.config.default.usage = Use::No;
+            c.config.default.policy.usage = Use::No;
         }),
         (Verdict::Family, "no IPv4", |c| {
-            c.config.default.ipv4 = false
+            c.config.default.policy.ipv4 = false
         }),
         (Verdict::Family, "no IPv6", |c| {
             c.address = PRIVACY;
-            c.config.default.ipv6 = false;
+            c.config.default.policy.ipv6 = false;
         }),
         (Verdict::Loopback, "the device", |c| {
             c.link_flags |= IFF_LOOPBACK;
@@ -158,7 +158,7 @@ fn each_cause_has_its_verdict() {
         (Verdict::Usable, "host scope", |c| c.scope = RT_SCOPE_HOST),
         (Verdict::Loopback, "host scope, skipped", |c| {
             c.scope = RT_SCOPE_HOST;
-            c.config.default.notify = NotifyFlags::SKIP_LOOPBACK;
+            c.config.default.policy.notify = NotifyFlags::SKIP_LOOPBACK;
         }),
         (Verdict::Down, "down", |c| c.link_flags = 0),
         (Verdict::NoCarrier, "no carrier", |c| c.link_flags = IFF_UP),
@@ -167,15 +167,15 @@ fn each_cause_has_its_verdict() {
         (Verdict::Usable, "link-local", |c| c.address = "169.254.0.1"),
         (Verdict::LinkLocal, "link-local, skipped", |c| {
             c.address = "169.254.0.1";
-            c.config.default.notify = NotifyFlags::SKIP_LINK_LOCAL;
+            c.config.default.policy.notify = NotifyFlags::SKIP_LINK_LOCAL;
         }),
         (Verdict::LinkLocal, "link-local IPv6, skipped", |c| {
             c.address = "fe80::1";
-            c.config.default.notify = NotifyFlags::SKIP_LINK_LOCAL;
+            c.config.default.policy.notify = NotifyFlags::SKIP_LINK_LOCAL;
         }),
         (Verdict::LinkLocal, "link scope, skipped", |c| {
             c.scope = RT_SCOPE_LINK;
-            c.config.default.notify = NotifyFlags::SKIP_LINK_LOCAL;
+            c.config.default.policy.notify = NotifyFlags::SKIP_LINK_LOCAL;
         }),
         (Verdict::DuplicateAddress, "duplicate, so tentative", |c| {
             c.address_flags = DADFAILED | TENTATIVE;
@@ -219,41 +219,41 @@ fn each_cause_has_its_verdict() {
         }),
         (Verdict::Usable, "older, and wanted", |c| {
             c.late = false;
-            c.config.default.notify = NotifyFlags::EXISTING;
+            c.config.default.policy.notify = NotifyFlags::EXISTING;
         }),
         (Verdict::NoRoute, "no route", |c| {
-            c.config.default.notify = NotifyFlags::CHECK_ROUTE;
+            c.config.default.policy.notify = NotifyFlags::CHECK_ROUTE;
         }),
         (Verdict::Usable, "a route", |c| {
-            c.config.default.notify = NotifyFlags::CHECK_ROUTE;
+            c.config.default.policy.notify = NotifyFlags::CHECK_ROUTE;
             c.route = true;
         }),
         (Verdict::Excluded, "among those excluded", |c| {
-            c.config.addresses = crate::config::Prefixes::new("!192.0.2.0/24").unwrap();
+            c.config.default.addresses = crate::config::Prefixes::new("!192.0.2.0/24").unwrap();
         }),
         (Verdict::Alias, "in no gateway's subnet", |c| {
             (c.address, c.route) = ("198.51.100.1", true);
-            c.config.default.notify = NotifyFlags::CHECK_ROUTE;
+            c.config.default.policy.notify = NotifyFlags::CHECK_ROUTE;
         }),
         (Verdict::Usable, "the same, link-local", |c| {
             (c.address, c.route) = ("169.254.0.1", true);
-            c.config.default.notify = NotifyFlags::CHECK_ROUTE;
+            c.config.default.policy.notify = NotifyFlags::CHECK_ROUTE;
         }),
         (Verdict::Usable, "unique local alone", |c| {
             (c.address, c.route) = ("fd00::1", true);
-            c.config.default.notify = NotifyFlags::CHECK_ROUTE;
+            c.config.default.policy.notify = NotifyFlags::CHECK_ROUTE;
         }),
         (Verdict::UniqueLocal, "beside a global one", |c| {
             (c.address, c.route, c.neighbor) = ("fd00::1", true, true);
-            c.config.default.notify = NotifyFlags::CHECK_ROUTE;
+            c.config.default.policy.notify = NotifyFlags::CHECK_ROUTE;
         }),
         (Verdict::Usable, "unique local, as the world is", |c| {
             (c.address, c.route, c.neighbor) = ("fd00::1", true, true);
-            c.config.default.notify = NotifyFlags::CHECK_ROUTE;
+            c.config.default.policy.notify = NotifyFlags::CHECK_ROUTE;
             c.config.check_route_to = vec!["fd01::1".parse().unwrap()];
         }),
         (Verdict::Standby, "use = standby", |c| {
-            c.config.default.usage = Use::Standby;
+            c.config.default.policy.usage = Use::Standby;
         }),
     ];
     for (expected, name, change) in rows {
@@ -265,7 +265,7 @@ fn each_cause_has_its_verdict() {
 #[test]
 fn gone_unjudged_hold_down_and_standby_are_given_by_the_network() {
     let mut case = Case::new();
-    case.config.default.hold_down = HOLD_DOWN;
+    case.config.default.policy.hold_down = HOLD_DOWN;
     let mut network = case.network();
     let verdict = |network: &Network| network.addresses().next().map(|a| a.verdict);
     assert_eq!(verdict(&network), Some(Verdict::Unjudged));
@@ -291,19 +291,16 @@ fn gone_unjudged_hold_down_and_standby_are_given_by_the_network() {
 #[test]
 fn standby_is_used_only_without_an_uplink() {
     let mut case = Case::new();
-    case.config.default.usage = Use::Standby;
+    case.config.default.policy.usage = Use::Standby;
     let mut network = case.network();
     evaluate(&mut network, Instant(0), &case.config);
     let verdict = |network: &Network| network.addresses().next().map(|a| a.verdict);
     assert_eq!(verdict(&network), Some(Verdict::Usable), "the only one");
-    let standby = case.config.default;
-    case.config.default.usage = Use::Yes;
+    let standby = case.config.default.clone();
+    case.config.default.policy.usage = Use::Yes;
     let section = crate::config::InterfaceSection {
         pattern: crate::config::Pattern::new("wan").unwrap(),
-        policy: standby,
-        addresses: Default::default(),
-        #[cfg(feature = "health")]
-        track: case.config.track.clone(),
+        settings: standby,
     };
     case.config.interface.push(section);
     let link = Link {
@@ -327,7 +324,7 @@ fn standby_is_used_only_without_an_uplink() {
 #[test]
 fn a_route_that_is_away_for_a_moment_is_missed_later() {
     let mut case = Case::new();
-    case.config.default.notify = NotifyFlags::CHECK_ROUTE;
+    case.config.default.policy.notify = NotifyFlags::CHECK_ROUTE;
     case.route = true;
     let verdict = |network: &Network| network.addresses().next().map(|a| a.verdict);
     let start = Instant(5000);

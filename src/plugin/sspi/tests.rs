@@ -69,7 +69,7 @@ fn turn(engine: &mut Engine, now: Instant) -> Vec<(SubflowAddress, SubflowAddres
 
 fn start(now: Instant) -> (Engine, ConnectionEvent) {
     let mut config = Config::new(&[ENTRY]);
-    config.default.notify = NotifyFlags::EXISTING;
+    config.default.policy.notify = NotifyFlags::EXISTING;
     config.resync_interval = 0;
     let mut engine = Engine::new(now, config, &[&ENTRY]);
     engine.handle(now, Input::PathManager(true));
@@ -187,7 +187,7 @@ fn a_path_that_leads_nowhere_is_tried_later_and_later() {
 fn more_listeners_of_others_than_it_knows() {
     const SOME: u16 = 300;
     let mut config = Config::new(&[ENTRY]);
-    config.default.notify = NotifyFlags::EXISTING;
+    config.default.policy.notify = NotifyFlags::EXISTING;
     let now = Instant(1000);
     let mut engine = Engine::new(now, config, &[&ENTRY]);
     engine.handle(now, Input::PathManager(true));

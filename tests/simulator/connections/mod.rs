@@ -66,7 +66,7 @@ impl Simulated for Kernel {
 
     fn config(_: u8) -> Config {
         let mut config = Config::new(&[recorder::ENTRY]);
-        config.default.notify = NotifyFlags::EXISTING;
+        config.default.policy.notify = NotifyFlags::EXISTING;
         // What goes wrong is put right without it.
         config.resync_interval = 0;
         config.max_connections = 256;
