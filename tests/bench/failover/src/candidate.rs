@@ -21,7 +21,7 @@ pub enum Candidate {
     AddrAdv,
     /// This daemon with sspi.
     Sspi,
-    /// This daemon with addr_adv and probes.
+    /// This daemon with addr_adv, probes and steering.
     Track,
 }
 
@@ -58,7 +58,9 @@ pub fn start(
         daemon.arg(format!("--addr-flags={flags}"));
     } else {
         let (name, track) = match candidate {
-            Candidate::Track if side == "client" => ("addr_adv", format!("track = {SERVER}\n")),
+            Candidate::Track if side == "client" => {
+                ("addr_adv", format!("track = {SERVER}\nsteer = yes\n"))
+            }
             Candidate::Track => ("addr_adv", String::new()),
             other => (other.name(), String::new()),
         };

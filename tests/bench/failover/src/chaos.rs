@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::candidate::Candidate;
 use crate::lab::{Lab, Network, address};
 use crate::measure::SILENCE;
+use crate::random::Random;
 use crate::sys;
 use crate::traffic::Rate;
 
@@ -19,6 +20,8 @@ pub struct Chaos {
     /// `None` is a plan without mishaps.
     pub seed: Option<u64>,
     pub uplinks: usize,
+    /// Over poor uplinks, with the processors fully loaded.
+    pub poor: bool,
 }
 
 const CONNECTIONS: usize = 20;
@@ -67,34 +70,12 @@ const MISHAPS: &[(&[Step], &[Step])] = &[
     (&[ResetOne], &[Reset(false)]),
 ];
 
-/// xorshift64*: the same seed gives the same plan everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    /// Milliseconds; each doubling is as likely as the other.
-    fn span(&mut self, shortest: u64, doublings: u64) -> Duration {
-        let least = shortest << self.below(doublings);
-        Duration::from_millis(least + self.below(least))
-    }
-}
-
 /// What happens when at which uplink, in order. All of it is over in the end.
 fn plan(chaos: Chaos) -> Vec<(Duration, usize, &'static [Step])> {
     let Some(seed) = chaos.seed else {
         return vec![];
     };
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::new(seed);
     let end = Duration::from_secs(60 * chaos.minutes);
     let mut steps = vec![];
     for uplink in 0..chaos.uplinks {
@@ -117,13 +98,25 @@ pub fn run(chaos: Chaos, candidate: Candidate, program: &str, log: bool) -> io::
     sys::bound(Duration::from_secs(60 * chaos.minutes) + 2 * RECOVERY);
     let network = Network {
         uplinks: chaos.uplinks,
-        backup: false,
+        backup: chaos.poor,
         two_servers: false,
+        poor: chaos.poor,
     };
     let mut lab = Lab::new(network, RATE)?;
     lab.manage(candidate, program)?;
     lab.open(CONNECTIONS, Duration::from_millis(5))?;
     lab.await_complete(Duration::from_secs(10));
+    if chaos.poor {
+        // They end with the process.
+        let all = std::thread::available_parallelism()?.get();
+        for _ in 0..all {
+            std::thread::spawn(|| {
+                loop {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+    }
 
     let handled = || Ok::<_, io::Error>(lab.counter("RmSubflow")? + lab.counter("MPJoinSynTx")?);
     let handled_before = handled()?;
@@ -182,9 +175,16 @@ pub fn run(chaos: Chaos, candidate: Candidate, program: &str, log: bool) -> io::
         cpu.as_millis(),
     );
     let calm = chaos.seed.is_none();
+    // Of no path at all the log says "no path answers".
+    let lost = |line: &&str| {
+        ["lost: no answer", "lost: no path"]
+            .iter()
+            .any(|it| line.contains(it))
+    };
+    let judged = lab.log().lines().filter(lost).count();
     if calm {
         println!(
-            "{}: {handled} subflows removed or joined meanwhile",
+            "{}: {handled} subflows removed or joined, {judged} paths judged dead meanwhile",
             candidate.name()
         );
     }
@@ -196,7 +196,8 @@ pub fn run(chaos: Chaos, candidate: Candidate, program: &str, log: bool) -> io::
     if log {
         eprintln!("{}", lab.log());
     }
-    Ok(fine == CONNECTIONS && !(calm && handled > 0))
+    let touched = judged > 0 || (!chaos.poor && handled > 0);
+    Ok(fine == CONNECTIONS && !(calm && touched))
 }
 
 fn take(lab: &Lab, uplink: usize, step: Step, second: &mut bool) -> io::Result<()> {

@@ -23,16 +23,26 @@ const QUALITIES: [Quality; 3] = [
     Quality {
         delay: Duration::from_millis(10),
         rate: 50_000_000,
+        loss: 0,
     },
     Quality {
         delay: Duration::from_millis(30),
         rate: 20_000_000,
+        loss: 0,
     },
     Quality {
         delay: Duration::from_millis(20),
         rate: 10_000_000,
+        loss: 0,
     },
 ];
+
+/// Every uplink of a poor network: 300 ms round trip.
+const POOR: Quality = Quality {
+    delay: Duration::from_millis(150),
+    rate: 10_000_000,
+    loss: 20,
+};
 
 /// What the lab consists of.
 #[derive(Clone, Copy)]
@@ -45,6 +55,8 @@ pub struct Network {
     /// address that is reached by all of them; and whoever manages the client's paths announces
     /// the addresses of the server.
     pub two_servers: bool,
+    /// All uplinks are slow and lose packets.
+    pub poor: bool,
 }
 
 pub struct Lab {
@@ -184,7 +196,7 @@ impl Lab {
             controls.push(control.clone());
             wires.push(Wire {
                 ports,
-                quality: QUALITIES[n],
+                quality: if network.poor { POOR } else { QUALITIES[n] },
                 control,
             });
         }

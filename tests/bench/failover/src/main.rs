@@ -6,6 +6,7 @@ mod candidate;
 mod chaos;
 mod lab;
 mod measure;
+mod random;
 mod report;
 mod scenario;
 mod sys;
@@ -24,7 +25,7 @@ use scenario::Scenario;
 const USAGE: &str = "usage: failover --ours PROGRAM [--c PROGRAM] \
                      [--candidate none,c,addr_adv,sspi,track] [--log] \
                      [--runs N] [--scenario S1,S12] [--quick] | \
-                     --chaos MINUTES [--seed N] [--uplinks 2|3] | --calm MINUTES [--uplinks 2|3]";
+                     --chaos MINUTES [--seed N] [--uplinks 2|3] | --calm MINUTES [--uplinks 2|3] [--poor]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -48,11 +49,12 @@ fn one(candidate: &str, program: &str, log: &str, what: &[&str]) -> io::Result<b
     let candidate = Candidate::ALL.into_iter().find(|it| it.name() == candidate);
     let candidate = candidate.ok_or_else(usage)?;
     let log = log == "log";
-    if let ["chaos", minutes, seed, uplinks] = *what {
+    if let ["chaos", minutes, seed, uplinks, poor] = *what {
         let chaos = Chaos {
             minutes: number(minutes)?,
             seed: (seed != "calm").then(|| number(seed)).transpose()?,
             uplinks: number(uplinks)? as usize,
+            poor: poor == "poor",
         };
         return chaos::run(chaos, candidate, program, log);
     }
@@ -81,7 +83,7 @@ fn number(word: &str) -> io::Result<u64> {
 
 fn options(words: &[&str]) -> io::Result<Options> {
     let (mut runs, mut only, mut candidates, mut quick, mut log) = (None, None, None, false, false);
-    let (mut ours, mut c, mut minutes, mut uplinks) = (None, None, None, 2);
+    let (mut ours, mut c, mut minutes, mut uplinks, mut poor) = (None, None, None, 2, false);
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let mut seed = Some(now.map_or(1, |time| time.as_secs()));
     let mut words = words.iter().copied();
@@ -97,6 +99,7 @@ fn options(words: &[&str]) -> io::Result<Options> {
             "--uplinks" => uplinks = number(value()?)? as usize,
             "--ours" => ours = Some(value()?),
             "--c" => c = Some(value()?),
+            "--poor" => poor = true,
             "--quick" => quick = true,
             "--log" => log = true,
             _ => return Err(usage()),
@@ -141,6 +144,7 @@ fn options(words: &[&str]) -> io::Result<Options> {
             minutes,
             seed,
             uplinks,
+            poor,
         }),
         candidates: chosen,
         log,
@@ -155,6 +159,7 @@ fn all(words: &[&str]) -> io::Result<bool> {
         minutes,
         seed,
         uplinks,
+        poor,
     }) = options.chaos
     {
         let seed = seed.map_or("calm".into(), |seed| seed.to_string());
@@ -162,12 +167,13 @@ fn all(words: &[&str]) -> io::Result<bool> {
             "calm" => "calm".into(),
             seed => format!("chaos (--seed {seed})"),
         };
+        let quality = if poor { "poor " } else { "" };
         let (minutes, uplinks) = (minutes.to_string(), uplinks.to_string());
         println!(
-            "{minutes} minutes of {kind} over {uplinks} uplinks. Linux {}.",
+            "{minutes} minutes of {kind} over {uplinks} {quality}uplinks. Linux {}.",
             kernel.trim()
         );
-        let what = ["chaos", &minutes, &seed, &uplinks];
+        let what = ["chaos", &minutes, &seed, &uplinks, quality.trim_end()];
         let mut fine = true;
         for mut lab in labs(&options, &what, Stdio::inherit)? {
             fine &= lab.wait()?.success();

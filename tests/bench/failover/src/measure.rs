@@ -14,6 +14,8 @@ use crate::sys;
 const LIMIT: Duration = Duration::from_secs(240);
 /// Gaps longer than this are what a user sees as a frozen picture.
 const FREEZE: Duration = Duration::from_millis(200);
+/// A new connection works if something is received within this.
+const PROMPT: Duration = Duration::from_secs(1);
 /// A connection whose ends received nothing for so long is counted as dead.
 pub const SILENCE: Duration = Duration::from_secs(3);
 
@@ -28,6 +30,7 @@ pub enum Value {
     Complete,
     Whole,
     Worked,
+    From,
     Died,
     Connections,
     Cpu,
@@ -64,6 +67,8 @@ pub fn run(
     let (mut away, mut back, mut frozen, mut oldest) =
         <(Duration, Duration, Duration, Duration)>::default();
     let (mut whole, mut worked, mut died) = (0, 0, 0);
+    // Until the last one was opened that did not work.
+    let mut from = Duration::ZERO;
     let mut complete = Some(Duration::ZERO);
     for it in &shared.connections {
         let mut dead = false;
@@ -87,6 +92,13 @@ pub fn run(
             oldest = oldest.max(side.oldest);
         }
         died += u32::from(dead);
+        let is_new = (marks.away..marks.split).contains(&it.opened);
+        let prompt = it.ends[0]
+            .first
+            .is_some_and(|first| first < it.opened + PROMPT);
+        if is_new && !prompt {
+            from = from.max(it.opened - marks.away);
+        }
         worked += u32::from(it.ends[0].first.is_some_and(|first| first < marks.split));
         let since = it.complete_since.filter(|_| !dead);
         whole += u32::from(since.is_some());
@@ -110,6 +122,7 @@ pub fn run(
         number(complete),
         f64::from(whole),
         f64::from(worked),
+        number(Some(from)),
         f64::from(died),
         shared.connections.len() as f64,
         number(Some(cpu)),

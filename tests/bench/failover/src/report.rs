@@ -8,8 +8,8 @@ use crate::scenario::Scenario;
 pub fn head() {
     println!(
         "| | | stall away | stall on return | frozen | oldest data | path used again | all paths \
-         again | with all paths | new ones worked | dead | CPU |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|"
+         again | with all paths | new ones worked | last new one in vain | dead | CPU |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|"
     );
 }
 
@@ -44,8 +44,10 @@ pub fn rows(scenario: &Scenario, results: &[(Candidate, Vec<Outcome>)]) {
             true => "–".to_owned(),
             false => text,
         };
+        // Those that are there before it begins count as well.
+        let opens = scenario.connections == 0 || scenario.name.starts_with("S8");
         println!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             scenario.name,
             candidate.name(),
             cell(Value::Away),
@@ -55,7 +57,8 @@ pub fn rows(scenario: &Scenario, results: &[(Candidate, Vec<Outcome>)]) {
             unless(scenario.affected.is_empty(), cell(Value::Used)),
             cell(Value::Complete),
             of(Value::Whole),
-            unless(scenario.connections > 0, of(Value::Worked)),
+            unless(!opens, of(Value::Worked)),
+            unless(!opens, cell(Value::From)),
             sum(Value::Died),
             unless(*candidate == Candidate::None, cell(Value::Cpu)),
         );

@@ -51,6 +51,7 @@ const USUAL: Scenario = Scenario {
         uplinks: 2,
         backup: false,
         two_servers: false,
+        poor: false,
     },
     rate: STREAM,
     connections: 1,
@@ -68,6 +69,7 @@ const BACKUP: Network = Network {
 };
 const TWO_SERVERS: Network = Network {
     two_servers: true,
+    poor: false,
     ..USUAL.network
 };
 
@@ -216,14 +218,23 @@ pub const ALL: &[Scenario] = &[
         what: "49 new connections while the fibre is blackholed upstream 10 s",
         rate: TRICKLE,
         connections: 0,
-        run: |lab| {
-            let away = Instant::now();
-            lab.blackhole(0, true);
-            lab.open(49, ms(200))?;
-            sleep(ms(1_000));
-            lab.blackhole(0, false);
-            Ok(returned(lab, away, ms(10_000)))
-        },
+        run: |lab| opened_in_vain(lab, 49, ms(200)),
+        ..USUAL
+    },
+    Scenario {
+        name: "S8bl",
+        what: "149 new connections while the fibre is blackholed upstream 60 s",
+        rate: TRICKLE,
+        connections: 0,
+        run: |lab| opened_in_vain(lab, 149, ms(400)),
+        ..USUAL
+    },
+    Scenario {
+        name: "S8c",
+        what: "49 new connections while the fibre, used by ten, is blackholed upstream 10 s",
+        rate: TRICKLE,
+        connections: 10,
+        run: |lab| opened_in_vain(lab, 49, ms(200)),
         ..USUAL
     },
     Scenario {
@@ -382,6 +393,16 @@ fn blackhole(lab: &Lab, long: Duration, observe: Duration) -> io::Result<Marks> 
     sleep(long);
     lab.blackhole(0, false);
     Ok(returned(lab, away, observe))
+}
+
+/// New connections while the fibre leads nowhere.
+fn opened_in_vain(lab: &Lab, count: usize, every: Duration) -> io::Result<Marks> {
+    let away = Instant::now();
+    lab.blackhole(0, true);
+    lab.open(count, every)?;
+    sleep(ms(1_000));
+    lab.blackhole(0, false);
+    Ok(returned(lab, away, ms(10_000)))
 }
 
 /// A PPPoE session that ends and comes back with another address, after which or before which the

@@ -188,6 +188,7 @@ impl End {
 
 /// A connection: the client's end and the server's.
 pub struct Connection {
+    pub opened: Instant,
     pub ends: [End; 2],
     /// The addresses that it had no working subflow from or to when last looked at.
     pub lacks: Vec<Ipv4Addr>,
@@ -239,6 +240,7 @@ impl Traffic {
         let mut client = End::new(socket.ok(), now);
         client.ended = ended;
         self.lock().connections.push(Connection {
+            opened: now,
             ends: [client, End::new(None, now)],
             lacks: vec![],
             complete_since: None,

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::random::Random;
 use crate::sys;
 
 /// An interface of a router: its index, and the hardware address at the other end of its cable.
@@ -88,6 +89,8 @@ impl Control {
 pub struct Quality {
     pub delay: Duration,
     pub rate: u64,
+    /// Of a thousand packets towards the client so many are lost.
+    pub loss: u32,
 }
 
 /// How long a packet may wait for those before it.
@@ -96,6 +99,7 @@ const QUEUE: Duration = Duration::from_millis(100);
 struct Direction {
     queue: VecDeque<(Instant, Vec<u8>)>,
     free: Option<Instant>,
+    random: Random,
 }
 
 /// An uplink. Its delay, rate and mishaps are the same wherever the server is reached.
@@ -108,12 +112,14 @@ pub struct Wire {
 
 /// Carries packets until `stop`.
 pub fn run(wires: &[Wire], stop: &AtomicBool) -> io::Result<()> {
+    let mut seeds = 1..;
     let mut directions: Vec<[Direction; 2]> = wires
         .iter()
         .map(|_| {
             [(); 2].map(|()| Direction {
                 queue: VecDeque::new(),
                 free: None,
+                random: Random::new(seeds.next().unwrap_or(1)),
             })
         })
         .collect();
@@ -193,6 +199,9 @@ impl Wire {
             if let Some(answer) = segment.reset() {
                 sys::send_packet(&back.socket, &answer, back.index, back.peer);
             }
+            return;
+        }
+        if from == 1 && direction.random.below(1000) < u64::from(self.quality.loss) {
             return;
         }
         let now = Instant::now();
