@@ -7,7 +7,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use support::outage::{self, allow_pings, blackhole, restore};
 use support::peer::Transfer;
+use support::routes::our_rules;
 use support::{Daemon, Lab, Namespace, until};
 
 const SERVER6: &str = "2001:db8:80::80";
@@ -19,44 +21,7 @@ const RATE: &str = "800000";
 
 /// A lab with so many uplinks, where pings may be sent.
 fn lab(uplinks: u8) -> Option<Lab> {
-    let lab = Lab::with_uplinks(uplinks)?;
-    allow_pings(&lab);
-    // Rules may come before those of local addresses.
-    for family in ["-4", "-6"] {
-        let at = &lab.outside;
-        at.out(&format!("ip {family} rule add pref 9 lookup local"));
-        at.out(&format!("ip {family} rule del pref 0"));
-    }
-    Some(lab)
-}
-
-/// A new namespace lets nobody.
-fn allow_pings(lab: &Lab) {
-    let script = "echo 0 0 >/proc/sys/net/ipv4/ping_group_range";
-    let status = lab.host.command("sh").args(["-c", script]).status();
-    assert!(status.expect("nsenter").success(), "{script}");
-}
-
-/// What is sent into the cable is lost, and nothing comes out of it; its carrier stays.
-fn blackhole(lab: &Lab, n: u8) {
-    for family in ["-4", "-6"] {
-        lab.outside.out(&format!(
-            "ip {family} rule add pref {n} iif wan{n} blackhole"
-        ));
-    }
-    lab.outside
-        .out(&format!("ip rule add pref {n} to 10.0.{n}.0/24 blackhole"));
-}
-
-fn restore(lab: &Lab, n: u8) {
-    for family in ["-4", "-6"] {
-        while lab
-            .outside
-            .run(&format!("ip {family} rule del pref {n}"))
-            .status
-            .success()
-        {}
-    }
+    Lab::with_uplinks(uplinks).inspect(outage::prepare)
 }
 
 fn subflows(at: &Namespace, from: &str) -> usize {
@@ -126,9 +91,8 @@ fn the_only_uplink_stays_for_its_connections() {
     let transfer = Transfer::start(&lab, BYTES, RATE);
     assert!(until(|| subflows(&lab.host, "10.0.1.1") == 1));
     blackhole(&lab, 1);
-    daemon.says(&["stays without a path"]);
-    is_lost(&daemon, &["wan1"]);
-    lab.expect(&BOTH[..1]);
+    daemon.says(&["wan1", "lost: no path answers"]);
+    lab.expect_still(&BOTH[..1]);
     restore(&lab, 1);
     daemon.says(&["wan1", "back after"]);
     transfer.finish();
@@ -171,22 +135,24 @@ fn the_death_of_a_busy_uplink_is_known_at_once() {
 
 #[test]
 fn each_family_is_judged_by_its_own_addresses() {
-    let Some(lab) = lab(1) else { return };
-    lab.wan6(1);
-    lab.outside.ip(&format!(
-        "addr add {SERVER6}/128 dev lo
-         addr add fe80::2/64 dev wan1
-         addr add 2001:db8:1::2/64 dev wan1"
-    ));
-    let all = [
-        "10.0.1.1 subflow dev wan1",
+    let Some(lab) = lab(2) else { return };
+    lab.outside.ip(&format!("addr add {SERVER6}/128 dev lo"));
+    for n in [1, 2] {
+        lab.wan6(n);
+        lab.outside.ip(&format!(
+            "addr add fe80::2/64 dev wan{n}; addr add 2001:db8:{n}::2/64 dev wan{n}"
+        ));
+    }
+    let six = [
         "2001:db8:1::1 subflow dev wan1",
+        "2001:db8:2::1 subflow dev wan2",
     ];
+    let all = [BOTH[0], BOTH[1], six[0], six[1]];
     let daemon = lab.daemon(&format!("{TRACK}track = {SERVER6}, 192.0.2.80\n"));
     lab.expect(&all);
-    answered(&lab, 2);
+    answered(&lab, 4);
     lab.outside.out("ip -6 rule add pref 1 iif wan1 blackhole");
-    lab.expect(&all[..1]);
+    lab.expect(&[all[0], all[1], all[3]]);
     is_lost(&daemon, &["wan1", "2001:db8:1::1"]);
     restore(&lab, 1);
     lab.expect(&all);
@@ -200,6 +166,47 @@ fn each_family_is_judged_by_its_own_addresses() {
     blackhole(&lab, 1);
     lab.expect(&all[1..]);
     lab.expect_still(&all[1..]);
+}
+
+/// Most likely the fault is with whom the probes ask, and if not, to use nothing helps nobody.
+#[test]
+fn where_nothing_answers_everything_is_used() {
+    let Some(lab) = lab(2) else { return };
+    let asked = "192.0.2.81/32 dev lo";
+    lab.outside.ip(&format!("addr add {asked}"));
+    // Whatever was in use goes on without it.
+    let config = "[core]\ntrack = 192.0.2.81\ntrack-interval = 1\nsteer = yes\n";
+    let daemon = lab.daemon(config);
+    lab.expect(&BOTH);
+    answered(&lab, 2);
+    let transfer = Transfer::start(&lab, BYTES, RATE);
+    assert!(until(|| subflows(&lab.host, "10.0.2.1") == 1));
+    let complete = || ["10.0.1.1", "10.0.2.1"].map(|from| subflows(&lab.host, from)) == [1, 1];
+    for _ in 0..2 {
+        lab.outside.ip(&format!("addr del {asked}"));
+        let state = |state: &str| {
+            let (_, status, _) = lab.execute(&["status", "-j"]);
+            status.matches(state).count()
+        };
+        let silent = "\"reason\":\"no_path_answers\"";
+        assert!(until(|| state(silent) == 2), "{}", daemon.log());
+        assert_eq!(state("\"state\":\"dead\""), 2);
+        lab.expect_still(&BOTH);
+        assert!(until(complete), "{}", daemon.log());
+        assert_eq!(our_rules(&lab.host), [""; 0]);
+        assert_eq!(lab.execute(&["status", "--exit-code"]).0, Some(2));
+        lab.outside.ip(&format!("addr add {asked}"));
+        assert!(until(|| state(silent) == 0), "{}", daemon.log());
+        lab.expect_still(&BOTH);
+    }
+    transfer.finish();
+    // What takes its address elsewhere is judged as ever.
+    blackhole(&lab, 1);
+    lab.expect(&BOTH[1..]);
+    blackhole(&lab, 2);
+    lab.expect(&BOTH);
+    restore(&lab, 1);
+    lab.expect(&BOTH[..1]);
 }
 
 #[test]
@@ -290,10 +297,10 @@ fn each_interface_has_its_own_keys() {
 /// Each takes a while by itself.
 #[test]
 fn losses_and_answers_are_counted() {
-    let Some(lab) = lab(1) else { return };
+    let Some(lab) = lab(2) else { return };
     let keys = "track = 192.0.2.80\ntrack-interval = 1\ntrack-timeout = 3\ntrack-down = 10\ntrack-up = 10\n";
-    let daemon = lab.daemon(&format!("[core]\n{keys}"));
-    lab.expect(&BOTH[..1]);
+    let daemon = lab.daemon(&format!("[interface wan1]\n{keys}"));
+    lab.expect(&BOTH);
     answered(&lab, 1);
     let start = Instant::now();
     blackhole(&lab, 1);
@@ -301,7 +308,7 @@ fn losses_and_answers_are_counted() {
     // Ten rounds, of which the last has three seconds.
     let took = start.elapsed();
     assert!(took > Duration::from_secs(5), "{took:?}");
-    lab.expect(&[""; 0]);
+    lab.expect(&BOTH[1..]);
     let before = pings(&lab);
     restore(&lab, 1);
     daemon.says(&["back after"]);
@@ -405,7 +412,7 @@ fn who_may_not_send_pings_is_told_and_judges_nothing() {
     lab.expect_still(&BOTH);
     assert_eq!(daemon.lines(&["ping_group_range"]), 1, "{}", daemon.log());
     allow_pings(&lab);
-    lab.expect(&[""; 0]);
+    daemon.says(&["lost: no path answers"]);
 }
 
 #[test]

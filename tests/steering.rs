@@ -8,6 +8,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use support::outage::{blackhole, prepare, restore};
 use support::peer::{Held, Peer};
 use support::routes::{Changes, FAR, FAR6, Tunnel, foreign, our_routes, our_rules, uplinks};
 use support::{Daemon, Lab, Namespace, skip, until};
@@ -153,10 +154,72 @@ fn new_connections_keep_off_a_dead_uplink() {
         assert_eq!(foreign(host), before);
         for family in ["ipv4", "ipv6"] {
             let here = ["wan2: takes new connections", family];
-            assert_eq!(daemon.lines(&here), 2, "{}", daemon.log());
+            assert!(until(|| daemon.lines(&here) == 2), "{}", daemon.log());
         }
         assert_eq!(daemon.lines(&["warn"]), 0, "{}", daemon.log());
     }
+}
+
+/// Probes and steering together: the link stays, and leads nowhere.
+#[test]
+fn new_connections_keep_off_an_uplink_that_leads_nowhere() {
+    let Some(lab) = uplinks() else { return };
+    prepare(&lab);
+    let config = format!("{ON}track = {FAR}, {FAR6}\ntrack-interval = 1\n");
+    let daemon = lab.daemon(&config);
+    ready(&lab, &daemon, 4);
+    expect(&lab, &daemon, 1);
+    for _ in 0..2 {
+        blackhole(&lab, 1);
+        let start = Instant::now();
+        expect(&lab, &daemon, 2);
+        // The interval and two seconds, and what a busy machine takes.
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(6), "{took:?}");
+        assert_eq!(connect(&lab, &lab.host, FAR), "10.0.2.1");
+        assert_eq!(connect(&lab, &lab.host, FAR6), "2001:db8:2::1");
+        restore(&lab, 1);
+        expect(&lab, &daemon, 1);
+        expect_rules(&lab, &daemon, 0);
+        assert_eq!(connect(&lab, &lab.host, FAR), "10.0.1.1");
+        assert_eq!(connect(&lab, &lab.host, FAR6), "2001:db8:1::1");
+    }
+}
+
+/// A default route by both uplinks at once (ECMP), of which each takes its share.
+#[test]
+fn no_share_of_new_connections_is_lost() {
+    let Some(lab) = uplinks() else { return };
+    prepare(&lab);
+    let fars: Vec<_> = (1..=8)
+        .flat_map(|n| [format!("192.0.2.{n}"), format!("2001:db8:ffff::{n}")])
+        .collect();
+    for far in &fars {
+        lab.outside.ip(&format!("addr add {far} dev lo"));
+    }
+    for (version, gates) in [("-4", ["10.0.1.2", "10.0.2.2"]), ("-6", ["fe80::2"; 2])] {
+        let [one, two] = gates;
+        lab.host.out(&format!(
+            "ip {version} route add default metric 1 nexthop via {one} dev wan1 nexthop via {two} dev wan2"
+        ));
+    }
+    let config = format!("{ON}track = {FAR}, {FAR6}\ntrack-interval = 1\n");
+    let daemon = lab.daemon(&config);
+    ready(&lab, &daemon, 4);
+    let shares = || {
+        let by = |far: &&String| way(&lab.host, far).starts_with("dev wan1 ");
+        fars.iter().filter(by).count()
+    };
+    let before = shares();
+    assert!((1..fars.len()).contains(&before), "{before}");
+    blackhole(&lab, 1);
+    assert!(until(|| shares() == 0), "{}\n{}", shares(), daemon.log());
+    for far in &fars {
+        connect(&lab, &lab.host, far);
+    }
+    restore(&lab, 1);
+    assert!(until(|| shares() == before), "{}", daemon.log());
+    expect_rules(&lab, &daemon, 0);
 }
 
 #[test]

@@ -14,7 +14,9 @@ use crate::logging;
 use crate::sys::ping::Ping;
 use crate::time::Instant;
 
-/// The sockets, once there is something to send.
+/// The sockets, once there is something to send. They have an epoll of their own, which is one
+/// descriptor to the common poll: that would have to carry one for each path at every wake-up, also
+/// where nothing is tracked, and be told which path each of them is of.
 #[derive(Default)]
 pub(super) struct Prober {
     sockets: heapless::Vec<(Key, Ping), { capacity::TRACKED }>,

@@ -120,6 +120,13 @@ impl Endpoints {
         }
     }
 
+    /// Notes that the path of an address has returned, whose endpoint was there all the time.
+    #[cfg(feature = "health")]
+    pub(super) fn note_return(&mut self, address: IpAddr) {
+        let of_path = |slot: &&mut Slot| slot.endpoint.address == address;
+        (self.ours.iter_mut().filter(of_path)).for_each(|slot| slot.returned = true);
+    }
+
     /// Forgets which paths have just returned.
     pub fn settle_returns(&mut self) {
         self.ours.iter_mut().for_each(|slot| slot.returned = false);

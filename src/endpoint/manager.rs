@@ -273,6 +273,12 @@ impl EndpointManager {
             })
     }
 
+    /// Notes that the path of an address has returned, whose endpoint was there all the time.
+    #[cfg(feature = "health")]
+    pub fn note_return(&mut self, address: IpAddr) {
+        self.endpoints.note_return(address);
+    }
+
     /// Forgets which paths have just returned.
     pub fn settle_returns(&mut self) {
         self.endpoints.settle_returns();

@@ -264,7 +264,7 @@ impl Reporter {
             let (ip, verdict) = (address.address, address.verdict);
             let interface = network.interface_or_gone(address.index);
             let name = interface.map(|i| i.name.clone()).unwrap_or_default();
-            let was_used = before == Verdict::Usable;
+            let was_used = before.is_used();
             let unknown = before == Verdict::Unjudged && verdict == Verdict::Gone;
             if unknown || !(was_used || address.may_be_path()) {
                 continue;

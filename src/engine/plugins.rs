@@ -8,7 +8,7 @@ use crate::connection::address_id::AddressIds;
 use crate::endpoint::Wanted;
 use crate::logging;
 use crate::netlink::mptcp::Token;
-use crate::network::{Interface, LocalAddress, Network, Verdict};
+use crate::network::{Interface, LocalAddress, Network};
 #[cfg(feature = "quality")]
 use crate::plugin::Measure;
 use crate::plugin::{ConnectionTimers, Context, Entry, Plugin, Random, Timer};
@@ -318,7 +318,7 @@ impl PluginHost {
         config: &Config,
         table: &mut Connections,
     ) {
-        let usable = |a: &LocalAddress| a.verdict == Verdict::Usable;
+        let usable = |a: &LocalAddress| a.verdict.is_used();
         let mut host = Notifier {
             host: self,
             now,

@@ -18,15 +18,24 @@ impl Engine {
     /// Takes in what became of probes.
     pub(super) fn on_probes(&mut self, now: Instant, event: Event) {
         self.health.handle(now, event);
-        while let Some((path, dead)) = self.health.next_change() {
+        while let Some((path, dead)) = self.health.next_change(now) {
             let news = self.network.set_dead(path.index, path.address, dead);
             self.schedule.reconcile_due |= news;
+            let mut used = self.network.usable();
+            let is_it = |a: &LocalAddress| Key::of(a) == path && a.verdict == Verdict::AllDead;
+            if !dead && used.any(is_it) && !self.of_use.connections {
+                self.endpoints.note_return(path.address);
+                self.healer.on_path_gained(now);
+            }
         }
     }
 
     /// Follows the paths that lack nothing else. One that has no probes any more is not dead.
     pub(super) fn follow_paths(&mut self, now: Instant) {
         use Verdict::*;
+        let fit = |a: &LocalAddress| {
+            a.verdict.is_used() || matches!(a.verdict, Standby | HoldDown | Dead)
+        };
         let Self {
             health,
             network,
@@ -41,16 +50,14 @@ impl Engine {
             let Some(interface) = network.interface(address.index) else {
                 continue;
             };
-            if matches!(address.verdict, Usable | Standby | HoldDown | Dead) {
+            if fit(address) {
                 let track = config.track(&interface.name);
                 health.follow(now, Key::of(address), track, address.is_dead());
             }
         }
         health.finish();
-        let is_over = |address: &LocalAddress| {
-            let judged = address.verdict == Dead || !used;
-            judged && !health.follows(Key::of(address))
-        };
+        let is_over =
+            |address: &LocalAddress| (fit(address) || !used) && !health.follows(Key::of(address));
         self.schedule.reconcile_due |= network.revive(&is_over);
     }
 

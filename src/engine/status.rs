@@ -83,7 +83,7 @@ impl Engine {
         path.state = match address.verdict {
             Verdict::Usable => State::Active,
             Verdict::Standby => State::Standby,
-            Verdict::DeclaredDown | Verdict::Dead => State::Dead,
+            Verdict::DeclaredDown | Verdict::Dead | Verdict::AllDead => State::Dead,
             Verdict::Down | Verdict::NoCarrier => State::Waiting,
             verdict if verdict.is_waiting() => State::Waiting,
             _ => return path,

@@ -179,12 +179,20 @@ impl Health {
         }
     }
 
-    /// Returns a path whose verdict has changed, with whether it is dead now, each once.
-    pub fn next_change(&mut self) -> Option<(Key, bool)> {
+    /// Returns a path whose verdict has changed, with whether it is dead now, each once. The others
+    /// of its family are probed at once: it may be the address they ask that fell silent, or speaks
+    /// again.
+    pub fn next_change(&mut self, now: Instant) -> Option<(Key, bool)> {
         let mut paths = self.paths.iter_mut();
         let path = paths.find(|path| path.dead != path.told)?;
         path.told = path.dead;
-        Some((path.key, path.dead))
+        let (key, dead) = (path.key, path.dead);
+        for other in self.paths.iter_mut() {
+            if other.key != key && other.key.address.is_ipv4() == key.address.is_ipv4() {
+                other.hurry(now);
+            }
+        }
+        Some((key, dead))
     }
 
     /// Returns an interface whose counters are to be read.

@@ -209,6 +209,13 @@ impl Path {
             .saturating_sub(self.streak.losses + whole as u8)
     }
 
+    /// Has the next round go at once, unless one is under way.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        if self.rounds.is_empty() {
+            self.next_at = self.next_at.min(now);
+        }
+    }
+
     /// Begins a round if one is due.
     pub(super) fn begin_round(&mut self, now: Instant) {
         if now < self.next_at {

@@ -91,7 +91,7 @@ impl World {
             self.health
                 .handle(now, Event::Traffic(index, Some(self.counters)));
         }
-        while let Some((path, dead)) = self.health.next_change() {
+        while let Some((path, dead)) = self.health.next_change(now) {
             assert_eq!(path, PATH);
             self.verdicts.push((self.now, dead));
         }
@@ -520,7 +520,7 @@ fn who_cannot_send_judges_nothing_and_tries_again() {
             world.health.handle(now, Event::Blind(probe.path));
         }
         assert!(tries <= 1);
-        assert_eq!(world.health.next_change(), None);
+        assert_eq!(world.health.next_change(Instant(world.now)), None);
         world.now += 1000;
     }
     assert_eq!(world.figures().loss(), None);
@@ -563,7 +563,7 @@ fn a_reload_keeps_the_verdict() {
         interval: 7,
         ..track(&[SECOND])
     }));
-    assert_eq!(world.health.next_change(), None);
+    assert_eq!(world.health.next_change(Instant(world.now)), None);
     world.run(20_000);
     assert_eq!(world.verdicts.len(), 1);
     world.network = all_answer;

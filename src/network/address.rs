@@ -59,7 +59,7 @@ pub struct LocalAddress {
     pub(super) told: Verdict,
     /// Since when it would be usable, were it not for hold-down and standby; [`Instant::NEVER`] if
     /// it would not.
-    fit_since: Instant,
+    pub(super) fit_since: Instant,
     /// Since when it lacks a route and nothing else; [`Instant::NEVER`] if it does not.
     routeless_since: Instant,
     pub(super) way: Way,
@@ -156,7 +156,7 @@ impl LocalAddress {
     #[cfg(feature = "control")]
     pub(crate) fn may_be_path(&self) -> bool {
         let bound = self.verdict == Verdict::Loopback || is_link_local(self.address);
-        self.verdict == Verdict::Usable || !bound
+        self.verdict.is_used() || !bound
     }
 
     /// Takes in what the kernel shows of it now.
@@ -211,7 +211,7 @@ impl LocalAddress {
                 return end;
             }
         }
-        let fit = |verdict| matches!(verdict, Verdict::Usable | Verdict::Standby);
+        let fit = |verdict: Verdict| verdict.is_used() || verdict == Verdict::Standby;
         if !fit(verdict) {
             self.restart();
             self.verdict = verdict;

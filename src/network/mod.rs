@@ -37,6 +37,10 @@ pub const IFF_POINTOPOINT: u32 = 1 << 4;
 /// `IFF_RUNNING`: it has a carrier.
 pub const IFF_RUNNING: u32 = 1 << 6;
 
+/// How long the paths of a family have to answer once one does after none did.
+#[cfg(feature = "health")]
+const LAST_CHANCE: Duration = Duration::from_secs(2);
+
 /// A network interface.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -133,6 +137,10 @@ pub struct Network {
     /// The ways of new connections, IPv4 and IPv6.
     #[cfg(feature = "health")]
     unbound: [unbound::Unbound; 2],
+    /// Until when addresses that do not answer are used, IPv4 and IPv6: [`Instant::NEVER`] while none
+    /// is usable that does.
+    #[cfg(feature = "health")]
+    all_dead: [Instant; 2],
     /// No address before this position has anything to be asked.
     asked: usize,
     /// For some the kernel chooses another source.
@@ -158,6 +166,8 @@ impl Network {
             started: false,
             #[cfg(feature = "health")]
             unbound: Default::default(),
+            #[cfg(feature = "health")]
+            all_dead: Default::default(),
             asked: 0,
             has_aliases: false,
             deadline: Instant::NEVER,
@@ -201,8 +211,7 @@ impl Network {
 
     /// Returns the addresses that may be used, by family and then by interface.
     pub fn usable(&self) -> impl Iterator<Item = &LocalAddress> {
-        self.addresses()
-            .filter(|address| address.verdict == Verdict::Usable)
+        self.addresses().filter(|address| address.verdict.is_used())
     }
 
     /// Returns the interface that carries `address`, usable ones first.
@@ -456,10 +465,42 @@ impl Network {
                 }
             }
         }
+        #[cfg(feature = "health")]
+        self.use_all_dead(now);
         for interface in self.interfaces.iter_mut() {
             interface.interrupted = false;
         }
         self.started = true;
+    }
+
+    /// Where no path of a family answers, the fault may be with whom they ask; and even if not, to
+    /// use none helps nobody. When one answers, the others have a moment to do so as well.
+    #[cfg(feature = "health")]
+    fn use_all_dead(&mut self, now: Instant) {
+        for (family, until) in [Family::Ipv4, Family::Ipv6]
+            .into_iter()
+            .zip(&mut self.all_dead)
+        {
+            let of_family = |a: &LocalAddress| Family::of(a.address) == family;
+            let is_usable = |a: &LocalAddress| a.verdict == Verdict::Usable && of_family(a);
+            let none_usable = !self.addresses.iter().any(is_usable);
+            if none_usable {
+                *until = Instant::NEVER;
+            } else if *until == Instant::NEVER {
+                *until = now + LAST_CHANCE;
+            }
+            if now >= *until {
+                continue;
+            }
+            for address in self.addresses.iter_mut().filter(|a| of_family(a)) {
+                if address.verdict == Verdict::Dead {
+                    address.verdict = Verdict::AllDead;
+                    // Hold-down is for what was not used.
+                    address.fit_since = now;
+                    self.deadline = self.deadline.min(*until);
+                }
+            }
+        }
     }
 
     /// Forgets what is gone, once the plugins have been notified.

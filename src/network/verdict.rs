@@ -70,6 +70,8 @@ pub enum Verdict {
     Alias,
     /// Probes over it are not answered.
     Dead,
+    /// The same goes for all others of its family, so that it is used all the same.
+    AllDead,
     /// It is not meant for the Internet (fc00::/7), and its interface has an address that is.
     UniqueLocal,
     /// It has not been usable for long enough.
@@ -86,10 +88,15 @@ impl Verdict {
         matches!(self, Unjudged | Tentative | NoRoute | HoldDown | Standby)
     }
 
+    /// Returns whether the address is to be used.
+    pub fn is_used(self) -> bool {
+        matches!(self, Self::Usable | Self::AllDead)
+    }
+
     /// Returns what comes before the reason.
     pub(crate) fn kind(self) -> &'static str {
         match self {
-            Self::Usable | Self::Gone | Self::Unjudged => "",
+            Self::Usable | Self::Gone | Self::Unjudged | Self::AllDead => "",
             verdict if verdict.is_waiting() => "waiting: ",
             _ => "not used: ",
         }
@@ -105,6 +112,7 @@ impl Verdict {
             Self::NoCarrier => "check cable and modem",
             Self::DeclaredDown => "until mptcpd path IFACE auto",
             Self::Dead => "see track, and ask the provider",
+            Self::AllDead => "in use all the same; see track",
             Self::DuplicateAddress => "another host has it: change one of them",
             Self::Deprecated => "its prefix or lease is about to end",
             Self::Temporary => "see temporary-addresses",
@@ -141,6 +149,7 @@ impl Verdict {
             Self::NoRoute => "no default route",
             Self::Alias => "subnet without gateway",
             Self::Dead => "no answer",
+            Self::AllDead => "no path answers",
             Self::UniqueLocal => "unique local",
             Self::HoldDown => "hold-down",
             Self::Standby => "standby",

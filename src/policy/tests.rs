@@ -320,6 +320,37 @@ fn standby_is_used_only_without_an_uplink() {
     assert_eq!(network.usable().count(), 1);
 }
 
+/// And where one answers again, the others have a moment; hold-down is for what was not in use.
+#[cfg(feature = "health")]
+#[test]
+fn where_none_answers_all_are_used() {
+    let mut case = Case::new();
+    case.config.default.policy.hold_down = HOLD_DOWN;
+    let mut network = case.network();
+    let all = ["192.0.2.1", "198.51.100.1"];
+    network.apply(&case.address(all[1]), &case.config);
+    let verdicts = |network: &mut Network, now: u64| {
+        evaluate(network, Instant(now), &case.config);
+        network.addresses().map(|a| a.verdict).collect::<Vec<_>>()
+    };
+    let set_dead = |network: &mut Network, at: usize, dead: bool| {
+        assert!(network.set_dead(WAN, all[at].parse().unwrap(), dead));
+    };
+    use Verdict::{AllDead, Dead, Usable};
+    verdicts(&mut network, 0);
+    assert_eq!(verdicts(&mut network, 1_000_000), [Usable; 2]);
+    set_dead(&mut network, 0, true);
+    assert_eq!(verdicts(&mut network, 1_010_000), [Dead, Usable]);
+    set_dead(&mut network, 1, true);
+    assert_eq!(verdicts(&mut network, 1_020_000), [AllDead; 2]);
+    assert_eq!(network.usable().count(), 2);
+    assert_eq!(network.deadline(), Instant::NEVER);
+    set_dead(&mut network, 0, false);
+    assert_eq!(verdicts(&mut network, 1_091_000), [Usable, AllDead]);
+    assert_eq!(network.deadline(), Instant(1_093_000));
+    assert_eq!(verdicts(&mut network, 1_093_000), [Usable, Dead]);
+}
+
 /// An address in use outlives its route for a while, but neither its link nor its carrier.
 #[test]
 fn a_route_that_is_away_for_a_moment_is_missed_later() {

@@ -14,6 +14,7 @@
 
 pub mod json;
 pub mod monitor;
+pub mod outage;
 pub mod peer;
 pub mod routes;
 pub mod subflows;

@@ -106,6 +106,8 @@ function explain(reason, path) {
 		return [ _('The kernel is yet to make the endpoint.') ];
 	case 'no_answer':
 		return [ _('The link is up, but the tracked addresses do not answer.'), _('Ask the provider, or restart the modem. It is used again once they answer.') ];
+	case 'no_path_answers':
+		return [ _('The tracked addresses do not answer on any uplink. It is used all the same.'), _('Track other addresses, or ask the provider.') ];
 	case null:
 	case undefined:
 	case '':
