@@ -190,6 +190,8 @@ impl Engine {
             .min(self.healer.deadline());
         #[cfg(feature = "health")]
         let at = at.min(self.health.deadline());
+        #[cfg(feature = "control")]
+        let at = at.min(self.report.news.deadline());
         #[cfg(feature = "quality")]
         let at = match self.connections.table.is_empty() {
             true => at,
@@ -231,6 +233,8 @@ impl Engine {
             self.resync(now);
         }
         self.schedule.on_time(now);
+        #[cfg(feature = "control")]
+        self.report.news.on_time(now, &self.network);
         if self.connections.take_sync(now) {
             self.schedule.due.add(Due::CONNECTIONS);
         }

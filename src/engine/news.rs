@@ -37,6 +37,8 @@ pub enum What {
     Verdict(Verdict),
     /// A path comes and goes.
     Flapping,
+    /// How often it was lost meanwhile, and how it is now.
+    Settled(u8, Verdict),
     EndpointAdded(EndpointFlags),
     EndpointChanged(EndpointFlags),
     EndpointRemoved,
@@ -99,6 +101,7 @@ impl News {
                 "path_flapping",
                 "comes and goes: not logged again for a minute",
             ),
+            Settled(..) => ("path_settled", "was lost "),
             EndpointAdded(_) => ("endpoint_added", "endpoint added: "),
             EndpointChanged(_) => ("endpoint_changed", "endpoint changed: "),
             EndpointRemoved => ("endpoint_removed", "endpoint removed"),
@@ -151,6 +154,12 @@ impl News {
                 form.field("", "reason", Value::Code(verdict.reason()));
             }
             Used(Some(span)) => form.field("", "lost_for", Value::Seconds(span)),
+            Settled(times, verdict) => {
+                form.field("", "times", Value::Number(times.into()));
+                form.words(" times within a minute; now ");
+                form.words(verdict.kind());
+                form.field("", "reason", Value::Code(verdict.reason()));
+            }
             EndpointAdded(flags) | EndpointChanged(flags) => {
                 form.field("", "flags", Value::List(&AddressFlags(flags)));
             }
@@ -294,6 +303,35 @@ impl Reporter {
         self.started = true;
     }
 
+    /// Returns when a minute is over in which a path came and went.
+    pub(super) fn deadline(&self) -> Instant {
+        let flapping = self.losses.iter().filter(|loss| loss.times >= FLAPS);
+        let ends = flapping.map(|loss| loss.since + WINDOW);
+        ends.min().unwrap_or(Instant::NEVER)
+    }
+
+    /// Says how such paths are now, of which not everything was logged.
+    pub(super) fn on_time(&mut self, now: Instant, network: &Network) {
+        while self.deadline() <= now {
+            let is_over = |loss: &&mut Loss| loss.times >= FLAPS && loss.since + WINDOW <= now;
+            let Some(loss) = self.losses.iter_mut().find(is_over) else {
+                return;
+            };
+            let times = core::mem::take(&mut loss.times);
+            let (name, ip) = (loss.name.clone(), loss.address);
+            let on = |index| network.interface(index).is_some_and(|i| i.name == name);
+            let mut addresses = network.addresses();
+            let address = addresses.find(|a| a.address == ip && on(a.index));
+            let verdict = address.map_or(Verdict::Gone, |a| a.verdict);
+            self.push(News {
+                name,
+                address: Some(ip),
+                quiet: false,
+                ..News::of(What::Settled(times, verdict))
+            });
+        }
+    }
+
     fn loss(&mut self, name: &Name, ip: IpAddr) -> Option<&mut Loss> {
         let mut losses = self.losses.iter_mut();
         losses.find(|loss| loss.address == ip && loss.name == *name)
@@ -377,7 +415,7 @@ impl Engine {
         let mut event = self.report.news.waiting.remove(0)?;
         // The endpoint of a path that is used again is younger than the news.
         if event.id == AddressId::NONE {
-            if let (What::Used(_), Some(ip)) = (event.what, event.address) {
+            if let (What::Used(_) | What::Settled(..), Some(ip)) = (event.what, event.address) {
                 let mut ours = self.endpoints.endpoints().ours().iter();
                 let slot = ours.find(|slot| slot.endpoint.address == ip);
                 event.id = slot.map_or(AddressId::NONE, |slot| slot.remembered().id);
@@ -397,10 +435,42 @@ impl Engine {
     }
 }
 
-#[cfg(all(test, feature = "health"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn how_a_path_is_that_came_and_went_is_told_once_the_minute_is_over() {
+        let mut reporter = Reporter::new();
+        let (name, network) = (Name::try_from("wan1").unwrap(), Network::new());
+        let ip = "10.0.1.1".parse().unwrap();
+        let seconds = |seconds| Instant(0) + Duration::from_secs(seconds);
+        let mut logged = vec![];
+        for at in 1..=FLAPS + 2 {
+            assert_eq!(reporter.deadline() == Instant::NEVER, at <= FLAPS);
+            let mut quiet = false;
+            reporter.on_lost(seconds(at.into()), &name, ip, &mut quiet);
+            logged.push(!quiet);
+            reporter.on_used(seconds(at.into()), &name, ip, &mut quiet);
+        }
+        assert_eq!(logged, [true, true, true, false, false, false]);
+        let end = seconds(61);
+        assert_eq!(reporter.deadline(), end);
+        reporter.on_time(seconds(60), &network);
+        reporter.on_time(end, &network);
+        reporter.on_time(end, &network);
+        let told: Vec<News> = core::iter::from_fn(|| reporter.waiting.remove(0)).collect();
+        let [flapping, settled] = &told[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!(flapping.what, What::Flapping);
+        assert!(!settled.quiet);
+        let line = "wan1: 10.0.1.1 was lost 6 times within a minute; now gone";
+        assert_eq!(settled.to_string(), line);
+        assert_eq!(reporter.deadline(), Instant::NEVER);
+    }
+
+    #[cfg(feature = "health")]
     #[test]
     fn steering_is_told_to_people_and_programs() {
         for (begins, line, event) in [

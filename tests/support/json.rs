@@ -323,7 +323,7 @@ pub const CONNECTIONS: &str = "
 pub const EVENT: &str = "
     v whole
     t? number
-    event =path_lost|=path_used|=path_flapping|=verdict|=endpoint_added|=endpoint_changed|=endpoint_removed|=declared|=steering_begun|=steering_ended|=overflow|=reloaded|=reload_failed|=connection_established|=connection_closed|=subflow_established|=subflow_closed|=lost
+    event =path_lost|=path_used|=path_flapping|=path_settled|=verdict|=endpoint_added|=endpoint_changed|=endpoint_removed|=declared|=steering_begun|=steering_ended|=overflow|=reloaded|=reload_failed|=connection_established|=connection_closed|=subflow_established|=subflow_closed|=lost
     ifname? text
     address? text
     endpoint? whole
@@ -331,6 +331,7 @@ pub const EVENT: &str = "
     remote? text
     reason? text
     lost_for? number
+    times? whole
     flags? list
     flags[] text
     errno? whole
