@@ -4,8 +4,7 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
 use nix::fcntl::OFlag;
 use nix::sys::socket::{self, SockFlag, sockopt};
@@ -16,11 +15,47 @@ use nix::sys::stat::{Mode, umask};
 pub fn listen(path: &str) -> io::Result<UnixListener> {
     remove(path);
     let before = umask(Mode::from_bits_truncate(0o117));
-    let listener = UnixListener::bind(path);
+    let socket = socket_at(path, libc::SOCK_STREAM, libc::bind);
     umask(before);
-    let listener = listener?;
-    ioctl(listener.as_raw_fd(), libc::FIONBIO, &mut [1, 0])?;
-    Ok(listener)
+    let socket = socket?;
+    // SAFETY: takes plain numbers.
+    super::check(unsafe { libc::listen(socket.as_raw_fd(), 128) })?;
+    Ok(socket.into())
+}
+
+/// Makes a socket and has bind(2) or connect(2) take its path, which with `@` in front is a name without
+/// a file (unix(7)).
+fn socket_at(
+    path: &str,
+    kind: libc::c_int,
+    call: unsafe extern "C" fn(libc::c_int, *const libc::sockaddr, libc::socklen_t) -> libc::c_int,
+) -> io::Result<OwnedFd> {
+    const FAMILY: libc::sa_family_t = libc::AF_UNIX as libc::sa_family_t;
+    let mut address = libc::sockaddr_un {
+        sun_family: FAMILY,
+        sun_path: [0; 108],
+    };
+    // A path ends with a NUL, and a name begins with one.
+    if path.len() >= address.sun_path.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+    }
+    let is_name = path.starts_with('@');
+    let octets = path.bytes().skip(usize::from(is_name));
+    let room = address.sun_path.iter_mut().skip(usize::from(is_name));
+    for (to, octet) in room.zip(octets) {
+        *to = libc::c_char::from_ne_bytes([octet]);
+    }
+    let length = size_of::<libc::sa_family_t>() + path.len() + usize::from(!is_name);
+    let socket = super::socket(libc::AF_UNIX, kind, 0)?;
+    // SAFETY: the address outlives the call, and has more octets than `length`.
+    let result = unsafe {
+        call(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            libc::socklen_t::try_from(length).unwrap_or(0),
+        )
+    };
+    super::check(result).map(|_| socket)
 }
 
 /// Gives what [`listen`] has made to a group, of which only root need not be a member.
@@ -38,22 +73,17 @@ pub fn remove(path: &str) {
     }
 }
 
-/// Connects to a path, and blocks.
+/// Connects to a path. What is sent and read does not block.
 pub fn connect(path: &str) -> io::Result<UnixStream> {
-    UnixStream::connect(path)
+    socket_at(path, libc::SOCK_STREAM, libc::connect).map(UnixStream::from)
 }
 
 /// Returns whether a descriptor is a terminal.
 pub fn is_terminal(descriptor: RawFd) -> bool {
-    ioctl(descriptor, libc::TIOCGWINSZ, &mut [0, 0]).is_ok()
-}
-
-/// The system call, for commands that read or write two numbers at most. (By ioctl(3) musl brings what
-/// kernels before 5.6 need for times of 64 bits, 1.3 KB.)
-fn ioctl(fd: RawFd, command: libc::Ioctl, value: &mut [libc::c_int; 2]) -> io::Result<()> {
-    // SAFETY: FIONBIO reads an `int`, and TIOCGWINSZ writes a `struct winsize` of 8 octets.
-    let result = unsafe { libc::syscall(libc::SYS_ioctl, fd, command, value.as_mut_ptr()) };
-    super::check(i32::try_from(result).unwrap_or(-1)).map(drop)
+    let (command, mut size) = (libc::TIOCGWINSZ, [0u32; 2]);
+    // By ioctl(3) musl brings what kernels before 5.6 need for times of 64 bits, 1.3 KB.
+    // SAFETY: TIOCGWINSZ writes a `struct winsize` of 8 octets.
+    unsafe { libc::syscall(libc::SYS_ioctl, descriptor, command, size.as_mut_ptr()) == 0 }
 }
 
 /// Takes the next client, if there is one, without blocking then or later.
@@ -101,14 +131,8 @@ impl ServiceManager {
     pub fn find() -> Self {
         let connected = || {
             let path = super::variable(c"NOTIFY_SOCKET")?;
-            let address = match path.strip_prefix('@') {
-                Some(name) => SocketAddr::from_abstract_name(name),
-                None => SocketAddr::from_pathname(path),
-            };
-            let fd: OwnedFd = super::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0).ok()?;
-            let socket = UnixDatagram::from(fd);
-            socket.connect_addr(&address.ok()?).ok()?;
-            Some(socket)
+            let socket = socket_at(path, libc::SOCK_DGRAM, libc::connect);
+            socket.ok().map(UnixDatagram::from)
         };
         Self(connected())
     }
