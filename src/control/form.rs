@@ -252,6 +252,7 @@ impl<'a> Form<'a> {
         let _ = write!(self.out, "{}.{}{unit}", tenths / 10, tenths % 10);
     }
 
+    #[inline(never)]
     fn text(&mut self, text: &str) {
         let _ = self.out.write_str(text);
     }
