@@ -602,6 +602,29 @@ fn joins_that_fail_are_counted() {
     assert!(joins.at("tried").number() >= 1.0, "{json}");
 }
 
+/// Where joins get no answer but a reset, time and again, something is in their way.
+#[test]
+fn joins_that_are_only_refused_are_told() {
+    let Some(lab) = Lab::with_uplinks(1) else {
+        return;
+    };
+    lab.host.sysctl("mptcp/pm_type", 1);
+    // Nobody listens at this address, which the peer announces all the same.
+    lab.outside
+        .ip("mptcp endpoint add 10.0.1.2 dev wan1 signal");
+    let daemon = lab.daemon("[core]\npath-manager = sspi\nload-plugins = sspi\n");
+    daemon.says(&["info", "sspi, ", "1 path: wan1"]);
+    let held = Held::open(&lab.host, SERVER, &lab.outside, SERVER, 5);
+    daemon.says(&[
+        "warn",
+        "the last 5 joins from 10.0.1.1 failed though TCP was answered there",
+    ]);
+    let cells = row(&lab, "10.0.1.1");
+    assert_eq!(cells[6], "0", "{cells:?}");
+    assert!(cells[7].parse::<u32>().is_ok_and(|n| n >= 5), "{cells:?}");
+    held.release();
+}
+
 #[test]
 fn a_blackhole_of_mptcp_is_told() {
     let Some(lab) = Lab::with_uplinks(1) else {
