@@ -11,6 +11,12 @@ impl Instant {
     /// Later than all others.
     pub const NEVER: Self = Self(u64::MAX);
 
+    /// Returns it in whole seconds.
+    #[cfg(feature = "control")]
+    pub(crate) fn as_secs(self) -> u32 {
+        u32::try_from(self.0 / 1000).unwrap_or(u32::MAX)
+    }
+
     /// Returns the time that has passed since `earlier`, or none if that is later.
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))

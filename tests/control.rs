@@ -481,6 +481,8 @@ fn connections_are_shown_with_the_uplinks_they_use() {
         panic!("{json}");
     };
     assert!(*idle < 5.0, "{json}");
+    // The kernel does not know, and its own connections the daemon does not.
+    assert_eq!(*value.at("connections").at("0").at("age"), Json::Null);
     // As `ss` has it, which shows the token as well.
     let ss = lab.host.out("ss -M -i -n -H");
     let token = ss
@@ -548,6 +550,12 @@ fn sspi_follows_what_is_declared_and_its_connections_are_told() {
     assert!(until(|| state("wan2").is_empty()));
     run(&lab, "path wan2 auto", 0);
     assert!(until(|| state("wan2") == "active"));
+    let age = || {
+        let json = run(&lab, "connections -j", 0);
+        let value = Schema::new(CONNECTIONS).check(&json);
+        value.at("connections").at("0").at("age").number()
+    };
+    assert!(until(|| age() >= 1.0));
     let path = row(&lab, "10.0.2.1");
     assert_eq!(path[6..8], ["2", "0"], "{path:?}");
     let value = Schema::new(STATUS).check(&run(&lab, "status -j", 0));

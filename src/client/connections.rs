@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
-//! `mptcpd connections`: what the kernel says of them now, whoever manages them. The daemon has no
-//! part in it.
+//! `mptcpd connections`: what the kernel says of them now, whoever manages them. Of the daemon's are
+//! only the ages of those of plugins.
 
+use core::fmt::Write as _;
 use core::mem::ManuallyDrop;
 use core::net::IpAddr;
 
@@ -16,7 +17,7 @@ use crate::netlink::route::{self, Family, Name, Notification};
 use crate::netlink::{IfIndex, Seq};
 use crate::sys::exit::{DENIED, FAILURE};
 use crate::sys::netlink::Socket;
-use crate::sys::{self, errno::Errno};
+use crate::sys::{self, errno::Errno, sysctl};
 use crate::time::Duration;
 
 const FAMILIES: [Family; 2] = [Family::Ipv4, Family::Ipv6];
@@ -41,8 +42,14 @@ struct Uplink {
     traffic: Traffic,
 }
 
-/// Returns all connections of this network namespace, and sums for each uplink.
-pub(super) fn text(json: bool) -> Result<String, Problem> {
+/// Returns whether the daemon may know since when connections are there: a plugin manages new ones.
+pub(super) fn have_ages() -> bool {
+    sysctl::path_manager() == Some(sysctl::PathManager::Userspace)
+}
+
+/// Returns all connections of this network namespace, and sums for each uplink. `ages` are the
+/// daemon's.
+pub(super) fn text(json: bool, ages: &str) -> Result<String, Problem> {
     if !sys::has_capability(sys::CAP_NET_ADMIN) {
         let cause = "connections: permission denied: the capability CAP_NET_ADMIN is missing";
         return Err(problem(DENIED, &[cause]));
@@ -50,7 +57,9 @@ pub(super) fn text(json: bool) -> Result<String, Problem> {
     // The process ends after this.
     let picture = ManuallyDrop::new(Picture::take()?);
     let mut text = String::new();
-    picture.write(&mut Form::new(&mut text, json, "\t"));
+    let mut ages = ManuallyDrop::new(Vec::from_iter(ages.lines()));
+    ages.sort_unstable();
+    picture.write(&mut Form::new(&mut text, json, "\t"), &ages);
     Ok(text)
 }
 
@@ -131,11 +140,11 @@ impl Picture {
         link.map(|(_, name)| name.clone()).unwrap_or_default()
     }
 
-    fn write(&self, form: &mut Form<'_>) {
+    fn write(&self, form: &mut Form<'_>, ages: &[&str]) {
         let mut uplinks: Vec<Uplink> = Vec::new();
         form.row(false);
         form.json("v", Value::Number(1));
-        form.words("IFACE\tLOCAL\tREMOTE\tSTATE\tSENT\tRECEIVED\tRTT\tRETRANS\tIDLE\n");
+        form.words("IFACE\tLOCAL\tREMOTE\tSTATE\tSENT\tRECEIVED\tRTT\tRETRANS\tAGE\tIDLE\n");
         form.open("connections", "[");
         let mut follows = false;
         for (connection, traffic) in &self.connections {
@@ -152,6 +161,8 @@ impl Picture {
             write_bytes(form, traffic);
             form.shown(Value::Nothing);
             form.shown(Value::Nothing);
+            let age = age_of(ages, connection.ends);
+            form.cell("age", age.map_or(Value::Nothing, Value::Span));
             let idle = traffic.idle.map(|ms| Duration::from_millis(ms.into()));
             form.cell("idle", idle.map_or(Value::Nothing, Value::Span));
             form.words("\n");
@@ -180,6 +191,15 @@ impl Picture {
         form.close("]");
         form.close("}\n");
     }
+}
+
+/// Looks a connection up in sorted lines, each of both ends and an age in seconds.
+fn age_of(ages: &[&str], ends: Ends) -> Option<Duration> {
+    let mut start = heapless::String::<128>::new();
+    write!(start, "{} {} ", ends.local, ends.remote).ok()?;
+    let at = ages.partition_point(|line| *line < start.as_str());
+    let age = ages.get(at)?.strip_prefix(start.as_str())?;
+    age.parse().ok().map(Duration::from_secs)
 }
 
 /// Writes the interface, which a subflow has none of whose address is gone.
@@ -214,6 +234,7 @@ fn write_subflow(form: &mut Form<'_>, name: &Name, subflow: &Subflow, traffic: &
     write_bytes(form, traffic);
     form.cell("rtt", Value::Milliseconds(traffic.rtt));
     form.cell("retrans", Value::Number(traffic.retransmissions.into()));
+    form.shown(Value::Nothing);
     form.shown(Value::Nothing);
     form.end("}");
 }

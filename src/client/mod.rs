@@ -18,7 +18,9 @@ use crate::sys::{self, local};
 use crate::time::{Duration, Instant};
 
 /// How often a daemon that is not there yet is looked for, in milliseconds.
-const PATIENCE: u64 = 100;
+const INTERVAL: u64 = 100;
+/// For how long a daemon that is busy is asked for ages.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a command fails: its exit status, and a line for the user.
 type Problem = (u8, String);
@@ -55,41 +57,24 @@ fn command(words: &[String]) -> Result<u8, Problem> {
         line.push(' ');
     }
     let request = request::parse(&line).map_err(|why| problem(USAGE, &[name, ": ", why]))?;
+    line.push('\n');
     if request.verb == Verb::Connections {
-        show(&connections::text(request.json)?, request.json);
+        let mut ages = ManuallyDrop::new(Vec::new());
+        if connections::have_ages() {
+            let asked =
+                connect(None).and_then(|daemon| talk(daemon, &line, Some(now() + PATIENCE), false));
+            *ages = asked.unwrap_or_default();
+        }
+        let ages = core::str::from_utf8(&ages).unwrap_or_default();
+        show(&connections::text(request.json, ages)?, request.json);
         return Ok(SUCCESS);
     }
     let end = request
         .timeout
         .map(|seconds| now() + Duration::from_secs(seconds));
-    let mut stream = ManuallyDrop::new(connect(end)?);
-    line.push('\n');
-    stream.write_all(line.as_bytes()).map_err(broken)?;
-    let mut answer = ManuallyDrop::new(Vec::new());
-    let mut bytes = [0; 4096];
-    loop {
-        let left = end.map(|end| end.saturating_since(now()).as_millis());
-        let mut daemon = [sys::readable(stream.as_raw_fd())];
-        if matches!(sys::poll(&mut daemon, left), Ok(0)) {
-            if end.is_some_and(|end| now() >= end) {
-                return Err(problem(FAILURE, &["timed out: no path is in use"]));
-            }
-            continue;
-        }
-        let read = match stream.read(&mut bytes).map_err(broken)? {
-            0 => break,
-            count => bytes.get(..count).unwrap_or_default(),
-        };
-        if request.verb == Verb::Monitor && !read.contains(&0) {
-            let text = core::str::from_utf8(read).unwrap_or("?\n");
-            if sys::print(libc::STDOUT_FILENO, text).is_err() {
-                return Ok(SUCCESS);
-            }
-        } else {
-            answer.extend_from_slice(read);
-        }
-    }
-    if request.verb == Verb::Monitor && answer.is_empty() {
+    let monitor = request.verb == Verb::Monitor;
+    let answer = ManuallyDrop::new(talk(connect(end)?, &line, end, monitor)?);
+    if monitor && answer.is_empty() {
         return Err(problem(NOT_RUNNING, &["mptcpd has stopped"]));
     }
     // Text, a NUL, and the digits of the exit status.
@@ -108,6 +93,42 @@ fn command(words: &[String]) -> Result<u8, Problem> {
             Ok(status)
         }
         _ => Err(problem(status, &[name, ": ", text.trim_ascii()])),
+    }
+}
+
+/// Sends a line and returns the answer. Those to a monitor are printed as they come.
+fn talk(
+    stream: UnixStream,
+    line: &str,
+    end: Option<Instant>,
+    monitor: bool,
+) -> Result<Vec<u8>, Problem> {
+    let mut stream = ManuallyDrop::new(stream);
+    stream.write_all(line.as_bytes()).map_err(broken)?;
+    let (mut answer, mut bytes) = (Vec::new(), [0; 4096]);
+    loop {
+        let left = end.map(|end| end.saturating_since(now()).as_millis());
+        let mut daemon = [sys::readable(stream.as_raw_fd())];
+        if matches!(sys::poll(&mut daemon, left), Ok(0)) {
+            if end.is_some_and(|end| now() >= end) {
+                return Err(problem(FAILURE, &["timed out: no path is in use"]));
+            }
+            continue;
+        }
+        let read = match stream.read(&mut bytes).map_err(broken)? {
+            0 => return Ok(answer),
+            count => bytes.get(..count).unwrap_or_default(),
+        };
+        if monitor && !read.contains(&0) {
+            let text = core::str::from_utf8(read).unwrap_or("?\n");
+            if sys::print(libc::STDOUT_FILENO, text).is_err() {
+                // Nobody reads any more.
+                answer.extend_from_slice(b"\x000");
+                return Ok(answer);
+            }
+        } else {
+            answer.extend_from_slice(read);
+        }
     }
 }
 
@@ -131,7 +152,7 @@ fn connect(end: Option<Instant>) -> Result<UnixStream, Problem> {
             let cause = "mptcpd is not running in this network namespace (no ";
             return Err(problem(NOT_RUNNING, &[cause, &path, ")"]));
         }
-        sys::poll(&mut [], Some(PATIENCE)).map_err(broken)?;
+        sys::poll(&mut [], Some(INTERVAL)).map_err(broken)?;
     }
 }
 

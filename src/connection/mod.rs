@@ -26,6 +26,8 @@ use crate::capacity;
 use crate::netlink::IfIndex;
 use crate::netlink::mptcp::{AddressId, ConnectionEvent, SubflowEvent, Token};
 use crate::network::Network;
+#[cfg(feature = "control")]
+use crate::time::Instant;
 pub(crate) use dump::Difference;
 use dump::{Mark, Notified};
 pub(crate) use id_set::IdSet;
@@ -140,6 +142,9 @@ struct Slot {
     addresses: u32,
     /// No other connection of this run has it.
     serial: u32,
+    /// In seconds of the engine's clock; 0 if it was there before.
+    #[cfg(feature = "control")]
+    began: u32,
     /// The ids of the addresses that we announce.
     announced: IdSet,
     notified: Notified,
@@ -172,6 +177,8 @@ impl Slot {
             subflows: NONE,
             addresses: NONE,
             serial: 0,
+            #[cfg(feature = "control")]
+            began: 0,
             announced: IdSet::default(),
             notified: Notified::Done,
             mark: Mark::Open,
@@ -273,6 +280,30 @@ impl Connections {
                 table: self,
             })
         })
+    }
+
+    /// Notes that a connection begins now, unless it is known when it did.
+    #[cfg(feature = "control")]
+    pub(crate) fn note_beginning(&mut self, now: Instant, token: Token) {
+        if let Some(slot) = self.slots.get_mut(token).filter(|slot| slot.began == 0) {
+            slot.began = now.as_secs();
+        }
+    }
+
+    /// Returns the ends of the connection at a place of the table, if there is one, and how many
+    /// seconds ago it began, if that is known. `None` behind the last place.
+    #[cfg(feature = "control")]
+    pub(crate) fn age(
+        &self,
+        now: Instant,
+        at: usize,
+    ) -> Option<Option<(SocketAddr, SocketAddr, u32)>> {
+        let at = u32::try_from(at).ok().filter(|at| *at < self.slots.end())?;
+        let slot = self.slots.at(at).filter(|slot| slot.began > 0);
+        Some(slot.map(|slot| {
+            let age = now.as_secs().saturating_sub(slot.began);
+            (slot.event.local, slot.event.remote, age)
+        }))
     }
 
     /// Which plugin manages the connection, and knows it.

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! status [-j] [--exit-code] [IFACE|ADDRESS]
+//! connections
 //! monitor [-j]
 //! reload
 //! path IFACE down|backup|auto
@@ -11,7 +12,8 @@
 //! ```
 //!
 //! The line ends with a newline. What is returned is text, then a NUL and one digit: the exit status
-//! of the command that asked. A monitor gets lines until it goes.
+//! of the command that asked. For `connections` the daemon says what the kernel does not, since when
+//! those of plugins are there: in each line both ends and an age in seconds. A monitor gets lines until it goes.
 
 pub mod form;
 pub mod request;

@@ -288,6 +288,14 @@ fn answer(session: &mut Session, now: Instant, engine: &Engine, about: &About) {
             session.finish(FAILURE, "no such interface or address");
         }
         Verb::Status => write_status(session, now, engine, about, &request),
+        Verb::Connections => {
+            while session.output.has_room(ITEM) {
+                if !engine.write_age(now, session.at, &mut session.output) {
+                    return session.finish(SUCCESS, "");
+                }
+                session.at += 1;
+            }
+        }
         _ => {}
     }
 }
@@ -373,8 +381,7 @@ impl Daemon {
                     (FAILURE, "no such interface")
                 }
             }
-            Verb::Connections => (FAILURE, "the daemon does not know"),
-            Verb::Status | Verb::Monitor | Verb::Wait => return,
+            Verb::Status | Verb::Connections | Verb::Monitor | Verb::Wait => return,
         };
         if let Some(client) = self.control.clients.get_mut(at) {
             client.session.finish(status, text);

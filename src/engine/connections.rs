@@ -175,10 +175,14 @@ impl ConnectionManager {
         host: &mut PluginHost,
         connection: &ConnectionEvent,
     ) -> bool {
-        match self.table.lookup(connection) {
-            Lookup::Known => return true,
-            Lookup::TokenReused => self.on_closed(view, host, connection.token),
-            Lookup::New => {}
+        let known = self.table.lookup(connection);
+        if known == Lookup::Known {
+            #[cfg(feature = "control")]
+            self.table.note_beginning(view.now, connection.token);
+            return true;
+        }
+        if known == Lookup::TokenReused {
+            self.on_closed(view, host, connection.token);
         }
         let plugin = host.manager();
         if !self.table.insert(connection, plugin, self.sync.done) {
@@ -187,6 +191,8 @@ impl ConnectionManager {
             return false;
         }
         let token = connection.token;
+        #[cfg(feature = "control")]
+        self.table.note_beginning(view.now, token);
         host.call_manager(view, &mut self.table, token, &mut |p, cx| {
             p.new_connection(cx, connection)
         });

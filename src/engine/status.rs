@@ -307,6 +307,16 @@ impl Engine {
         form.close("}");
     }
 
+    /// Writes a line with the ends of the connection at a place of the table and for how many seconds
+    /// it has been there, if a plugin has seen it begin. Returns false if there are no more.
+    pub fn write_age(&self, now: Instant, at: usize, out: &mut dyn Write) -> bool {
+        let found = self.connections.table().age(now, at);
+        if let Some(Some((local, remote, age))) = found {
+            let _ = writeln!(out, "{local} {remote} {age}");
+        }
+        found.is_some()
+    }
+
     /// Writes what matters most in one line: how many endpoints or paths there are, and what waits.
     pub fn write_line(&self, out: &mut dyn Write) -> fmt::Result {
         let is_used = |address: &&LocalAddress| {

@@ -299,6 +299,7 @@ pub const CONNECTIONS: &str = "
     connections[].local text
     connections[].remote text
     connections[].fallback flag
+    connections[].age number|null
     connections[].idle number|null
     connections[].sent whole
     connections[].received whole
