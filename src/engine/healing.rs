@@ -374,8 +374,9 @@ impl Healer {
     /// 5.18): until it is known to work each second attempt is the other one, and then one of eight.
     pub(super) fn next_renewal(&mut self, now: Instant) -> Option<(IpAddr, bool)> {
         for number in 0..self.paths.len() {
-            let address = self.paths.get(number)?.address;
-            let due = |m: &Missing| m.marked && m.address == address && m.at <= now;
+            // At the same address there may be another one, with a port, for peers to join.
+            let Path { address, joins, .. } = *self.paths.get(number)?;
+            let due = |m: &Missing| joins && m.marked && m.address == address && m.at <= now;
             let lacking = self.missing.iter().filter(|m| due(m)).count();
             if lacking == 0 {
                 continue;

@@ -676,3 +676,37 @@ fn refusals_without_end_cost_little() {
         }
     }
 }
+
+/// The interface's IPv6 endpoint is somebody else's: its second address waits like others' second.
+#[test]
+fn what_others_made_at_an_interface_counts_for_its_share() {
+    let steps = [
+        Step::Change(Link(3, 1)),
+        Step::Change(Address(3, 11, 0)),
+        Step::Change(Address(3, 9, 0)),
+        Step::Change(Address(3, 19, 0)),
+        Step::Change(Address(3, 15, 0)),
+        Step::Change(Meddled(Meddle::Add(19, 3, 0))),
+    ];
+    ends_well(6, 3, ALL_FLAGS, &steps);
+}
+
+/// The address had an endpoint with a port as well, from another configuration.
+#[test]
+fn an_endpoint_for_peers_to_join_has_no_subflows_to_be_made_again() {
+    let steps = [
+        Step::Change(Link(0, 1)),
+        Step::Change(Address(0, 0, 0)),
+        Run(0),
+        Reload(5),
+        Step::Change(Change::Traffic(Connect(0))),
+        Run(15),
+        Step::Change(Change::Traffic(Connect(0))),
+        Step::Change(Change::Traffic(Traffic::FailJoins(4))),
+        Step::Change(Change::Traffic(Connect(0))),
+        Reload(0),
+        Refuse(0, 0, 6),
+        Run(15),
+    ];
+    ends_well(6, 8, ALL_FLAGS, &steps);
+}

@@ -159,7 +159,7 @@ fn endpoints(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<()
             return Err(format!("{unused:?} should give way to {}", want.address));
         }
     }
-    // Each uplink has one for each family before any has a second.
+    // Each uplink has one for each family before any has a second, be it others' who made that.
     let is_private = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unique_local());
     let priority = |w: &Want| w.carriers[0].0;
     let mut held: Vec<_> = have
@@ -169,10 +169,20 @@ fn endpoints(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<()
         .collect();
     held.sort_unstable();
     let twice = held.windows(2).find(|pair| pair[0] == pair[1]);
+    let is_theirs = |e: &Endpoint| !e.flags.contains(EndpointFlags::IMPLICIT);
+    let theirs = wants
+        .iter()
+        .filter(|w| at(w, Maker::Other).is_some_and(is_theirs));
+    let uplinks = theirs.flat_map(|w| {
+        let ipv4 = w.address.is_ipv4();
+        w.carriers.iter().map(move |c| (c.1, ipv4))
+    });
+    let mut served: Vec<_> = held.iter().map(|h| (h.1, h.2)).collect();
+    served.extend(uplinks);
     for want in lack.iter().filter(|w| !is_private(w.address)) {
         let ipv4 = want.address.is_ipv4();
         let mut carriers = want.carriers.iter();
-        let has = carriers.any(|c| held.iter().any(|h| (h.1, h.2) == (c.1, ipv4)));
+        let has = carriers.any(|c| served.contains(&(c.1, ipv4)));
         if let Some(twice) = twice.filter(|twice| !has && twice[0].0 >= priority(want)) {
             return Err(format!("{} before a second of {twice:?}", want.address));
         }
