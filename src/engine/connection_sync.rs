@@ -98,7 +98,8 @@ impl ConnectionManager {
     }
 
     /// The comparison ended; `whole` says that nothing was missed. Returns whether it should be
-    /// made again at once, because connections that have ended leave room for others.
+    /// made again at once, because it has become due again meanwhile, or because connections that
+    /// have ended leave room for others.
     pub(super) fn on_sync_end(
         &mut self,
         view: View<'_>,
@@ -114,7 +115,7 @@ impl ConnectionManager {
                 self.notify(view, host, token, whole);
             }
         }
-        self.table.is_overfull() && self.table.len() < before
+        self.sync.outdated || (self.table.is_overfull() && self.table.len() < before)
     }
 
     /// Takes in an address of a connection found, which is none of the kernel's `endpoints`:

@@ -282,6 +282,7 @@ impl Engine {
             Source::Connections => {
                 logging::warn!("connection events were lost; looking at all connections");
                 self.schedule.due.add(Due::CONNECTIONS);
+                self.connections.sync.outdated = true;
             }
         }
     }

@@ -237,6 +237,7 @@ impl Engine {
         self.report.news.on_time(now, &self.network);
         if self.connections.take_sync(now) {
             self.schedule.due.add(Due::CONNECTIONS);
+            self.connections.sync.outdated = true;
         }
         #[cfg(feature = "quality")]
         if !self.connections.table.is_empty() && self.plugins.take_measure(now) {

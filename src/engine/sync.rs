@@ -16,6 +16,8 @@ pub(super) struct Sync {
     pub done: bool,
     /// The kernel cannot show connections.
     pub unavailable: bool,
+    /// It has become due again since it began: what it shows may be older than what was missed.
+    pub outdated: bool,
 }
 
 /// What is asked for next, in this order: all connections, then those the dump has not shown, for
@@ -35,6 +37,7 @@ impl Sync {
     pub(super) fn next_query(&mut self, table: &mut Connections) -> Query {
         if self.step == Step::Idle {
             table.begin_dump();
+            self.outdated = false;
             self.step = Step::Connections(Family::Ipv4);
         }
         if let Step::Unseen(from) = self.step {

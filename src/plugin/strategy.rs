@@ -276,10 +276,13 @@ impl Plugin for Reconciler {
                 let served = match failure.errno {
                     libc::EADDRINUSE | libc::EACCES => true,
                     libc::ECONNREFUSED => false,
-                    _ => return self.report_refusal(cx, token, address.socket(), &failure),
+                    _ => return self.report_refusal(cx, token, address.address, &failure),
                 };
                 self.learn_served(address.socket(), served);
                 self.reconcile(cx, token);
+            }
+            Request::Kernel(Command::Announce { token, address }) => {
+                self.report_refusal(cx, token, address.address, &failure);
             }
             Request::Kernel(Command::CreateSubflow {
                 token,
@@ -402,7 +405,7 @@ impl Reconciler {
         &mut self,
         cx: &mut Context<'_>,
         token: Token,
-        local: SocketAddr,
+        address: IpAddr,
         failure: &Failure<'_>,
     ) {
         let Some(connection) = cx.connection(token) else {
@@ -412,6 +415,7 @@ impl Reconciler {
             return;
         }
         if !core::mem::replace(&mut self.refusal_reported, true) {
+            let local = SocketAddr::new(address, connection.local.port());
             logging::warn!("cannot announce {local}: {failure}; trying again");
         }
         cx.set_timer(REFUSED, ANNOUNCE_AGAIN);

@@ -6,10 +6,10 @@
 use proptest::prelude::*;
 
 use super::simulator::Step::{
-    Interrupt, Kill, ReadEvents, Refuse, RefuseDumps, Resync, Run, Start,
+    Interrupt, Kill, ReadEvents, Refuse, RefuseDumps, Reload, Resync, Run, Start,
 };
 use super::simulator::connections::Change::{
-    Announce, Close, Die, Establish, Full, Join, Link, Open, Rename,
+    Announce, Close, Die, Establish, Full, Join, Link, Open, Rename, Swap, Unreachable,
 };
 use super::simulator::connections::{Change, Step, judge};
 use super::{all_end_well, step};
@@ -298,6 +298,44 @@ fn an_address_that_the_kernel_knows_by_another_id_is_used_all_the_same() {
         Step::Change(Rename(1, 1, 9)),
         // And another address has the id.
         Step::Change(Rename(1, 2, 1)),
+        Run(0),
+    ]);
+}
+
+/// Its event was lost in the midst of the look at all connections.
+#[test]
+fn the_end_of_a_connection_that_no_event_told_is_found() {
+    ends_well(&[
+        Step::Change(Open(3, 0, false)),
+        Step::Change(Link(2, false)),
+        Step::Change(Unreachable(2)),
+        Run(0),
+        Refuse(0, 3, 7),
+        Step::Change(Open(2, 0, false)),
+        Step::Change(Establish(3)),
+        Step::Change(Swap(224)),
+        ReadEvents(1),
+        Kill(0, false),
+        Run(5),
+        Start,
+        Run(0),
+        Step::Change(Full),
+        Refuse(0, 2, 1),
+        Step::Change(Open(4, 0, false)),
+        Reload(0),
+        ReadEvents(0),
+        Step::Change(Full),
+        Step::Change(Close(2)),
+    ]);
+}
+
+#[test]
+fn an_announcement_is_tried_again_once_its_id_is_free() {
+    ends_well(&[
+        Refuse(0, 0, 2),
+        Step::Change(Open(1, 1, true)),
+        Step::Change(Establish(1)),
+        Step::Change(Rename(1, 0, 3)),
         Run(0),
     ]);
 }
