@@ -125,6 +125,19 @@ pub const ALL: &[Scenario] = &[
         ..USUAL
     },
     Scenario {
+        name: "S2a",
+        what: "both blackholed upstream 10 s",
+        affected: &[0, 1],
+        run: |lab| {
+            let away = Instant::now();
+            (0..2).for_each(|n| lab.blackhole(n, true));
+            sleep(ms(10_000));
+            (0..2).for_each(|n| lab.blackhole(n, false));
+            Ok(returned(lab, away, ms(20_000)))
+        },
+        ..USUAL
+    },
+    Scenario {
         name: "S4-initial",
         what: "the initial subflow is reset",
         run: |lab| {
