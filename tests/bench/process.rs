@@ -57,7 +57,7 @@ impl Programs {
         }
     }
 
-    /// Those that have the plugin; ours may be built without.
+    /// Those that have the plugin; ours may be built without, or with more.
     pub fn having(&self, plugin: &str) -> Vec<Which> {
         let list = Command::new(&self.ours).arg("--list-plugins").output();
         let list = list.map(|output| output.stdout).unwrap_or_default();
@@ -65,7 +65,10 @@ impl Programs {
         let has = |line: &str| line.split(' ').next() == Some(plugin);
         let ours = list.lines().any(has);
         BOTH.into_iter()
-            .filter(|which| *which == Which::Peer || ours)
+            .filter(|which| match which {
+                Which::Peer => ["addr_adv", "sspi"].contains(&plugin),
+                _ => ours,
+            })
             .collect()
     }
 

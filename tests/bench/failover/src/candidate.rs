@@ -23,10 +23,25 @@ pub enum Candidate {
     Sspi,
     /// This daemon with addr_adv, probes and steering.
     Track,
+    /// This daemon with fullmesh.
+    FullMesh,
+    /// This daemon with failover.
+    Failover,
+    /// This daemon with ndiffports.
+    Ndiffports,
 }
 
 impl Candidate {
-    pub const ALL: [Self; 5] = [Self::None, Self::C, Self::AddrAdv, Self::Sspi, Self::Track];
+    pub const ALL: [Self; 8] = [
+        Self::None,
+        Self::C,
+        Self::AddrAdv,
+        Self::Sspi,
+        Self::Track,
+        Self::FullMesh,
+        Self::Failover,
+        Self::Ndiffports,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -35,7 +50,15 @@ impl Candidate {
             Self::AddrAdv => "addr_adv",
             Self::Sspi => "sspi",
             Self::Track => "track",
+            Self::FullMesh => "fullmesh",
+            Self::Failover => "failover",
+            Self::Ndiffports => "ndiffports",
         }
+    }
+
+    /// Whether connections are left to a plugin, rather than to the in-kernel path manager.
+    fn has_strategy(self) -> bool {
+        !matches!(self, Self::None | Self::C | Self::AddrAdv | Self::Track)
     }
 }
 
@@ -77,7 +100,7 @@ pub fn start(
         )?;
         daemon.args(["-c", &config]);
     }
-    if candidate == Candidate::Sspi {
+    if candidate.has_strategy() {
         sysctl("mptcp/pm_type", "1")?;
     }
     let log = File::create(format!("{DIRECTORY}/{side}.log"))?;

@@ -23,7 +23,7 @@ use measure::Outcome;
 use scenario::Scenario;
 
 const USAGE: &str = "usage: failover --ours PROGRAM [--c PROGRAM] \
-                     [--candidate none,c,addr_adv,sspi,track] [--log] \
+                     [--candidate NAME,...] [--log] \
                      [--runs N] [--scenario S1,S12] [--quick] | \
                      --chaos MINUTES [--seed N] [--uplinks 2|3] | --calm MINUTES [--uplinks 2|3] [--poor]";
 
