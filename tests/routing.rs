@@ -978,13 +978,10 @@ fn a_strict_reverse_path_filter() {
 #[test]
 fn point_to_point_links() {
     let Some(lab) = uplinks() else { return };
-    let Some(_tunnel) = Tunnel::start(&lab, "ppp0") else {
+    let Some(_tunnel) = Tunnel::ppp0(&lab) else {
         return;
     };
-    lab.host.ip("link del wan2; link set ppp0 up
-         addr add 10.0.0.1 peer 10.0.0.2 dev ppp0; addr add 2001:db8:5::1 peer 2001:db8:5::2 dev ppp0");
-    lab.outside.ip("link set ppp0 up
-         addr add 10.0.0.2 peer 10.0.0.1 dev ppp0; addr add 2001:db8:5::2 peer 2001:db8:5::1 dev ppp0");
+    lab.host.ip("link del wan2");
     let wan = [
         "10.0.1.1 subflow dev wan1",
         "2001:db8:1::1 subflow dev wan1",

@@ -446,14 +446,11 @@ fn what_is_left_behind_is_found_again() {
 #[test]
 fn point_to_point_links() {
     let Some(lab) = uplinks() else { return };
-    let Some(_tunnel) = Tunnel::start(&lab, "ppp0") else {
+    let Some(_tunnel) = Tunnel::ppp0(&lab) else {
         return;
     };
-    lab.host.ip("link del wan2; link set ppp0 up
-         addr add 10.0.0.1 peer 10.0.0.2 dev ppp0; addr add 2001:db8:5::1 peer 2001:db8:5::2 dev ppp0
+    lab.host.ip("link del wan2
          route add default dev ppp0 metric 50; route add ::/0 dev ppp0 metric 50");
-    lab.outside.ip("link set ppp0 up
-         addr add 10.0.0.2 peer 10.0.0.1 dev ppp0; addr add 2001:db8:5::2 peer 2001:db8:5::1 dev ppp0");
     let daemon = lab.daemon(ON);
     ready(&lab, &daemon, 4);
     lab.unplug("wan1");

@@ -103,6 +103,18 @@ impl Tunnel {
         }
         there.then_some(tunnel)
     }
+
+    /// The same as a PPP session: 10.0.0.1 and 2001:db8:5::1 here, .2 and ::2 there.
+    pub fn ppp0(lab: &Lab) -> Option<Self> {
+        let tunnel = Self::start(lab, "ppp0")?;
+        for (at, own, peer) in [(&lab.host, 1, 2), (&lab.outside, 2, 1)] {
+            at.ip(&format!(
+                "link set ppp0 up; addr add 10.0.0.{own} peer 10.0.0.{peer} dev ppp0
+                 addr add 2001:db8:5::{own} peer 2001:db8:5::{peer} dev ppp0"
+            ));
+        }
+        Some(tunnel)
+    }
 }
 
 impl Drop for Tunnel {
