@@ -3,6 +3,10 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
+// The simulator of tests/, which is part of the kit, knows the crate by its name.
+#[cfg(all(feature = "testing", not(test)))]
+extern crate self as mptcpd;
+
 // Rooms of which plugins see nothing need not explain every item.
 mod app;
 mod capacity;
@@ -60,7 +64,7 @@ pub use netlink::route::Name;
 pub use network::{Declared, Interface, LocalAddress, Network, Verdict};
 pub use plugin::{
     BUILT_IN, CommandId, Context, Entry, Failure, Lost, Paths, Pending, Plugin, QueueFull, Reply,
-    Request, Strategy, by_priority, strategy, want_usable,
+    Request, Strategy, by_priority, strategy, uplinks, want_usable,
 };
 pub use time::{Backoff, Duration, Instant, Retry};
 

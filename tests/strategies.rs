@@ -126,6 +126,25 @@ fn failover_leaves_a_path_that_becomes_bad() {
     transfer.finish();
 }
 
+/// What has failed may work by another gateway, which the kernel names where routes are checked.
+#[test]
+fn another_gateway_or_metric_is_told() {
+    let Some(lab) = lab(2) else { return };
+    let routes =
+        "[interface *]\nnotify-flags = existing,check_route,skip_link_local,skip_loopback\n";
+    let near = daemon(&lab, &lab.host, "failover", routes);
+    near.catch_up();
+    assert_eq!(near.lines(&["another gateway or metric"]), 0);
+    lab.host
+        .ip("route change default via 10.0.2.9 dev wan2 metric 21");
+    near.says(&["10.0.2.1: another gateway or metric"]);
+    lab.host
+        .ip("route add ::/0 via 2001:db8:2::2 dev wan2 metric 77
+         route del ::/0 via 2001:db8:2::2 dev wan2 metric 21");
+    near.says(&["2001:db8:2::1: another gateway or metric"]);
+    assert_eq!(near.lines(&["another gateway or metric"]), 2);
+}
+
 #[test]
 fn ndiffports_has_its_subflows_on_one_interface() {
     for (listen, to, client, _) in FAMILIES {

@@ -327,7 +327,9 @@ impl PluginHost {
             config,
             table,
         };
-        host.addresses(&|a| a.notified && !usable(a), false);
+        host.addresses(&|a| a.notified && !usable(a), false, |p, cx, a| {
+            p.delete_local_address(cx, a)
+        });
         host.interfaces(&|i| i.notified && !i.is_up(), |p, cx, i| {
             p.delete_interface(cx, i)
         });
@@ -336,7 +338,13 @@ impl PluginHost {
         host.interfaces(&|i| !i.notified && i.is_up(), |p, cx, i| {
             p.new_interface(cx, i)
         });
-        host.addresses(&|a| !a.notified && usable(a), true);
+        #[cfg(feature = "quality")]
+        host.addresses(&|a| a.notified && a.has_other_route(), true, |p, cx, a| {
+            p.route_changed(cx, a)
+        });
+        host.addresses(&|a| !a.notified && usable(a), true, |p, cx, a| {
+            p.new_local_address(cx, a)
+        });
     }
 }
 
@@ -361,13 +369,18 @@ impl Notifier<'_> {
         self.host.call_all(view, self.table, callback);
     }
 
-    fn addresses(&mut self, concerns: &dyn Fn(&LocalAddress) -> bool, usable: bool) {
+    fn addresses(
+        &mut self,
+        concerns: &dyn Fn(&LocalAddress) -> bool,
+        usable: bool,
+        tell: fn(&mut dyn Plugin, &mut Context<'_>, &LocalAddress),
+    ) {
         let mut from = 0;
         while let Some(at) = self.network.mark_address(from, concerns, usable) {
-            self.call_all(&mut |plugin, cx| match cx.network.address_at(at) {
-                Some(address) if usable => plugin.new_local_address(cx, address),
-                Some(address) => plugin.delete_local_address(cx, address),
-                None => {}
+            self.call_all(&mut |plugin, cx| {
+                if let Some(address) = cx.network.address_at(at) {
+                    tell(plugin, cx, address);
+                }
             });
             from = at + 1;
         }

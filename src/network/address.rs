@@ -152,6 +152,24 @@ impl LocalAddress {
         self.dead
     }
 
+    /// Returns the next hop of the route by which it leaves; `None` is on the link, or not known.
+    #[cfg(feature = "quality")]
+    pub fn gateway(&self) -> Option<IpAddr> {
+        self.way.gateway
+    }
+
+    /// Returns the metric of the route by which it leaves; lower is preferred, 0 is also not known.
+    #[cfg(feature = "quality")]
+    pub fn metric(&self) -> u32 {
+        self.way.metric
+    }
+
+    /// Returns whether either has changed since plugins were told.
+    #[cfg(feature = "quality")]
+    pub(crate) fn has_other_route(&self) -> bool {
+        self.verdict == Verdict::Usable && self.way.changed
+    }
+
     /// Returns whether it is of interest to people: it is used, or might be on another day.
     #[cfg(feature = "control")]
     pub(crate) fn may_be_path(&self) -> bool {

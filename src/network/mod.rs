@@ -257,7 +257,12 @@ impl Network {
         usable: bool,
     ) -> Option<usize> {
         let at = from + self.addresses.iter().skip(from).position(concerns)?;
-        self.addresses.get_mut(at)?.notified = usable;
+        let address = self.addresses.get_mut(at)?;
+        address.notified = usable;
+        #[cfg(feature = "quality")]
+        {
+            address.way.changed = false;
+        }
         Some(at)
     }
 

@@ -92,6 +92,11 @@ pub(super) struct Way {
     pub(super) fit: Fit,
     /// The table that has the way by the interface.
     table: u32,
+    #[cfg(feature = "quality")]
+    pub(super) metric: u32,
+    /// Gateway or metric have changed since plugins were told.
+    #[cfg(feature = "quality")]
+    pub(super) changed: bool,
 }
 
 impl Way {
@@ -105,6 +110,10 @@ impl Way {
         gateway: None,
         fit: Fit::Yes,
         table: TABLE_MAIN,
+        #[cfg(feature = "quality")]
+        metric: 0,
+        #[cfg(feature = "quality")]
+        changed: false,
     };
 
     /// Has everything asked again; what was known counts until it is answered.
@@ -160,13 +169,15 @@ impl Way {
                 self.by_rule =
                     self.free == question.holder && ![TABLE_MAIN, TABLE_DEFAULT].contains(&table);
                 if !self.direct {
-                    self.gateway = hop.and_then(|hop| hop.gateway);
+                    self.leave_by(hop, route);
                 }
                 return;
             }
             // Another interface, or a nexthop object, which does not show its own.
             Ask::Bound if hop.is_none() && route.is_some_and(|r| !ipv4 || r.hops.is_empty()) => {
                 self.direct = ipv4;
+                #[cfg(feature = "quality")]
+                self.set_metric(route);
                 self.due |= Ask::Device as u8;
                 return;
             }
@@ -184,7 +195,9 @@ impl Way {
             }
         }
         if self.direct {
-            self.gateway = hop.and_then(|hop| hop.gateway);
+            // Of IPv4 the answer by the device does not show the metric.
+            let route = route.filter(|_| !ipv4 || question.ask == Ask::Bound);
+            self.leave_by(hop, route);
             if !ipv4 || subnet.suits(self.gateway, preferred) {
                 self.fit = Fit::Yes;
             } else {
@@ -195,6 +208,24 @@ impl Way {
             self.doubt();
             self.target = target.saturating_add(1);
         }
+    }
+
+    /// Notes the next hop and, as far as the route tells it, the metric.
+    fn leave_by(&mut self, hop: Option<&Hop>, route: Option<&Route>) {
+        let gateway = hop.and_then(|hop| hop.gateway);
+        #[cfg(feature = "quality")]
+        {
+            self.changed |= self.gateway != gateway;
+            self.set_metric(route);
+        }
+        let _ = route;
+        self.gateway = gateway;
+    }
+
+    #[cfg(feature = "quality")]
+    fn set_metric(&mut self, route: Option<&Route>) {
+        let metric = route.map_or(self.metric, |route| route.metric);
+        self.changed |= core::mem::replace(&mut self.metric, metric) != metric;
     }
 }
 

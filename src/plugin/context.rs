@@ -170,14 +170,6 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Notes that something of a connection, which may never have failed, is to be tried when the
-    /// plugin next looks at it.
-    pub fn retry_now(&mut self, token: Token, what: u64) {
-        if let Some(pending) = self.pending(token, what) {
-            pending.wait(Instant::NEVER);
-        }
-    }
-
     fn pending(&mut self, token: Token, what: u64) -> Option<&mut Pending> {
         self.connections.get(token)?;
         self.connection_timers.take(self.owner, token, what)
@@ -186,6 +178,12 @@ impl<'a> Context<'a> {
     /// Returns what is known of something that has failed, or has a timer; `None` if it has neither.
     pub fn retry(&self, token: Token, what: u64) -> Option<&Pending> {
         self.connection_timers.find(self.owner, token, what)
+    }
+
+    /// Returns whether something has failed, or has a timer, and its time has not come.
+    pub fn must_wait(&self, token: Token, what: u64) -> bool {
+        let retry = self.retry(token, what);
+        retry.is_some_and(|retry| !retry.is_due(self.now))
     }
 
     /// Forgets a connection's timer, and what has failed.

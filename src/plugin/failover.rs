@@ -15,14 +15,14 @@
 //! A subflow is bad while what was sent has not been acknowledged for `patience` seconds, which is
 //! looked at twice as often; with 0 it never is.
 
-use super::paths::{Paths, by_priority, close, is_open};
+use super::paths::{Paths, close, is_open, uplinks};
 use super::strategy::{LISTEN, Lost, Strategy, strategy};
 use super::{Context, Entry, QueueFull};
 use crate::connection::storage::PerSubflow;
 use crate::connection::{Connection, Subflow};
 use crate::netlink::IfIndex;
 use crate::netlink::diag::Quality;
-use crate::netlink::mptcp::{SubflowEvent, Token};
+use crate::netlink::mptcp::SubflowEvent;
 use crate::network::{LocalAddress, Network};
 use crate::time::Duration;
 
@@ -79,14 +79,6 @@ impl Failover {
     fn works(&self, network: &Network, paths: &Paths, subflow: &Subflow) -> bool {
         let bad = self.bad.get(subflow) == Some(&true);
         is_open(subflow) && !bad && !paths.is_lost(network, subflow)
-    }
-
-    /// Returns whether a join from an interface has to wait.
-    fn must_wait(cx: &Context<'_>, token: Token, index: IfIndex) -> bool {
-        [Wait::Retry, Wait::Avoid].iter().any(|wait| {
-            let retry = cx.retry(token, wait.on(index));
-            retry.is_some_and(|retry| !retry.is_due(cx.now()))
-        })
     }
 
     /// Closes what is not needed beside the subflow of `active`, the best interface that works.
@@ -152,12 +144,8 @@ impl Strategy for Failover {
             return Ok(());
         }
         let (network, token) = (cx.network(), connection.token);
-        let mut before = IfIndex::NONE;
-        for local in by_priority(network, connection.remote.is_ipv6()) {
+        for local in uplinks(network, connection.remote.is_ipv6()) {
             let index = local.index;
-            if core::mem::replace(&mut before, index) == index {
-                continue;
-            }
             let on_it = |s: &&Subflow| s.interface(network) == Some(index) && !s.is_closing();
             let mut all = connection.subflows().filter(on_it);
             if all.any(|s| self.works(network, paths, s)) {
@@ -166,10 +154,11 @@ impl Strategy for Failover {
             // One that is bad stays until another one works.
             let all = connection.subflows().filter(on_it);
             let (there, asked) = all.fold((false, false), |(there, asked), s| {
-                (there || is_open(s), asked || !s.is_established())
+                let open = is_open(s) && !paths.is_lost(network, s);
+                (there || open, asked || !s.is_established())
             });
-            let waits = Self::must_wait(cx, token, index);
-            if !there && !asked && !waits {
+            let waits = [Wait::Retry, Wait::Avoid].map(|wait| cx.must_wait(token, wait.on(index)));
+            if !there && !asked && waits == [false; 2] {
                 let failures = cx
                     .retry(token, Wait::Retry.on(index))
                     .map_or(0, |r| r.failures);
@@ -205,7 +194,7 @@ impl Strategy for Failover {
         cx.retry_later(lost.token, Wait::Retry.on(index));
     }
 
-    fn address_usable(&mut self, cx: &mut Context<'_>, address: &LocalAddress, _: bool) {
+    fn address_usable(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
         let retry = Wait::Retry.on(address.index);
         cx.forget_retries(&|_, what| what == retry);
     }
@@ -239,16 +228,9 @@ mod tests {
     fn bench(config: &str) -> Bench {
         let interfaces =
             "[interface wan2]\npriority = -1\n[interface lte]\naddr-flags = subflow,backup\n";
-        let mut bench = Bench::new(PLUGINS, &format!("{config}{interfaces}"));
-        for (name, address) in [
-            ("lte", "10.0.9.1"),
-            ("wan1", "10.0.1.1"),
-            ("wan2", "10.0.2.1"),
-        ] {
-            bench.interface(name);
-            bench.address(name, address);
-        }
-        bench
+        let bench = Bench::new(PLUGINS, &format!("{config}{interfaces}"));
+        let bench = bench.with("lte", "10.0.9.1").with("wan1", "10.0.1.1");
+        bench.with("wan2", "10.0.2.1")
     }
 
     fn from(address: &str) -> String {
@@ -331,6 +313,24 @@ mod tests {
     }
 
     #[test]
+    fn an_interface_that_fails_is_tried_at_once_by_another_gateway() {
+        let mut bench = bench("");
+        bench.set_gateway("wan2", "10.0.2.254", 5);
+        bench.cut("10.0.2.1");
+        let connection = bench.established("10.0.1.1:4000", "192.0.2.1:80");
+        bench.advance(Duration::from_secs(300));
+        bench.mend("10.0.2.1");
+        for (gateway, metric) in [("10.0.2.253", 5), ("10.0.2.253", 7)] {
+            bench.asked();
+            bench.set_gateway("wan2", gateway, metric);
+            assert!(bench.subflows(connection).contains(&from("10.0.2.1")));
+            bench.cut("10.0.2.1");
+            bench.advance(Duration::from_secs(300));
+            bench.mend("10.0.2.1");
+        }
+    }
+
+    #[test]
     fn the_last_subflow_stays_however_bad() {
         let mut bench = bench("");
         let connection = bench.established("10.0.2.1:4000", "192.0.2.1:80");
@@ -341,5 +341,19 @@ mod tests {
         bench.refuse(None);
         bench.advance(Duration::from_secs(40));
         assert!(!bench.subflows(connection).contains(&from("10.0.2.1")));
+    }
+
+    #[test]
+    fn a_subflow_of_before_an_outage_is_made_anew() {
+        let mut bench = Bench::new(PLUGINS, "").with("wan1", "10.0.1.1");
+        let connection = bench.established("10.0.1.1:4000", "192.0.2.1:80");
+        bench.set_up("wan1", false);
+        bench.advance(Duration::from_secs(20));
+        bench.asked();
+        bench.set_up("wan1", true);
+        bench.advance(Duration::from_secs(5));
+        let [made, left] = ["create", "destroy"].map(|what| format!("{what} 10.0.1.1 192.0.2.1"));
+        assert_eq!(bench.asked(), [made, left]);
+        assert_eq!(bench.subflows(connection), ["10.0.1.1 192.0.2.1"; 1]);
     }
 }

@@ -47,8 +47,8 @@ impl Strategy for FullMesh {
         for remote in connection.peers() {
             for local in by_priority(network, ipv6) {
                 let ends = (local.address, remote.address);
-                let mut all = connection.subflows();
-                if all.any(|s| (s.local.ip(), s.remote.ip()) == ends) {
+                let mut all = paths.remaining(network, connection);
+                if all.any(|(_, s)| (s.local.ip(), s.remote.ip()) == ends) {
                     continue;
                 }
                 if room == 0 {
@@ -71,13 +71,11 @@ mod tests {
     static PLUGINS: &[Entry] = &[ENTRY];
 
     fn bench(config: &str) -> Bench {
-        let mut bench = Bench::new(PLUGINS, config);
-        for (name, address) in [("wan1", "10.0.1.1"), ("wan2", "10.0.2.1")] {
-            bench.interface(name);
-            bench.address(name, address);
-            bench.address(name, &format!("2001:db8:{}::1", &name[3..]));
-        }
+        let bench = Bench::new(PLUGINS, config);
+        let bench = bench.with("wan1", "10.0.1.1").with("wan2", "10.0.2.1");
         bench
+            .with("wan1", "2001:db8:1::1")
+            .with("wan2", "2001:db8:2::1")
     }
 
     #[test]
@@ -161,5 +159,19 @@ mod tests {
             ["10.0.1.1 192.0.2.1", "10.0.2.1 192.0.2.1 backup"]
         );
         assert_eq!(addr_adv::ENTRY.priority, ENTRY.priority);
+    }
+
+    #[test]
+    fn a_subflow_of_before_an_outage_is_made_anew() {
+        let mut bench = Bench::new(PLUGINS, "").with("wan1", "10.0.1.1");
+        let connection = bench.established("10.0.1.1:4000", "192.0.2.1:80");
+        bench.set_up("wan1", false);
+        bench.advance(Duration::from_secs(20));
+        bench.asked();
+        bench.set_up("wan1", true);
+        bench.advance(Duration::from_secs(5));
+        let [made, left] = ["create", "destroy"].map(|what| format!("{what} 10.0.1.1 192.0.2.1"));
+        assert_eq!(bench.asked(), [made, left]);
+        assert_eq!(bench.subflows(connection), ["10.0.1.1 192.0.2.1"; 1]);
     }
 }

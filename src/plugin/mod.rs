@@ -38,7 +38,7 @@ use crate::network::{Interface, LocalAddress, Network};
 pub use crate::request::{CommandId, Failure, Reply, Request};
 pub(crate) use context::Timer;
 pub use context::{Context, QueueFull};
-pub use paths::{Paths, by_priority};
+pub use paths::{Paths, by_priority, uplinks};
 pub use strategy::{Lost, Strategy, strategy};
 #[cfg(feature = "quality")]
 pub(crate) use timers::Measure;
@@ -251,6 +251,11 @@ pub trait Plugin {
 
     /// An address may no longer be used.
     fn delete_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {}
+
+    /// The route by which a usable address leaves has another gateway or metric
+    /// ([`LocalAddress::gateway`], [`LocalAddress::metric`]); known where routes are checked.
+    #[cfg(feature = "quality")]
+    fn route_changed(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {}
 
     /// Something that a command asked for, before its [`Self::command_done`].
     fn reply(&mut self, cx: &mut Context<'_>, command: CommandId, reply: &Reply) {}

@@ -55,7 +55,7 @@ impl Strategy for Ndiffports {
         let (Some(local), Some(remote)) = (initial.or(best), connection.peers().next()) else {
             return Ok(());
         };
-        if connection.server_side || cx.retry(token, MORE).is_some_and(|r| !r.is_due(cx.now())) {
+        if connection.server_side || cx.must_wait(token, MORE) {
             return Ok(());
         }
         let wanted = self.subflows as usize;
@@ -96,12 +96,8 @@ mod tests {
     static PLUGINS: &[Entry] = &[ENTRY];
 
     fn bench(config: &str) -> Bench {
-        let mut bench = Bench::new(PLUGINS, config);
-        for (name, address) in [("wan1", "10.0.1.1"), ("wan2", "10.0.2.1")] {
-            bench.interface(name);
-            bench.address(name, address);
-        }
-        bench
+        let bench = Bench::new(PLUGINS, config);
+        bench.with("wan1", "10.0.1.1").with("wan2", "10.0.2.1")
     }
 
     #[test]
@@ -139,5 +135,19 @@ mod tests {
         bench.refuse(None);
         bench.advance(Duration::from_secs(40));
         assert_eq!(bench.subflows(connection).len(), 2);
+    }
+
+    #[test]
+    fn a_subflow_of_before_an_outage_is_made_anew() {
+        let mut bench = Bench::new(PLUGINS, "").with("wan1", "10.0.1.1");
+        let connection = bench.established("10.0.1.1:4000", "192.0.2.1:80");
+        bench.set_up("wan1", false);
+        bench.advance(Duration::from_secs(20));
+        bench.asked();
+        bench.set_up("wan1", true);
+        bench.advance(Duration::from_secs(5));
+        let [made, left] = ["create", "destroy"].map(|what| format!("{what} 10.0.1.1 192.0.2.1"));
+        assert_eq!(bench.asked(), [&*made, &made, &left, &left]);
+        assert_eq!(bench.subflows(connection), ["10.0.1.1 192.0.2.1"; 2]);
     }
 }

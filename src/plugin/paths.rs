@@ -5,6 +5,8 @@ use core::net::IpAddr;
 
 use super::{Context, QueueFull};
 use crate::capacity;
+use crate::config::Config;
+use crate::connection::storage::PerSubflow;
 use crate::connection::{Connection, Subflow};
 use crate::netlink::IfIndex;
 use crate::netlink::mptcp::{AddressId, EndpointFlags, SubflowAddress, Token};
@@ -15,19 +17,23 @@ use crate::table::Table;
 pub struct Paths {
     /// Addresses that were usable and are not, the latest last.
     withdrawn: Table<IpAddr>,
+    /// The address of a subflow was lost and is back: TCP tries the subflow again only after as long
+    /// as the outage was.
+    stale: PerSubflow<bool>,
 }
 
 impl Default for Paths {
     fn default() -> Self {
         Self {
             withdrawn: Table::new(capacity::LOST_ADDRESSES),
+            stale: PerSubflow::default(),
         }
     }
 }
 
 impl Paths {
-    /// Makes a subflow, as [`Context::join`], unless there is one between these addresses already, or
-    /// it has failed and is not to be tried yet. Returns whether there is one, or is to be. What fails
+    /// Makes a subflow, as [`Context::join`], unless there is one between these addresses that is not
+    /// lost, or it has failed and is not to be tried yet. Returns whether there is one, or is to be. What fails
     /// is remembered under numbers up to 65535, as of [`Context::retry_later`].
     ///
     /// # Errors
@@ -43,13 +49,12 @@ impl Paths {
         if local.address.is_ipv6() != remote.address.is_ipv6() {
             return Ok(false);
         }
-        let mut all = connection.subflows();
-        if all.any(|s| (s.local.ip(), s.remote.ip()) == ends) {
+        let mut all = self.remaining(cx.network(), connection);
+        if all.any(|(_, s)| (s.local.ip(), s.remote.ip()) == ends) {
             return Ok(true);
         }
         let id = cx.address_id(local.address).unwrap_or(AddressId::NONE);
-        let retry = cx.retry(connection.token, pair(id, remote.id));
-        if retry.is_some_and(|retry| !retry.is_due(cx.now())) {
+        if cx.must_wait(connection.token, pair(id, remote.id)) {
             return Ok(false);
         }
         cx.join(connection.token, local, remote)?;
@@ -70,17 +75,37 @@ impl Paths {
     }
 
     /// Returns whether the address of a subflow is no longer usable, or not where the subflow is
-    /// bound.
+    /// bound; or is so again after an outage, so that a fresh subflow will be of use sooner.
     pub fn is_lost(&self, network: &Network, subflow: &Subflow) -> bool {
         let (bound, ip) = (subflow.ifindex, subflow.local.ip());
-        self.withdrawn.contains(&ip) || (bound != IfIndex::NONE && !is_usable(network, bound, ip))
+        self.withdrawn.contains(&ip)
+            || self.stale.get(subflow) == Some(&true)
+            || (bound != IfIndex::NONE && !is_usable(network, bound, ip))
     }
 
-    /// Notes that an address is of use. Returns whether it had been lost.
-    pub(super) fn learn(&mut self, address: IpAddr) -> bool {
-        let back = self.withdrawn.contains(&address);
+    /// Reserves memory, at the start.
+    pub(super) fn reserve(&mut self, config: &Config) {
+        self.stale = PerSubflow::new(config);
+    }
+
+    /// Notes that an address is of use.
+    pub(super) fn learn(&mut self, address: IpAddr) {
         self.withdrawn.retain(|withdrawn| *withdrawn != address);
-        back
+    }
+
+    /// Notes that an address is usable. If it had been lost, who opened connections makes the
+    /// subflows anew that it still has.
+    pub(super) fn learn_usable(&mut self, cx: &Context<'_>, address: IpAddr) {
+        if self.withdrawn.contains(&address) {
+            for connection in cx.connections().filter(|c| !c.server_side) {
+                for subflow in connection.subflows().filter(|s| s.local.ip() == address) {
+                    if let Some(stale) = self.stale.get_mut(subflow) {
+                        *stale = is_open(subflow);
+                    }
+                }
+            }
+        }
+        self.learn(address);
     }
 
     /// Notes that an address has been lost.
@@ -163,6 +188,14 @@ pub fn by_priority(network: &Network, ipv6: bool) -> impl Iterator<Item = &Local
         let next = after.min_by_key(|a| rank(a))?;
         last = Some(rank(next));
         Some(next)
+    })
+}
+
+/// Returns of each interface the address that comes first, in the order of [`by_priority`].
+pub fn uplinks(network: &Network, ipv6: bool) -> impl Iterator<Item = &LocalAddress> {
+    by_priority(network, ipv6).filter(move |address| {
+        let mut its = network.usable().filter(|a| a.index == address.index);
+        its.all(|a| a.address.is_ipv6() != ipv6 || a.sequence >= address.sequence)
     })
 }
 

@@ -9,10 +9,8 @@
 //!   away. What fails or ends is made again later and later, each time another way.
 //! - *Superfluous subflows* are closed by who opened the connection: those whose interface and whose
 //!   address of the peer both have others, but for the initial one; and of two with the same ends
-//!   the earlier one. Such a second one is made where a path returns to a connection that had no
-//!   other: TCP tries an old subflow again only after as long as the outage was. Who accepted the
-//!   connection closes the earlier of two from the same address of the peer at an interface, where
-//!   it has several: the peer came back over a path that was broken.
+//!   the earlier one. Who accepted the connection closes the earlier of two from the same address of
+//!   the peer at an interface, where it has several: the peer came back over a path that was broken.
 
 mod subflows;
 
@@ -39,9 +37,6 @@ struct Sspi;
 enum Missing {
     /// A subflow from an interface that has none.
     From(IfIndex),
-    /// A fresh subflow from an interface that has one of before an outage: TCP waits long until
-    /// it tries that again.
-    Again(IfIndex),
     /// A subflow to an address of the peer that has none, by its id.
     To(AddressId),
 }
@@ -51,8 +46,7 @@ impl Missing {
     fn key(self) -> u64 {
         match self {
             Self::From(index) => index.0.into(),
-            Self::Again(index) => 1 << 32 | u64::from(index.0),
-            Self::To(id) => 2 << 32 | u64::from(id.0),
+            Self::To(id) => 1 << 32 | u64::from(id.0),
         }
     }
 }
@@ -71,12 +65,8 @@ impl Strategy for Sspi {
         Ok(())
     }
 
-    fn joined(&mut self, cx: &mut Context<'_>, event: &SubflowEvent) {
-        let index = cx.network().leaves_by(event.ifindex, event.local.ip());
-        if let Some(index) = index {
-            cx.succeeded(event.token, Missing::Again(index).key());
-        }
-    }
+    /// Failures count until the network changes: what has worked once may end again at once.
+    fn joined(&mut self, _: &mut Context<'_>, _: &SubflowEvent) {}
 
     fn lost(
         &mut self,
@@ -90,15 +80,9 @@ impl Strategy for Sspi {
         }
     }
 
-    fn address_usable(&mut self, cx: &mut Context<'_>, address: &LocalAddress, back: bool) {
-        let [from, again] = [Missing::From, Missing::Again].map(|m| m(address.index).key());
-        cx.forget_retries(&|_, what| what == from || what == again);
-        for connection in cx.connections().filter(|c| back && !c.server_side) {
-            let mut all = connection.subflows();
-            if all.any(|s| s.local.ip() == address.address && is_open(s)) {
-                cx.retry_now(connection.token, again);
-            }
-        }
+    fn address_usable(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
+        let from = Missing::From(address.index).key();
+        cx.forget_retries(&|_, what| what == from);
     }
 }
 

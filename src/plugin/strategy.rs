@@ -15,7 +15,8 @@
 //!   connection makes its subflows itself: its announcements need no listeners.
 //! - *Lost paths.* A subflow whose address is no longer usable, or not where it is bound, is closed
 //!   as soon as another one works; until then it stays, since its path may come back before TCP
-//!   gives up. The peer is told first (REMOVE_ADDR): SUBFLOW_DESTROY alone leaves it to find out by
+//!   gives up. When it does, a fresh subflow takes its place: TCP tries the old one again only after
+//!   as long as the outage was. The peer is told first (REMOVE_ADDR): SUBFLOW_DESTROY alone leaves it to find out by
 //!   its own retransmissions.
 //! - *Backups.* The subflows of an interface have backup priority if its endpoints are to have it,
 //!   whoever made them.
@@ -115,10 +116,11 @@ pub trait Strategy {
         false
     }
 
-    /// An address has become usable, before [`Self::reconcile`] of all connections; `back` says that
-    /// it was so before. By default what [`Paths::join`] has failed to make is tried at once.
-    fn address_usable(&mut self, cx: &mut Context<'_>, address: &LocalAddress, back: bool) {
-        let _ = (address, back);
+    /// An address has become usable or, with the feature `quality`, leaves by a route with another
+    /// gateway or metric; before [`Self::reconcile`] of all connections. By default what
+    /// [`Paths::join`] has failed to make is tried at once.
+    fn address_usable(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
+        let _ = address;
         cx.forget_retries(&|_, what| what <= LAST_PAIR);
     }
 }
@@ -169,6 +171,7 @@ impl Plugin for Reconciler {
     }
 
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
+        self.paths.reserve(cx.config());
         self.strategy.configure(cx)
     }
 
@@ -245,8 +248,15 @@ impl Plugin for Reconciler {
     }
 
     fn new_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
-        let back = self.paths.learn(address.address);
-        self.strategy.address_usable(cx, address, back);
+        self.paths.learn_usable(cx, address.address);
+        self.strategy.address_usable(cx, address);
+        cx.set_timer(ALL, Duration::from_millis(0));
+    }
+
+    #[cfg(feature = "quality")]
+    fn route_changed(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
+        logging::debug!("{}: another gateway or metric", address.address);
+        self.strategy.address_usable(cx, address);
         cx.set_timer(ALL, Duration::from_millis(0));
     }
 

@@ -284,7 +284,7 @@ impl Device {
     pub(super) fn route(&self) -> Route {
         let hop = Hop {
             oif: self.index,
-            gateway: None,
+            gateway: self.gateway,
             flags: 0,
         };
         Route {
@@ -295,7 +295,7 @@ impl Device {
             source: None,
             source_len: 0,
             preferred_source: None,
-            metric: 0,
+            metric: self.metric,
             protocol: 4,
             kind: UNICAST,
             scope: 0,

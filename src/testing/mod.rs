@@ -30,11 +30,7 @@
 //!     strategy(Box::new(Everywhere))
 //! })];
 //!
-//! let mut bench = Bench::new(PLUGINS, "");
-//! for (name, address) in [("wan1", "10.0.1.1"), ("wan2", "10.0.2.1")] {
-//!     bench.interface(name);
-//!     bench.address(name, address);
-//! }
+//! let mut bench = Bench::new(PLUGINS, "").with("wan1", "10.0.1.1").with("wan2", "10.0.2.1");
 //! let connection = bench.established("10.0.1.1:4000", "192.0.2.1:80");
 //! assert_eq!(bench.asked(), ["announce 10.0.2.1", "create 10.0.2.1 192.0.2.1"]);
 //! assert_eq!(bench.subflows(connection), ["10.0.1.1 192.0.2.1", "10.0.2.1 192.0.2.1"]);
@@ -49,9 +45,20 @@
 //! assert_eq!(bench.subflows(connection).len(), 2);
 //! ```
 //!
+//! [`histories`] plays random ones on a kernel that loses, refuses and repeats, and kills the daemon.
+//!
 //! What the daemon logs goes to whatever logger of the crate `log` the test has installed.
 
+#[cfg(all(feature = "testing", not(test)))]
+mod histories;
 mod kernel;
+#[cfg(all(feature = "testing", not(test)))]
+#[allow(missing_docs, unreachable_pub)]
+#[path = "../../tests/simulator/mod.rs"]
+mod simulator;
+
+#[cfg(all(feature = "testing", not(test)))]
+pub use histories::{Settings, Settled, histories};
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -73,6 +80,8 @@ struct Device {
     name: Name,
     up: bool,
     routed: bool,
+    gateway: Option<IpAddr>,
+    metric: u32,
     addresses: Vec<(IpAddr, u8)>,
 }
 
@@ -154,6 +163,18 @@ impl Bench {
         bench
     }
 
+    /// Returns the same with an address at an interface, which is made if there is none of this name:
+    /// [`Self::interface`] and [`Self::address`] in one.
+    #[must_use]
+    #[track_caller]
+    pub fn with(mut self, name: &str, address: &str) -> Self {
+        if self.devices.iter().all(|device| device.name != name) {
+            self.interface(name);
+        }
+        self.address(name, address);
+        self
+    }
+
     /// Adds an interface, which is up, and has a route to everywhere for each of its addresses.
     pub fn interface(&mut self, name: &str) -> IfIndex {
         let index = IfIndex(u32::from(self.number()) + 1);
@@ -162,6 +183,8 @@ impl Bench {
             name: Name::try_from(name).expect("a name of at most 15 characters"),
             up: true,
             routed: true,
+            gateway: None,
+            metric: 0,
             addresses: Vec::new(),
         });
         self.set_up(name, true);
@@ -219,6 +242,15 @@ impl Bench {
         }));
         // Grace, and hold-down.
         self.advance(Duration::from_secs(5));
+    }
+
+    /// Gives the default route of an interface a gateway in the subnet of its addresses, and a metric.
+    #[track_caller]
+    pub fn set_gateway(&mut self, name: &str, gateway: &str, metric: u32) {
+        let device = self.device(name);
+        device.gateway = Some(ip(gateway));
+        device.metric = metric;
+        self.set_route(name, true);
     }
 
     /// This host opens a connection, from `local` to `remote`. Returns its token.

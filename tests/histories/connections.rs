@@ -50,20 +50,24 @@ fn every_history_ends_well() {
 #[cfg(all(feature = "fullmesh", feature = "failover", feature = "ndiffports"))]
 #[test]
 fn every_history_of_other_strategies_ends_well() {
-    use super::simulator::connections::judge_of;
     use super::simulator::connections::specification::{
-        check_failover, check_full_mesh, check_ndiffports,
+        Settled, is_failover, is_full_mesh, is_ndiffports,
     };
+    use super::simulator::connections::{Settings, judge_of};
     use mptcpd::built_in::{FAILOVER, FULLMESH, NDIFFPORTS};
     use mptcpd::internal::plugin::Entry;
 
-    static ALL: [Entry; 3] = [FULLMESH, FAILOVER, NDIFFPORTS];
-    for (strategy, check) in ALL
-        .iter()
-        .zip([check_full_mesh, check_failover, check_ndiffports])
-    {
+    // Looks at paths again and again would be no rest.
+    static ALL: [(Entry, Settings, fn(&Settled) -> bool); 3] = [
+        (FULLMESH, &[("subflows", "64")], is_full_mesh),
+        (FAILOVER, &[("patience", "0")], is_failover),
+        (NDIFFPORTS, &[("subflows", "3")], is_ndiffports),
+    ];
+    for (strategy, settings, fits) in &ALL {
         let history = prop::collection::vec(step(happening(), change()), 0..60);
-        all_end_well(history, 500, |steps| judge_of(strategy, check, steps));
+        all_end_well(history, 500, |steps| {
+            judge_of(strategy, settings, *fits, steps)
+        });
     }
 }
 

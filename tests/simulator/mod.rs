@@ -6,9 +6,12 @@
 //! endpoints, that of [`connections`] has connections. A history is a list of their steps.
 
 #![allow(dead_code)] // Each user has its own part.
+#![allow(unexpected_cfgs)] // The fuzzer has no such feature.
 
 pub mod connections;
 mod events;
+// `mptcpd::testing` has the connections alone.
+#[cfg(any(test, not(feature = "testing")))]
 pub mod network;
 
 use core::fmt;

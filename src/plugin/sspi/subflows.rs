@@ -92,18 +92,13 @@ pub(super) fn create_subflows(
         network,
         connection,
     };
-    let (token, now) = (connection.token, cx.now());
+    let token = connection.token;
     let local = |at| local(connection, network, at);
     let peers = (0..).map_while(|at| connection.peer(at)).count();
     for local in (0..).map_while(local) {
         let from = Some(local.index);
-        let old = subflows.iter(from, None).find(|(_, s)| is_open(s));
-        let missing = match old {
-            Some(_) => Missing::Again(local.index),
-            None => Missing::From(local.index),
-        };
-        let retry = cx.retry(token, missing.key());
-        if (old.is_some() && retry.is_none()) || retry.is_some_and(|failure| !failure.is_due(now)) {
+        let missing = Missing::From(local.index).key();
+        if subflows.count(from, None).open > 0 || cx.must_wait(token, missing) {
             continue;
         }
         let works = |to| subflows.count(None, to).open > 0;
@@ -112,18 +107,18 @@ pub(super) fn create_subflows(
             count.all > count.open
         };
         let to = |at| connection.peer(at).map(|to| to.address);
-        // First where it led, then where others lead, of these where it makes one superfluous,
-        // and at last where fewest lead. Not where it is under way.
+        // First where others lead, of these where it makes one superfluous, and at last where
+        // fewest lead. Not where it is under way.
         let rank = |at| {
             let to = to(at);
-            let elsewhere = old.is_none_or(|(_, old)| Some(old.remote.ip()) != to);
-            let flags = [asked(to), elsewhere, !works(to), !subflows.spare(None, to)];
+            let flags = [asked(to), !works(to), !subflows.spare(None, to)];
             rank(flags, subflows.count(None, to).all, distance(local, to))
         };
         if (0..peers).map(to).any(|to| works(to) && asked(to)) {
             continue;
         }
         let free = (0..peers).filter(|at| !asked(to(*at))).count();
+        let retry = cx.retry(token, missing);
         let tries = retry.map_or(0, |retry| usize::from(retry.failures));
         let turn = tries.checked_rem(free);
         let at = turn.and_then(|turn| ranked(peers, &rank, turn));
@@ -144,7 +139,7 @@ fn create_subflows_to_others(
     subflows: &Subflows<'_>,
 ) -> Result<(), QueueFull> {
     let network = cx.network();
-    let (token, now) = (connection.token, cx.now());
+    let token = connection.token;
     let local = |at| local(connection, network, at);
     let locals = (0..).map_while(local).count();
     // So that of several each has an interface of its own.
@@ -154,7 +149,7 @@ fn create_subflows_to_others(
         // Not before one that is lost has ended: the peer, too, may be about to withdraw.
         let mut all = connection.subflows();
         if all.any(|s| s.remote.ip() == remote.address)
-            || retry.is_some_and(|failure| !failure.is_due(now))
+            || cx.must_wait(token, Missing::To(remote.id).key())
         {
             continue;
         }
@@ -162,7 +157,7 @@ fn create_subflows_to_others(
         let rank = |at| {
             let Some(local) = local(at) else { return 0 };
             let from = Some(local.index);
-            let flags = [false, false, false, !subflows.spare(from, None)];
+            let flags = [false, false, !subflows.spare(from, None)];
             let count = subflows.count(from, None).all;
             rank(flags, count, distance(local, Some(remote.address)))
         };
@@ -216,13 +211,8 @@ pub(super) fn retry_later(
     let from = subflows.count(Some(index), None).open > 0;
     let to = subflows.count(None, Some(lost.remote)).open > 0;
     // Where the interface has lost the address, that says nothing of the path.
-    if is_usable(network, index, lost.local) {
-        let again = Missing::Again(index).key();
-        if !from {
-            cx.retry_later(token, Missing::From(index).key());
-        } else if cx.retry(token, again).is_some() {
-            cx.retry_later(token, again);
-        }
+    if is_usable(network, index, lost.local) && !from {
+        cx.retry_later(token, Missing::From(index).key());
     }
     // The peer, too, may have lost an address, and be about to say so.
     if !to {
@@ -260,7 +250,7 @@ fn has_choice(network: &Network, ipv6: bool) -> bool {
 
 /// A rank by reasons, the first one first, then by a number, and then by a distance of up to 255. The
 /// lowest comes first.
-fn rank(reasons: [bool; 4], number: u32, distance: u32) -> u32 {
+fn rank(reasons: [bool; 3], number: u32, distance: u32) -> u32 {
     let bits = reasons.iter();
     let reasons = bits.fold(0, |rank, reason| rank << 1 | u32::from(*reason));
     reasons << 24 | number.min(0xffff) << 8 | distance

@@ -17,12 +17,12 @@ use mptcpd::internal::netlink::diag::Query;
 use mptcpd::internal::netlink::mptcp::{Command as PathManager, Limits, Token};
 use mptcpd::internal::netlink::route::{Address, Family, Notification};
 use mptcpd::internal::network::Part;
-use mptcpd::internal::plugin::{CommandId, Entry, Reply, sspi};
+use mptcpd::internal::plugin::{CommandId, Entry, Reply};
 use mptcpd::internal::time::{Duration, Instant};
 
 use super::{Counts, Simulated};
 use kernel::{Kernel, Path, UNSERVED, here, index, token};
-use specification::{check_listeners, check_strategy, check_table};
+use specification::{Settled, check_each, check_listeners, check_table};
 
 /// Something that happens to connections, or to what is told of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +59,9 @@ pub enum Change {
 pub type Simulation = super::Simulation<Kernel>;
 pub type Step = super::Step<Change>;
 
+/// Keys of a strategy's section, and their values.
+pub type Settings = &'static [(&'static str, &'static str)];
+
 impl Simulated for Kernel {
     type Change = Change;
     const PLUGIN: &'static Entry = &recorder::ENTRY;
@@ -66,23 +69,15 @@ impl Simulated for Kernel {
 
     fn config(_: u8) -> Config {
         let mut config = Config::new(&[recorder::ENTRY]);
+        let (_, settings) = recorder::STRATEGY.get().expect("a strategy");
         config.default.policy.notify = NotifyFlags::EXISTING;
         // What goes wrong is put right without it.
         config.resync_interval = 0;
         config.max_connections = 256;
-        let mut set = |key: &str, value: &str| {
-            let [section, key, value] = ["recorder", key, value].map(str::to_owned);
+        let listen = recorder::LISTEN.get().then_some(&("listen", "yes"));
+        for (key, value) in settings.iter().chain(listen) {
+            let [section, key, value] = ["recorder", *key, *value].map(str::to_owned);
             config.plugin_sections.push((section, key, value));
-        };
-        if recorder::LISTEN.get() {
-            set("listen", "yes");
-        }
-        match recorder::STRATEGY.get().name {
-            "fullmesh" => set("subflows", "64"),
-            "ndiffports" => set("subflows", "3"),
-            // Looks at paths again and again would be no rest.
-            "failover" => set("patience", "0"),
-            _ => {}
         }
         config
     }
@@ -189,27 +184,31 @@ impl Simulated for Kernel {
 }
 
 /// Plays a history and says what is wrong in the end, whether the daemon listens or not.
+#[cfg(any(test, not(feature = "testing")))]
 pub fn judge(steps: &[Step]) -> Result<(), String> {
-    recorder::STRATEGY.set(&sspi::ENTRY);
+    let sspi = &mptcpd::internal::plugin::sspi::ENTRY;
+    recorder::STRATEGY.set(Some((sspi, &[])));
     for listen in [false, true] {
         recorder::LISTEN.set(listen);
-        play(steps, check_strategy).map_err(|wrong| format!("listen {listen}: {wrong}"))?;
+        play(steps, specification::check_strategy)
+            .map_err(|wrong| format!("listen {listen}: {wrong}"))?;
     }
     Ok(())
 }
 
-/// The same with another strategy in charge, and `check` for what it promises.
+/// The same with another strategy in charge, and `fits` for whether a connection has what it promises.
 pub fn judge_of(
     strategy: &'static Entry,
-    check: fn(&Simulation) -> Result<(), String>,
+    settings: Settings,
+    fits: fn(&Settled) -> bool,
     steps: &[Step],
 ) -> Result<(), String> {
-    recorder::STRATEGY.set(strategy);
+    recorder::STRATEGY.set(Some((strategy, settings)));
     recorder::LISTEN.set(false);
-    play(steps, check)
+    play(steps, |simulation| check_each(simulation, fits))
 }
 
-fn play(steps: &[Step], check: fn(&Simulation) -> Result<(), String>) -> Result<(), String> {
+fn play(steps: &[Step], check: impl Fn(&Simulation) -> Result<(), String>) -> Result<(), String> {
     let kernel = Kernel {
         up: [true; 3],
         ..Kernel::default()

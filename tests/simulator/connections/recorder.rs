@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mptcpd::internal::netlink::mptcp::{AddressId, ConnectionEvent, SubflowEvent, Token};
 use mptcpd::internal::network::{Interface, LocalAddress};
-use mptcpd::internal::plugin::{CommandId, Context, Entry, Failure, Plugin, Request, sspi};
+use mptcpd::internal::plugin::{CommandId, Context, Entry, Failure, Plugin, Request};
+
+use super::Settings;
 
 /// What the plugin knows of a connection, from what it has been told.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -29,7 +31,7 @@ thread_local! {
     /// Whether the daemon is to listen where no program does.
     pub static LISTEN: Cell<bool> = const { Cell::new(false) };
     /// What is recorded.
-    pub static STRATEGY: Cell<&'static Entry> = const { Cell::new(&sspi::ENTRY) };
+    pub static STRATEGY: Cell<Option<(&'static Entry, Settings)>> = const { Cell::new(None) };
 }
 
 /// What it knows, or what it should not have been told.
@@ -44,9 +46,9 @@ struct Recorder(Box<dyn Plugin>);
 
 pub const ENTRY: Entry = Entry::new("recorder", "with a record of what it is told", || {
     RECORD.take();
-    Box::new(Recorder((STRATEGY.get().create)()))
-})
-.with_keys(&["listen", "subflows", "patience", "settle"]);
+    let (strategy, _) = STRATEGY.get().expect("a strategy");
+    Box::new(Recorder((strategy.create)()))
+});
 
 /// Notes what is told of a connection, which `check` finds right or not.
 fn note(what: &str, token: Token, check: impl FnOnce(&mut Recorded) -> bool) {

@@ -135,12 +135,22 @@ pub fn check_strategy(simulation: &Simulation) -> Result<(), String> {
     Ok(())
 }
 
-/// A client's connection that can be joined: the interfaces that are usable, and of the subflows on
-/// them the interface and the peer's address.
-type Joinable<'a> = (&'a [u8], &'a [(u8, IpAddr)], &'a [IpAddr], IpAddr);
+/// A connection that this host has opened and the peer lets it join, once the dust has settled.
+#[derive(Debug)]
+pub struct Settled {
+    /// The address that it was opened from.
+    pub local: IpAddr,
+    /// The usable addresses of this host, one of each interface, the best first.
+    pub usable: Vec<IpAddr>,
+    /// The addresses of the peer that may be joined.
+    pub peers: Vec<IpAddr>,
+    /// The subflows from usable addresses: this host's end, and the peer's.
+    pub subflows: Vec<(IpAddr, IpAddr)>,
+}
 
-fn check_each(simulation: &Simulation, fits: impl Fn(Joinable<'_>) -> bool) -> Result<(), String> {
-    let usable: Vec<u8> = (0..3).filter(|n| simulation.kernel.is_up(*n)).collect();
+pub fn check_each(simulation: &Simulation, fits: fn(&Settled) -> bool) -> Result<(), String> {
+    let up = (0..3).filter(|n| simulation.kernel.is_up(*n));
+    let usable: Vec<IpAddr> = up.map(here).collect();
     for connection in simulation.kernel.connections.values() {
         let event = &connection.event;
         let known = simulation.engine.connections().get(event.token);
@@ -152,42 +162,39 @@ fn check_each(simulation: &Simulation, fits: impl Fn(Joinable<'_>) -> bool) -> R
         if event.server_side || peers.is_empty() || usable.is_empty() {
             continue;
         }
-        let on = |path: &Path| usable.iter().copied().find(|n| path.is_on(*n));
         let all = connection.subflows.iter();
-        let all: Vec<(u8, IpAddr)> = all
-            .filter_map(|path| Some((on(path)?, path.event.remote.ip())))
-            .collect();
-        if !fits((&usable, &all, &peers, event.local.ip())) {
-            return Err(format!("{event:?} to {peers:?} on {usable:?} has {all:?}"));
+        let all = all.map(|path| (path.event.local.ip(), path.event.remote.ip()));
+        let settled = Settled {
+            local: event.local.ip(),
+            usable: usable.clone(),
+            peers,
+            subflows: all.filter(|(local, _)| usable.contains(local)).collect(),
+        };
+        if !fits(&settled) {
+            return Err(format!("{} should not have {settled:?}", event.token.get()));
         }
     }
     Ok(())
 }
 
 /// `fullmesh`: every usable address has a subflow to every address of the peer.
-pub fn check_full_mesh(simulation: &Simulation) -> Result<(), String> {
-    check_each(simulation, |(usable, all, peers, _)| {
-        let mut wanted = usable
-            .iter()
-            .flat_map(|n| peers.iter().map(move |peer| (*n, *peer)));
-        wanted.all(|ends| all.contains(&ends))
-    })
+pub fn is_full_mesh(it: &Settled) -> bool {
+    let has = |local: &IpAddr, peer: &IpAddr| it.subflows.contains(&(*local, *peer));
+    let mut all = it.usable.iter();
+    all.all(|local| it.peers.iter().all(|peer| has(local, peer)))
 }
 
 /// `failover`: the best interface has a subflow, and no other.
-pub fn check_failover(simulation: &Simulation) -> Result<(), String> {
-    check_each(simulation, |(usable, all, ..)| {
-        !all.is_empty() && all.iter().all(|(on, _)| usable.first() == Some(on))
-    })
+pub fn is_failover(it: &Settled) -> bool {
+    let best = it.usable.first();
+    !it.subflows.is_empty() && it.subflows.iter().all(|(local, _)| best == Some(local))
 }
 
 /// `ndiffports`: one interface has all subflows, the initial one's if that is usable.
-pub fn check_ndiffports(simulation: &Simulation) -> Result<(), String> {
-    check_each(simulation, |(usable, all, _, own)| {
-        let initial = usable.iter().find(|n| here(**n) == own);
-        let wanted = initial.or(usable.first());
-        all.len() >= 3 && all.iter().all(|(on, _)| Some(on) == wanted)
-    })
+pub fn is_ndiffports(it: &Settled) -> bool {
+    let initial = it.usable.iter().find(|address| **address == it.local);
+    let wanted = initial.or(it.usable.first());
+    it.subflows.len() >= 3 && it.subflows.iter().all(|(local, _)| Some(local) == wanted)
 }
 
 /// Without connections nobody listens.

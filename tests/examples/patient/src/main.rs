@@ -12,8 +12,8 @@
 use std::process::ExitCode;
 
 use mptcpd::{
-    Connection, Context, Duration, Entry, IfIndex, Instant, Paths, PerConnection, QueueFull,
-    Strategy, built_in, by_priority, strategy,
+    Connection, Context, Duration, Entry, Instant, Paths, PerConnection, QueueFull, Strategy,
+    built_in, strategy, uplinks,
 };
 
 /// The plugins that this daemon knows. The first one is used unless the configuration says
@@ -85,12 +85,8 @@ impl Strategy for Patient {
         let Some(remote) = connection.peers().next() else {
             return Ok(());
         };
-        let mut before = IfIndex::NONE;
-        for local in by_priority(cx.network(), connection.remote.is_ipv6()) {
-            // One address of each interface; of an interface's several the oldest comes first.
-            if core::mem::replace(&mut before, local.index) != local.index {
-                paths.join(cx, connection, local, remote)?;
-            }
+        for local in uplinks(cx.network(), connection.remote.is_ipv6()) {
+            paths.join(cx, connection, local, remote)?;
         }
         Ok(())
     }
@@ -99,15 +95,11 @@ impl Strategy for Patient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mptcpd::testing::Bench;
+    use mptcpd::testing::{Bench, Settled, histories};
 
     fn bench(config: &str) -> Bench {
-        let mut bench = Bench::new(PLUGINS, config);
-        for (name, address) in [("wan1", "10.0.1.1"), ("wan2", "10.0.2.1")] {
-            bench.interface(name);
-            bench.address(name, address);
-        }
-        bench
+        let bench = Bench::new(PLUGINS, config);
+        bench.with("wan1", "10.0.1.1").with("wan2", "10.0.2.1")
     }
 
     #[test]
@@ -143,5 +135,15 @@ mod tests {
         bench.set_up("wan2", true);
         bench.advance(Duration::from_secs(5));
         assert_eq!(bench.subflows(connection).len(), 2);
+    }
+
+    /// Whatever happens, on a kernel that loses and refuses.
+    #[test]
+    fn every_history_ends_well() {
+        let each_interface = |it: &Settled| {
+            let has = |own| it.subflows.iter().any(|(local, _)| local == own);
+            it.usable.iter().all(has)
+        };
+        histories(&PLUGINS[0], &[(AFTER, "2")], 200, each_interface);
     }
 }
