@@ -74,6 +74,53 @@ fn rules_that_select_what_a_subflow_sends() {
     }
 }
 
+/// What is bound to a device passes over better routes by others, also in a table of its own and
+/// among routes that go by the source.
+#[test]
+fn a_better_route_by_another_device_for_the_same_source() {
+    let Some(lab) = lab() else { return };
+    let _daemon = lab.daemon("");
+    lab.host
+        .ip("addr add 2001:db8:1::1/64 dev wan1; rule add from 10.0.2.0/24 lookup 102");
+    lab.host.ip("-6 rule add from 2001:db8:2::/64 lookup 102");
+    lab.expect_still(&[ONE]);
+    let (by, from) = ("::/0", "from 2001:db8:2::/64 table main");
+    let both = "nexthop via fe80::1 dev wan1 nexthop via fe80::2 dev wan2";
+    for (better, worse, ways) in [
+        (
+            "default via 10.0.1.2 dev wan1 metric 1 table 102",
+            "default via 10.0.2.2 dev wan2 metric 5 table 102",
+            &[TWO][..],
+        ),
+        (
+            &format!("{by} via fe80::1 dev wan1 metric 1 table 102"),
+            &format!("{by} via fe80::2 dev wan2 metric 5 table 102"),
+            &[TWO6],
+        ),
+        (
+            &format!("{by} {from} via fe80::1 dev wan1 metric 1"),
+            &format!("{by} {from} via fe80::2 dev wan2 metric 5"),
+            &[TWO6],
+        ),
+        (
+            &format!("{by} via fe80::1 dev wan1 metric 1 table 102"),
+            &format!("{by} metric 5 table 102 {both}"),
+            &[TWO6],
+        ),
+        (
+            &format!("{by} via fe80::1 dev wan1 metric 1 table 102"),
+            &format!("{by} from 2001:db8:9::/64 via fe80::2 dev wan2 metric 5 table 102"),
+            &[],
+        ),
+    ] {
+        lab.host.ip(&format!("route add {better}"));
+        lab.expect_still(&[ONE]);
+        let [add, del] = ["add", "del"].map(|verb| format!("ip route {verb} {worse}"));
+        case(&lab, ways, &[&add], &[&del]);
+        lab.host.ip(&format!("route del {better}"));
+    }
+}
+
 #[test]
 fn routes_that_lead_to_the_world() {
     let Some(lab) = lab() else { return };

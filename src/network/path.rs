@@ -3,10 +3,11 @@
 //! objects and metrics that decide.
 //!
 //! For IPv4 the entry of the table that a bound subflow finds is the answer. For IPv6 the kernel
-//! takes the device of a question with a source for a hint only, and where it answers by another
-//! one, the question without source, in which the device is binding, tells.
+//! takes the device of a question with a source for a hint only. Where it answers by another one,
+//! two questions tell in which the device is binding: the one without source, and, for routes and
+//! rules that go by the source, that for a link-local address to which none but default routes lead.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 
 use super::address::Subnet;
 use super::route::{TABLE_DEFAULT, TABLE_MAIN, UNICAST};
@@ -27,7 +28,13 @@ pub enum Ask {
     Device = 4,
     /// Which source address the kernel chooses for that way itself (IPv4).
     Source = 8,
+    /// Where the first answer does not tell it: whether what comes from the address has a default
+    /// route by the interface (IPv6).
+    Default = 16,
 }
+
+/// A link-local address outside fe80::/64, which is all of fe80::/10 that interfaces have routes to.
+const BEYOND: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfebf, 0, 0, 0, 0, 0, 0, 1));
 
 /// Whether a way is for an address, or for another one of the same interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,7 +66,10 @@ impl Question {
         let ipv4 = self.source.is_ipv4();
         let bound = self.ask != Ask::Free;
         RouteQuery {
-            destination: self.destination,
+            destination: match self.ask {
+                Ask::Default => BEYOND,
+                _ => self.destination,
+            },
             source: match self.ask {
                 Ask::Source => None,
                 Ask::Device if !ipv4 => None,
@@ -123,8 +133,9 @@ impl Way {
 
     /// Returns what is to be asked next, and notes that it is.
     pub(super) fn next(&mut self) -> Option<Ask> {
-        let all = [Ask::Bound, Ask::Free, Ask::Device, Ask::Source];
-        let next = all.into_iter().find(|ask| self.due & *ask as u8 != 0)?;
+        use Ask::*;
+        let mut all = [Bound, Free, Device, Source, Default].into_iter();
+        let next = all.find(|ask| self.due & *ask as u8 != 0)?;
         self.due &= !(next as u8);
         self.sent |= next as u8;
         Some(next)
@@ -179,10 +190,14 @@ impl Way {
                 #[cfg(feature = "quality")]
                 self.set_metric(route);
                 self.due |= Ask::Device as u8;
+                if !ipv4 {
+                    self.due |= Ask::Default as u8;
+                }
                 return;
             }
             Ask::Device if ipv4 => {}
-            Ask::Bound | Ask::Device => self.direct = hop.is_some(),
+            Ask::Device | Ask::Default if self.direct => return,
+            Ask::Bound | Ask::Device | Ask::Default => self.direct = hop.is_some(),
             Ask::Source => {
                 // Where a rule gives the address a table of its own, that is its way.
                 let rivals = route.filter(|route| route.table == self.table);
@@ -204,7 +219,7 @@ impl Way {
                 // Until the kernel has said more it counts as before.
                 self.due |= Ask::Source as u8;
             }
-        } else if has_more {
+        } else if has_more && question.ask != Ask::Device {
             self.doubt();
             self.target = target.saturating_add(1);
         }

@@ -380,8 +380,10 @@ impl Kernel {
         let vrf = self.links.iter().find(|l| l.index == query.oif);
         let vrf = vrf.map(|link| link.vrf_table).filter(|table| *table != 0);
         let tables = rules.iter().map(|rule| rule.table);
-        // For IPv6 the device is binding only where the source is not given.
-        let binding = family == Family::Ipv4 || query.source.is_none();
+        // For IPv6 the device is binding only where the source is not given, or the destination is on
+        // the link.
+        let local = matches!(query.destination, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        let binding = family == Family::Ipv4 || query.source.is_none() || local;
         let any = query.oif == IfIndex::NONE || !binding;
         let on = |r: &&Route| any || r.hops.iter().any(|hop| hop.oif == query.oif);
         for table in vrf.into_iter().chain(tables).chain([TABLE_MAIN, 253]) {

@@ -347,16 +347,8 @@ fn defaults(kernel: &Kernel, index: IfIndex, family: Family) -> impl Iterator<It
 
 fn has_route(kernel: &Kernel, link: &Link, source: IpAddr) -> bool {
     let selects = |rule: &Rule| !rule.unmarked && rule.suppress.is_none() && is_from(rule, source);
-    // For IPv6 the kernel is not asked for a second choice in a table that a rule selects.
-    let first = |route: &Route| {
-        let all = kernel.routes.iter().filter(|r| r.family == route.family);
-        let best = all
-            .filter(|r| r.table == route.table && r.destination_len == 0)
-            .min_by_key(|r| r.metric);
-        source.is_ipv4() || best.is_some_and(|best| best.hops[0].oif == link.index)
-    };
     defaults(kernel, link.index, Family::of(source)).any(|route| {
-        let selects = |rule: &Rule| rule.table == route.table && selects(rule) && first(route);
+        let selects = |rule: &Rule| rule.table == route.table && selects(rule);
         [TABLE_MAIN, 253].contains(&route.table)
             || (link.vrf_table != 0 && route.table == link.vrf_table)
             || kernel.rules.iter().any(selects)
