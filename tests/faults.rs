@@ -768,8 +768,17 @@ fn endpoints_of_others_are_named_and_taken_over_when_asked_for() {
         assert_eq!(daemon.lines(&["warn", part]), 1, "{}", daemon.log());
     }
     assert_eq!(daemon.lines(&["10.99.9.9"]), 0, "{}", daemon.log());
-    lab.reload(&daemon, "[core]\nadopt = yes\n");
     let ours = ["10.0.1.1 subflow dev wan1", "10.0.2.1 subflow dev wan2"];
+    // By prefix: only what is in it.
+    lab.reload(&daemon, "[core]\nadopt = 10.0.2.0/24, 10.99.0.0/16\n");
+    lab.expect_still(&[ours[0], ours[1], "10.99.9.9 signal"]);
+    lab.unplug("wan1");
+    lab.unplug("wan2");
+    lab.expect_still(&[ours[0], "10.99.9.9 signal"]);
+    lab.plug("wan1");
+    lab.plug("wan2");
+    lab.expect_still(&[ours[0], ours[1], "10.99.9.9 signal"]);
+    lab.reload(&daemon, "[core]\nadopt = yes\n");
     lab.expect(&[ours[0], ours[1], "10.99.9.9 signal"]);
     assert_eq!(lab.host.id("10.0.1.1"), Some(11), "it is right as it is");
     lab.unplug("wan1");
