@@ -130,6 +130,7 @@ mod tests {
             flags: IFF_UP | IFF_RUNNING,
             name: Name::try_from("wan").unwrap(),
             vrf_table: 0,
+            tunnel: false,
         };
         let address = Address {
             index: IfIndex(7),

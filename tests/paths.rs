@@ -5,7 +5,8 @@
 #[macro_use]
 mod support;
 
-use support::Lab;
+use support::routes::Tunnel;
+use support::{Daemon, Lab};
 
 const ONE: &str = "10.0.1.1 subflow dev wan1";
 const TWO: &str = "10.0.2.1 subflow dev wan2";
@@ -443,4 +444,37 @@ fn the_configuration_chooses_addresses() {
         lab.reload(&daemon, &format!("[core]\n{section}\n{settle}"));
         lab.expect_still(wanted);
     }
+}
+
+/// A VPN that runs over MPTCP would come to use its own tunnel.
+#[test]
+fn a_tunnel_that_may_carry_itself_is_named() {
+    let lab = lab!();
+    lab.wan(1);
+    let Some(_tunnel) = Tunnel::start(&lab, "tun0") else {
+        return;
+    };
+    let is_used = "10.8.0.1 subflow dev tun0";
+    let warned = |daemon: &Daemon| daemon.lines(&["warn", "tun0 is a tunnel", "use = no"]);
+    let daemon = lab.daemon("");
+    lab.host
+        .ip("link set tun0 up; addr add 10.8.0.1 peer 10.8.0.2 dev tun0");
+    lab.expect_still(&[ONE]);
+    assert_eq!(warned(&daemon), 0, "it is not used");
+    lab.host.ip("route add default dev tun0 metric 1");
+    lab.expect_still(&[ONE, is_used]);
+    lab.host.ip(
+        "link set tun0 mtu 1400; link set tun0 down; link set tun0 up
+         route add default dev tun0 metric 1",
+    );
+    lab.expect_still(&[ONE, is_used]);
+    assert_eq!(warned(&daemon), 1, "{}", daemon.log());
+    daemon.stop();
+    // Whoever has a section for it knows.
+    let daemon = lab.daemon("[interface tun*]\nuse = yes\n");
+    daemon.says(&["watching"]);
+    lab.expect_still(&[ONE, is_used]);
+    assert_eq!(warned(&daemon), 0, "{}", daemon.log());
+    lab.reload(&daemon, "[interface tun*]\nuse = no\n");
+    lab.expect(&[ONE]);
 }

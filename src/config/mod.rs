@@ -336,6 +336,12 @@ impl Config {
         &self.settings(device).policy
     }
 
+    /// Returns whether an interface section is for the interface named `device`.
+    pub(crate) fn names(&self, device: &str) -> bool {
+        let mut sections = self.interface.iter();
+        sections.any(|section| section.pattern.matches(device))
+    }
+
     fn settings(&self, device: &str) -> &Settings {
         let mut sections = self.interface.iter();
         let section = sections.find(|section| section.pattern.matches(device));

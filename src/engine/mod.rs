@@ -286,6 +286,15 @@ impl Engine {
         #[cfg(feature = "health")]
         self.follow_paths(now);
         self.schedule.rp_filter_check_due = true;
+        while let Some(name) = self.network.next_tunnel() {
+            // Whoever has a section for it knows.
+            if !self.config.names(&name) {
+                logging::warn!(
+                    "{name} is a tunnel: if a program carries it over MPTCP, it is not to use \
+                     itself: exclude it ([interface {name}] use = no)"
+                );
+            }
+        }
         #[cfg(feature = "control")]
         self.report
             .news

@@ -127,6 +127,8 @@ pub struct Link {
     /// The routing table of the VRF this interface is enslaved to
     /// (IFLA_LINKINFO, IFLA_INFO_SLAVE_KIND "vrf", IFLA_VRF_PORT_TABLE); 0 is none.
     pub vrf_table: u32,
+    /// A program carries what leaves by it (IFLA_LINKINFO, IFLA_INFO_KIND "tun").
+    pub tunnel: bool,
 }
 
 /// An address of an interface (`struct ifaddrmsg` and its attributes).

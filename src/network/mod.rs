@@ -5,6 +5,7 @@
 //! used, and why not. Nothing here knows about endpoints.
 
 mod address;
+mod advice;
 pub mod path;
 pub mod route;
 #[cfg(feature = "health")]
@@ -65,6 +66,8 @@ pub struct Interface {
     interrupted: bool,
     /// [`Network::next_asymmetric_route`] has named it.
     asymmetric_route: bool,
+    /// A program carries it, which [`Network::next_tunnel`] has not said.
+    tunnel: bool,
     gone: bool,
     marked: bool,
 }
@@ -369,28 +372,6 @@ impl Network {
         let address = self.addresses.get_mut(at)?;
         address.since = now;
         Some((at, core::mem::replace(&mut address.told, address.verdict)))
-    }
-
-    /// Returns an uplink whose IPv4 traffic the routes answer by another interface, each once.
-    pub(crate) fn next_asymmetric_route(&mut self) -> Option<Name> {
-        let is_asymmetric = |address: &&LocalAddress| {
-            let free = address.way.free;
-            self.interface(address.index).is_some_and(|interface| {
-                !interface.asymmetric_route
-                    && !interface.is_source_routed()
-                    && address.has_way()
-                    && ![IfIndex::NONE, address.index].contains(&free)
-            })
-        };
-        // The table has IPv4 addresses before all IPv6 ones.
-        let index = {
-            let mut usable = self.usable().take_while(|a| a.address.is_ipv4());
-            usable.find(is_asymmetric)?.index
-        };
-        let at = self.interfaces.binary_search_by_key(&index, |i| i.index);
-        let interface = self.interfaces.get_mut(at.ok()?)?;
-        interface.asymmetric_route = true;
-        Some(interface.name.clone())
     }
 
     /// Gives every address its verdict: that of `judge` for the address by itself, and then what

@@ -41,6 +41,7 @@ impl Network {
             changed: false,
             interrupted: false,
             asymmetric_route: false,
+            tunnel: link.tunnel,
             gone: false,
             marked: true,
         };
@@ -64,6 +65,7 @@ impl Network {
                         changed: old.changed || changed,
                         interrupted: old.interrupted,
                         asymmetric_route: old.asymmetric_route,
+                        tunnel: if old.gone { new.tunnel } else { old.tunnel },
                         ..new
                     };
                     old.configure(config);

@@ -68,6 +68,7 @@ impl Case {
             flags: self.link_flags,
             name: Name::try_from("wan").unwrap(),
             vrf_table: 0,
+            tunnel: false,
         };
         network.apply(&Notification::Link(link), &self.config);
         network.apply(&self.address(self.address), &self.config);
@@ -308,6 +309,7 @@ fn standby_is_used_only_without_an_uplink() {
         flags: UP,
         name: Name::try_from("uplink").unwrap(),
         vrf_table: 0,
+        tunnel: false,
     };
     network.apply(&Notification::Link(link), &case.config);
     let Notification::Address(mut address) = case.address("198.51.100.1") else {
@@ -386,6 +388,7 @@ fn a_route_that_is_away_for_a_moment_is_missed_later() {
             flags,
             name: Name::try_from("wan").unwrap(),
             vrf_table: 0,
+            tunnel: false,
         })
     };
     network.apply(&link(IFF_UP), &case.config);

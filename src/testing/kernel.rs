@@ -267,6 +267,7 @@ impl Device {
             flags: IFF_UP | if self.up { IFF_RUNNING } else { 0 },
             name: self.name.clone(),
             vrf_table: 0,
+            tunnel: false,
         })
     }
 

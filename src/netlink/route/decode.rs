@@ -51,11 +51,16 @@ fn link(payload: &[u8]) -> Option<Link> {
         flags: u32::from_ne_bytes([f0, f1, f2, f3]),
         name: Name::new(),
         vrf_table: 0,
+        tunnel: false,
     };
     for attribute in Attributes::new(rest) {
         match attribute.kind {
             IFLA_IFNAME => link.name = name(attribute.text()),
-            IFLA_LINKINFO => link.vrf_table = vrf_table(attribute).unwrap_or(0),
+            IFLA_LINKINFO => {
+                let mut info = attribute.nested();
+                link.tunnel = info.any(|i| i.kind == IFLA_INFO_KIND && i.text() == b"tun");
+                link.vrf_table = vrf_table(attribute).unwrap_or(0);
+            }
             _ => {}
         }
     }

@@ -77,6 +77,18 @@ fn link_of_a_vrf() {
                    000c 8005 0008 0001 000004d2",
     );
     assert_eq!(link.vrf_table, 1234);
+    assert!(!link.tunnel);
+}
+
+#[test]
+fn link_that_a_program_carries() {
+    let link = |kind| {
+        read_link(&format!(
+            "00 00 fffe 00000004 00011043 00000000 000c 0012 0008 0001 ={kind}00"
+        ))
+    };
+    assert!(link("74756e").tunnel);
+    assert!(!link("736974").tunnel);
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub(super) const IFLA_STATS_LINK_64: u16 = 1;
 pub(super) const IFLA_IFNAME: u16 = 3;
 pub(super) const IFLA_LINKINFO: u16 = 18;
 pub(super) const IFLA_EXT_MASK: u16 = 29;
+pub(super) const IFLA_INFO_KIND: u16 = 1;
 pub(super) const IFLA_INFO_SLAVE_KIND: u16 = 4;
 pub(super) const IFLA_INFO_SLAVE_DATA: u16 = 5;
 pub(super) const IFLA_VRF_PORT_TABLE: u16 = 1;

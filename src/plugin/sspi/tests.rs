@@ -32,6 +32,7 @@ fn turn(engine: &mut Engine, now: Instant) -> Vec<(SubflowAddress, SubflowAddres
                             flags: 0x41,
                             name: Name::try_from(["wan1", "wan2"][index as usize - 1]).unwrap(),
                             vrf_table: 0,
+                            tunnel: false,
                         }),
                         Part::Addresses => Notification::Address(Address {
                             index: IfIndex(index),

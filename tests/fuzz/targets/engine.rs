@@ -149,6 +149,7 @@ impl Bytes<'_> {
                 name: Name::try_from(["a", "b", "wan0", "lo"][usize::from(self.next() % 4)])
                     .ok()?,
                 vrf_table: (self.next() / 200).into(),
+                tunnel: self.next() % 8 == 0,
             }),
             1 => Notification::LinkGone {
                 index: IfIndex((self.next() % 8).into()),

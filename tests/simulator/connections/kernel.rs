@@ -141,6 +141,7 @@ impl Kernel {
             flags: if self.is_up(interface) { 0x41 } else { 0 },
             name: Name::try_from(INTERFACES[usize::from(interface)]).unwrap(),
             vrf_table: 0,
+            tunnel: false,
         })
     }
 

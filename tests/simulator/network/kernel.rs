@@ -110,6 +110,7 @@ impl Kernel {
                 flags,
                 name: Name::try_from(name).unwrap(),
                 vrf_table,
+                tunnel: false,
             };
             self.next_index += 1;
             self.links.push(link.clone());
