@@ -59,6 +59,9 @@ pub fn uplinks() -> Option<Lab> {
     for at in [&lab.host, &lab.outside] {
         at.ip("mptcp limits set add_addr_accepted 8 subflows 8");
     }
+    // With an address that is no longer tentative comes a route.
+    let tentative = || lab.host.out("ip -6 addr show tentative");
+    assert!(until(|| tentative().is_empty()), "{}", tentative());
     Some(lab)
 }
 
