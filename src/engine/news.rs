@@ -312,11 +312,8 @@ impl Reporter {
 
     /// Says how such paths are now, of which not everything was logged.
     pub(super) fn on_time(&mut self, now: Instant, network: &Network) {
-        while self.deadline() <= now {
-            let is_over = |loss: &&mut Loss| loss.times >= FLAPS && loss.since + WINDOW <= now;
-            let Some(loss) = self.losses.iter_mut().find(is_over) else {
-                return;
-            };
+        let is_over = |loss: &&mut Loss| loss.times >= FLAPS && loss.since + WINDOW <= now;
+        while let Some(loss) = self.losses.iter_mut().find(is_over) {
             let times = core::mem::take(&mut loss.times);
             let (name, ip) = (loss.name.clone(), loss.address);
             let on = |index| network.interface(index).is_some_and(|i| i.name == name);
