@@ -103,7 +103,7 @@ fn check(options: &Overrides, strict: bool, program: Program) -> u8 {
     let file = loaded.file.as_deref().unwrap_or("no file: all defaults");
     let text = format!("# {file}\n{}", loaded.config.text());
     let entries = select(&loaded.config, program.plugins);
-    let engine = Engine::new(clock::now(), loaded.config, &entries);
+    let engine = ManuallyDrop::new(Engine::new(clock::now(), loaded.config, &entries));
     for problem in engine.plugin_problems() {
         program.complain(problem);
     }
@@ -210,7 +210,7 @@ fn claim(config: &Config, namespace: Option<u64>) -> Result<Option<OwnedFd>, Str
                 return Ok(Some(file.into()));
             }
             Ok(None) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(error) if error.raw_os_error() == Some(libc::EWOULDBLOCK) => {
                 return Err(running("it holds the lock file"));
             }
             Err(error) => return Err(failed(error)),
@@ -222,7 +222,7 @@ fn claim(config: &Config, namespace: Option<u64>) -> Result<Option<OwnedFd>, Str
             Ok(None)
         }
         Ok(name) => Ok(name.map(OwnedFd::from)),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+        Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
             Err(running("it holds the abstract socket @mptcpd"))
         }
         Err(error) => Err(failed(error)),

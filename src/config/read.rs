@@ -3,7 +3,6 @@
 
 use core::fmt::{self, Display};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 
 use ::log::Level;
 use nix::fcntl::OFlag;
@@ -86,11 +85,11 @@ fn read(path: &str) -> Result<Option<Vec<u8>>, String> {
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
         file => file.map_err(failed)?,
     };
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
+    let status = sys::status(&file).map_err(failed)?;
+    if !status.is_file() {
         return Err("not a regular file".to_string());
     }
-    if metadata.mode() & 0o002 != 0 {
+    if status.is_world_writable() {
         return Err("world-writable; run chmod o-w".to_string());
     }
     sys::read(&file, MAX_SIZE + 1).map(Some).map_err(failed)

@@ -102,6 +102,7 @@ impl Daemon {
         let about = control::About::new(now, &loaded);
         let mut config = loaded.config;
         let rtnetlink = Rtnetlink::open()?;
+        let path_manager = PathManager::open(now)?;
         let identity = Identity {
             boot_id: sysctl::boot_id(),
             namespace: namespace.unwrap_or(0),
@@ -115,7 +116,7 @@ impl Daemon {
             options,
             plugins,
             rtnetlink,
-            path_manager: PathManager::open(now)?,
+            path_manager,
             diag: Diag::default(),
             signals,
             listeners: Listeners::default(),

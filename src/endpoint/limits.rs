@@ -201,7 +201,7 @@ impl LimitKeeper {
 
 /// Returns the number in "limit greater than maximum (8)", which newer kernels say.
 fn maximum(message: &str) -> Option<u32> {
-    let (_, number) = message.strip_suffix(')')?.rsplit_once('(')?;
+    let (_, number) = message.strip_suffix(')')?.split_once('(')?;
     number.parse().ok()
 }
 

@@ -9,7 +9,6 @@ use std::process;
 
 use ::log::{Level, Log, Record};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::fstat;
 use nix::sys::statvfs::fstatvfs;
 use simple_logger::SimpleLogger;
 
@@ -212,8 +211,8 @@ fn has_room(fd: BorrowedFd<'_>, patience: PollTimeout) -> bool {
 fn is_journal() -> bool {
     let named = sys::variable(c"JOURNAL_STREAM").unwrap_or_default();
     let (device, inode) = named.split_once(':').unwrap_or_default();
-    fstat(stderr()).is_ok_and(|stream| {
-        device.parse() == Ok(stream.st_dev) && inode.parse() == Ok(stream.st_ino)
+    sys::status(stderr()).is_ok_and(|stream| {
+        device.parse() == Ok(stream.device) && inode.parse() == Ok(stream.inode)
     })
 }
 

@@ -6,7 +6,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
-use nix::dir::Dir;
 use nix::fcntl::{OFlag, readlink};
 use nix::sys::stat::Mode;
 use nix::unistd::{mkdir, unlink};
@@ -53,7 +52,7 @@ pub fn make_directory() {
 /// held, and `None` if there is no place for one; the error is `WouldBlock` if another daemon has it.
 pub fn lock(state: &StatePath, namespace: u64) -> io::Result<Option<File>> {
     let beside = match state {
-        StatePath::Path(path) => path.rsplit_once('/').map(|(directory, _)| directory),
+        StatePath::Path(path) => directory(path),
         StatePath::None | StatePath::Default => None,
     };
     for directory in [Some(DIRECTORY), beside].into_iter().flatten() {
@@ -75,7 +74,7 @@ pub fn remove_abandoned() {
     if std::process::id() == 1 || !sys::has_capability(sys::CAP_SYS_PTRACE) {
         return;
     }
-    let _ = any_entry(DIRECTORY, &mut |name| {
+    let _ = sys::any_entry(DIRECTORY, &mut |name| {
         let path = name.strip_suffix(".lock");
         let path = path.map(|name| format!("{DIRECTORY}/{name}"));
         if let Some(path) = path.filter(|path| is_abandoned(path)) {
@@ -105,27 +104,18 @@ fn is_abandoned(path: &str) -> bool {
     if name.is_empty() || mounts.len() == MOUNTS || mounted(&name) {
         return false;
     }
-    let is_there = any_entry("/proc", &mut |process| {
+    let is_there = sys::any_entry("/proc", &mut |process| {
         let link = readlink(format!("/proc/{process}/ns/net").as_str());
         link.is_ok_and(|link| link.as_bytes() == name)
     });
-    is_there == Ok(false)
-}
-
-/// Returns whether an entry of a directory has a name for which `is` returns true. (What std has for
-/// it brings 10 KiB of code on MIPS.)
-fn any_entry(directory: &str, is: &mut dyn FnMut(&str) -> bool) -> nix::Result<bool> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut directory = Dir::open(directory, flags, Mode::empty())?;
-    let mut entries = directory.iter().flatten();
-    Ok(entries.any(|entry| entry.file_name().to_str().is_ok_and(&mut *is)))
+    is_there.is_ok_and(|is_there| !is_there)
 }
 
 impl StateFile {
     /// Opens the file, or makes it, with its directory if need be.
     pub fn open(path: &str, identity: Identity) -> Result<Self, String> {
         let file = open(path).map_err(|error| error.to_string())?;
-        if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        if !sys::status(&file).is_ok_and(|status| status.is_file()) {
             return Err("not a regular file".to_owned());
         }
         if !may_be_written(&file) {
@@ -154,7 +144,7 @@ impl StateFile {
             (Err(_), Ok(_)) => 1,
             (Ok(_), Err(_)) => 0,
             (Err(Unusable::Empty), Err(Unusable::Empty)) => {
-                let length = self.file.metadata().map_or(0, |metadata| metadata.len());
+                let length = sys::status(&self.file).map_or(0, |status| status.size);
                 return Err(if length == 0 {
                     Unusable::Empty
                 } else {
@@ -219,14 +209,18 @@ fn may_be_written(file: &File) -> bool {
         let read = file.read_exact_at(&mut start, (half * HALF) as u64);
         read.is_ok() && Some(&start) == name
     };
-    let empty = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
+    let empty = sys::status(file).is_ok_and(|status| status.size == 0);
     empty || has_name(0) || has_name(1)
+}
+
+/// Returns what comes before the last slash.
+fn directory(path: &str) -> Option<&str> {
+    path.get(..path.bytes().rposition(|byte| byte == b'/')?)
 }
 
 fn open(path: &str) -> io::Result<File> {
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
-    let end = path.bytes().rposition(|byte| byte == b'/');
-    match (sys::open(path, flags), end.and_then(|end| path.get(..end))) {
+    match (sys::open(path, flags), directory(path)) {
         (Err(error), Some(directory)) if error.raw_os_error() == Some(libc::ENOENT) => {
             mkdir(directory, Mode::from_bits_truncate(0o755))?;
             sys::open(path, flags)

@@ -23,7 +23,7 @@ use core::ffi::CStr;
 use core::mem::{ManuallyDrop, size_of};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
@@ -73,6 +73,88 @@ pub fn variable(name: &CStr) -> Option<&'static str> {
 pub fn open(path: &str, flags: OFlag) -> io::Result<File> {
     let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     Ok(nix::fcntl::open(path, flags, Mode::S_IRUSR | Mode::S_IWUSR)?.into())
+}
+
+/// What the kernel tells of an open file.
+pub struct Status {
+    mode: u32,
+    /// In bytes.
+    pub size: u64,
+    pub device: u64,
+    pub inode: u64,
+}
+
+impl Status {
+    /// Returns whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+
+    /// Returns whether everybody may write it.
+    pub fn is_world_writable(&self) -> bool {
+        self.mode & libc::S_IWOTH != 0
+    }
+}
+
+/// Returns the status of an open file. (The C library's fstat is 1.5 KiB on 32-bit machines, for it
+/// serves kernels before 4.11 as well.)
+pub fn status(file: impl AsFd) -> io::Result<Status> {
+    // SAFETY: it consists of plain numbers.
+    let mut status: libc::statx = unsafe { core::mem::zeroed() };
+    // SAFETY: no path, but the borrowed descriptor itself; the status outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            file.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_BASIC_STATS,
+            &raw mut status,
+        )
+    };
+    check(result as i32)?;
+    Ok(Status {
+        mode: status.stx_mode.into(),
+        size: status.stx_size,
+        device: libc::makedev(status.stx_dev_major, status.stx_dev_minor),
+        inode: status.stx_ino,
+    })
+}
+
+/// Returns whether an entry of a directory has a name for which `is` returns true. (What std has for
+/// it is 10 KiB of code on MIPS, and what the C library has, with its memory, 2.)
+pub fn any_entry(directory: &str, is: &mut dyn FnMut(&str) -> bool) -> io::Result<bool> {
+    let directory = open(directory, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+    let mut buffer = [0u8; 2048];
+    loop {
+        // SAFETY: the pointer and the length describe `buffer`, which outlives the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_getdents64,
+                directory.as_raw_fd(),
+                buffer.as_mut_ptr(),
+                buffer.len(),
+            )
+        };
+        let mut entries = buffer.get(..check(result as i32)? as usize);
+        if entries.is_none_or(<[u8]>::is_empty) {
+            return Ok(false);
+        }
+        // struct linux_dirent64: inode and offset, 8 octets each, the length of the entry, 2, its
+        // type, 1, and the name, which ends with a NUL.
+        while let Some((&[.., l0, l1, _], name)) = entries.and_then(<[u8]>::split_first_chunk::<19>)
+        {
+            let name = CStr::from_bytes_until_nul(name).ok();
+            if name
+                .and_then(|name| name.to_str().ok())
+                .is_some_and(&mut *is)
+            {
+                return Ok(true);
+            }
+            let length = usize::from(u16::from_ne_bytes([l0, l1]));
+            entries = entries.and_then(|entries| entries.get(length..));
+        }
+    }
 }
 
 /// Reads a file to its end, but not more than `limit` bytes.
@@ -173,7 +255,7 @@ pub fn lock(file: &File) -> io::Result<()> {
 pub fn claim_name() -> io::Result<Option<UnixListener>> {
     let name = SocketAddr::from_abstract_name(b"mptcpd")?;
     match UnixListener::bind_addr(&name) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+        Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
             match UnixStream::connect_addr(&name) {
                 Ok(other) if is_ours_or_root(&other) => Err(error),
                 _ => Ok(None),
