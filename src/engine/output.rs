@@ -109,6 +109,11 @@ impl Engine {
         if let Some(token) = self.connections.table.next_pending() {
             return Some(Command::DumpAddresses(token));
         }
+        if more {
+            // All are known: plugins are told before another look finds others, of which it has yet
+            // to show whose they are.
+            return None;
+        }
         let mut first = self.schedule.readable(of_use).first();
         if first == Due::WAYS {
             if let Some(question) = self.network.next_question(&self.config) {

@@ -343,3 +343,21 @@ fn an_announcement_is_tried_again_once_its_id_is_free() {
         Run(0),
     ]);
 }
+
+/// Its addresses were read, and it was told of, before the look had shown its subflows.
+#[test]
+fn connections_are_told_of_before_another_look_finds_more() {
+    ends_well(&[
+        Run(0),
+        Step::Change(Open(4, 0, false)),
+        Step::Change(Full),
+        Step::Change(Establish(4)),
+        Step::Change(Open(3, 0, false)),
+        Refuse(0, 3, 10),
+        Run(4),
+        Step::Change(Full),
+        Interrupt(3),
+        Step::Change(Open(1, 0, false)),
+        Run(58),
+    ]);
+}
