@@ -448,6 +448,7 @@ fn turn(world: &mut World, engine: &mut Engine, now: Instant, half: &mut [u8; HA
                             backup_here: false,
                             backup_there: false,
                             opened_here: true,
+                            initial: false,
                             established,
                             retransmissions: 0,
                             fully_established: established,

@@ -64,6 +64,25 @@ fn all_uplinks_lose_their_carrier() {
     }
 }
 
+/// Nor does the end of a path end what has not been answered yet: its SYN is sent again.
+#[test]
+fn a_connection_is_being_opened_when_its_path_goes() {
+    let Some(lab) = Lab::with_uplinks(1) else {
+        return;
+    };
+    let daemon = lab.daemon("");
+    lab.expect(&ENDPOINTS[..1]);
+    lab.outside.ip("route add blackhole 10.0.1.1");
+    let transfer = Transfer::start(&lab, "1000", RATE);
+    let opening = || lab.host.out("ss -tnH state syn-sent src 10.0.1.1");
+    assert!(until(|| !opening().is_empty()));
+    lab.unplug("wan1");
+    daemon.says(&["10.0.1.1", "stays without a path"]);
+    lab.outside.ip("route del blackhole 10.0.1.1");
+    lab.plug("wan1");
+    transfer.finish();
+}
+
 /// The kernel gives up a connection that has no subflow for `close_timeout`.
 #[test]
 fn an_outage_may_be_longer_than_the_close_timeout() {

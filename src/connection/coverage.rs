@@ -46,7 +46,7 @@ impl Paths {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Covered {
     pub token: Token,
-    /// Paths with an established subflow.
+    /// Paths with an established subflow, or with the one that opens the connection.
     pub established: Paths,
     /// Those of them whose subflow works, by path and by its own retransmissions.
     pub working: Paths,
@@ -56,6 +56,8 @@ pub struct Covered {
     pub joining: Paths,
     /// A subflow from another address works.
     pub works_elsewhere: bool,
+    /// The peer has not answered yet: its end would be the connection's, which cannot be joined.
+    pub opening: bool,
     /// This host opened it: it is for this host to join.
     pub opened_here: bool,
     /// The peer has an IPv4 or IPv6 address in it.
@@ -68,7 +70,7 @@ impl Covered {
     /// Returns whether it is for this host to join it. Which side opened a connection that has no
     /// subflow left is not known.
     pub fn is_joined_here(&self) -> bool {
-        self.opened_here || self.subflows == 0
+        !self.opening && (self.opened_here || self.subflows == 0)
     }
 
     /// Returns whether it has a subflow that works on none but these paths.
@@ -104,6 +106,7 @@ const OPENED_HERE: u8 = 1 << 3;
 const IPV6: u8 = 1 << 4;
 const SUBFLOW: u8 = 1 << 5;
 const STUCK: u8 = 1 << 6;
+const OPENING: u8 = 1 << 7;
 
 /// Eight octets for each subflow, in the order that sorts them: token, path and flags.
 fn pack(token: Token, path: u8, flags: u8) -> u64 {
@@ -138,11 +141,13 @@ impl Coverage {
         }
         // What has been sent and not been acknowledged in time says that a path may be dead.
         let silent = subflow.retransmissions > 0;
+        let opening = subflow.initial && !subflow.established;
         let mut flags = 0;
         for (flag, set) in [
-            (ESTABLISHED, subflow.established),
+            (ESTABLISHED, subflow.established || opening),
+            (OPENING, opening),
             (WORKING, subflow.established && alive && !silent),
-            (JOINING, !subflow.established && !silent),
+            (JOINING, !subflow.established && !opening && !silent),
             (OPENED_HERE, subflow.opened_here),
             (IPV6, subflow.ends.remote.is_ipv6()),
             (SUBFLOW, true),
@@ -217,6 +222,7 @@ impl Covered {
                 paths.add(path);
             }
         }
+        self.opening |= has(OPENING);
         self.opened_here |= has(OPENED_HERE);
         self.ipv6 |= has(IPV6);
         self.ipv4 |= !has(IPV6);
@@ -245,6 +251,7 @@ mod tests {
             backup_here: false,
             backup_there: false,
             opened_here: token != 7,
+            initial: token == 5,
             established,
             retransmissions,
             fully_established: true,
@@ -323,6 +330,23 @@ mod tests {
             panic!()
         };
         assert!(!two.hangs_on(Paths::one(0)) && two.hangs_on(Paths::one(1)));
+    }
+
+    /// Until the peer answers, the first subflow is all there is of a connection.
+    #[test]
+    fn a_connection_that_is_being_opened_hangs_on_its_first_subflow() {
+        for (alive, retransmissions) in [(true, 0), (true, 3), (false, 0)] {
+            let first = subflow(5, "10.0.1.1:1", false, retransmissions);
+            let [opening] = look(&[(first, Some(0), alive)])[..] else {
+                panic!()
+            };
+            let path = Paths::one(0);
+            assert!(opening.established.contains(path));
+            assert!(opening.depends_on(path) && opening.hangs_on(path));
+            assert!(!opening.is_joined_here() && opening.joining.is_empty());
+        }
+        let there = look(&[(subflow(5, "10.0.1.1:1", true, 0), Some(0), true)]);
+        assert!(there[0].is_joined_here());
     }
 
     #[test]

@@ -175,6 +175,7 @@ fn shown_subflow(token: Token, local: &str) -> diag::Subflow {
         backup_here: false,
         backup_there: false,
         opened_here: true,
+        initial: false,
         established: true,
         retransmissions: 0,
         fully_established: true,

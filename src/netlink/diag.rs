@@ -49,8 +49,9 @@ const SUBFLOW_FLAGS: u16 = 8;
 const SUBFLOW_ID_REM: u16 = 9;
 const SUBFLOW_ID_LOC: u16 = 10;
 
-/// `MPTCP_SUBFLOW_FLAG_*`: MCAP_LOC or JOIN_LOC, BKUP_REM, BKUP_LOC, FULLY_ESTABLISHED, CONNECTED.
-const OPENED_HERE: u32 = 1 << 1 | 1 << 3;
+/// `MPTCP_SUBFLOW_FLAG_*`: MCAP_LOC, and with it JOIN_LOC, BKUP_REM, BKUP_LOC, FULLY_ESTABLISHED, CONNECTED.
+const BEGUN_HERE: u32 = 1 << 1;
+const OPENED_HERE: u32 = BEGUN_HERE | 1 << 3;
 const BACKUP_THERE: u32 = 1 << 4;
 const BACKUP_HERE: u32 = 1 << 5;
 const FULLY_ESTABLISHED: u32 = 1 << 6;
@@ -112,6 +113,8 @@ pub struct Subflow {
     pub backup_there: bool,
     /// This host made it.
     pub opened_here: bool,
+    /// This host began the connection with it.
+    pub initial: bool,
     pub established: bool,
     /// Timeouts in a row after which something was sent once more and not acknowledged yet.
     pub retransmissions: u8,
@@ -290,6 +293,7 @@ pub fn decode_subflow(payload: &[u8]) -> Option<Subflow> {
         backup_here: flags & BACKUP_HERE != 0,
         backup_there: flags & BACKUP_THERE != 0,
         opened_here: flags & OPENED_HERE != 0,
+        initial: flags & BEGUN_HERE != 0,
         established: state == ESTABLISHED && flags & CONNECTED != 0,
         retransmissions,
         fully_established: flags & FULLY_ESTABLISHED != 0,
@@ -449,6 +453,7 @@ mod tests {
             backup_here: false,
             backup_there: true,
             opened_here: false,
+            initial: false,
             established: true,
             retransmissions: 2,
             fully_established: true,

@@ -240,6 +240,7 @@ impl Bench {
                     backup_here: s.backup_here,
                     backup_there: false,
                     opened_here: s.ours,
+                    initial: false,
                     established: true,
                     retransmissions: 0,
                     fully_established: true,

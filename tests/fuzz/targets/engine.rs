@@ -205,6 +205,7 @@ impl Bytes<'_> {
             backup_here: flags & 16 != 0,
             backup_there: flags & 64 != 0,
             opened_here: flags & 32 != 0,
+            initial: flags & 2 != 0,
             established: flags & 4 != 0,
             retransmissions: flags >> 6,
             fully_established: flags & 8 != 0,

@@ -409,6 +409,7 @@ impl Kernel {
             backup_here: false,
             backup_there: false,
             opened_here: path.ours,
+            initial: false,
             established: path.pending.is_none(),
             retransmissions: 0,
             fully_established: c.established,

@@ -247,6 +247,7 @@ impl Kernel {
                     backup_here: false,
                     backup_there: false,
                     opened_here: true,
+                    initial: false,
                     established: subflow.established,
                     retransmissions: if silent { 5 } else { 0 },
                     fully_established: subflow.established,
