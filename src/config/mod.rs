@@ -53,7 +53,7 @@ pub trait PluginKeys {
     fn keys(&self) -> &'static [&'static str];
 }
 
-/// Everything that can be configured.
+/// Everything that can be configured: a field for each key of `[core]`, and the other sections.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Config {

@@ -4,10 +4,9 @@
 use core::net::IpAddr;
 
 use super::Verdict;
-use super::path::Way;
+use super::way::{Subnet, Way};
 use crate::netlink::IfIndex;
-use crate::netlink::prefix::contains;
-use crate::netlink::route::{Address, Family};
+use crate::netlink::route::Address;
 use crate::table::Mark;
 use crate::time::{Duration, Instant};
 
@@ -25,6 +24,7 @@ pub fn is_unique_local(address: IpAddr) -> bool {
 }
 
 /// An address of this host on one interface: what the kernel says of it, and what is thought of it.
+/// It is a row of a table that is gone through whole, hence the number of fields.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct LocalAddress {
@@ -70,33 +70,6 @@ pub struct LocalAddress {
 }
 
 const _: () = assert!(size_of::<LocalAddress>() <= 120);
-
-/// What an address takes to be on its link.
-#[derive(Clone, Copy)]
-pub(super) struct Subnet {
-    address: IpAddr,
-    /// On a point-to-point link the prefix is the peer's.
-    pub(super) neighbour: IpAddr,
-    pub(super) len: u8,
-}
-
-impl Subnet {
-    /// Returns whether it holds the address.
-    pub(super) fn holds(&self, address: IpAddr) -> bool {
-        contains(&self.neighbour, self.len, &address)
-    }
-
-    /// Returns whether a route by this gateway, which prefers this source, is for the address. One that
-    /// has no subnet is routed to the host; and a route that names neither is for all.
-    pub(super) fn suits(&self, gateway: Option<IpAddr>, preferred: Option<IpAddr>) -> bool {
-        self.len == Family::of(self.address).width()
-            || preferred == Some(self.address)
-            || match gateway {
-                Some(gateway) => self.holds(gateway),
-                None => preferred.is_none(),
-            }
-    }
-}
 
 impl LocalAddress {
     /// Returns what it takes to be on its link.

@@ -6,12 +6,13 @@
 
 mod address;
 mod advice;
-pub mod path;
+mod path;
 pub mod route;
 #[cfg(feature = "health")]
 mod unbound;
 mod update;
 mod verdict;
+pub mod way;
 
 use core::net::IpAddr;
 use core::ops::Range;
@@ -25,9 +26,9 @@ use crate::table::{Mark, Table};
 use crate::time::{Duration, Instant};
 
 pub use address::{LocalAddress, is_link_local, is_unique_local};
-pub use path::Question;
 pub use route::Routes;
 pub use verdict::{Declared, Verdict};
+pub use way::Question;
 
 /// `IFF_UP`, `IFF_LOOPBACK`, `IFF_POINTOPOINT`, `IFF_RUNNING` of linux/if.h.
 pub const IFF_UP: u32 = 1;
@@ -438,7 +439,7 @@ impl Network {
                 address.restart();
             }
             let spans = (Duration::from_secs(hold_down), route_grace);
-            self.has_aliases |= address.way.fit == path::Fit::No && !address.gone;
+            self.has_aliases |= address.way.fit == way::Fit::No && !address.gone;
             let until = address.settle(now, verdict, spans, started);
             self.deadline = self.deadline.min(until);
             uplink |= address.verdict == Verdict::Usable;

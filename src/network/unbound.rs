@@ -3,8 +3,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::path::{Ask, Question};
 use super::route::{TABLE_DEFAULT, TABLE_MAIN, is_default};
+use super::way::{Ask, Question};
 use super::{IFF_LOOPBACK, Interface, LocalAddress, Network, Verdict};
 use crate::config::Config;
 use crate::netlink::IfIndex;

@@ -3,7 +3,7 @@
 
 use core::net::IpAddr;
 
-use super::path::Fit;
+use super::way::Fit;
 use super::{Declared, IFF_RUNNING, IFF_UP, Interface, LocalAddress, Network, Part};
 use crate::config::Config;
 use crate::netlink::IfIndex;

@@ -8,8 +8,8 @@ use crate::engine::{Command as Asked, Incomplete, Input};
 use crate::netlink::diag::{self, Query};
 use crate::netlink::mptcp::{Command, ConnectionEvent, EndpointFlags, Event, Limits, SubflowEvent};
 use crate::netlink::route::{Address, Family, Hop, Link, Notification, Route};
-use crate::network::path::Question;
 use crate::network::route::{TABLE_MAIN, UNICAST};
+use crate::network::way::Question;
 use crate::network::{IFF_RUNNING, IFF_UP, Part};
 use crate::request::{CommandId, Failure};
 
