@@ -90,10 +90,10 @@ pub(super) struct Way {
     pub(super) target: u8,
     /// There is a way by the interface that has the address.
     pub(super) direct: bool,
-    /// A rule of others sends what comes from the address out by its interface.
-    pub(super) by_rule: bool,
     /// Where what comes from the address leaves by if it is not bound to an interface.
     pub(super) free: IfIndex,
+    /// A rule of others sends it there.
+    pub(super) by_rule: bool,
     /// The next hop; `None` is on the link, or not known.
     pub(super) gateway: Option<IpAddr>,
     /// Whether that is the gateway of such an address.
@@ -113,8 +113,8 @@ impl Way {
         sent: 0,
         target: 0,
         direct: false,
-        by_rule: false,
         free: IfIndex::NONE,
+        by_rule: false,
         gateway: None,
         fit: Fit::Yes,
         table: TABLE_MAIN,
@@ -175,8 +175,7 @@ impl Way {
             Ask::Free => {
                 let hop = hop.or_else(|| hops.next());
                 self.free = hop.map_or(IfIndex::NONE, |hop| hop.oif);
-                self.by_rule =
-                    self.free == question.holder && ![TABLE_MAIN, TABLE_DEFAULT].contains(&table);
+                self.by_rule = ![TABLE_MAIN, TABLE_DEFAULT].contains(&table);
                 if !self.direct {
                     self.leave_by(hop, route);
                 }

@@ -710,3 +710,30 @@ fn an_endpoint_for_peers_to_join_has_no_subflows_to_be_made_again() {
     ];
     ends_well(6, 8, ALL_FLAGS, &steps);
 }
+
+/// The address is on an interface without carrier, and leaves by one that has none of its own.
+#[test]
+fn a_rule_of_others_leads_by_an_interface_without_address() {
+    let steps = [
+        Step::Change(Link(4, 2)),
+        Step::Change(Address(4, 17, 6)),
+        Step::Change(Link(3, 1)),
+        Step::Change(Route(3, 3, 1)),
+        Step::Change(Change::Rule(17, 2)),
+    ];
+    ends_well(7, 8, ALL_FLAGS, &steps);
+}
+
+/// An old kernel does not show whether connections need the endpoint that it made itself.
+#[test]
+fn the_limits_may_expect_what_others_are_to_give_way_to() {
+    let steps = [
+        Step::Change(Link(3, 1)),
+        Step::Change(Address(3, 1, 7)),
+        Step::Change(Route(3, 0, 4)),
+        Step::Change(Meddled(Meddle::Implicit(17))),
+        Step::Change(Meddled(Meddle::Implicit(3))),
+        Step::Change(Meddled(Meddle::Add(15, 3, 15))),
+    ];
+    ends_well(2, 3, OLD_FLAGS, &steps);
+}

@@ -187,17 +187,19 @@ fn endpoints(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<()
             return Err(format!("{} before a second of {twice:?}", want.address));
         }
     }
-    limits(simulation, wants.len() - lack.len())
+    limits(simulation, wants.len() - lack.len(), lack.len())
 }
 
-fn limits(simulation: &Simulation, endpoints: usize) -> Result<(), String> {
+/// For so many endpoints; and as many may be expected where others' are to give way to them.
+fn limits(simulation: &Simulation, endpoints: usize, expected: usize) -> Result<(), String> {
     let kernel = &simulation.kernel;
     let subflows = kernel.limits.subflows;
-    let enough = u32::try_from(endpoints + 2).unwrap().min(kernel.most);
+    let enough = |endpoints| u32::try_from(endpoints + 2).unwrap().min(kernel.most);
+    let (least, most) = (enough(endpoints), enough(endpoints + expected));
     let right = match simulation.config().limit_subflows {
         Some(fixed) => subflows == fixed,
-        None if simulation.kernel.limits_meddled => subflows >= enough,
-        None => subflows == enough,
+        None if simulation.kernel.limits_meddled => subflows >= least,
+        None => (least..=most).contains(&subflows),
     };
     if right {
         return Ok(());
