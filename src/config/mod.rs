@@ -338,13 +338,16 @@ impl Config {
 
     /// Returns whether an interface section is for the interface named `device`.
     pub(crate) fn names(&self, device: &str) -> bool {
+        self.section(device).is_some()
+    }
+
+    fn section(&self, device: &str) -> Option<&InterfaceSection> {
         let mut sections = self.interface.iter();
-        sections.any(|section| section.pattern.matches(device))
+        sections.find(|section| section.pattern.matches(device))
     }
 
     fn settings(&self, device: &str) -> &Settings {
-        let mut sections = self.interface.iter();
-        let section = sections.find(|section| section.pattern.matches(device));
+        let section = self.section(device);
         section.map_or(&self.default, |section| &section.settings)
     }
 

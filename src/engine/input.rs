@@ -356,7 +356,7 @@ impl Engine {
             let errno = failure.errno;
             // A kernel without policy routing refuses every one for the same reason.
             let news = refused.news && !refused.gone;
-            if news && self.report.is_news(errno) {
+            if news && self.report.note_refusal(errno) {
                 say(format_args!("the {}", refused.change));
             }
             if matches!(errno, ENODEV | ENETDOWN) {

@@ -81,8 +81,8 @@ impl Report {
         self.routing = 0;
     }
 
-    /// Returns whether the last route or rule was refused for another reason than this.
-    pub(super) fn is_news(&mut self, errno: i32) -> bool {
+    /// Notes why a route or rule was refused. Returns whether the last one was for another reason.
+    pub(super) fn note_refusal(&mut self, errno: i32) -> bool {
         core::mem::replace(&mut self.routing, errno) != errno
     }
 }

@@ -345,15 +345,6 @@ mod tests {
 
     #[test]
     fn a_subflow_of_before_an_outage_is_made_anew() {
-        let mut bench = Bench::new(PLUGINS, "").with("wan1", "10.0.1.1");
-        let connection = bench.established("10.0.1.1:4000", "192.0.2.1:80");
-        bench.set_up("wan1", false);
-        bench.advance(Duration::from_secs(20));
-        bench.asked();
-        bench.set_up("wan1", true);
-        bench.advance(Duration::from_secs(5));
-        let [made, left] = ["create", "destroy"].map(|what| format!("{what} 10.0.1.1 192.0.2.1"));
-        assert_eq!(bench.asked(), [made, left]);
-        assert_eq!(bench.subflows(connection), ["10.0.1.1 192.0.2.1"; 1]);
+        super::super::paths::tests::makes_subflows_anew(PLUGINS, 1);
     }
 }

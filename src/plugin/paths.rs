@@ -240,3 +240,30 @@ pub(super) fn is_usable(network: &Network, index: IfIndex, address: IpAddr) -> b
     let mut usable = network.usable();
     usable.any(|a| a.address == address && (index == IfIndex::NONE || a.index == index))
 }
+
+#[cfg(test)]
+#[cfg(any(feature = "failover", feature = "fullmesh", feature = "ndiffports"))]
+pub(super) mod tests {
+    use crate::plugin::Entry;
+    use crate::testing::Bench;
+    use crate::time::Duration;
+
+    /// A strategy that has so many subflows from an address makes each of them anew after an outage.
+    #[track_caller]
+    pub(in crate::plugin) fn makes_subflows_anew(plugins: &'static [Entry], count: usize) {
+        let mut bench = Bench::new(plugins, "").with("wan1", "10.0.1.1");
+        let connection = bench.established("10.0.1.1:4000", "192.0.2.1:80");
+        bench.set_up("wan1", false);
+        bench.advance(Duration::from_secs(20));
+        bench.asked();
+        bench.set_up("wan1", true);
+        bench.advance(Duration::from_secs(5));
+        let asked =
+            ["create", "destroy"].map(|what| vec![format!("{what} 10.0.1.1 192.0.2.1"); count]);
+        assert_eq!(bench.asked(), asked.concat());
+        assert_eq!(
+            bench.subflows(connection),
+            vec!["10.0.1.1 192.0.2.1"; count]
+        );
+    }
+}
