@@ -56,6 +56,9 @@ impl Engine {
             }
         }
         health.finish();
+        while let Some(address) = network.take_interruption() {
+            health.restart(now, Key::of(address));
+        }
         let is_over =
             |address: &LocalAddress| (fit(address) || !used) && !health.follows(Key::of(address));
         self.schedule.reconcile_due |= network.revive(&is_over);

@@ -133,6 +133,14 @@ impl Health {
         }
     }
 
+    /// Has a path asked anew, for its link was away: what was under way is lost, which says nothing,
+    /// and the link may lead elsewhere now.
+    pub fn restart(&mut self, now: Instant, key: Key) {
+        if let Some(path) = self.paths.iter_mut().find(|path| path.key == key) {
+            path.restart(now);
+        }
+    }
+
     /// Ends the pass.
     pub fn finish(&mut self) {
         self.paths.sweep_unmarked(|_| true);

@@ -173,7 +173,7 @@ impl Path {
     }
 
     /// Forgets what is under way, which keeps the verdict, and asks anew.
-    fn restart(&mut self, now: Instant) {
+    pub(super) fn restart(&mut self, now: Instant) {
         self.rounds.clear();
         self.streak = Streak::default();
         self.good = 0;
@@ -206,7 +206,7 @@ impl Path {
             .count();
         self.plan
             .down
-            .saturating_sub(self.streak.losses + whole as u8)
+            .saturating_sub(self.streak.losses.saturating_add(whole as u8))
     }
 
     /// Has the next round go at once, unless one is under way.
@@ -243,15 +243,15 @@ impl Path {
             self.rounds.remove(0);
             let _ = self.rounds.push(round);
         }
-        self.next_at = if self.dead {
-            now + self.interval()
-        } else if settled && self.needed() > 0 {
+        self.next_at = if settled && self.needed() > 0 {
             // Twice what the last answer took says more than half of what one may take at most.
             let usual = Duration::from_millis(u64::from(self.figures.latency) * 2);
             let half = Duration::from_millis(self.plan.timeout.as_millis() / 2);
             now + usual.max(half).min(self.plan.timeout)
         } else if self.needed() > 0 {
             now + self.plan.pace()
+        } else if self.dead {
+            now + self.interval()
         } else {
             Instant::NEVER
         };
@@ -376,6 +376,8 @@ impl Path {
         };
         self.restart(now);
         self.dead = true;
+        // Enough has been asked for now.
+        self.streak.losses = self.plan.down;
         self.next_at = now + self.interval();
     }
 

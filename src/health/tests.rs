@@ -590,3 +590,37 @@ fn a_path_that_was_dead_starts_dead() {
     };
     assert!(at <= 150, "{at}");
 }
+
+/// The first packets over a link that has just come up are often lost.
+#[test]
+fn what_may_be_back_is_not_asked_only_once() {
+    let seldom = Track {
+        interval: 600,
+        ..track(&[FIRST])
+    };
+    for link_is_seen_down in [false, true] {
+        let mut world = World::new(&seldom, |now, _| (now >= 2_000_050).then_some(20));
+        world.run(999_500);
+        assert!(world.is_dead());
+        world.now = 2_000_000;
+        if link_is_seen_down {
+            world.health.begin(true);
+            world.health.finish();
+            world.follow(&seldom);
+        } else {
+            world.health.restart(Instant(world.now), PATH);
+        }
+        world.run(5000);
+        let [(at, false)] = world.verdicts_since(2_000_000)[..] else {
+            panic!("{link_is_seen_down}: {:?}", world.verdicts)
+        };
+        assert!(at <= 350, "{link_is_seen_down}: {at}");
+    }
+    // If it is not, it is asked as often as ever.
+    let mut world = World::new(&seldom, none_answer);
+    world.run(999_500);
+    let before = world.sent.len();
+    world.health.restart(Instant(world.now), PATH);
+    world.run(500_000);
+    assert_eq!(world.sent.len() - before, 3);
+}

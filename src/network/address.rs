@@ -51,6 +51,9 @@ pub struct LocalAddress {
     pub verdict: Verdict,
     /// Probes over it are not answered.
     pub(super) dead: bool,
+    /// Its link was away and is back, which [`Network::take_interruption`] has not told.
+    #[cfg(feature = "health")]
+    pub(super) interrupted: bool,
     /// Since when it has its verdict.
     #[cfg(feature = "control")]
     pub(crate) since: Instant,
@@ -108,6 +111,8 @@ impl LocalAddress {
             existing,
             verdict: Verdict::Unjudged,
             dead: false,
+            #[cfg(feature = "health")]
+            interrupted: false,
             #[cfg(feature = "control")]
             since: Instant::NEVER,
             #[cfg(feature = "control")]
@@ -178,9 +183,18 @@ impl LocalAddress {
         self.holder == index || (!self.way.direct && self.way.free == index)
     }
 
-    /// Notes an interruption: the hold-down begins anew.
+    /// Has the hold-down begin anew.
     pub(super) fn restart(&mut self) {
         self.fit_since = Instant::NEVER;
+    }
+
+    /// Notes that its link was away, however briefly.
+    pub(super) fn interrupt(&mut self) {
+        self.restart();
+        #[cfg(feature = "health")]
+        {
+            self.interrupted = true;
+        }
     }
 
     /// Turns the `verdict` on the address by itself into the one that counts now, by how long it

@@ -351,6 +351,14 @@ impl Network {
         news
     }
 
+    /// Returns an address whose link was away and is back, each once.
+    #[cfg(feature = "health")]
+    pub(crate) fn take_interruption(&mut self) -> Option<&LocalAddress> {
+        let address = self.addresses.iter_mut().find(|a| a.interrupted)?;
+        address.interrupted = false;
+        Some(address)
+    }
+
     /// Has no path count as dead any more whose probes are over. Returns whether that is news.
     #[cfg(feature = "health")]
     pub(crate) fn revive(&mut self, is_over: &dyn Fn(&LocalAddress) -> bool) -> bool {
@@ -436,7 +444,7 @@ impl Network {
                 break;
             };
             if interrupted {
-                address.restart();
+                address.interrupt();
             }
             let spans = (Duration::from_secs(hold_down), route_grace);
             self.has_aliases |= address.way.fit == way::Fit::No && !address.gone;
