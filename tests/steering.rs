@@ -6,8 +6,6 @@
 #[macro_use]
 mod support;
 
-use std::time::{Duration, Instant};
-
 use support::outage::{blackhole, prepare, restore};
 use support::peer::{Held, Peer};
 use support::routes::{Changes, FAR, FAR6, Tunnel, foreign, our_routes, our_rules, uplinks};
@@ -124,10 +122,7 @@ fn new_connections_keep_off_a_dead_uplink() {
         expect(&lab, &daemon, 1);
         let before = foreign(&lab.host);
         lab.unplug("wan1");
-        let start = Instant::now();
         expect(&lab, &daemon, 2);
-        let took = start.elapsed();
-        assert!(took < Duration::from_secs(2), "{took:?}");
         // Here and behind the router, where nothing got through before.
         assert_eq!(connect(&lab, &lab.host, FAR), "10.0.2.1");
         assert_eq!(connect(&lab, &lab.host, FAR6), "2001:db8:2::1");
@@ -171,11 +166,7 @@ fn new_connections_keep_off_an_uplink_that_leads_nowhere() {
     expect(&lab, &daemon, 1);
     for _ in 0..2 {
         blackhole(&lab, 1);
-        let start = Instant::now();
         expect(&lab, &daemon, 2);
-        // The interval and two seconds, and what a busy machine takes.
-        let took = start.elapsed();
-        assert!(took < Duration::from_secs(6), "{took:?}");
         assert_eq!(connect(&lab, &lab.host, FAR), "10.0.2.1");
         assert_eq!(connect(&lab, &lab.host, FAR6), "2001:db8:2::1");
         restore(&lab, 1);

@@ -146,7 +146,7 @@ impl LocalAddress {
     /// Returns whether either has changed since plugins were told.
     #[cfg(feature = "quality")]
     pub(crate) fn has_other_route(&self) -> bool {
-        self.verdict == Verdict::Usable && self.way.changed
+        self.verdict.is_used() && self.way.changed
     }
 
     /// Returns whether it is of interest to people: it is used, or might be on another day.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-//! Strategies: what a plugin is told, and what it can do.
+//! Plugins: what one is told, and what it can do.
 //!
 //! A plugin is a type that implements [`Plugin`] and an [`Entry`] in the list given to
 //! [`crate::run`]. Everything it is told is a callback with a default that does nothing;

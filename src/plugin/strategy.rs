@@ -16,8 +16,8 @@
 //! - *Lost paths.* A subflow whose address is no longer usable, or not where it is bound, is closed
 //!   as soon as another one works; until then it stays, since its path may come back before TCP
 //!   gives up. When it does, a fresh subflow takes its place: TCP tries the old one again only after
-//!   as long as the outage was. The peer is told first (REMOVE_ADDR): SUBFLOW_DESTROY alone leaves it to find out by
-//!   its own retransmissions.
+//!   as long as the outage was. The peer is told first (REMOVE_ADDR): SUBFLOW_DESTROY alone leaves it
+//!   to find out by its own retransmissions.
 //! - *Backups.* The subflows of an interface have backup priority if its endpoints are to have it,
 //!   whoever made them.
 
