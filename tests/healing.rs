@@ -335,7 +335,7 @@ fn new_flags_wait_for_connections() {
     let transfer = Transfer::start(&lab, BYTES, RATE);
     assert!(until(|| subflows(&lab.host, "10.0.1.1") == 1));
     lab.reload(&daemon, "[core]\naddr-flags = subflow,fullmesh\n");
-    daemon.says(&["10.0.1.1", "keeps its flags"]);
+    daemon.says(&["10.0.1.1", "stays as it is"]);
     transfer.finish();
     lab.expect(&["10.0.1.1 fullmesh subflow dev wan1"]);
 }

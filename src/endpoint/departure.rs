@@ -40,7 +40,9 @@ impl Endpoints {
             let want = want_of(wanted, slot);
             let stays = |w: &Want| w.ifindex == ifindex && (w.flags.0 ^ flags) & fixed == 0;
             let lost = !slot.has_path;
-            slot.has_path = want.is_some_and(|w| w.ifindex == ifindex);
+            slot.has_path = wanted
+                .iter()
+                .any(|w| is_at(&slot.endpoint, w.address, w.port) && w.ifindex == ifindex);
             slot.departure = match slot.departure {
                 // The address leaves by another device, and it can have one endpoint only.
                 _ if want.is_some_and(|w| w.ifindex != ifindex) => Departure::Granted,
@@ -68,7 +70,8 @@ impl Endpoints {
     }
 
     /// Lets those that are not wanted as they are go, or be changed, where no connection needs them,
-    /// as `is_needed` says. Hands each that has to stay to `report` once. Returns whether any may go.
+    /// as `is_needed` says. Hands each that has to stay to `report` once. Returns whether any may go, or
+    /// is newly known to be needed.
     pub fn decide_departures(
         &mut self,
         now: Instant,
@@ -81,7 +84,7 @@ impl Endpoints {
             granted_at,
             ..
         } = self;
-        let mut granted = false;
+        let mut changed = false;
         for slot in ours.iter_mut() {
             let news = match slot.departure {
                 Departure::Requested => true,
@@ -94,16 +97,19 @@ impl Endpoints {
             }
             if !is_needed(&slot.endpoint) {
                 slot.departure = Departure::Granted;
+                slot.needed = false;
                 *granted_at = now;
-                granted = true;
+                changed = true;
                 continue;
             }
             slot.departure = Departure::Denied;
+            // Another may give way in its place.
+            changed |= !core::mem::replace(&mut slot.needed, true);
             if news {
                 report(slot);
             }
         }
-        granted
+        changed
     }
 
     /// Where what may go had to wait, it is not known any more whether a connection needs it.

@@ -254,7 +254,7 @@ impl EndpointManager {
 
     /// Lets those endpoints that are not wanted as they are go, or be changed, where no connection
     /// needs them, as `is_needed` says; the log is told of those that stay. Returns whether any may
-    /// go.
+    /// go, or is newly known to be needed.
     pub fn decide_departures(
         &mut self,
         now: Instant,
@@ -264,7 +264,7 @@ impl EndpointManager {
             .decide_departures(now, is_needed, &mut |slot| {
                 let address = slot.endpoint.address;
                 let how = match slot.has_path() {
-                    true => "keeps its flags",
+                    true => "stays as it is",
                     false => "stays without a path",
                 };
                 logging::info!(

@@ -169,6 +169,12 @@ impl Endpoints {
             .any(|slot| !slot.is_deleting() && is_at(&slot.endpoint, address, port))
     }
 
+    /// Returns whether connections have needed the endpoint for the address.
+    pub(super) fn needs(&self, address: IpAddr, port: u16) -> bool {
+        let mut ours = self.ours.iter();
+        ours.any(|slot| slot.needed && is_at(&slot.endpoint, address, port))
+    }
+
     /// Returns whether somebody else has an endpoint for the address. One that the kernel made
     /// itself (implicit) gives way to ours.
     pub fn foreign(&self, address: IpAddr, port: u16) -> bool {
@@ -378,12 +384,7 @@ impl Endpoints {
             if self.refusals.must_wait(now, want.address, want.port) {
                 continue;
             }
-            let implicit = self
-                .others
-                .iter()
-                .position(|e| is_at(e, want.address, want.port));
-            let implicit = implicit.and_then(|at| self.others.remove(at));
-            if room == 0 && implicit.is_none() {
+            if room == 0 {
                 // A path that works is worth more than one that may return.
                 let gives_way = |slot: &&mut Slot| {
                     let stays = matches!(slot.departure, Departure::Requested | Departure::Denied);
@@ -405,6 +406,10 @@ impl Endpoints {
                 }
                 return;
             }
+            // One that the kernel made itself is replaced, where there is room for another.
+            let same = |e: &Endpoint| is_at(e, want.address, want.port);
+            let implicit = self.others.iter().position(same);
+            let implicit = implicit.and_then(|at| self.others.remove(at));
             let Some(id) = implicit.map(|e| e.id).or_else(|| self.free_id()) else {
                 return;
             };
@@ -436,7 +441,7 @@ impl Endpoints {
                 id_unknown: implicit.is_some(),
                 ..Slot::new(endpoint)
             });
-            room = room.saturating_sub(1);
+            room = room.saturating_sub(usize::from(implicit.is_none()));
             unacked += 1;
         }
     }

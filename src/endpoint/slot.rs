@@ -16,7 +16,10 @@ pub struct Slot {
     /// The number of that command.
     pub(super) command: CommandId,
     pub(super) departure: Departure,
-    /// Its address has a path by its device, though it may be wanted with other flags.
+    /// When it was last to go connections needed it.
+    pub(super) needed: bool,
+    /// Its address has a path by its device, though it may be wanted with other flags, or have no
+    /// slot.
     pub(super) has_path: bool,
     /// It stayed without a path, which has just returned.
     pub(super) returned: bool,
@@ -31,7 +34,7 @@ pub struct Slot {
     pub(super) marked: bool,
 }
 
-const _: () = assert!(size_of::<Slot>() <= 40);
+const _: () = assert!(size_of::<Slot>() <= 44);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Operation {
@@ -47,6 +50,7 @@ impl Slot {
             pending: None,
             command: CommandId::default(),
             departure: Departure::default(),
+            needed: false,
             has_path: true,
             returned: false,
             unverified: false,
@@ -75,8 +79,8 @@ impl Slot {
         self.pending == Some(Operation::Delete)
     }
 
-    /// Returns whether it stays as it is for the sake of connections, although its path is lost or
-    /// it should have other flags.
+    /// Returns whether it stays as it is for the sake of connections, although its path is lost, its
+    /// slot should be another's, or it should have other flags.
     pub fn is_kept(&self) -> bool {
         self.departure == Departure::Denied
     }

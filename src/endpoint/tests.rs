@@ -79,6 +79,9 @@ impl Kernel {
         match command {
             Command::AddEndpoint(_) if self.endpoints.len() >= self.room => return Err(ERANGE),
             Command::AddEndpoint(mut new) => {
+                // It replaces one of the kernel's own.
+                self.endpoints
+                    .retain(|e| !is_implicit(e) || e.address != new.address);
                 new.flags.0 &= !self.drops;
                 self.endpoints.push(new);
             }
@@ -412,6 +415,47 @@ fn where_the_kernel_is_full_a_path_that_works_replaces_one_that_is_lost() {
     kernel.settle(later, &mut endpoints, &[want(3)]);
     let addresses: Vec<_> = kernel.endpoints.iter().map(|e| e.address).collect();
     assert_eq!(addresses, [ip(2), ip(3)]);
+}
+
+/// The kernel looks for room before it replaces what it made itself.
+#[test]
+fn a_full_kernel_is_not_asked_to_replace_an_endpoint_of_its_own() {
+    let (mut kernel, mut endpoints) = (Kernel::new(2), Endpoints::new());
+    kernel.settle(NOW, &mut endpoints, &[want(1)]);
+    let implicit = Endpoint {
+        flags: EndpointFlags::IMPLICIT,
+        ..endpoint(2, 9)
+    };
+    kernel.endpoints.push(implicit);
+    kernel.dump(NOW, &mut endpoints);
+    kernel.needed = vec![ip(1)];
+    kernel.settle(NOW, &mut endpoints, &[want(1), want(2)]);
+    kernel.room = 3;
+    endpoints.forget_kernel();
+    kernel.settle(NOW, &mut endpoints, &[want(1), want(2)]);
+    let addresses: Vec<_> = kernel.endpoints.iter().map(|e| e.address).collect();
+    assert_eq!(addresses, [ip(1), ip(2)]);
+    assert_eq!(endpoints.refusals().count(), 0);
+}
+
+/// The uplink's second address, or its first, has to give its slot to another uplink.
+#[test]
+fn of_equals_the_endpoint_that_connections_need_keeps_its_slot() {
+    let other = Want {
+        ifindex: IfIndex(2),
+        ..want(3)
+    };
+    let wants = [want(1), want(2), other];
+    for (needed, stay) in [(vec![1], [1, 3]), (vec![2], [2, 3]), (vec![1, 2], [1, 2])] {
+        let (mut kernel, mut endpoints) = (Kernel::new(2), Endpoints::new());
+        kernel.settle(NOW, &mut endpoints, &wants[..2]);
+        kernel.needed = needed.iter().map(|last| ip(*last)).collect();
+        let later = NOW + crate::time::Duration::from_secs(60);
+        kernel.settle(NOW, &mut endpoints, &wants);
+        kernel.settle(later, &mut endpoints, &wants);
+        let addresses: Vec<_> = kernel.endpoints.iter().map(|e| e.address).collect();
+        assert_eq!(addresses, stay.map(ip), "connections need {needed:?}");
+    }
 }
 
 #[test]

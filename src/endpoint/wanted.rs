@@ -44,6 +44,8 @@ struct Ranked {
     foreign: bool,
     /// We have one.
     held: bool,
+    /// It is one that connections have needed.
+    needed: bool,
     /// How many of the same uplink and family go before it.
     round: u8,
 }
@@ -73,6 +75,7 @@ impl Ranked {
             priority,
             private,
             self.round,
+            !self.needed,
             !self.held,
             sequence,
         )
@@ -111,6 +114,7 @@ impl Wanted {
             want,
             foreign: false,
             held: false,
+            needed: false,
             round: 0,
         });
     }
@@ -153,6 +157,7 @@ impl Wanted {
             let Want { address, port, .. } = ranked.want;
             ranked.foreign = endpoints.foreign(address, port);
             ranked.held = endpoints.holds(address, port);
+            ranked.needed = endpoints.needs(address, port);
             foreign += usize::from(ranked.foreign);
         }
         // An endpoint that somebody else made takes no slot of ours.
@@ -165,7 +170,7 @@ impl Wanted {
         if self.fits < self.wants.len() {
             self.share();
         }
-        // A want whose endpoint exists keeps its slot from its equals.
+        // A want whose endpoint exists keeps its slot from its equals, first one that is needed.
         self.sort(Order::Rank);
     }
 

@@ -140,7 +140,7 @@ impl Engine {
             let state = match () {
                 () if slot.is_deleting() => ", being deleted",
                 () if slot.is_kept() && slot.has_path() => {
-                    ", with its old flags for connections without another path"
+                    ", as it is for connections without another path"
                 }
                 () if slot.is_kept() => ", kept for connections without another path",
                 () => "",

@@ -737,3 +737,37 @@ fn the_limits_may_expect_what_others_are_to_give_way_to() {
     ];
     ends_well(2, 3, OLD_FLAGS, &steps);
 }
+
+/// There a lost path's endpoint, which a connection needs, stands beside one that the kernel made
+/// itself at the wanted address.
+#[test]
+fn a_full_kernel_that_made_an_endpoint_itself_is_left_in_peace() {
+    let steps = [
+        Step::Change(Link(4, 2)),
+        Step::Change(Address(4, 19, 2)),
+        Step::Change(Link(4, 1)),
+        Step::Change(Meddled(Meddle::Add(13, 0, 2))),
+        Run(34),
+        traffic_step(Connect(163)),
+        Step::Change(Link(4, 0)),
+        Step::Change(Link(3, 1)),
+        Step::Change(Address(3, 1, 6)),
+        Step::Change(Meddled(Meddle::Implicit(1))),
+    ];
+    ends_well(6, 3, ALL_FLAGS, &steps);
+}
+
+/// Of two IPv4 addresses of an uplink the one without connections gives its slot to IPv6.
+#[test]
+fn a_slot_is_shared_by_what_connections_do_not_need() {
+    let steps = [
+        Step::Change(Link(4, 1)),
+        Step::Change(Address(4, 4, 7)),
+        Step::Change(Meddled(Meddle::Implicit(17))),
+        Step::Change(Address(4, 0, 2)),
+        Step::Change(Address(4, 17, 1)),
+        traffic_step(Connect(13)),
+        traffic_step(RefuseJoins(251)),
+    ];
+    ends_well(6, 3, ALL_FLAGS, &steps);
+}

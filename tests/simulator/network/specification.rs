@@ -145,7 +145,9 @@ fn endpoints(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<()
         if !full {
             return Err(format!("{} is missing", want.address));
         }
-        let worst = have.iter().max_by_key(|w| w.carriers[0].0);
+        let gives_way = |w: &&&Want| !is_needed(kernel, w.address, &unwanted);
+        let worst = have.iter().filter(gives_way);
+        let worst = worst.max_by_key(|w| w.carriers[0].0);
         if worst.is_some_and(|worst| worst.carriers[0].0 > want.carriers[0].0) {
             return Err(format!("{} should go first", want.address));
         }
@@ -159,16 +161,24 @@ fn endpoints(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<()
             return Err(format!("{unused:?} should give way to {}", want.address));
         }
     }
-    // Each uplink has one for each family before any has a second, be it others' who made that.
+    // Each uplink has one for each family before any has a second, be it others' who made that, but
+    // for one that connections need.
     let is_private = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unique_local());
     let priority = |w: &Want| w.carriers[0].0;
     let mut held: Vec<_> = have
         .iter()
         .filter_map(|w| Some((priority(w), at(w, Maker::Daemon)?)))
-        .map(|(priority, e)| (priority, e.ifindex, e.address.is_ipv4()))
+        .map(|(priority, e)| {
+            let may_go = !is_needed(kernel, e.address, &unwanted);
+            (priority, e.ifindex, e.address.is_ipv4(), may_go)
+        })
         .collect();
     held.sort_unstable();
-    let twice = held.windows(2).find(|pair| pair[0] == pair[1]);
+    let is_spare = |pair: &&[(i8, IfIndex, bool, bool)]| {
+        let [first, second] = pair else { return false };
+        (first.0, first.1, first.2) == (second.0, second.1, second.2) && second.3
+    };
+    let twice = held.windows(2).find(is_spare);
     let is_theirs = |e: &Endpoint| !e.flags.contains(EndpointFlags::IMPLICIT);
     let theirs = wants
         .iter()
