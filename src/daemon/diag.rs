@@ -3,7 +3,7 @@
 
 use crate::engine::{Engine, Incomplete, Input};
 use crate::netlink::attribute::Builder;
-use crate::netlink::diag::{self, Query};
+use crate::netlink::diag::{self, Query, SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK};
 use crate::request::CommandId;
 use crate::sys::netlink::Socket;
 use crate::time::Instant;
@@ -43,10 +43,14 @@ impl Diag {
         let encoded = query.encode(&mut out, number);
         let (request, buffer) = (encoded.map(|()| out.bytes()), io.inbox.whole());
         exchange(socket, request, buffer, number, &mut |message| {
-            if message.kind != diag::SOCK_DIAG_BY_FAMILY {
+            if !matches!(message.kind, SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK) {
                 return;
             }
-            if let Query::Subflows(_) = query {
+            if let Query::Sockets = query {
+                if let Some(found) = diag::decode_socket(message.payload) {
+                    engine.handle(now, Input::DiagSubflow(found));
+                }
+            } else if let Query::Subflows(_) = query {
                 #[cfg(feature = "quality")]
                 if let Some((found, quality)) = diag::decode_quality(message.payload) {
                     engine.handle(now, Input::DiagQuality(found.token, found.ends, quality));

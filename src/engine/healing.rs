@@ -81,20 +81,13 @@ impl Mark for Missing {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Step {
-    #[default]
-    Idle,
-    Subflows(Family),
-    /// For those that have no subflow left.
-    Connections(Family),
-}
-
 /// A look at the connections: the one under way, or what came of the last one.
 #[derive(Default)]
 struct Look {
-    step: Step,
-    /// It leaves out what [`Step::Connections`] would show.
+    /// What it asks: whether any connection needs what is to go, at a third of the cost of all the
+    /// rest; for subflows; for connections that have none left.
+    step: Option<Query>,
+    /// It leaves out those without subflows.
     brief: bool,
     /// What it finds may be older than what it is asked for.
     outdated: bool,
@@ -104,6 +97,10 @@ struct Look {
     unavailable: bool,
     /// Subflows are being joined, or stuck.
     unsettled: bool,
+    /// Endpoints that may have to go.
+    departing: Paths,
+    /// One of those has a socket that is not known to be of any connection.
+    doubtful: bool,
     /// Endpoints whose subflows end after it.
     ending: Paths,
 }
@@ -178,7 +175,7 @@ impl Healer {
     /// An endpoint is to go: the caller looks at once.
     pub(super) fn on_departure(&mut self) {
         self.departing = true;
-        self.look.outdated = self.look.step != Step::Idle;
+        self.look.outdated = self.look.step.is_some();
         self.kept.reset();
     }
 
@@ -202,11 +199,14 @@ impl Healer {
 
     /// Returns the next question to inet_diag; the first one begins a look, with these endpoints.
     pub(super) fn next_query<'a>(&mut self, ours: impl Iterator<Item = &'a Slot>) -> Query {
-        if self.look.step == Step::Idle {
-            self.look.step = Step::Subflows(Family::Ipv4);
-            self.look.outdated = false;
-            self.look.brief = core::mem::take(&mut self.departing) && !self.full_due;
-            self.look.ending = Paths::default();
+        if self.look.step.is_none() {
+            let brief = core::mem::take(&mut self.departing) && !self.full_due;
+            self.look = Look {
+                step: brief.then_some(Query::Sockets),
+                brief,
+                unsettled: self.look.unsettled,
+                ..Look::default()
+            };
             self.coverage.begin();
             self.paths.clear();
             for slot in ours {
@@ -214,6 +214,9 @@ impl Healer {
                 if !slot.has_path() {
                     // What has failed there says nothing of a path that returns.
                     self.missing.retain(|m| m.address != endpoint.address);
+                }
+                if !slot.is_settled() {
+                    self.look.departing.add(Paths::one(self.paths.len()));
                 }
                 self.paths.push(Path {
                     address: endpoint.address,
@@ -224,11 +227,8 @@ impl Healer {
                 });
             }
         }
-        match self.look.step {
-            Step::Subflows(family) => Query::Subflows(family),
-            Step::Connections(family) => Query::Connections(family),
-            Step::Idle => Query::Subflows(Family::Ipv4),
-        }
+        let first = Query::Subflows(Family::Ipv4);
+        *self.look.step.get_or_insert(first)
     }
 
     /// Takes in a subflow. `is_up` says of an address without an endpoint whether it has a link.
@@ -239,6 +239,8 @@ impl Healer {
         let path = number.and_then(|number| self.paths.get(number));
         let alive = path.map_or_else(|| is_up(local.ip()), |path| path.usable);
         let waits = path.is_some_and(|path| path.returned);
+        self.look.doubtful |= subflow.token == Token::NONE
+            && number.is_some_and(|number| self.look.departing.contains(Paths::one(number)));
         self.coverage.add(subflow, number, alive, waits);
     }
 
@@ -262,21 +264,39 @@ impl Healer {
     ) -> Option<Result<(), Incomplete>> {
         use Family::{Ipv4, Ipv6};
         let unavailable = result.err().and_then(Incomplete::no_diag).is_some();
-        let next = match (self.look.step, result) {
-            (Step::Subflows(Ipv4), Ok(())) => Step::Subflows(Ipv6),
-            (Step::Subflows(Ipv6), Ok(())) if !self.look.brief => Step::Connections(Ipv4),
-            (Step::Connections(Ipv4), Ok(())) => Step::Connections(Ipv6),
-            _ => Step::Idle,
-        };
         // Without mptcp_diag those without subflows go unseen.
-        let partly = matches!(self.look.step, Step::Connections(_));
-        self.look.step = next;
-        if next != Step::Idle {
+        let partly = matches!(self.look.step, Some(Query::Connections(_)));
+        self.look.step = match (self.look.step, result) {
+            (Some(Query::Sockets), _) => match result.is_ok() && self.may_all_depart() {
+                true => None,
+                false => {
+                    self.coverage.begin();
+                    Some(Query::Subflows(Ipv4))
+                }
+            },
+            (Some(Query::Subflows(Ipv4)), Ok(())) => Some(Query::Subflows(Ipv6)),
+            (Some(Query::Subflows(Ipv6)), Ok(())) if !self.look.brief => {
+                Some(Query::Connections(Ipv4))
+            }
+            (Some(Query::Connections(Ipv4)), Ok(())) => Some(Query::Connections(Ipv6)),
+            _ => None,
+        };
+        if self.look.step.is_some() {
             return None;
         }
         self.look.complete = self.coverage.finish();
         self.look.unavailable = unavailable && !partly;
         Some(if unavailable { Ok(()) } else { result })
+    }
+
+    /// Returns whether no connection would lose its last working subflow if all went that may have
+    /// to. What is no subflow stands alone and is taken for one that may not be lost.
+    fn may_all_depart(&mut self) -> bool {
+        let departing = self.look.departing;
+        let needs = |c: Covered| {
+            c.established.without(departing) != c.established && c.depends_on(departing)
+        };
+        self.coverage.finish() && !self.look.doubtful && !self.coverage.connections().any(needs)
     }
 
     /// Returns whether a path has returned so recently that connections may not have come to use it.
@@ -474,4 +494,90 @@ fn note_missing(missing: &mut Table<Missing>, now: Instant, token: Token, addres
         at: now,
         marked: true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::{Endpoints, Want, Wanted};
+    use crate::netlink::IfIndex;
+    use crate::netlink::diag::Ends;
+    use crate::netlink::mptcp::AddressId;
+
+    fn endpoint(last: u8) -> Endpoint {
+        Endpoint {
+            address: [10, 0, last, 2].into(),
+            port: 0,
+            id: AddressId(last),
+            flags: EndpointFlags::SUBFLOW,
+            ifindex: IfIndex(last.into()),
+        }
+    }
+
+    /// Two endpoints, of which the first is to go.
+    fn endpoints() -> Endpoints {
+        let (mut endpoints, mut wanted) = (Endpoints::new(), Wanted::default());
+        endpoints.remember(endpoint(1));
+        endpoints.remember(endpoint(2));
+        wanted.add(Want {
+            address: endpoint(2).address,
+            port: 0,
+            flags: EndpointFlags::SUBFLOW,
+            ifindex: IfIndex(2),
+            priority: 0,
+            sequence: 0,
+        });
+        wanted.settle(&endpoints, 8);
+        endpoints.reconcile(Instant(1000), &wanted, &mut |_| None);
+        endpoints
+    }
+
+    fn socket(inode: u32, last: u8) -> Subflow {
+        Subflow {
+            token: Token::new(inode),
+            ends: Ends {
+                local: (endpoint(last).address, 5000).into(),
+                remote: "10.9.0.1:443".parse().unwrap(),
+                mapped: false,
+            },
+            local_id: AddressId::INITIAL,
+            remote_id: AddressId::INITIAL,
+            ifindex: IfIndex::NONE,
+            backup_here: false,
+            backup_there: false,
+            opened_here: false,
+            initial: true,
+            established: true,
+            retransmissions: 0,
+            fully_established: false,
+        }
+    }
+
+    /// What is shown by sockets alone suffices where every connection has another one that works;
+    /// else it may be that these are none.
+    #[test]
+    fn subflows_are_looked_at_only_where_sockets_leave_a_doubt() {
+        let endpoints = endpoints();
+        let [two, one, nobodys] = [
+            vec![socket(7, 1), socket(7, 2), socket(8, 2)],
+            vec![socket(7, 1), socket(8, 2)],
+            vec![socket(7, 1), socket(7, 2), socket(0, 1)],
+        ];
+        for (sockets, is_clear) in [(two, true), (one, false), (nobodys, false)] {
+            let mut healer = Healer::new();
+            healer.on_departure();
+            assert_eq!(healer.next_query(endpoints.ours().iter()), Query::Sockets);
+            for socket in &sockets {
+                healer.on_subflow(socket, &|_| true);
+            }
+            if is_clear {
+                assert_eq!(healer.on_query_end(Ok(())), Some(Ok(())));
+                assert!(healer.is_brief() && !healer.is_needed(&endpoint(1)));
+                continue;
+            }
+            assert_eq!(healer.on_query_end(Ok(())), None);
+            let next = healer.next_query(endpoints.ours().iter());
+            assert_eq!(next, Query::Subflows(Family::Ipv4));
+        }
+    }
 }

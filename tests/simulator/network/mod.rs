@@ -16,7 +16,7 @@ use mptcpd::internal::engine::{Command, Incomplete, Input, Source};
 use mptcpd::internal::netlink::IfIndex;
 use mptcpd::internal::netlink::diag::Query;
 use mptcpd::internal::netlink::mptcp::{
-    AddressId, Command as PathManager, Endpoint, EndpointFlags, Limits,
+    AddressId, Command as PathManager, Endpoint, EndpointFlags, Limits, Token,
 };
 use mptcpd::internal::netlink::route::{Address, Family, Notification};
 use mptcpd::internal::plugin::{CommandId, Entry, addr_adv};
@@ -348,6 +348,16 @@ impl Simulation {
         match query {
             Query::Subflows(family) => {
                 for found in self.kernel.dump_subflows(family).into_iter().take(most) {
+                    self.tell(Input::DiagSubflow(found));
+                }
+            }
+            Query::Sockets => {
+                let mut all = self.kernel.dump_subflows(Family::Ipv4);
+                all.extend(self.kernel.dump_subflows(Family::Ipv6));
+                for mut found in all.into_iter().take(most) {
+                    // The inode, which is no token.
+                    found.token = Token::new(found.token.get() + 70_000);
+                    found.initial = true;
                     self.tell(Input::DiagSubflow(found));
                 }
             }
