@@ -308,7 +308,7 @@ pub fn judge(configuration: u8, room: usize, known: u32, steps: &[Step]) -> Resu
     let changes = simulation.counts.changes - before.changes;
     let full = u32::from(simulation.kernel.endpoints.len() >= room);
     let allowed = full + (1 + full) * specification::attempts_in_vain(&simulation);
-    if looks > 40 + 24 * allowed || changes > allowed {
+    if looks > 48 + 24 * allowed || changes > allowed {
         return Err(format!("not at rest: {before:?}, {:?}", simulation.counts));
     }
     specification::check(&simulation)
