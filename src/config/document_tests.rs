@@ -204,11 +204,25 @@ fn the_openwrt_service_knows_every_option_of_uci_as_a_key() {
         "plugin-dir",
         "state-file",
     ];
-    let left: Vec<_> = core
-        .into_iter()
-        .filter(|key| !known.contains(key))
-        .collect();
-    assert_eq!(left, own);
+    let left = |keys: Vec<String>, known: Vec<String>| -> Vec<String> {
+        let keys = keys.into_iter();
+        keys.filter(|key| !known.contains(key)).collect()
+    };
+    assert_eq!(left(core, known), own);
+    let mut known = options("INTERFACE_OPTIONS");
+    known.extend(options("OTHER_INTERFACE_OPTIONS"));
+    // It is what `multipath` says.
+    assert_eq!(left(interface, known), ["use"]);
+}
+
+#[test]
+#[cfg(all(feature = "fullmesh", feature = "failover", feature = "ndiffports"))]
+fn the_openwrt_service_knows_the_keys_of_strategies() {
+    let options = between(OPENWRT, "\nPLUGIN_OPTIONS='", "'");
+    let plugins = crate::plugin::BUILT_IN.iter();
+    let mut keys = sorted(plugins.flat_map(|plugin| plugin.keys).copied());
+    keys.dedup();
+    assert_eq!(sorted(options.split_whitespace()), keys);
 }
 
 #[test]

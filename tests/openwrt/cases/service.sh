@@ -69,7 +69,8 @@ case_jail() {
 # As from rpcd's page of services, or a shell of the user's.
 case_whoever_calls() {
 	umask 077
-	ENVIRONMENT='mode=off zone=lan devices=x known=x name=x rest=x:x priority=7 IFS=x'
+	ENVIRONMENT='mode=off zone=lan devices=x known=x name=x rest=x:x priority=7 IFS=x
+		marked=1 found=wan off=eth1 modes=eth1=off chosen=x families=ipv6 flags=backup'
 	for action in start restart reload; do
 		service $action
 		equal 'mode of the file' 644 "$(stat -c %a "$ROOT/tmp/run/mptcpd/mptcpd.conf")"

@@ -67,9 +67,11 @@ const config = name => fs.readFileSync(path.join(ROOT, 'etc/config', name), 'utf
 
 // A router with eight uplinks in every state, probes and joins.
 function everyState() {
+	let count = 0;
+
 	const path = (name, state, more = {}) => ({
-		interface: name, ifname: 'eth-' + name, address: '198.51.100.' + (name.length + 9), family: 'ipv4', state, reason: null, since: 3725.5,
-		endpoint: state == 'active' || state == 'backup' ? { id: name.length, flags: [ 'subflow' ], ours: true, kept: false } : null, declared: 'auto', ...more
+		interface: name, ifname: 'eth-' + name, address: '198.51.100.' + (++count + 13), family: 'ipv4', state, reason: null, since: 3725.5,
+		endpoint: state == 'active' || state == 'backup' ? { id: count, flags: [ 'subflow', ...(state == 'backup' ? [ state ] : []) ], ours: true, kept: false } : null, declared: 'auto', ...more
 	});
 	const track = (latency, packetloss, last_answer) => ({ track: { latency, packetloss, last_answer } });
 	const paths = [
@@ -94,7 +96,7 @@ function manyConnections(count) {
 
 	for (let at = 0; at < count; at++) {
 		const subflow = (name, part) => ({
-			interface: name, ifname: 'eth-' + name, local: `198.51.100.14:${40000 + at}`, remote: '192.0.2.80:443', state: name == 'lte' ? 'backup' : 'active',
+			interface: name, ifname: 'eth-' + name, local: `198.51.100.${name == 'lte' ? 15 : 14}:${40000 + at}`, remote: '192.0.2.80:443', state: name == 'lte' ? 'backup' : 'active',
 			backup: name == 'lte', sent: at * 1000 * part, received: at * 90000 * part, rtt: 10.5, retrans: at % 7
 		});
 
@@ -121,7 +123,8 @@ async function realDaemon() {
 		equal(await browser.evaluate(`document.querySelectorAll('.mptcpd-card').length`), 5);
 		await see(`${card('dsl')}.innerText.includes('There is no carrier.') && ${card('dsl')}.innerText.includes('Check the cable')`);
 		await see(`${card('wan')}.innerText.includes('203.0.113.5') && /endpoint [0-9]+: subflow/.test(${card('wan')}.innerText)`);
-		equal(await browser.evaluate(`[ 'auto', 'backup', 'down' ].map(which => ${card('wan')}.querySelector('[data-state=' + which + ']').hidden)`), [ true, false, false ]);
+		for (const [ name, hidden ] of [ [ 'wan', [ true, false, false ] ], [ 'lte', [ true, true, false ] ] ])
+			equal(await browser.evaluate(`[ 'auto', 'backup', 'down' ].map(which => ${card(name)}.querySelector('[data-state=' + which + ']').hidden)`), hidden);
 	});
 
 	await check('it shows throughput, connections, and their subflows when one is opened by keyboard', async () => {
@@ -203,17 +206,36 @@ async function settings() {
 			await picture('settings', 960);
 	});
 
+	await check('it has every option of UCI', async () => {
+		const init = fs.readFileSync(path.join(__dirname, '../../../openwrt/files/mptcpd.init'), 'utf8');
+		const options = (...names) => names.flatMap(name => new RegExp(`^${name}='([^']*)'`, 'm').exec(init)[1].split(/\s+/));
+		const missing = (names, id) => browser.evaluate(`${JSON.stringify(names)}.filter(name => document.querySelector(\`${id}\`) == null)`);
+		const answer = [ 'addr_adv', 'sspi', 'fullmesh', 'failover', 'ndiffports' ].map(name => ({ name, description: '' }));
+
+		router.answers['mptcpd.plugins'] = () => [ 0, { plugins: answer } ];
+		await page(SETTINGS);
+		equal(await missing(options('CORE_OPTIONS', 'OTHER_CORE_OPTIONS', 'KERNEL_OPTIONS'), '[id="widget.mptcpd.globals.${name}"]'), []);
+		equal(await missing(options('INTERFACE_OPTIONS', 'OTHER_INTERFACE_OPTIONS'), '[id="widget.network.wan.${name}"]'), []);
+		equal(await missing(options('PLUGIN_OPTIONS'), '[id^="widget.mptcpd.globals._"][id$="_${name}"]'), []);
+		delete router.answers['mptcpd.plugins'];
+		await page(SETTINGS);
+	});
+
 	await check('what makes no sense is not saved', async () => {
 		const before = config('mptcpd') + config('network');
 
 		await browser.evaluate(`${field('hold_down')}.value = 'soon'`);
 		await press(`document.querySelector('.cbi-button-apply')`);
 		await see(`document.querySelector('[data-name=hold_down] .error').textContent != ''`);
+		await browser.evaluate(`${field('hold_down')}.value = ''`);
+		await browser.evaluate(`${field('addresses')}.value = '192.0.2.0/24 somewhere'`);
+		await press(`document.querySelector('.cbi-button-apply')`);
+		await see(`document.querySelector('[data-name=addresses] .error').textContent != ''`);
 		equal(config('mptcpd') + config('network'), before);
 	});
 
 	await check('Save & Apply reaches the kernel', async () => {
-		await browser.evaluate(`${field('hold_down')}.value = ''`);
+		await browser.evaluate(`${field('addresses')}.value = '!192.0.2.0/24'`);
 		await browser.evaluate(`${field('multipath', 'lte', 'network')}.value = 'on'`);
 		await browser.evaluate(`${field('source_routing')}.checked = true`);
 		await press(`document.querySelector('.cbi-button-apply')`);
@@ -223,15 +245,33 @@ async function settings() {
 		equal(/interface 'lte'\n(\t.*\n)*\toption multipath 'on'\n/.test(config('network')), true);
 		equal(/option source_routing '1'/.test(config('mptcpd')), true);
 		equal(/list track '198.51.100.80'/.test(config('mptcpd')), true);
+		equal(/list addresses '!192.0.2.0.24'/.test(config('mptcpd')), true);
 		equal(/multipath|hold_down/.test(config('mptcpd')), false);
 	});
 
 	await check('an interface that mptcpd has an opinion of its own about', async () => {
 		await page(SETTINGS);
-		await browser.evaluate(`(${field('priority', 'lte', 'network')}.value = '-5')`);
+		await browser.evaluate(`${field('priority', 'lte', 'network')}.value = '-5'`);
 		await press(`document.querySelector('.cbi-button-apply')`);
 		await see(`document.body.dataset.applied == 'yes'`);
 		equal(/config interface 'lte'\n\toption priority '-5'/.test(config('mptcpd')), true);
+	});
+
+	await check('an option of a strategy is in a section of its own', async () => {
+		const generated = () => fs.readFileSync(path.join(ROOT, 'tmp/run/mptcpd/mptcpd.conf'), 'utf8');
+
+		await page(SETTINGS);
+		await browser.evaluate(`${field('path_manager')}.value = 'sspi'; ${field('_sspi_listen')}.value = 'yes'`);
+		await press(`document.querySelector('.cbi-button-apply')`);
+		await see(`document.body.dataset.applied == 'yes'`);
+		equal(/config plugin 'sspi'\n\toption listen 'yes'\n/.test(config('mptcpd')), true);
+		equal(/^path-manager = sspi$/m.test(generated()) && /^\[sspi\]\nlisten = yes$/m.test(generated()), true);
+		await page(SETTINGS);
+		await browser.evaluate(`${field('path_manager')}.value = ''; ${field('_sspi_listen')}.value = ''`);
+		await press(`document.querySelector('.cbi-button-apply')`);
+		await see(`document.body.dataset.applied == 'yes'`);
+		equal(/path_manager|listen/.test(config('mptcpd')), false);
+		equal(/^path-manager = addr_adv$/m.test(generated()), true);
 	});
 }
 
@@ -285,7 +325,7 @@ async function everything() {
 		const bytes = (base, swing) => Math.floor(base * time + swing * (4 * Math.sin(time / 9) + Math.sin(time / 2)));
 
 		return [ 0, Object.fromEntries(everyState().paths.map(({ ifname }, at) => [ ifname, {
-			statistics: at < 2 ? { rx_bytes: bytes(4e6 / (at * 5 + 1), 3e6 / (at * 5 + 1)), tx_bytes: bytes(6e5, 4e5) } : { rx_bytes: 0, tx_bytes: 0 }
+			statistics: at < 2 ? { rx_bytes: bytes(4e6 / (at * 5 + 1), 3e6 / (at * 5 + 1)), tx_bytes: bytes(6e5 / (at * 5 + 1), 4e5 / (at * 5 + 1)) } : { rx_bytes: 0, tx_bytes: 0 }
 		} ])) ];
 	};
 

@@ -35,24 +35,69 @@ function choice(option, values) {
 	return option;
 }
 
-/* An option in mptcpd's section of an interface, in a table of network's interfaces. */
-function inMptcpd(option) {
+/* An option of mptcpd's in another section than the form's, which is made when there is something to put
+ * in: that of an interface, in a table of network's interfaces, or that of a strategy. */
+function inMptcpd(option, type, name, key) {
 	option.cfgvalue = function(section) {
-		return uci.get('mptcpd', section, this.option);
+		return uci.get('mptcpd', name ?? section, key ?? this.option);
 	};
 	option.write = function(section, value) {
-		if (uci.get('mptcpd', section) == null)
-			uci.add('mptcpd', 'interface', section);
+		if (uci.get('mptcpd', name ?? section) == null)
+			uci.add('mptcpd', type ?? 'interface', name ?? section);
 
-		uci.set('mptcpd', section, this.option, value);
+		uci.set('mptcpd', name ?? section, key ?? this.option, value);
 	};
 	option.remove = function(section) {
-		if (uci.get('mptcpd', section, this.option) != null)
-			uci.unset('mptcpd', section, this.option);
+		if (uci.get('mptcpd', name ?? section, key ?? this.option) != null)
+			uci.unset('mptcpd', name ?? section, key ?? this.option);
 	};
 
 	return option;
 }
+
+/* A list of prefixes, or of such words. */
+function prefixes(option, ...words) {
+	for (const word of words)
+		option.value(word);
+
+	option.rmempty = true;
+	option.validate = (id, value) => [].concat(value).every(item => item == '' || words.includes(item) || /^!?[0-9a-fA-F.:]+(\/[0-9]{1,3})?$/.test(item)) ||
+		_('Expected addresses or prefixes, such as %s').format('192.0.2.0/24');
+
+	return option;
+}
+
+const endpointFlags = () => [
+	[ 'subflow', _('subflow: open subflows from the address') ],
+	[ 'signal', _('signal: announce the address to the peer') ],
+	[ 'backup', _('backup: only when no other subflow can') ],
+	[ 'fullmesh', _('fullmesh: connect with every address of the peer') ],
+	[ 'laminar', _('laminar: for addresses that the peer announces (Linux 6.18)') ]
+];
+
+const notifyFlags = () => [
+	[ 'existing', _('that were there before the daemon') ],
+	[ 'check_route', _('only with a route to the Internet') ],
+	[ 'skip_link_local', _('but for link-local ones') ],
+	[ 'skip_loopback', _('but for loopback ones') ]
+];
+
+/* Those of probes, with range and default. */
+const probeOptions = () => [
+	[ 'track_interval', _('Interval'), _('Seconds between probes of an idle uplink.'), 'range(1,86400)', '5' ],
+	[ 'track_timeout', _('Timeout'), _('Seconds to wait for an answer.'), 'range(1,60)', '1' ],
+	[ 'track_down', _('Losses until it is dead'), null, 'range(1,10)', '3' ],
+	[ 'track_up', _('Answers until it is alive'), null, 'range(1,10)', '2' ],
+	[ 'track_reliability', _('How many addresses must answer'), null, 'range(1,8)', '1' ]
+];
+
+/* Those of strategies, with who has them, and default. */
+const strategyOptions = () => [
+	[ 'subflows', _('Subflows'), _('At most so many for a connection of this router\'s, the first included.'), { fullmesh: '8', ndiffports: '2' } ],
+	[ 'patience', _('Patience'), _('Seconds to wait for an answer before a path is left for another one; 0 for as long as it has a carrier.'), { failover: '3' } ],
+	[ 'settle', _('Settling'), _('Seconds that a better uplink must have worked before the subflows of the others are closed.'), { failover: '10' } ],
+	[ 'listen', _('Listen'), _('Whether to listen on addresses where no program does, so that all can be announced.'), { sspi: null, fullmesh: null, failover: null } ]
+];
 
 function seconds(section, tab, name, title, description, fallback) {
 	const option = section.taboption(tab, form.Value, name, title, description);
@@ -80,7 +125,7 @@ return view.extend({
 
 		this.general(map, plugins);
 		this.interfaces(map);
-		this.advanced(map);
+		this.advanced(map, plugins);
 		this.advancedInterfaces(map);
 
 		return map.render();
@@ -130,7 +175,7 @@ return view.extend({
 
 	interfaces: function(map) {
 		const section = this.table(map, _('Interfaces'),
-			_('While none is chosen here, those of the firewall zone wan are used.'));
+			_('While none is chosen, those of the firewall zone wan are used; once one is, only those that are.'));
 		let option;
 
 		option = section.option(form.DummyValue, '_device', _('Device'));
@@ -141,8 +186,8 @@ return view.extend({
 			[ '', _('not set') ],
 			[ 'on', _('on') ],
 			[ 'master', _('master: comes first') ],
-			[ 'backup', _('backup: ready, without traffic while others work') ],
-			[ 'handover', _('handover: only when no other works') ],
+			[ 'backup', _('backup: idle while others work') ],
+			[ 'handover', _('handover: if no other works') ],
 			[ 'off', _('off') ]
 		]);
 		option.cfgvalue = modeOf;
@@ -160,7 +205,7 @@ return view.extend({
 		option.rmempty = true;
 	},
 
-	advanced: function(map) {
+	advanced: function(map, plugins) {
 		const section = map.section(form.NamedSection, 'globals', 'globals', _('Advanced'),
 			_('What is empty has its default. The manual, mptcpd(8), says more.'));
 		let option;
@@ -168,6 +213,7 @@ return view.extend({
 		section.tab('endpoints', _('Addresses'));
 		section.tab('probes', _('Probes'));
 		section.tab('connections', _('Connections'));
+		section.tab('strategies', _('Strategies'));
 		section.tab('routing', _('Routing'));
 		section.tab('kernel', _('Kernel'));
 
@@ -175,22 +221,13 @@ return view.extend({
 		option.placeholder = 'wan';
 		option.rmempty = true;
 
+		prefixes(section.taboption('endpoints', form.DynamicList, 'addresses', _('Addresses'), _('Prefixes to use; with ! those not to use.')));
+
 		option = section.taboption('endpoints', form.MultiValue, 'addr_flags', _('Endpoints'));
-		choice(option, [
-			[ 'subflow', _('subflow: open subflows from the address') ],
-			[ 'signal', _('signal: announce the address to the peer') ],
-			[ 'backup', _('backup: only when no other subflow can') ],
-			[ 'fullmesh', _('fullmesh: connect with every address of the peer') ],
-			[ 'laminar', _('laminar: for addresses that the peer announces (Linux 6.18)') ]
-		]);
+		choice(option, endpointFlags());
 
 		option = section.taboption('endpoints', form.MultiValue, 'notify_flags', _('Use addresses'));
-		choice(option, [
-			[ 'existing', _('that were there before the daemon') ],
-			[ 'check_route', _('only with a route to the Internet') ],
-			[ 'skip_link_local', _('but for link-local ones') ],
-			[ 'skip_loopback', _('but for loopback ones') ]
-		]);
+		choice(option, notifyFlags());
 
 		option = section.taboption('endpoints', form.ListValue, 'temporary_addresses', _('Temporary IPv6 addresses'));
 		choice(option, [ [ '', _('Default: where there is no stable one') ], [ 'yes', _('Yes') ], [ 'no', _('No') ] ]);
@@ -202,19 +239,17 @@ return view.extend({
 		option.datatype = 'ipaddr("nomask")';
 		option.rmempty = true;
 
-		option = section.taboption('endpoints', form.ListValue, 'adopt', _('Adopt endpoints'), _('Whether an endpoint of another program on an address to be used becomes the daemon\'s.'));
-		choice(option, [ [ '', _('Default: only after an upgrade from the C daemon') ], [ 'yes', _('Yes') ], [ 'no', _('No') ] ]);
+		prefixes(section.taboption('endpoints', form.DynamicList, 'adopt', _('Adopt endpoints'),
+			_('Whether an endpoint of another program on an address to be used becomes the daemon\'s: yes, no, or prefixes of such addresses. Default: only after an upgrade from the C daemon.')), 'yes', 'no');
 
-		seconds(section, 'probes', 'track_interval', _('Interval'), _('Seconds between probes of an idle uplink.'), '5');
-		seconds(section, 'probes', 'track_timeout', _('Timeout'), _('Seconds to wait for an answer.'), '1');
+		option = section.taboption('endpoints', form.Value, 'max_endpoints', _('Endpoints at most'));
+		option.datatype = 'range(1,255)';
+		option.placeholder = '8';
+		option.rmempty = true;
 
-		for (const [ name, title, fallback ] of [
-			[ 'track_down', _('Losses until it is dead'), '3' ],
-			[ 'track_up', _('Answers until it is alive'), '2' ],
-			[ 'track_reliability', _('How many addresses must answer'), '1' ]
-		]) {
-			option = section.taboption('probes', form.Value, name, title);
-			option.datatype = 'range(1,255)';
+		for (const [ name, title, description, datatype, fallback ] of probeOptions()) {
+			option = section.taboption('probes', form.Value, name, title, description);
+			option.datatype = datatype;
 			option.placeholder = fallback;
 			option.rmempty = true;
 		}
@@ -243,6 +278,24 @@ return view.extend({
 
 		option = section.taboption('connections', form.ListValue, 'log_level', _('Log'));
 		choice(option, [ [ '', _('Default') ], [ 'error', _('errors') ], [ 'warn', _('warnings') ], [ 'info', _('what happens') ], [ 'debug', _('everything') ] ]);
+
+		option = section.taboption('strategies', form.MultiValue, 'load_plugins', _('Loaded'), _('Default: only the strategy above, which must be among them.'));
+		choice(option, plugins.map(({ name }) => [ name, name ]));
+
+		for (const [ name, title, description, defaults ] of strategyOptions())
+			for (const plugin of plugins.filter(plugin => plugin.name in defaults)) {
+				option = section.taboption('strategies', name == 'listen' ? form.ListValue : form.Value, '_%s_%s'.format(plugin.name, name),
+					'%s: %s'.format(plugin.name, title), description);
+				inMptcpd(option, 'plugin', plugin.name, name);
+
+				if (name == 'listen')
+					choice(option, [ [ '', _('Default: no') ], [ 'yes', _('Yes') ], [ 'no', _('No') ] ]);
+				else
+					option.datatype = 'uinteger';
+
+				option.placeholder = defaults[plugin.name];
+				option.rmempty = true;
+			}
 
 		for (const [ name, title, fallback ] of [
 			[ 'source_routing_tables', _('Tables of source routing'), '5200-5455' ],
@@ -279,7 +332,7 @@ return view.extend({
 	},
 
 	advancedInterfaces: function(map) {
-		const section = this.table(map, _('Advanced, by interface'));
+		let section = this.table(map, _('Advanced, by interface'), _('What is empty is as above.'));
 		let option;
 
 		option = inMptcpd(section.option(form.Value, 'priority', _('Priority (-128 is first, 127 last)')));
@@ -299,5 +352,19 @@ return view.extend({
 		option = inMptcpd(section.option(form.Value, 'port', _('Port to announce')));
 		option.datatype = 'range(0,65535)';
 		option.rmempty = true;
+
+		section = this.table(map, _('Addresses, by interface'));
+
+		inMptcpd(prefixes(section.option(form.DynamicList, 'addresses', _('Addresses'))));
+		choice(inMptcpd(section.option(form.MultiValue, 'addr_flags', _('Endpoints'))), endpointFlags());
+		choice(inMptcpd(section.option(form.MultiValue, 'notify_flags', _('Use addresses'))), notifyFlags());
+
+		section = this.table(map, _('Probes, by interface'));
+
+		for (const [ name, title, , datatype ] of probeOptions()) {
+			option = inMptcpd(section.option(form.Value, name, title));
+			option.datatype = datatype;
+			option.rmempty = true;
+		}
 	}
 });

@@ -195,7 +195,7 @@ class Card {
 			E('div', {}, [ E('dt', {}, [ title ]), E('dd', {}, [ value ]) ])));
 
 		for (const state in this.buttons)
-			this.buttons[state].hidden = uplink.best == null || state == uplink.declared;
+			this.buttons[state].hidden = uplink.best == null || state == uplink.declared || state == uplink.state;
 	}
 
 	address(path, uplink) {
