@@ -454,8 +454,17 @@
 		}
 	};
 
+	const fs = {
+		exec: (command, params) => call('file', 'exec', { command, params }).then(([ code, answer ]) => {
+			if (code != 0)
+				throw new Error('%s: %s'.format(command, CODES[code]));
+
+			return answer;
+		})
+	};
+
 	/* ---- modules: what they require, each once */
-	const modules = { baseclass: Base, dom, form, poll, rpc, uci, ui, view };
+	const modules = { baseclass: Base, dom, form, fs, poll, rpc, uci, ui, view };
 
 	window.L = {
 		url: path => '/cgi-bin/luci/%s'.format(path),

@@ -1,6 +1,6 @@
 // Stand-in for a router's web server: the package's files, and /ubus with what the pages call. The
 // object `mptcpd` is the real plugin of rpcd with the real daemon behind it; UCI is the files that the
-// real init script reads; network.device and rc are what the kernel and that script say.
+// real init script reads; network.device and file are what the kernel and that script say.
 'use strict';
 
 const http = require('http');
@@ -9,8 +9,9 @@ const path = require('path');
 const { spawnSync, spawn } = require('child_process');
 
 const PACKAGE = path.join(__dirname, '../../../openwrt/luci-app-mptcpd');
+const ACL = path.join(PACKAGE, 'root/usr/share/rpcd/acl.d/luci-app-mptcpd.json');
 const TYPES = { '.js': 'text/javascript', '.css': 'text/css', '.html': 'text/html' };
-const [ OK, INVALID_ARGUMENT, NOT_FOUND ] = [ 0, 2, 4 ];
+const [ OK, INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED ] = [ 0, 2, 4, 6 ];
 
 class Router {
 	// `root` is the directory where the router's files are.
@@ -83,10 +84,17 @@ class Router {
 		case 'network.device':
 			return [ OK, this.devices() ];
 
-		case 'rc':
-			await this.service(args.action);
+		case 'file': {
+			const acl = JSON.parse(fs.readFileSync(ACL));
+			const line = [ args.command, ...args.params ].join(' ');
 
-			return [ OK ];
+			if (!Object.values(acl).some(({ write }) => write.file?.[line]?.includes('exec')))
+				return [ PERMISSION_DENIED ];
+
+			await this.service(args.params[0]);
+
+			return [ OK, { code: 0, stderr: fs.readFileSync(path.join(this.root, 'tmp/service'), 'utf8') } ];
+		}
 
 		case 'uci':
 			return this.uci(method, args);

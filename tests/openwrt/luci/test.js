@@ -290,11 +290,18 @@ async function probes() {
 }
 
 async function withoutDaemon() {
-	await check('without the daemon the page says so, and starts it', async () => {
+	await check('without the daemon the page says so, starts it, and says why it does not start', async () => {
 		await page(STATUS);
 		await router.service('stop');
 		await see(`document.querySelector('#mptcpd-problem').textContent.includes('mptcpd is not running: start it.')`);
 		await shot('not-running');
+		const whole = config('mptcpd');
+
+		fs.writeFileSync(path.join(ROOT, 'etc/config/mptcpd'), whole + "config globals 'globals'\n\toption hold_down 'soon'\n");
+		await press(`document.querySelector('#mptcpd-problem button')`);
+		await see(`document.querySelector('#mptcpd-problem').textContent.includes('mptcpd.globals.hold_down: invalid value "soon"')`);
+		await shot('not-started');
+		fs.writeFileSync(path.join(ROOT, 'etc/config/mptcpd'), whole);
 		await press(`document.querySelector('#mptcpd-problem button')`);
 		await state('wan', 'In use');
 		equal(await browser.evaluate(`document.querySelector('#mptcpd-problem').textContent`), '');
@@ -460,7 +467,7 @@ async function main() {
 				Object.entries(part?.ubus ?? {}).flatMap(([ object, methods ]) => methods.map(method => object + '.' + method)));
 
 			equal([ ...router.calls ].filter(call => !call.startsWith('uci.')).sort(), [ ...new Set(granted) ].sort());
-			for (const changes of [ 'mptcpd.path', 'rc.init' ])
+			for (const changes of [ 'mptcpd.path', 'file.exec' ])
 				equal(Object.values(acl).some(({ read }) => Object.entries(read.ubus).some(([ object, methods ]) => methods.some(method => object + '.' + method == changes))), false);
 		});
 	}

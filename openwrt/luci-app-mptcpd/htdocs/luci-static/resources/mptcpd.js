@@ -1,5 +1,6 @@
 'use strict';
 'require baseclass';
+'require fs';
 'require rpc';
 
 /* What the pages share: the object `mptcpd` of ubus, and its codes in words. */
@@ -32,13 +33,6 @@ const callPlugins = rpc.declare({
 	object: 'mptcpd',
 	method: 'plugins',
 	expect: { plugins: [] }
-});
-
-const callInit = rpc.declare({
-	object: 'rc',
-	method: 'init',
-	params: [ 'name', 'action' ],
-	reject: true
 });
 
 /* The exit status of a command that finds no daemon. */
@@ -168,7 +162,8 @@ return baseclass.extend({
 	connections: limit => settle(callConnections(limit)),
 	path: (name, state) => settle(callPath(name, state)),
 	plugins: () => L.resolveDefault(callPlugins(), []),
-	service: action => callInit('mptcpd', action),
+	/* Not by the object `rc`: who may call that can stop every service. */
+	start: () => fs.exec('/etc/init.d/mptcpd', [ 'start' ]),
 
 	stateWord: stateWord,
 	explain: explain,

@@ -348,6 +348,8 @@ return view.extend({
 		this.rows = new Map();
 		this.palette = new Map();
 		this.all = false;
+		/* What the last start from here has said; of interest while the daemon does not run. */
+		this.said = [];
 
 		this.problem = E('div', { 'id': 'mptcpd-problem' });
 		this.summary = E('p', { 'class': 'mptcpd-summary mptcpd-small', 'id': 'mptcpd-summary' });
@@ -406,7 +408,7 @@ return view.extend({
 			status.blackholes ? N_(status.blackholes, 'The kernel has turned Multipath TCP off for a while, as only plain TCP was answered.',
 				'The kernel has turned Multipath TCP off for a while %d times, as only plain TCP was answered.').format(status.blackholes) : null
 		].filter(warning => warning != null);
-		const key = JSON.stringify([ status.error, status.code, warnings ]);
+		const key = JSON.stringify([ status.error, status.code, warnings, this.said ]);
 
 		if (key == this.shown)
 			return;
@@ -430,6 +432,7 @@ return view.extend({
 			E('a', { 'class': 'btn cbi-button', 'href': L.url('admin/network/mptcpd/settings') }, [ _('Settings') ])
 		] : [
 			E('p', {}, [ _('mptcpd is not running: start it.') ]),
+			...this.said.map(line => E('p', {}, [ line ])),
 			E('button', {
 				'type': 'button',
 				'class': 'btn cbi-button cbi-button-positive',
@@ -440,7 +443,8 @@ return view.extend({
 	},
 
 	start: function() {
-		return mptcpd.service('start')
+		return mptcpd.start()
+			.then(answer => this.said = (answer.stderr ?? '').split('\n').filter(line => line != '').map(line => line.replace(/^mptcpd: /, '')))
 			.catch(err => ui.addNotification(null, E('p', {}, [ _('mptcpd cannot be started: %s').format(err.message) ]), 'danger'))
 			.then(() => this.update());
 	},
