@@ -152,13 +152,13 @@ did() { # WHAT...
 	equal 'procd did' "$*" "$(paste -s -d, "$ROOT/tmp/procd/did" 2>/dev/null | sed 's/,/, /g')"
 }
 
-# Until it is true, for ten seconds.
+# Until it is true, for half a minute: machines are busy.
 await() { # COMMAND...
-	for _ in $(seq 100); do
+	for _ in $(seq 300); do
 		! "$@" || return 0
 		sleep 0.1
 	done
-	fail "not true after ten seconds: $*"
+	fail "not true after 30 seconds: $*"
 }
 
 run_case() { # FUNCTION

@@ -1,7 +1,7 @@
 # The daemon, for real: UCI in, endpoints out.
 # shellcheck shell=sh
 
-# Endpoints as ADDRESS FLAGS DEVICE, without the ids and sorted; within ten seconds.
+# Endpoints as ADDRESS FLAGS DEVICE, without the ids and sorted; within half a minute.
 endpoints() { # EXPECTED
 	await endpoints_are "$1"
 }

@@ -74,9 +74,9 @@ class Browser {
 		return result.value;
 	}
 
-	// Until it is true, for ten seconds.
+	// Until it is true, for half a minute: machines are busy.
 	async until(expression) {
-		const end = Date.now() + 10000;
+		const end = Date.now() + 30000;
 		let last;
 
 		while (Date.now() < end) {
@@ -88,7 +88,7 @@ class Browser {
 			await new Promise(resolve => setTimeout(resolve, 50));
 		}
 
-		throw new Error('not true after ten seconds: ' + expression + this.problems.map(problem => '\n' + problem).join(''));
+		throw new Error('not true after 30 seconds: ' + expression + this.problems.map(problem => '\n' + problem).join(''));
 	}
 
 	async open(url) {

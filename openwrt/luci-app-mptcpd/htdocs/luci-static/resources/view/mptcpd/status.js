@@ -534,7 +534,7 @@ return view.extend({
 		say(this.note, this.connections.error != null
 			? this.connections.error
 			: !connections.length
-				? _('There are no Multipath TCP connections of this router.')
+				? _('There are no Multipath TCP connections of this router. Its own programs have some if they ask for them, such as a proxy; what it forwards for others stays as it is.')
 				: count > connections.length ? _('%d of %d connections are shown.').format(connections.length, count) : '');
 		this.note.hidden = this.note.textContent == '';
 	},
