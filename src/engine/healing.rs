@@ -36,6 +36,9 @@ const WORTH: u64 = 4;
 /// A subflow that lives for so long has been made, whatever ends it later: of the attempts that this
 /// took two or three count against the next one.
 const MADE: Duration = Duration::from_secs(1);
+/// What a subflow has not delivered comes by the others, and waits there: data that overtake it on
+/// one that is made again too early are of no use before.
+const CALM: Duration = Duration::from_millis(750);
 /// After this long without another loss, one is answered quickly again.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -194,7 +197,7 @@ impl Healer {
             self.losses.vain.reset();
         }
         (self.losses.last, self.losses.unseen) = (now, true);
-        self.look_at = self.look_at.min(now + wait(self.losses.vain));
+        self.look_at = self.look_at.min(now + wait(self.losses.vain).max(CALM));
     }
 
     /// Returns the next question to inet_diag; the first one begins a look, with these endpoints.
@@ -227,8 +230,7 @@ impl Healer {
                 });
             }
         }
-        let first = Query::Subflows(Family::Ipv4);
-        *self.look.step.get_or_insert(first)
+        *(self.look.step).get_or_insert(Query::Subflows(Family::Ipv4))
     }
 
     /// Takes in a subflow. `is_up` says of an address without an endpoint whether it has a link.
