@@ -3,10 +3,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
-use nix::fcntl::{OFlag, readlink};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{mkdir, unlink};
 
@@ -59,8 +58,8 @@ pub fn lock(state: &StatePath, namespace: u64) -> io::Result<Option<File>> {
         if let Ok(file) = open(&format!("{directory}/{namespace:x}.lock")) {
             sys::lock(&file)?;
             // Best effort: without its name nobody will know it to be gone.
-            if let Ok(name) = readlink("/proc/self/ns/net") {
-                let _ = file.write_all_at(name.as_os_str().as_bytes(), 0);
+            if let Ok(name) = sys::read_link("/proc/self/ns/net") {
+                let _ = file.write_all_at(&name, 0);
             }
             return Ok(Some(file));
         }
@@ -105,8 +104,8 @@ fn is_abandoned(path: &str) -> bool {
         return false;
     }
     let is_there = sys::any_entry("/proc", &mut |process| {
-        let link = readlink(format!("/proc/{process}/ns/net").as_str());
-        link.is_ok_and(|link| link.as_bytes() == name)
+        let link = sys::read_link(&format!("/proc/{process}/ns/net"));
+        link.is_ok_and(|link| link == name)
     });
     is_there.is_ok_and(|is_there| !is_there)
 }

@@ -21,6 +21,7 @@ pub mod sysctl;
 
 use core::ffi::CStr;
 use core::mem::{ManuallyDrop, size_of};
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -155,6 +156,18 @@ pub fn any_entry(directory: &str, is: &mut dyn FnMut(&str) -> bool) -> io::Resul
             entries = entries.and_then(|entries| entries.get(length..));
         }
     }
+}
+
+/// Returns what a symbolic link says, at most 64 bytes of it. (What nix has for longer ones is 3 KiB
+/// on 32-bit machines.)
+pub fn read_link(path: &str) -> io::Result<Vec<u8>> {
+    let path = CString::new(path.as_bytes())?;
+    let mut link = vec![0; 64];
+    // SAFETY: the path ends with a NUL; the pointer and the length describe `link`. Both outlive the
+    // call.
+    let length = unsafe { libc::readlink(path.as_ptr(), link.as_mut_ptr().cast(), link.len()) };
+    link.truncate(check(length as i32)? as usize);
+    Ok(link)
 }
 
 /// Reads a file to its end, but not more than `limit` bytes.
