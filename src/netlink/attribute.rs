@@ -78,6 +78,7 @@ impl<'a> Attribute<'a> {
 }
 
 /// An address of 4 or 16 octets in network byte order.
+#[inline(never)]
 pub(super) fn ip(octets: &[u8]) -> Option<IpAddr> {
     if let Ok(v4) = <[u8; 4]>::try_from(octets) {
         return Some(v4.into());

@@ -119,6 +119,7 @@ pub struct SubflowAddress {
 
 impl SubflowAddress {
     /// Returns address and port.
+    #[inline(never)]
     pub const fn socket(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.port)
     }

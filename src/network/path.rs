@@ -9,6 +9,7 @@ use crate::netlink::route::Route;
 
 impl Network {
     /// Has the ways of these addresses asked again.
+    #[inline(never)]
     pub(crate) fn doubt(&mut self, of: &dyn Fn(&LocalAddress) -> bool) {
         for address in self.addresses.iter_mut().filter(|address| of(address)) {
             address.way.doubt();

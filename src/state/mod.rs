@@ -187,6 +187,7 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
+    #[inline(never)]
     fn put(&mut self, bytes: &[u8]) {
         if let Some(field) = self.buffer.get_mut(self.at..self.at + bytes.len()) {
             field.copy_from_slice(bytes);
