@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // A headless Chromium, spoken to through two pipes: messages of the DevTools protocol, each ended by a
 // NUL. Nothing but Node is needed.
 'use strict';

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 /*
  * Stand-in for LuCI's client API, as much of it as the pages use: the same names, arguments and
  * habits, among them those that trip pages up (a text that is a child by itself is HTML, one in an
@@ -474,7 +475,7 @@
 
 		require: name => modules[name] ??= (async () => {
 			const text = await (await fetch('%s/%s.js'.format(resources, name.replace(/\./g, '/')))).text();
-			const head = text.slice(0, text.search(/^(?!['\s])/m));
+			const head = text.slice(0, text.search(/^(?!['\s]|\/\/)/m));
 			const names = [ ...head.matchAll(/^'require ([\w.]+)';$/gm) ].map(match => match[1]);
 			const needed = await Promise.all(names.map(L.require));
 			const Made = new Function('_', ...names, text + '\n//# sourceURL=' + name)(window._, ...needed);

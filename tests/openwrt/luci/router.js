@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // Stand-in for a router's web server: the package's files, and /ubus with what the pages call. The
 // object `mptcpd` is the real plugin of rpcd with the real daemon behind it; UCI is the files that the
 // real init script reads; network.device and file are what the kernel and that script say.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: BSD-3-Clause
 // What the pages must do, in order: each check goes on where the one before has left the router.
 'use strict';
 
