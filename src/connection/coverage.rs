@@ -97,7 +97,9 @@ pub struct Coverage {
 const STUCK_AFTER: u8 = 3;
 
 /// The path of a subflow from an address that does not matter.
-const ELSEWHERE: u8 = u8::MAX;
+const ELSEWHERE: u8 = u8::MAX - 1;
+/// What stands for a connection itself: it comes after all of its subflows.
+const NOWHERE: u8 = u8::MAX;
 
 const ESTABLISHED: u8 = 1;
 const WORKING: u8 = 1 << 1;
@@ -171,8 +173,24 @@ impl Coverage {
             0
         };
         if connection.token != Token::NONE && !connection.ends.local.ip().is_loopback() {
-            self.subflows.push(pack(connection.token, ELSEWHERE, flags));
+            self.subflows.push(pack(connection.token, NOWHERE, flags));
         }
+    }
+
+    /// Keeps only the connections that have no subflow, for a second look at the subflows. Returns
+    /// whether there are any.
+    pub fn keep_bare(&mut self) -> bool {
+        self.subflows.sort_unstable();
+        let mut with_subflows = Token::NONE;
+        self.subflows.retain(|packed| {
+            let token = token_of(*packed);
+            let [.., path, _] = packed.to_be_bytes();
+            if path != NOWHERE {
+                with_subflows = token;
+            }
+            token != with_subflows
+        });
+        !self.subflows.is_empty()
     }
 
     /// The look is complete. Returns whether it shows all subflows.

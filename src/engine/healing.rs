@@ -90,8 +90,10 @@ struct Look {
     /// What it asks: whether any connection needs what is to go, at a third of the cost of all the
     /// rest; for subflows; for connections that have none left.
     step: Option<Query>,
-    /// It leaves out those without subflows.
+    /// It is for departures alone, and leaves out connections without subflows.
     brief: bool,
+    /// Those are still to be asked for.
+    asks_for_bare: bool,
     /// What it finds may be older than what it is asked for.
     outdated: bool,
     /// It showed all there is.
@@ -207,6 +209,7 @@ impl Healer {
             self.look = Look {
                 step: brief.then_some(Query::Sockets),
                 brief,
+                asks_for_bare: !brief,
                 unsettled: self.look.unsettled,
                 ..Look::default()
             };
@@ -277,10 +280,15 @@ impl Healer {
                 }
             },
             (Some(Query::Subflows(Ipv4)), Ok(())) => Some(Query::Subflows(Ipv6)),
-            (Some(Query::Subflows(Ipv6)), Ok(())) if !self.look.brief => {
+            (Some(Query::Subflows(Ipv6)), Ok(())) if self.look.asks_for_bare => {
+                self.look.asks_for_bare = false;
                 Some(Query::Connections(Ipv4))
             }
             (Some(Query::Connections(Ipv4)), Ok(())) => Some(Query::Connections(Ipv6)),
+            // One that was opened meanwhile seems to have no subflow.
+            (Some(Query::Connections(Ipv6)), _) if self.coverage.keep_bare() => {
+                Some(Query::Subflows(Ipv4))
+            }
             _ => None,
         };
         if self.look.step.is_some() {
@@ -580,6 +588,55 @@ mod tests {
             assert_eq!(healer.on_query_end(Ok(())), None);
             let next = healer.next_query(endpoints.ours().iter());
             assert_eq!(next, Query::Subflows(Family::Ipv4));
+        }
+    }
+
+    /// It has subflows, and is not to lose them for the sake of those that it seems to lack.
+    #[test]
+    fn a_connection_that_is_opened_during_a_look_lacks_nothing() {
+        let (mut endpoints, mut wanted) = (Endpoints::new(), Wanted::default());
+        endpoints.remember(endpoint(1));
+        wanted.add(Want {
+            address: endpoint(1).address,
+            port: 0,
+            flags: EndpointFlags::SUBFLOW,
+            ifindex: IfIndex(1),
+            priority: 0,
+            sequence: 0,
+        });
+        wanted.settle(&endpoints, 8);
+        endpoints.reconcile(Instant(1000), &wanted, &mut |_| None);
+        for has_subflow in [true, false] {
+            let mut healer = Healer::new();
+            let mut looks = 0;
+            let mut opened = false;
+            loop {
+                match healer.next_query(endpoints.ours().iter()) {
+                    Query::Subflows(Family::Ipv4) => {
+                        looks += 1;
+                        if opened && has_subflow {
+                            healer.on_subflow(&socket(7, 1), &|_| true);
+                        }
+                    }
+                    Query::Connections(Family::Ipv4) => {
+                        opened = true;
+                        healer.on_connection(&Connection {
+                            token: Token::new(7),
+                            ends: socket(7, 1).ends,
+                            established: true,
+                            fallback: false,
+                        });
+                    }
+                    _ => {}
+                }
+                if healer.on_query_end(Ok(())).is_some() {
+                    break;
+                }
+            }
+            assert_eq!(looks, 2);
+            healer.find_missing(Instant(2000), 8, &mut |_| {});
+            let renewed = healer.next_renewal(Instant(2000));
+            assert_eq!(renewed.is_none(), has_subflow, "{renewed:?}");
         }
     }
 }
