@@ -7,6 +7,7 @@ mod support;
 use std::time::Duration;
 
 use nix::sys::signal::Signal::{SIGHUP, SIGUSR1};
+use support::peer::Held;
 use support::{Lab, skip, until};
 
 /// Every address counts as soon as it is there, whatever its route.
@@ -894,6 +895,42 @@ fn what_is_of_no_use_gives_way() {
         "{}",
         daemon.log()
     );
+}
+
+/// The kernel has made an endpoint itself where a peer's other address was joined, and that is all
+/// the connection has left: it stays, and something else gives way.
+#[test]
+fn what_a_connection_needs_does_not_give_way() {
+    let Some(lab) = Lab::with_uplinks(3) else {
+        return;
+    };
+    lab.outside.ip("mptcp endpoint add 10.0.2.2 signal");
+    let held = Held::open(
+        &lab.host,
+        "192.0.2.80:5001",
+        &lab.outside,
+        "0.0.0.0:5001",
+        1,
+    );
+    let has = |ip: &str| lab.host.id(ip).is_some();
+    assert!(until(|| has("10.0.2.1")), "{:?}", lab.host.endpoints());
+    lab.host.ip("link set wan1 down");
+    lab.host.ip(&(1..=7)
+        .map(|n| format!("mptcp endpoint add 10.99.0.{n} dev wan2 subflow\n"))
+        .collect::<String>());
+    let daemon = lab.daemon("[interface wan2]\nuse = no\n");
+    assert!(until(|| has("10.0.3.1")), "{}", daemon.log());
+    daemon.says(&["10.0.2.1", "stays"]);
+    daemon.says(&["10.99.0.", "gives way"]);
+    // Nobody lacks a slot now, though the connection has another path.
+    assert!(until(|| lab.host.joins() == 2), "{}", daemon.log());
+    let all = lab.host.endpoints();
+    assert!(
+        has("10.0.2.1") && all.len() == 8,
+        "{all:?}\n{}",
+        daemon.log()
+    );
+    held.release();
 }
 
 /// Without a state file the next run could not tell what is ours.

@@ -220,6 +220,9 @@ impl EndpointManager {
             }
         }
         let returned = endpoints.reconcile(now, wanted, &mut send);
+        if wanted.is_met(endpoints, most) {
+            endpoints.give_back();
+        }
         let gained = returned || changed;
         if raised {
             self.mark_state_changed();

@@ -188,12 +188,20 @@ impl Endpoints {
         let Self { ours, others, .. } = self;
         let before = others.len();
         others.retain(|endpoint| {
-            let mut wants = wanted.iter();
-            let is_wanted = prefixes.hold(endpoint.address)
-                && wants.any(|w| is_at(endpoint, w.address, w.port));
+            let is_wanted = prefixes.hold(endpoint.address) && wanted.has(endpoint);
             is_implicit(endpoint) || !is_wanted || !ours.push(Slot::new(*endpoint))
         });
         before != others.len()
+    }
+
+    /// Returns how many slots no endpoint of ours can have: those of others, and what the kernel made
+    /// itself where a connection needs it.
+    pub(super) fn taken(&self, wanted: &Wanted) -> usize {
+        let kept = |slot: &&Slot| {
+            let endpoint = &slot.endpoint;
+            slot.is_kept() && is_implicit(endpoint) && !wanted.has(endpoint)
+        };
+        self.others.len() + self.ours.iter().filter(kept).count()
     }
 
     /// Has one of others go whose slot is of use to nobody, first what the kernel made itself: it becomes
@@ -203,8 +211,7 @@ impl Endpoints {
         wanted: &Wanted,
         is_local: &dyn Fn(IpAddr) -> bool,
     ) -> Option<Endpoint> {
-        let is_wanted = |e: &Endpoint| wanted.iter().any(|w| is_at(e, w.address, w.port));
-        let implicit = |e: &Endpoint| is_implicit(e) && !is_wanted(e);
+        let implicit = |e: &Endpoint| is_implicit(e) && !wanted.has(e);
         // Subflows cannot come from an address that is not there; left by a run without a state file.
         let orphan = |e: &Endpoint| {
             let kind = EndpointFlags(e.flags.0 & KIND);
@@ -225,11 +232,18 @@ impl Endpoints {
         Some(endpoint)
     }
 
+    /// Gives back what the kernel made itself and was kept for connections.
+    pub(super) fn give_back(&mut self) {
+        let Self { ours, others, .. } = self;
+        ours.retain(|slot| {
+            !slot.is_kept() || !is_implicit(&slot.endpoint) || !others.push(slot.endpoint)
+        });
+    }
+
     /// Returns those of others that stand where an endpoint is wanted.
     pub fn in_the_way<'a>(&'a self, wanted: &'a Wanted) -> impl Iterator<Item = &'a Endpoint> {
-        let is_wanted = |e: &Endpoint| wanted.iter().any(|w| is_at(e, w.address, w.port));
         let others = self.others.iter().filter(|e| !is_implicit(e));
-        others.filter(move |e| is_wanted(e))
+        others.filter(|e| wanted.has(e))
     }
 
     /// Returns the next id after the last one given that no endpoint has. Ids are not reused at

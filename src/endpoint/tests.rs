@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
+use super::limits::Fixed;
+use super::manager::{EndpointManager, Terms};
 use super::*;
 use crate::netlink::IfIndex;
+use crate::request::Failure;
 use libc::{EAGAIN, EINVAL, EOPNOTSUPP, ERANGE};
 
 const NOW: Instant = Instant(1000);
@@ -94,6 +97,7 @@ impl Kernel {
                 let at = at(&self.endpoints, gone.id).ok_or(EINVAL)?;
                 self.endpoints.remove(at);
             }
+            Command::SetLimits(_) => {}
             _ => unreachable!(),
         }
         Ok(())
@@ -148,6 +152,50 @@ impl Kernel {
                 continue;
             }
             if sent.is_empty() {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    /// Has the endpoints managed, from a look at the connections to where nothing is left to do.
+    fn manage(&mut self, manager: &mut EndpointManager, wants: &[Want]) {
+        let terms = Terms {
+            fixed: Fixed::default(),
+            most: 8,
+            adopt: &Prefixes::default(),
+            is_local: &|address| address != ip(6),
+        };
+        let (mut dump, mut look) = (true, true);
+        for _ in 0..20 {
+            if dump {
+                manager.begin_dump();
+                self.endpoints.iter().for_each(|e| manager.on_dumped(*e));
+                manager.finish_dump(NOW);
+            }
+            if look {
+                let is_needed = &mut |e: &Endpoint| self.needed.contains(&e.address);
+                manager.decide_departures(NOW, is_needed);
+            }
+            manager.retry_now();
+            let wanted = manager.clear_wanted();
+            wants.iter().for_each(|want| wanted.add(*want));
+            let mut sent = Vec::new();
+            let come = manager.reconcile(NOW, &terms, &mut |command| {
+                self.sequence += 1;
+                sent.push((CommandId(self.sequence), command));
+                Some(CommandId(self.sequence))
+            });
+            (dump, look) = (come.needs_dump, come.needs_look);
+            for (number, command) in &sent {
+                if let Err(errno) = self.run(*command) {
+                    let failure = Failure { errno, message: "" };
+                    manager.failed(NOW, *number, failure);
+                    dump = true;
+                }
+                manager.done(*number);
+            }
+            if !dump && !look && sent.is_empty() {
                 return;
             }
         }
@@ -269,6 +317,42 @@ fn what_is_of_no_use_gives_way() {
     assert_eq!(given, [4, 1], "what the kernel made itself goes first");
     assert_eq!(endpoints.others().len(), 4);
     assert!(endpoints.has_requests(NOW), "connections may need it");
+}
+
+#[test]
+fn where_a_connection_needs_what_is_to_give_way_another_does() {
+    let (mut kernel, mut manager) = (Kernel::new(2), EndpointManager::default());
+    let implicit = |last: u8| Endpoint {
+        flags: EndpointFlags::IMPLICIT,
+        ..endpoint(last, last)
+    };
+    let all = |kernel: &Kernel| {
+        kernel
+            .endpoints
+            .iter()
+            .map(|e| e.address)
+            .collect::<Vec<_>>()
+    };
+    // What the kernel made itself is the first to give way, and is needed.
+    for other in [implicit(5), endpoint(6, 6)] {
+        kernel.endpoints = vec![implicit(4), other];
+        kernel.needed = vec![ip(4)];
+        kernel.manage(&mut manager, &[want(8)]);
+        assert_eq!(all(&kernel), [ip(4), ip(8)]);
+        // Where there is room, it is left alone when no connection needs it any more.
+        kernel.needed.clear();
+        kernel.manage(&mut manager, &[want(8)]);
+        assert_eq!(all(&kernel), [ip(4), ip(8)]);
+        kernel.needed = vec![ip(4)];
+        kernel.manage(&mut manager, &[want(8), want(9)]);
+        assert_eq!(all(&kernel), [ip(4), ip(8)]);
+        assert_eq!(manager.wanted().waiting(), 1);
+        kernel.needed.clear();
+        kernel.manage(&mut manager, &[want(8), want(9)]);
+        assert_eq!(all(&kernel), [ip(8), ip(9)]);
+        kernel.manage(&mut manager, &[]);
+        assert_eq!(kernel.endpoints, []);
+    }
 }
 
 #[test]

@@ -4,10 +4,10 @@
 use core::cmp::Ordering;
 use core::net::IpAddr;
 
-use super::Endpoints;
+use super::{Endpoints, is_at};
 use crate::capacity;
 use crate::netlink::IfIndex;
-use crate::netlink::mptcp::EndpointFlags;
+use crate::netlink::mptcp::{Endpoint, EndpointFlags};
 use crate::network::is_unique_local;
 use crate::table::Table;
 
@@ -145,6 +145,18 @@ impl Wanted {
         self.fits < self.wants.len().min(foreign.saturating_add(many))
     }
 
+    /// Returns whether all that are not too `many` have their endpoint.
+    pub(super) fn is_met(&self, endpoints: &Endpoints, many: usize) -> bool {
+        let has =
+            |w: &Want| endpoints.holds(w.address, w.port) || endpoints.foreign(w.address, w.port);
+        !self.lacks_room(many) && self.chosen().all(has)
+    }
+
+    /// Returns whether one is wanted in the place of an endpoint.
+    pub(super) fn has(&self, endpoint: &Endpoint) -> bool {
+        self.iter().any(|w| is_at(endpoint, w.address, w.port))
+    }
+
     /// Orders the wants, leaves one for each address and port, and chooses no more than so `many`.
     pub fn settle(&mut self, endpoints: &Endpoints, many: usize) {
         self.sort(Order::Place);
@@ -161,8 +173,9 @@ impl Wanted {
             foreign += usize::from(ranked.foreign);
         }
         // An endpoint that somebody else made takes no slot of ours.
+        let taken = endpoints.taken(self);
         let with = |limit: usize| {
-            let room = limit.saturating_sub(endpoints.others.len()).min(many);
+            let room = limit.saturating_sub(taken).min(many);
             foreign.saturating_add(room).min(self.wants.len())
         };
         let capacity = &endpoints.capacity;
