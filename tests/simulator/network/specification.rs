@@ -125,12 +125,13 @@ fn endpoints(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<()
         |e: &Endpoint| want_of(e).is_some_and(|w| w.carriers.iter().any(|c| c.1 == e.ifindex));
     let unwanted = |ip| by(Maker::Daemon).any(|e| e.address == ip && !has_path(e));
     connections(simulation)?;
+    // Where it cannot be told what connections need, the last that has a path does not go.
+    let stays = |endpoint: &Endpoint| match kernel.has_diag() {
+        true => is_needed(kernel, endpoint.address, &unwanted),
+        false => !by(Maker::Daemon).any(|e| e != endpoint && has_path(e)),
+    };
     for endpoint in by(Maker::Daemon).filter(|e| !is_wanted(e)) {
-        let stays = match kernel.has_diag() {
-            true => is_needed(kernel, endpoint.address, &unwanted),
-            false => !by(Maker::Daemon).any(|e| e != endpoint && has_path(e)),
-        };
-        if !stays {
+        if !stays(endpoint) {
             let carriers = want_of(endpoint).map(|w| &w.carriers);
             return Err(format!("{endpoint:?} should be one of {carriers:?}"));
         }
@@ -145,7 +146,7 @@ fn endpoints(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<()
         if !full {
             return Err(format!("{} is missing", want.address));
         }
-        let gives_way = |w: &&&Want| !is_needed(kernel, w.address, &unwanted);
+        let gives_way = |w: &&&Want| at(w, Maker::Daemon).is_some_and(|e| !stays(e));
         let worst = have.iter().filter(gives_way);
         let worst = worst.max_by_key(|w| w.carriers[0].0);
         if worst.is_some_and(|worst| worst.carriers[0].0 > want.carriers[0].0) {
@@ -168,10 +169,7 @@ fn endpoints(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<()
     let mut held: Vec<_> = have
         .iter()
         .filter_map(|w| Some((priority(w), at(w, Maker::Daemon)?)))
-        .map(|(priority, e)| {
-            let may_go = !is_needed(kernel, e.address, &unwanted);
-            (priority, e.ifindex, e.address.is_ipv4(), may_go)
-        })
+        .map(|(priority, e)| (priority, e.ifindex, e.address.is_ipv4(), !stays(e)))
         .collect();
     held.sort_unstable();
     let is_spare = |pair: &&[(i8, IfIndex, bool, bool)]| {
