@@ -178,9 +178,12 @@ impl Coverage {
     }
 
     /// Keeps only the connections that have no subflow, for a second look at the subflows. Returns
-    /// whether there are any.
+    /// whether there are any; if not, nothing is forgotten.
     pub fn keep_bare(&mut self) -> bool {
         self.subflows.sort_unstable();
+        if self.connections().all(|connection| connection.subflows > 0) {
+            return false;
+        }
         let mut with_subflows = Token::NONE;
         self.subflows.retain(|packed| {
             let token = token_of(*packed);
@@ -190,7 +193,7 @@ impl Coverage {
             }
             token != with_subflows
         });
-        !self.subflows.is_empty()
+        true
     }
 
     /// The look is complete. Returns whether it shows all subflows.
@@ -307,6 +310,29 @@ mod tests {
         assert_eq!(nine.joining, Paths::one(1));
         assert!(nine.established.contains(Paths::one(2)));
         assert!(nine.ipv4 && !nine.ipv6 && nine.subflows == 3);
+    }
+
+    #[test]
+    fn only_where_a_connection_is_bare_are_the_others_forgotten() {
+        let (mut coverage, first) = (Coverage::default(), subflow(9, "10.0.1.1:1", true, 0));
+        let mut whole = Connection {
+            token: first.token,
+            ends: first.ends,
+            established: true,
+            fallback: false,
+        };
+        coverage.begin();
+        coverage.add(&first, Some(0), true, false);
+        coverage.add_connection(&whole);
+        assert!(!coverage.keep_bare());
+        assert_eq!(coverage.connections().next().unwrap().subflows, 1);
+        whole.token = Token::new(7);
+        coverage.add_connection(&whole);
+        assert!(coverage.keep_bare());
+        let [bare] = coverage.connections().collect::<Vec<_>>()[..] else {
+            panic!()
+        };
+        assert_eq!((bare.token, bare.subflows), (whole.token, 0));
     }
 
     #[test]
