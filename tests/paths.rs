@@ -50,6 +50,9 @@ fn rules_that_select_what_a_subflow_sends() {
         ("iif wan1", false),
         ("ipproto tcp", true),
         ("ipproto udp", false),
+        // An endpoint is for connections to any port.
+        ("dport 443", false),
+        ("ipproto tcp dport 443", false),
         ("uidrange 0-0", true),
         ("fwmark 0x1", false),
         ("fwmark 0/0xff", true),
