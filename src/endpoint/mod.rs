@@ -164,15 +164,13 @@ impl Endpoints {
 
     /// Returns whether we have an endpoint for the address.
     pub fn holds(&self, address: IpAddr, port: u16) -> bool {
-        self.ours
-            .iter()
-            .any(|slot| !slot.is_deleting() && is_at(&slot.endpoint, address, port))
+        self.slot_of(address, port).is_some()
     }
 
-    /// Returns whether connections have needed the endpoint for the address.
-    pub(super) fn needs(&self, address: IpAddr, port: u16) -> bool {
+    /// Returns our endpoint for the address, unless it is about to go.
+    fn slot_of(&self, address: IpAddr, port: u16) -> Option<&Slot> {
         let mut ours = self.ours.iter();
-        ours.any(|slot| slot.needed && is_at(&slot.endpoint, address, port))
+        ours.find(|slot| !slot.is_deleting() && is_at(&slot.endpoint, address, port))
     }
 
     /// Returns whether somebody else has an endpoint for the address. One that the kernel made

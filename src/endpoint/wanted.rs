@@ -168,8 +168,9 @@ impl Wanted {
         for ranked in self.wants.iter_mut() {
             let Want { address, port, .. } = ranked.want;
             ranked.foreign = endpoints.foreign(address, port);
-            ranked.held = endpoints.holds(address, port);
-            ranked.needed = endpoints.needs(address, port);
+            let ours = endpoints.slot_of(address, port);
+            ranked.held = ours.is_some();
+            ranked.needed = ours.is_some_and(|slot| slot.needed);
             foreign += usize::from(ranked.foreign);
         }
         // An endpoint that somebody else made takes no slot of ours.
