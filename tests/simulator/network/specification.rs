@@ -176,7 +176,10 @@ fn endpoints(simulation: &Simulation, usable: &[(&Address, &Link)]) -> Result<()
         let [first, second] = pair else { return false };
         (first.0, first.1, first.2) == (second.0, second.1, second.2) && second.3
     };
-    let twice = held.windows(2).find(is_spare);
+    // A slot that connections keep from its heir is one less to be shared.
+    let ours = simulation.engine.endpoints().ours();
+    let kept = ours.iter().any(|slot| slot.is_kept() && slot.has_path());
+    let twice = held.windows(2).find(is_spare).filter(|_| !kept);
     let is_theirs = |e: &Endpoint| !e.flags.contains(EndpointFlags::IMPLICIT);
     let theirs = wants
         .iter()
