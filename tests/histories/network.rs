@@ -26,7 +26,8 @@ fn change() -> impl Strategy<Value = Change> {
         4 => (link.clone(), number.clone()).prop_map(|(l, n)| Change::Unaddress(l, n)),
         8 => (link.clone(), 0..6u8, 0..9u8)
             .prop_map(|(l, w, h)| Change::Route(l, if w > 3 { w % 2 } else { w }, h)),
-        2 => (link, 0..6u8, 0..9u8).prop_map(|(l, w, h)| Change::Unroute(l, w, h)),
+        2 => (link.clone(), 0..6u8, 0..9u8).prop_map(|(l, w, h)| Change::Unroute(l, w, h)),
+        1 => (link.clone(), link.clone()).prop_map(|(from, to)| Change::Nexthop(from, to)),
         1 => (number.clone(), 0..6u8).prop_map(|(n, t)| Change::Rule(n, t)),
         1 => (number, 0..6u8).prop_map(|(n, t)| Change::Unrule(n, t)),
         1 => any::<u8>().prop_map(Change::Pilfer),

@@ -60,6 +60,7 @@ fn change(kind: u8, a: u8, b: u8, c: u8) -> Change {
         18 => Change::Unroute(link, which, how),
         19 => Change::Rule(a % 20, which),
         20 => Change::Unrule(a % 20, which),
+        21 => Change::Nexthop(link, b % 6),
         _ => Change::Noise,
     }
 }

@@ -298,6 +298,21 @@ impl Kernel {
         }
     }
 
+    /// Another nexthop object takes the place of the one by this interface, or none.
+    pub fn replace_nexthop(&mut self, from: IfIndex, to: Option<IfIndex>) {
+        let to = to.filter(|to| *to != from && self.is_up(*to));
+        let is_by = |r: &Route| r.protocol != PROTOCOL && r.hops[0].oif == from;
+        match to {
+            Some(to) => {
+                for route in self.routes.iter_mut().filter(|r| is_by(r)) {
+                    route.hops[0].oif = to;
+                }
+            }
+            None => self.routes.retain(|r| !is_by(r)),
+        }
+        self.events.tell(Notification::Nexthop);
+    }
+
     pub fn set_source_rule(&mut self, source: IpAddr, table: u32, there: bool) {
         let width = if source.is_ipv4() { 32 } else { 128 };
         let rule = Rule {

@@ -42,6 +42,9 @@ pub enum Change {
     /// Link, family and table, metric and gateway.
     Route(u8, u8, u8),
     Unroute(u8, u8, u8),
+    /// The nexthop object by which others' routes leave by a link comes to lead by another link; or
+    /// goes, if that is the same or down, and they with it. Nobody is told of the routes.
+    Nexthop(u8, u8),
     /// Address, table.
     Rule(u8, u8),
     Unrule(u8, u8),
@@ -511,6 +514,11 @@ impl Kernel {
                     let family = family(which);
                     let metric = u32::from(how / 3) + u32::from(family == Family::Ipv6);
                     kernel.remove_default_route(index, family, table(which), metric);
+                }
+            }
+            Change::Nexthop(from, to) => {
+                if let Some(from) = index(kernel, from) {
+                    kernel.replace_nexthop(from, index(kernel, to));
                 }
             }
             Change::Rule(number, which) | Change::Unrule(number, which) => {
