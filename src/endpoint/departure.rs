@@ -40,9 +40,10 @@ impl Endpoints {
             let want = want_of(wanted, slot);
             let stays = |w: &Want| w.ifindex == ifindex && (w.flags.0 ^ flags) & fixed == 0;
             let lost = !slot.has_path;
-            slot.has_path = wanted
-                .iter()
-                .any(|w| is_at(&slot.endpoint, w.address, w.port) && w.ifindex == ifindex);
+            // It may be wanted and have no slot.
+            let is_it = |w: &&Want| is_at(&slot.endpoint, w.address, w.port);
+            let anywhere = want.or_else(|| wanted.iter().find(is_it));
+            slot.has_path = anywhere.is_some_and(|w| w.ifindex == ifindex);
             slot.departure = match slot.departure {
                 // The address leaves by another device, and it can have one endpoint only.
                 _ if want.is_some_and(|w| w.ifindex != ifindex) => Departure::Granted,
