@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
 # The packages feed's CI runs this where the package has been installed: test.sh PACKAGE VERSION. There
 # is neither procd nor a kernel to configure.
 set -eu

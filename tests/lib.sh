@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=sh disable=SC2154  # $out is of those who read this
 # What the scripts of tests/router and tests/packages share. Their lib.sh sets $out, where logs go.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # What the cases are written with.
 # shellcheck shell=sh disable=SC2034
 

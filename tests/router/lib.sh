@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # shellcheck shell=sh
 # What the scripts beside this file share. Everything they fetch or build stays under
 # target/router, and a second run starts from what the first one left there.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # The daemon, for real: UCI in, endpoints out.
 # shellcheck shell=sh
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # What the package is, and how it takes over from the C daemon's.
 # shellcheck shell=sh disable=SC2034
 

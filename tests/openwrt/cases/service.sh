@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # What procd and the kernel are told.
 # shellcheck shell=sh disable=SC2034
 

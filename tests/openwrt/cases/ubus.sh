@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # The object of ubus, by rpcd's plugin, and what others say of uplinks.
 # shellcheck shell=sh
 

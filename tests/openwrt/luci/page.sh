@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # The pages for LuCI in a browser: see `run` here.
 # shellcheck shell=sh
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # Stand-in for OpenWrt's /lib/functions.sh: the same functions, arguments and traits, among them the
 # three that trip scripts up: options of a package loaded earlier stay visible (lists do not), lines
 # that make no sense are skipped without a word, and a name that is none leaves the variable alone.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # Stand-in for netifd's answers. /tmp/netifd has a line for each interface it knows:
 # NAME L3-DEVICE DEVICE, with - for what it does not tell (an interface that is down has no L3 one).
 # shellcheck shell=sh disable=SC3043

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-3-Clause
 # Stand-in for procd: /tmp/procd/told is what it is told of the service, /tmp/procd/instance and
 # /tmp/procd/triggers the parts, /tmp/procd/did what it does about it. A change of the instance or
 # of its files is a signal where reload_signal says so, a restart otherwise. With /tmp/procd/real it
