@@ -51,7 +51,7 @@ pub struct LocalAddress {
     pub verdict: Verdict,
     /// Probes over it are not answered.
     pub(super) dead: bool,
-    /// Its link was away and is back, which [`Network::take_interruption`] has not told.
+    /// Its link was away and is back, which [`super::Network::take_interruption`] has not told.
     #[cfg(feature = "health")]
     pub(super) interrupted: bool,
     /// Since when it has its verdict.
