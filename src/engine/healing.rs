@@ -286,7 +286,7 @@ impl Healer {
             }
             (Some(Query::Connections(Ipv4)), Ok(())) => Some(Query::Connections(Ipv6)),
             // One that was opened meanwhile seems to have no subflow.
-            (Some(Query::Connections(Ipv6)), _) if self.coverage.keep_bare() => {
+            (Some(Query::Connections(Ipv6)), Ok(())) if self.coverage.keep_bare() => {
                 Some(Query::Subflows(Ipv4))
             }
             _ => None,
@@ -524,16 +524,20 @@ mod tests {
         }
     }
 
-    /// Two endpoints, of which the first is to go.
-    fn endpoints() -> Endpoints {
+    /// Endpoints, of which only the last is to stay.
+    fn endpoints(numbers: &[u8]) -> Endpoints {
         let (mut endpoints, mut wanted) = (Endpoints::new(), Wanted::default());
-        endpoints.remember(endpoint(1));
-        endpoints.remember(endpoint(2));
+        for number in numbers {
+            endpoints.remember(endpoint(*number));
+        }
+        let Endpoint {
+            address, ifindex, ..
+        } = endpoint(*numbers.last().unwrap());
         wanted.add(Want {
-            address: endpoint(2).address,
+            address,
             port: 0,
             flags: EndpointFlags::SUBFLOW,
-            ifindex: IfIndex(2),
+            ifindex,
             priority: 0,
             sequence: 0,
         });
@@ -567,7 +571,7 @@ mod tests {
     /// else it may be that these are none.
     #[test]
     fn subflows_are_looked_at_only_where_sockets_leave_a_doubt() {
-        let endpoints = endpoints();
+        let endpoints = endpoints(&[1, 2]);
         let [two, one, nobodys] = [
             vec![socket(7, 1), socket(7, 2), socket(8, 2)],
             vec![socket(7, 1), socket(8, 2)],
@@ -594,18 +598,7 @@ mod tests {
     /// It has subflows, and is not to lose them for the sake of those that it seems to lack.
     #[test]
     fn a_connection_that_is_opened_during_a_look_lacks_nothing() {
-        let (mut endpoints, mut wanted) = (Endpoints::new(), Wanted::default());
-        endpoints.remember(endpoint(1));
-        wanted.add(Want {
-            address: endpoint(1).address,
-            port: 0,
-            flags: EndpointFlags::SUBFLOW,
-            ifindex: IfIndex(1),
-            priority: 0,
-            sequence: 0,
-        });
-        wanted.settle(&endpoints, 8);
-        endpoints.reconcile(Instant(1000), &wanted, &mut |_| None);
+        let endpoints = endpoints(&[1]);
         for has_subflow in [true, false] {
             let mut healer = Healer::new();
             let mut looks = 0;
