@@ -17,29 +17,46 @@ impl Instant {
         u32::try_from(self.0 / 1000).unwrap_or(u32::MAX)
     }
 
-    /// Returns the time that has passed since `earlier`, or none if that is later.
-    pub const fn saturating_since(self, earlier: Self) -> Duration {
-        Duration(self.0.saturating_sub(earlier.0))
+    /// Returns the time that has passed since `earlier`: none if that is later, and
+    /// [`Duration::MAX`] if it is more.
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        let span = self.0.saturating_sub(earlier.0);
+        Duration(u32::try_from(span).unwrap_or(u32::MAX))
+    }
+
+    /// Returns the milliseconds that have passed since `earlier`, however many, or 0 if that is later.
+    #[cfg(feature = "control")]
+    pub(crate) fn age(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Returns the earlier one, by one piece of code for all the deadlines.
+    #[inline(never)]
+    pub(crate) fn min(self, other: Self) -> Self {
+        Ord::min(self, other)
     }
 }
 
-/// A span of time in whole milliseconds.
+/// A span of time in whole milliseconds, to wait or to compare with: up to 49 days.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Duration(u64);
+pub struct Duration(u32);
 
 impl Duration {
+    /// The longest.
+    pub const MAX: Self = Self(u32::MAX);
+
     /// Returns so many milliseconds.
-    pub const fn from_millis(milliseconds: u64) -> Self {
+    pub const fn from_millis(milliseconds: u32) -> Self {
         Self(milliseconds)
     }
 
-    /// Returns so many seconds.
+    /// Returns so many seconds, or [`Self::MAX`] if those are more.
     pub const fn from_secs(seconds: u32) -> Self {
-        Self(seconds as u64 * 1000)
+        Self(seconds.saturating_mul(1000))
     }
 
     /// Returns it in milliseconds.
-    pub const fn as_millis(self) -> u64 {
+    pub const fn as_millis(self) -> u32 {
         self.0
     }
 }
@@ -49,7 +66,7 @@ impl Add<Duration> for Instant {
     // Ten instructions on MIPS, in forty places.
     #[inline(never)]
     fn add(self, span: Duration) -> Instant {
-        Instant(self.0.saturating_add(span.0))
+        Instant(self.0.saturating_add(span.0.into()))
     }
 }
 
@@ -176,13 +193,15 @@ mod tests {
             Duration::from_millis(0)
         );
         assert_eq!(Instant::NEVER + Duration::from_millis(1), Instant::NEVER);
+        assert_eq!(Instant::NEVER.saturating_since(NOW), Duration::MAX);
+        assert_eq!(Duration::from_secs(u32::MAX), Duration::MAX);
     }
 
     #[test]
     fn intervals_double_up_to_the_last() {
         let mut backoff = Backoff::default();
         let mut waits = (0..300).map(|_| backoff.next(NOW).saturating_since(NOW).0);
-        let first: Vec<u64> = waits.by_ref().take(12).collect();
+        let first: Vec<u32> = waits.by_ref().take(12).collect();
         let expected = [
             20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10_240, 20_480, 30_000,
         ];

@@ -509,7 +509,7 @@ fn many_events(manager: &str) {
 
     let before = ALLOCATIONS.get();
     for round in 0..200_000 {
-        now = now + Duration::from_millis(u64::try_from(world.random(30)).unwrap());
+        now = now + Duration::from_millis(u32::try_from(world.random(30)).unwrap());
         event(&mut world, &mut engine, now);
         turn(&mut world, &mut engine, now, &mut half);
         if round % 2_000 == 0 {

@@ -18,7 +18,6 @@ use crate::netlink::{IfIndex, Seq};
 use crate::sys::exit::{DENIED, FAILURE};
 use crate::sys::netlink::Socket;
 use crate::sys::{self, errno::Errno, sysctl};
-use crate::time::Duration;
 
 const FAMILIES: [Family; 2] = [Family::Ipv4, Family::Ipv6];
 /// Of one question.
@@ -163,8 +162,8 @@ impl Picture {
             form.shown(Value::Nothing);
             let age = age_of(ages, connection.ends);
             form.cell("age", age.map_or(Value::Nothing, Value::Span));
-            let idle = traffic.idle.map(|ms| Duration::from_millis(ms.into()));
-            form.cell("idle", idle.map_or(Value::Nothing, Value::Span));
+            let idle = traffic.idle.map(|ms| Value::Span(ms.into()));
+            form.cell("idle", idle.unwrap_or(Value::Nothing));
             form.words("\n");
             form.open("subflows", "[");
             let token = connection.token;
@@ -193,13 +192,13 @@ impl Picture {
     }
 }
 
-/// Looks a connection up in sorted lines, each of both ends and an age in seconds.
-fn age_of(ages: &[&str], ends: Ends) -> Option<Duration> {
+/// Looks a connection up in sorted lines, each of both ends and an age in seconds. Returns milliseconds.
+fn age_of(ages: &[&str], ends: Ends) -> Option<u64> {
     let mut start = heapless::String::<128>::new();
     write!(start, "{} {} ", ends.local, ends.remote).ok()?;
     let at = ages.partition_point(|line| *line < start.as_str());
     let age = ages.get(at)?.strip_prefix(start.as_str())?;
-    age.parse().ok().map(Duration::from_secs)
+    age.parse::<u64>().ok().map(|seconds| seconds * 1000)
 }
 
 /// Writes the interface, which a subflow has none of whose address is gone.

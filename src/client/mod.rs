@@ -107,7 +107,7 @@ fn talk(
     stream.write_all(line.as_bytes()).map_err(broken)?;
     let (mut answer, mut bytes) = (Vec::new(), [0; 4096]);
     loop {
-        let left = end.map(|end| end.saturating_since(now()).as_millis());
+        let left = end.map(|end| end.saturating_since(now()).as_millis().into());
         let mut daemon = [sys::readable(stream.as_raw_fd())];
         if matches!(sys::poll(&mut daemon, left), Ok(0)) {
             if end.is_some_and(|end| now() >= end) {

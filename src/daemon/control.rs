@@ -217,7 +217,7 @@ impl Control {
                 form.row(false);
             }
             form.json("v", Value::Number(1));
-            form.json("t", Value::Seconds(Duration::from_millis(time)));
+            form.json("t", Value::Seconds(time));
             news.write(&mut form);
             form.end("}\n");
             for client in &mut self.clients {

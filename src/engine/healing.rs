@@ -28,11 +28,11 @@ const RETURN_CHECKS: [Duration; 2] = [Duration::from_millis(150), Duration::from
 /// Attempts in vain after which a subflow that is lacked is hardly a reason any more to disturb
 /// others: it counts for so much less.
 const HOPELESS: u8 = 5;
-const SELDOM: u64 = 160;
+const SELDOM: u32 = 160;
 /// So many healthy subflows may be made anew for the sake of one that is lacked, and one more for
 /// each second that it has been. Being made anew costs one 40 to 80 ms, in which its connection
 /// uses the others.
-const WORTH: u64 = 4;
+const WORTH: u32 = 4;
 /// A subflow that lives for so long has been made, whatever ends it later: of the attempts that this
 /// took two or three count against the next one.
 const MADE: Duration = Duration::from_secs(1);
@@ -412,20 +412,20 @@ impl Healer {
                 continue;
             }
             // In parts of which `SELDOM` weigh as much as one healthy subflow.
-            let (mut worth, mut rise) = (0, 0);
+            let (mut worth, mut rise) = (0u32, 0u32);
             for missing in self.missing.iter().filter(|m| due(m)) {
                 let waited = now.saturating_since(missing.since).as_millis() / 1000;
                 let (base, each) = match missing.attempts.failures() < HOPELESS {
                     true => (WORTH, SELDOM),
                     false => (0, 1),
                 };
-                worth += (base + waited) * each;
+                worth = worth.saturating_add((base + waited) * each);
                 rise += each;
             }
             let one = Paths::one(number);
             let covered = self.coverage.connections();
             let is_healthy = |c: &Covered| c.established.without(c.stuck).contains(one);
-            let healthy = covered.filter(is_healthy).count() as u64 * SELDOM;
+            let healthy = covered.filter(is_healthy).count() as u32 * SELDOM;
             let mut covered = self.coverage.connections();
             let mut cut = self.look.ending;
             cut.add(one);
@@ -434,7 +434,7 @@ impl Healer {
                 continue;
             }
             if healthy > worth {
-                let enough = u32::try_from((healthy - worth).div_ceil(rise)).unwrap_or(u32::MAX);
+                let enough = (healthy - worth).div_ceil(rise);
                 self.look_at = self.look_at.min(now + Duration::from_secs(enough));
                 continue;
             }

@@ -32,7 +32,7 @@ pub enum What {
     /// A path that was used is lost.
     Lost(Verdict),
     /// A path is used; if it was lost before, after how long.
-    Used(Option<Duration>),
+    Used(Option<u64>),
     /// The verdict on an address that is not used changes.
     Verdict(Verdict),
     /// A path comes and goes.
@@ -335,19 +335,13 @@ impl Reporter {
     }
 
     /// Returns for how long it was lost.
-    fn on_used(
-        &mut self,
-        now: Instant,
-        name: &Name,
-        ip: IpAddr,
-        quiet: &mut bool,
-    ) -> Option<Duration> {
+    fn on_used(&mut self, now: Instant, name: &Name, ip: IpAddr, quiet: &mut bool) -> Option<u64> {
         let loss = self
             .loss(name, ip)
             .filter(|loss| loss.at != Instant::NEVER)?;
         *quiet |= loss.times >= FLAPS;
         let at = core::mem::replace(&mut loss.at, Instant::NEVER);
-        Some(now.saturating_since(at))
+        Some(now.age(at))
     }
 
     fn on_lost(&mut self, now: Instant, name: &Name, ip: IpAddr, quiet: &mut bool) {

@@ -89,7 +89,7 @@ impl Engine {
         let (mut text, mut answer) = (heapless::String::<64>::new(), [Value::Nothing; 2]);
         if figures.answered_at != Instant::default() {
             let _ = write!(text, "; answers in {latency} ms");
-            let ago = now.saturating_since(figures.answered_at);
+            let ago = now.age(figures.answered_at);
             answer = [
                 Value::Milliseconds(latency.saturating_mul(1000)),
                 Value::Span(ago),

@@ -201,7 +201,7 @@ impl Engine {
                 form.shown(Value::Nothing);
             }
         }
-        form.cell("since", Value::Span(now.saturating_since(address.since)));
+        form.cell("since", Value::Span(now.age(address.since)));
         self.write_joins(address.address, form);
         form.cell("reason", path.reason.map_or(Value::Nothing, Value::Code));
         if path.errno != 0 {

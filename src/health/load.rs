@@ -64,7 +64,7 @@ impl Load {
         if read_at == Instant::NEVER {
             return false;
         }
-        let span = now.saturating_since(read_at).as_millis();
+        let span = u64::from(now.saturating_since(read_at).as_millis());
         let received = counters.received.saturating_sub(last.received);
         let sent = counters.sent.saturating_sub(last.sent).saturating_sub(own);
         let bytes = counters.received_bytes.saturating_sub(last.received_bytes);

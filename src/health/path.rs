@@ -192,7 +192,7 @@ impl Path {
     fn interval(&self) -> Duration {
         let ms = self.plan.interval.as_millis();
         let seed = u32::from(self.number) ^ self.key.index.0 << 16;
-        let noise = u64::from(seed.wrapping_mul(0x9e37_79b1) >> 8);
+        let noise = seed.wrapping_mul(0x9e37_79b1) >> 8;
         Duration::from_millis(ms - ms / 20 + noise % (ms / 10 + 1))
     }
 
@@ -245,7 +245,7 @@ impl Path {
         }
         self.next_at = if settled && self.needed() > 0 {
             // Twice what the last answer took says more than half of what one may take at most.
-            let usual = Duration::from_millis(u64::from(self.figures.latency) * 2);
+            let usual = Duration::from_millis(self.figures.latency.saturating_mul(2));
             let half = Duration::from_millis(self.plan.timeout.as_millis() / 2);
             now + usual.max(half).min(self.plan.timeout)
         } else if self.needed() > 0 {
@@ -306,7 +306,7 @@ impl Path {
         }
         self.rounds.remove(0);
         self.figures.count(true);
-        self.figures.latency = u32::try_from(took).unwrap_or(u32::MAX);
+        self.figures.latency = took;
         self.figures.answered_at = now;
         self.succeed(now, sent);
     }

@@ -402,7 +402,7 @@ pub fn decode_quality(payload: &[u8]) -> Option<(Subflow, Quality)> {
         retransmissions: word(info.value, 100),
         timeouts: subflow.retransmissions,
         unacknowledged: word(payload, WRITE_QUEUE_AT),
-        since_acknowledgement: Duration::from_millis(word(info.value, 56).into()),
+        since_acknowledgement: Duration::from_millis(word(info.value, 56)),
         sent: long(120),
         received: long(128),
     };

@@ -103,7 +103,7 @@ impl Failover {
                 // The peer is told by the path that works, lest it wait on the other.
                 cx.remove_address(token, subflow.local_id)?;
                 close(cx, token, subflow)?;
-                let span = AVOID.as_millis() + u64::from(cx.random() % 2000);
+                let span = AVOID.as_millis() + cx.random() % 2000;
                 cx.set_connection_timer(token, Wait::Avoid.on(index), Duration::from_millis(span));
             } else if index != active {
                 worse = true;

@@ -37,7 +37,7 @@ impl Pending {
     pub(crate) fn failed(&mut self, now: Instant, random: u32) {
         let doubled = Self::FIRST.as_millis() << self.failures.min(16);
         let wait = doubled.min(Self::LAST.as_millis());
-        let spread = u64::from(random) % (wait / 2 + 1);
+        let spread = random % (wait / 2 + 1);
         self.at = now + Duration::from_millis(wait - wait / 4 + spread);
         // What wraps is tried every half minute all the same.
         self.failures = self.failures.checked_add(1).unwrap_or(16);

@@ -181,7 +181,7 @@ impl<K: Simulated> Simulation<K> {
         self.turns = 0;
         match step {
             Step::Change(change) => K::happen(self, change),
-            Step::Run(time) => self.run(Duration::from_millis(u64::from(time) * 10)),
+            Step::Run(time) => self.run(Duration::from_millis(u32::from(time) * 10)),
             Step::ReadEvents(events) if self.alive => {
                 self.read(events.into());
                 self.settle();

@@ -53,7 +53,7 @@ impl About {
         form.json("v", Value::Number(1));
         form.field("mptcpd ", "version", Value::Text(&self.version));
         form.json("pid", Value::Number(std::process::id().into()));
-        let uptime = Value::Span(now.saturating_since(self.started));
+        let uptime = Value::Span(now.age(self.started));
         form.field("up ", "uptime", uptime);
         let plugin = engine.plugin_names().next();
         let text = plugin
@@ -73,7 +73,7 @@ impl About {
             .map_or(Value::Nothing, |file| Value::Text(file));
         form.field("configuration ", "file", file);
         let (read, at) = self.read;
-        form.field("read ", "read", Value::Ago(now.saturating_since(read), at));
+        form.field("read ", "read", Value::Ago(now.age(read), at));
         form.json("warnings", Value::Number(self.warnings as u64));
         match &self.error {
             Some(error) => {

@@ -283,7 +283,7 @@ fuzz_target!(|bytes: &[u8]| {
     while !bytes.0.is_empty() {
         input(&mut engine, &mut bytes, now);
         if bytes.next() % 4 == 0 {
-            now = now + Duration::from_millis(u64::from(bytes.next()).pow(2));
+            now = now + Duration::from_millis(u32::from(bytes.next()).pow(2));
         }
         turn(&mut engine, &mut bytes, now);
     }
