@@ -6,18 +6,30 @@ use core::ops::{Deref, DerefMut};
 /// A vector that reserves its memory when made and never again.
 pub struct Table<T> {
     items: Vec<T>,
-    /// How often something did not fit.
-    refused: u32,
+    refusals: Refusals,
+}
+
+/// What did not fit: the same for tables of all types.
+#[derive(Default)]
+struct Refusals {
+    count: u32,
     /// Something did not fit, and [`Table::has_room_again`] has not reported room since.
     short: bool,
+}
+
+impl Refusals {
+    #[inline(never)]
+    fn add(&mut self) {
+        self.count = self.count.saturating_add(1);
+        self.short = true;
+    }
 }
 
 impl<T> Table<T> {
     pub fn new(capacity: usize) -> Self {
         Self {
             items: Vec::with_capacity(capacity),
-            refused: 0,
-            short: false,
+            refusals: Refusals::default(),
         }
     }
 
@@ -27,19 +39,19 @@ impl<T> Table<T> {
 
     /// Returns how often something did not fit.
     pub fn refused(&self) -> u32 {
-        self.refused
+        self.refusals.count
     }
 
     /// Returns whether something is missing that did not fit.
     pub fn is_short(&self) -> bool {
-        self.short
+        self.refusals.short
     }
 
     /// Returns whether there is room again for what did not fit: once, because the caller then
     /// reads it from the kernel.
     pub fn has_room_again(&mut self) -> bool {
-        let room = self.short && !self.is_full();
-        self.short &= !room;
+        let room = self.refusals.short && !self.is_full();
+        self.refusals.short &= !room;
         room
     }
 
@@ -52,8 +64,7 @@ impl<T> Table<T> {
     /// Adds before `at` (clipped to the length), or counts a refusal and returns false.
     pub fn insert(&mut self, at: usize, item: T) -> bool {
         if self.is_full() {
-            self.refused = self.refused.saturating_add(1);
-            self.short = true;
+            self.refusals.add();
             return false;
         }
         self.items.insert(at.min(self.items.len()), item);

@@ -53,32 +53,29 @@ struct Ranked {
 const _: () = assert!(size_of::<Ranked>() <= 36);
 
 impl Ranked {
-    fn place(&self) -> (IpAddr, u16) {
-        (self.want.address, self.want.port)
+    /// Returns what tells it from the wants of other addresses and ports.
+    fn place(&self) -> ([u8; 16], bool, u16) {
+        let octets = match self.want.address {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+            IpAddr::V6(ip) => ip.octets(),
+        };
+        (octets, self.want.address.is_ipv6(), self.want.port)
     }
 
     fn uplink(&self) -> (IfIndex, bool) {
         (self.want.ifindex, self.want.address.is_ipv6())
     }
 
-    /// Returns what decides who gets a slot; the lesser one does.
-    fn rank(&self) -> impl Ord + use<> {
-        let Want {
-            address,
-            priority,
-            sequence,
-            ..
-        } = self.want;
-        let private = is_unique_local(address);
-        (
-            !self.foreign,
-            priority,
-            private,
-            self.round,
-            !self.needed,
-            !self.held,
-            sequence,
-        )
+    /// Returns what decides who gets a slot; the lesser one does. What counts most comes first.
+    #[inline(never)]
+    fn rank(&self) -> u64 {
+        let private = is_unique_local(self.want.address);
+        let priority = (self.want.priority as u8) ^ 0x80;
+        let first = u32::from(!self.foreign) << 8 | u32::from(priority);
+        let second = u32::from(private) << 8 | u32::from(self.round);
+        let third = u32::from(!self.needed) << 1 | u32::from(!self.held);
+        let class = first << 16 | second << 4 | third;
+        u64::from(class) << 32 | u64::from(self.want.sequence)
     }
 }
 

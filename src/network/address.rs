@@ -238,9 +238,14 @@ impl LocalAddress {
 
     /// Its place in the table: the kernel shows all of one family first, and an address that comes
     /// last moves no other.
-    pub(super) fn place(&self) -> (bool, IfIndex) {
-        (self.address.is_ipv6(), self.holder)
+    pub(super) fn place(&self) -> u64 {
+        place(self.address.is_ipv6(), self.holder)
     }
+}
+
+/// The first place of a family's addresses on an interface.
+pub(super) fn place(ipv6: bool, holder: IfIndex) -> u64 {
+    u64::from(ipv6) << 32 | u64::from(holder.0)
 }
 
 impl Mark for LocalAddress {

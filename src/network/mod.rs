@@ -203,9 +203,13 @@ impl Network {
 
     /// Returns where the addresses of a family stand that an interface has.
     fn addresses_on(&self, ipv6: bool, index: IfIndex) -> Range<usize> {
-        let place = (ipv6, index);
-        let start = self.addresses.partition_point(|a| a.place() < place);
-        start..self.addresses.partition_point(|a| a.place() <= place)
+        let place = address::place(ipv6, index);
+        self.first_from(place)..self.first_from(place + 1)
+    }
+
+    #[inline(never)]
+    fn first_from(&self, place: u64) -> usize {
+        self.addresses.partition_point(|a| a.place() < place)
     }
 
     /// Returns all addresses, by family and then by interface.

@@ -5,7 +5,6 @@
 //! Kept by dumps alone: an event only says that a dump is due, because the kernel drops IPv4
 //! routes without a word when a device goes down or an address goes away.
 
-use core::cmp::Reverse;
 use core::fmt;
 use core::net::IpAddr;
 
@@ -187,10 +186,13 @@ impl Routes {
         if !ours && !is_default && !in_range {
             return;
         }
-        let path = Path {
+        let mut path = Path {
             family: route.family,
             table: route.table,
-            destination: route.destination.filter(|_| route.destination_len != 0),
+            destination: match route.destination_len {
+                0 => None,
+                _ => route.destination,
+            },
             destination_len: route.destination_len,
             source: route.source.map(|source| (source, route.source_len)),
             preferred_source: route.preferred_source,
@@ -200,28 +202,33 @@ impl Routes {
             ours,
         };
         if !ours && !is_default {
-            return self.put_path(path);
+            return self.put_path(&path);
         }
         for hop in route.hops.iter().filter(|hop| hop.oif != IfIndex::NONE) {
-            self.put_path(Path {
-                oif: hop.oif,
-                gateway: hop.gateway,
-                ..path
-            });
+            path.oif = hop.oif;
+            path.gateway = hop.gateway;
+            self.put_path(&path);
         }
     }
 
-    fn put_path(&mut self, path: Path) {
-        let start = self.paths.partition_point(|p| p.item.oif < path.oif);
-        let end = self.paths.partition_point(|p| p.item.oif <= path.oif);
+    #[inline(never)]
+    fn put_path(&mut self, path: &Path) {
+        let start = self.first_from(path.oif.0);
+        let end = self.first_from(path.oif.0.saturating_add(1));
         let of_link = self.paths.get_mut(start..end).unwrap_or_default();
-        match of_link.iter_mut().find(|known| known.item == path) {
+        match of_link.iter_mut().find(|known| known.item == *path) {
             Some(known) => known.marked = true,
             None => {
-                let (item, marked) = (path, true);
+                let (item, marked) = (*path, true);
                 self.paths.insert(end, Marked { item, marked });
             }
         }
+    }
+
+    /// Returns where those begin that leave by this interface or one of a higher number.
+    #[inline(never)]
+    fn first_from(&self, index: u32) -> usize {
+        self.paths.partition_point(|p| p.item.oif.0 < index)
     }
 
     /// Takes in ours and, where there is source routing, what is in the way of ours.
@@ -258,8 +265,8 @@ impl Routes {
         source: &'a IpAddr,
     ) -> impl Iterator<Item = &'a Path> {
         let family = Family::of(*source);
-        let start = self.paths.partition_point(|path| path.item.oif < index);
-        let of_link = self.paths.get(start..).unwrap_or_default().iter();
+        let of_link = self.paths.get(self.first_from(index.0)..);
+        let of_link = of_link.unwrap_or_default().iter();
         of_link
             .map(|known| &known.item)
             .take_while(move |path| path.oif == index)
@@ -368,7 +375,8 @@ pub fn gateway(
     let defaults = network
         .routes()
         .main_defaults(address.index, &address.address);
-    let main = defaults.min_by_key(|path| {
+    let (mut main, mut least) = (None, u64::MAX);
+    for path in defaults {
         let preferred = path.preferred_source.map(|ip| ip == address.address);
         let fit = match (preferred, path.gateway.is_some_and(is_near)) {
             (Some(true), _) => 0,
@@ -377,8 +385,12 @@ pub fn gateway(
             (Some(false), false) => 3,
         };
         let source_len = path.source.map_or(0, |(_, len)| len);
-        (Reverse(source_len), fit, path.metric)
-    });
+        let rank = u32::from(!source_len) << 8 | fit;
+        let rank = u64::from(rank) << 32 | u64::from(path.metric);
+        if rank < least {
+            (main, least) = (Some(path), rank);
+        }
+    }
     if let Some(path) = main {
         return Some(by(path.gateway));
     }

@@ -162,10 +162,11 @@ impl Way {
         let target = self.target;
         let ipv4 = question.source.is_ipv4();
         let route = route.filter(|route| route.kind == UNICAST);
-        let mut hops = route.iter().flat_map(|route| route.hops.iter());
-        let mut on_holder = hops.clone().filter(|hop| hop.oif == question.holder);
-        let near = |hop: &&Hop| hop.gateway.is_some_and(|ip| subnet.holds(ip));
-        let hop = on_holder.clone().find(near).or_else(|| on_holder.next());
+        let hops: &[Hop] = route.map_or(&[], |route| &route.hops);
+        let on_holder = |hop: &&Hop| hop.oif == question.holder;
+        let near = |hop: &&Hop| on_holder(hop) && hop.gateway.is_some_and(|ip| subnet.holds(ip));
+        let hop = hops.iter().find(near);
+        let hop = hop.or_else(|| hops.iter().find(on_holder));
         let preferred = route.and_then(|route| route.preferred_source);
         let table = route.map_or(TABLE_MAIN, |route| route.table);
         if question.ask == Ask::Bound {
@@ -173,7 +174,7 @@ impl Way {
         }
         match question.ask {
             Ask::Free => {
-                let hop = hop.or_else(|| hops.next());
+                let hop = hop.or_else(|| hops.first());
                 self.free = hop.map_or(IfIndex::NONE, |hop| hop.oif);
                 self.by_rule = ![TABLE_MAIN, TABLE_DEFAULT].contains(&table);
                 if !self.direct {
