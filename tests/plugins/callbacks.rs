@@ -404,7 +404,7 @@ fn late_timers_keep_their_order() {
     impl Plugin for Alarm {
         fn init(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
             for timer in [30, 10, 20, 0, 300] {
-                cx.set_timer(timer, Duration::from_millis(timer.into()));
+                cx.set_timer(timer, Duration::from_millis(timer));
             }
             Ok(())
         }

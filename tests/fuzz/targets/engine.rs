@@ -60,7 +60,7 @@ impl Plugin for Eager {
         let _ = cx.announce_with_listener(token, near(local, 4));
         let _ = cx.dump_addresses(token);
         let number = token.get();
-        cx.set_timer(number % 3, Duration::from_millis(number.into()));
+        cx.set_timer(number % 3, Duration::from_millis(number));
     }
 
     fn connection_closed(&mut self, cx: &mut Context<'_>, token: Token) {
