@@ -24,6 +24,7 @@ mod daemon;
 mod endpoint;
 #[allow(missing_docs)]
 mod engine;
+mod features;
 #[cfg(feature = "health")]
 #[allow(missing_docs)]
 mod health;
@@ -63,9 +64,11 @@ pub use netlink::mptcp::{
 pub use netlink::route::Name;
 pub use network::{Declared, Interface, LocalAddress, Network, Verdict};
 pub use plugin::{
-    BUILT_IN, CommandId, Context, Entry, Failure, Lost, Paths, Pending, Plugin, QueueFull, Reply,
-    Request, Strategy, by_priority, strategy, uplinks, want_usable,
+    BUILT_IN, CommandId, Context, Entry, Failure, Pending, Plugin, QueueFull, Reply, Request,
+    want_usable,
 };
+#[cfg(feature = "userspace")]
+pub use plugin::{Lost, Paths, Strategy, by_priority, strategy, uplinks};
 pub use time::{Backoff, Duration, Instant, Retry};
 
 #[doc = include_str!("plugin/README.md")]

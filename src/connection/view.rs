@@ -106,6 +106,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Returns the number of the plugin that manages it.
+    #[cfg(feature = "userspace")]
     pub(crate) fn manager(&self) -> u8 {
         self.slot.plugin
     }

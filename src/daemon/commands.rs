@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use super::path_manager::{Item, blocks};
 use super::{Daemon, fail};
 use crate::engine::{Command, Engine, Incomplete, Input};
+use crate::features::{HEALING, USERSPACE};
 use crate::logging;
 use crate::netlink::mptcp;
 use crate::request::CommandId;
@@ -40,7 +41,7 @@ impl Daemon {
                     self.flush(now);
                 }
             }
-            Command::PathManager(command) => {
+            Command::PathManager(command) if USERSPACE => {
                 let question = (number, &command);
                 self.path_manager.reply_to(now, engine, io, question);
             }
@@ -66,7 +67,7 @@ impl Daemon {
                 self.state.save(now, engine, io);
             }
             Command::GetLimits => self.get_limits(now, number),
-            Command::DumpAddresses(token) => {
+            Command::DumpAddresses(token) if USERSPACE => {
                 let question = (number, &mptcp::Command::DumpAddresses { token });
                 let mut each = |engine: &mut Engine, item: Item<'_>| {
                     if let Item::Endpoint(address) = item {
@@ -77,24 +78,26 @@ impl Daemon {
                 let result = pm.ask(now, engine, io, question, &mut each);
                 engine.handle(now, Input::ConnectionAddressesEnd(token, result));
             }
-            Command::Diag(query) => self.diag.query(now, engine, io, (number, query)),
+            Command::Diag(query) if USERSPACE || HEALING => {
+                self.diag.query(now, engine, io, (number, query))
+            }
             Command::Route(change) => self.rtnetlink.change(now, engine, io, number, &change),
-            Command::Listen(local) => {
+            Command::Listen(local) if USERSPACE => {
                 let result = self.listeners.open(local);
                 self.listening(now, number, result, "cannot listen there");
             }
-            Command::Probe(local) => {
+            Command::Probe(local) if USERSPACE => {
                 let result = listener::probe(local).map(|()| local);
                 self.listening(now, number, result, "");
             }
-            Command::Unlisten(local) => {
+            Command::Unlisten(local) if USERSPACE => {
                 if self.listeners.close(local) {
                     engine.handle(now, Input::Done(number));
                 } else {
                     fail(engine, now, number, libc::EINVAL, "nobody listens there");
                 }
             }
-            Command::CloseListener(local) => {
+            Command::CloseListener(local) if USERSPACE => {
                 self.listeners.close(local);
             }
             Command::CheckReversePath(name) => {
@@ -106,6 +109,8 @@ impl Daemon {
                     );
                 }
             }
+            // The engine asks for no such thing in a build that leaves it out.
+            _ => {}
         }
         false
     }

@@ -25,6 +25,7 @@ use ::log::Level;
 use crate::capacity;
 use crate::config::{self, Config, Loaded, OnExit, Overrides};
 use crate::engine::{Engine, Input};
+use crate::features::USERSPACE;
 use crate::logging;
 use crate::netlink::message::Message;
 use crate::plugin::Entry;
@@ -146,7 +147,7 @@ impl Daemon {
         let Some(name) = self.engine.plugin_names().next() else {
             return;
         };
-        match (sysctl::path_manager(), self.engine.wants_connections()) {
+        match (sysctl::path_manager(), self.engine.manages_connections()) {
             (Some(sysctl::PathManager::Userspace), false) => logging::warn!(
                 "net.mptcp.pm_type is 1 (userspace): new connections will ignore the endpoints of \
                  {name}; set it to 0"
@@ -193,7 +194,7 @@ impl Daemon {
             let deadline = self.deadline(now).min(deferred.unwrap_or(Instant::NEVER));
             let timeout = (deadline != Instant::NEVER).then(|| deadline.0.saturating_sub(now.0));
             let ready = sys::poll(&mut fds, timeout)?;
-            if ready & LISTENERS != 0 {
+            if USERSPACE && ready & LISTENERS != 0 {
                 self.listeners.reject_pending();
             }
             #[cfg(feature = "control")]

@@ -9,6 +9,7 @@
 use std::io;
 
 use crate::engine::{Engine, Incomplete, Input, Source};
+use crate::features::{HEALING, USERSPACE};
 use crate::logging;
 use crate::netlink::attribute::Builder;
 use crate::netlink::filter;
@@ -314,7 +315,9 @@ impl PathManager {
             &mut |message| {
                 if message.kind == generic::CONTROLLER {
                     appeared = controller(message).or(appeared);
-                } else if family.is_some_and(|family| family.id == message.kind) {
+                } else if (USERSPACE || HEALING)
+                    && family.is_some_and(|family| family.id == message.kind)
+                {
                     let Some((kind, attributes)) = generic::parse_header(message.payload) else {
                         return;
                     };
@@ -341,10 +344,10 @@ impl PathManager {
     /// Joins the group of connection events as soon as there is one: for all of them, or for the
     /// ends of subflows alone.
     pub(super) fn subscribe(&mut self, all: bool) {
-        if self.subscription.wanted {
+        if self.subscription.wanted || !(USERSPACE || HEALING) {
             return;
         }
-        if !all {
+        if !(USERSPACE && all) {
             if let Err(error) = self.events.attach_filter(&filter::SUBFLOW_ENDS) {
                 // Every connection would wake the daemon.
                 logging::warn!("cannot hear of the ends of subflows: {error}");

@@ -76,7 +76,7 @@ impl Endpoints {
     pub fn decide_departures(
         &mut self,
         now: Instant,
-        is_needed: &mut dyn FnMut(&Endpoint) -> bool,
+        is_needed: &mut dyn FnMut(&Slot) -> bool,
         report: &mut dyn FnMut(&Slot),
     ) -> bool {
         let Self {
@@ -96,7 +96,7 @@ impl Endpoints {
             if refusals.must_wait(now, slot.endpoint.address, slot.endpoint.port) {
                 continue;
             }
-            if !is_needed(&slot.endpoint) {
+            if !is_needed(slot) {
                 slot.departure = Departure::Granted;
                 slot.needed = false;
                 *granted_at = now;

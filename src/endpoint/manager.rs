@@ -5,7 +5,7 @@
 use core::net::IpAddr;
 
 use super::limits::{Fixed, LimitKeeper};
-use super::{Endpoints, Wanted};
+use super::{Endpoints, Slot, Wanted};
 use crate::config::Prefixes;
 use crate::config::flags::AddressFlags;
 use crate::logging;
@@ -261,7 +261,7 @@ impl EndpointManager {
     pub fn decide_departures(
         &mut self,
         now: Instant,
-        is_needed: &mut dyn FnMut(&Endpoint) -> bool,
+        is_needed: &mut dyn FnMut(&Slot) -> bool,
     ) -> bool {
         self.endpoints
             .decide_departures(now, is_needed, &mut |slot| {

@@ -142,7 +142,7 @@ impl Kernel {
             let (sent, dump) = self.round(now, endpoints, wants);
             let (dump, look) = (dump || endpoints.needs_dump(), endpoints.has_requests(now));
             if look {
-                let is_needed = &mut |e: &Endpoint| self.needed.contains(&e.address);
+                let is_needed = &mut |slot: &Slot| self.needed.contains(&slot.endpoint.address);
                 endpoints.decide_departures(now, is_needed, &mut |_| ());
             }
             if dump {
@@ -174,7 +174,7 @@ impl Kernel {
                 manager.finish_dump(NOW);
             }
             if look {
-                let is_needed = &mut |e: &Endpoint| self.needed.contains(&e.address);
+                let is_needed = &mut |slot: &Slot| self.needed.contains(&slot.endpoint.address);
                 manager.decide_departures(NOW, is_needed);
             }
             manager.retry_now();

@@ -319,22 +319,21 @@ impl Healer {
         self.look.outdated
     }
 
+    /// Returns whether the look that has ended found that the kernel cannot show subflows.
+    pub(super) fn is_unavailable(&self) -> bool {
+        self.look.unavailable
+    }
+
     /// Returns whether a connection has its last working subflow from this endpoint; if not, its
-    /// subflows end. Where that cannot be told, it may be so: unless, without inet_diag, there is
-    /// another path.
+    /// subflows end. Where that cannot be told, it may be so.
     pub(super) fn is_needed(&mut self, endpoint: &Endpoint) -> bool {
         let Some(number) = self.find_path(endpoint.address, endpoint.port) else {
             return true;
         };
         let (one, mut ending) = (Paths::one(number), self.look.ending);
         ending.add(one);
-        let needed = if self.look.unavailable {
-            let mut paths = self.paths.iter().enumerate();
-            !paths.any(|(at, path)| path.usable && !ending.contains(Paths::one(at)))
-        } else {
-            let is_last = |c: Covered| c.established.contains(one) && c.depends_on(ending);
-            !self.look.complete || self.coverage.connections().any(is_last)
-        };
+        let is_last = |c: Covered| c.established.contains(one) && c.depends_on(ending);
+        let needed = !self.look.complete || self.coverage.connections().any(is_last);
         if !needed {
             self.look.ending = ending;
         }

@@ -13,8 +13,9 @@ use super::{Engine, Incomplete, Input, Source};
 use crate::config::Config;
 use crate::endpoint::Slot;
 use crate::endpoint::manager::Refusal;
+use crate::features::{HEALING, USERSPACE};
 use crate::logging;
-use crate::netlink::mptcp::{Endpoint, Event};
+use crate::netlink::mptcp::Event;
 use crate::netlink::route::{Family, Notification, PROTOCOL};
 #[cfg(feature = "control")]
 use crate::network::Declared;
@@ -89,11 +90,14 @@ impl Engine {
             | Input::DiagConnection(_)
             | Input::DiagSubflow(_)
             | Input::DiagEnd(_)
-                if !self.of_use.connections =>
+                if !self.manages_connections() =>
             {
-                self.on_coverage_input(now, input);
+                if HEALING {
+                    self.on_coverage_input(now, input);
+                }
             }
-            input => self.on_connection_input(now, input),
+            input if USERSPACE => self.on_connection_input(now, input),
+            _ => {}
         }
     }
 
@@ -192,8 +196,14 @@ impl Engine {
             return;
         }
         let healer = &mut self.healer;
-        let is_needed = &mut |endpoint: &Endpoint| healer.is_needed(endpoint);
-        let mut changed = self.endpoints.decide_departures(now, is_needed);
+        if healer.is_unavailable() {
+            self.depart_unseen(now);
+        } else {
+            let is_needed = &mut |slot: &Slot| healer.is_needed(&slot.endpoint);
+            let changed = self.endpoints.decide_departures(now, is_needed);
+            self.schedule.endpoints_due |= changed;
+        }
+        let healer = &mut self.healer;
         if !healer.is_brief() {
             let limits = self.endpoints.limits().current();
             let limit = limits.map_or(0, |limits| limits.subflows as usize);
@@ -203,15 +213,30 @@ impl Engine {
             });
             while let Some((address, told)) = healer.next_renewal(now) {
                 self.endpoints.renew(now, address, told);
-                changed = true;
+                self.schedule.endpoints_due = true;
             }
             if !healer.is_settling() {
                 self.endpoints.settle_returns();
             }
         }
-        self.schedule.endpoints_due |= changed;
         let kept = self.endpoints.endpoints().ours().iter().any(Slot::is_kept);
         healer.schedule(now, self.config.heal_interval, kept);
+    }
+
+    /// Lets endpoints go where nobody can tell whether connections need them: all but the last one
+    /// that works.
+    pub(super) fn depart_unseen(&mut self, now: Instant) {
+        let ours = self.endpoints.endpoints().ours().iter();
+        let mut working = ours.filter(|slot| slot.is_usable()).count();
+        let is_needed = &mut |slot: &Slot| {
+            let others = working - usize::from(slot.is_usable());
+            if others > 0 {
+                working = others;
+            }
+            others == 0
+        };
+        let changed = self.endpoints.decide_departures(now, is_needed);
+        self.schedule.endpoints_due |= changed;
     }
 
     fn on_network_event(&mut self, now: Instant, event: &Notification) {
@@ -251,7 +276,7 @@ impl Engine {
             self.schedule.due.add(Due::KERNEL);
             self.endpoints.forget_kernel();
             // Connections may have lost subflows while nobody watched.
-            if !self.of_use.connections {
+            if HEALING && !self.manages_connections() {
                 self.healer.on_path_gained(now);
             }
         }
@@ -278,7 +303,7 @@ impl Engine {
                 self.schedule.on_event(now, parts);
             }
             // As when an endpoint goes over which thousands had a subflow.
-            Source::Connections if !self.of_use.connections => self.healer.on_loss(now),
+            Source::Connections if !self.manages_connections() => self.healer.on_loss(now),
             Source::Connections => {
                 logging::warn!("connection events were lost; looking at all connections");
                 self.schedule.due.add(Due::CONNECTIONS);
@@ -350,8 +375,10 @@ impl Engine {
             self.count_refusal(&queued);
             let view = view!(self, now);
             let host = &mut self.plugins;
-            self.connections
-                .command_done(view, host, queued, Err(failure));
+            if USERSPACE {
+                self.connections
+                    .command_done(view, host, queued, Err(failure));
+            }
         } else if let Some(refused) = self.router.failed(number, failure.errno) {
             let errno = failure.errno;
             // A kernel without policy routing refuses every one for the same reason.
@@ -380,7 +407,9 @@ impl Engine {
         while let Some(queued) = self.plugins.queue.done(number) {
             let view = view!(self, now);
             let host = &mut self.plugins;
-            self.connections.command_done(view, host, queued, result);
+            if USERSPACE {
+                self.connections.command_done(view, host, queued, result);
+            }
         }
     }
 }

@@ -39,6 +39,7 @@ use crate::connection::Connections;
 use crate::endpoint::limits::Fixed;
 use crate::endpoint::manager::{EndpointManager, Terms};
 use crate::endpoint::{Endpoints, Slot};
+use crate::features::{HEALING, USERSPACE};
 #[cfg(feature = "health")]
 use crate::health::Health;
 use crate::logging;
@@ -108,9 +109,9 @@ impl Engine {
         engine.plugins.init(view, &mut engine.connections.table);
         engine.of_use = Subscriptions {
             routes: engine.config.uses_routes(),
-            connections: engine.plugins.wants_connections(),
+            connections: USERSPACE && engine.plugins.wants_connections(),
         };
-        if engine.of_use.connections {
+        if engine.manages_connections() {
             engine.connections.reserve(engine.config.max_connections);
         }
         let interval = engine.config.resync_interval;
@@ -153,9 +154,9 @@ impl Engine {
         &self.plugins.problems
     }
 
-    /// Returns whether connection events are of use to anybody.
-    pub fn wants_connections(&self) -> bool {
-        self.of_use.connections
+    /// Returns whether a plugin manages connections; else the kernel does.
+    pub fn manages_connections(&self) -> bool {
+        USERSPACE && self.of_use.connections
     }
 
     /// Returns what the run state should say, with the endpoints that are ours, if that changed
@@ -171,23 +172,26 @@ impl Engine {
     pub fn deadline(&self) -> Option<Instant> {
         let awaited = self.plugins.queue.is_awaited() || self.endpoints.awaits();
         if self.plugins.queue.len() > 0
-            || self.connections.has_commands()
+            || (USERSPACE && self.connections.has_commands())
             || (self.unacked.is_some() && awaited)
         {
             return Some(Instant::default());
         }
-        let more = self.connections.table.has_pending();
+        let more = USERSPACE && self.connections.table.has_pending();
         let read_at = self.schedule.read_at(self.readable(), more);
         let act_at = match self.schedule.endpoints_due {
             true => Instant::default(),
             false => self.act_at(),
         };
-        let at = self
-            .schedule
-            .deadline(read_at, act_at)
-            .min(self.plugins.deadline())
-            .min(self.connections.sync_at)
-            .min(self.healer.deadline());
+        let mut at = self.schedule.deadline(read_at, act_at);
+        if USERSPACE {
+            at = at
+                .min(self.plugins.deadline())
+                .min(self.connections.sync_at);
+        }
+        if HEALING {
+            at = at.min(self.healer.deadline());
+        }
         #[cfg(feature = "health")]
         let at = at.min(self.health.deadline());
         #[cfg(feature = "control")]
@@ -205,7 +209,7 @@ impl Engine {
         Use {
             routes: self.of_use.routes,
             own_routes: self.config.makes_routes() || self.network.has_aliases(),
-            connections: self.of_use.connections,
+            connections: self.manages_connections(),
             path_manager: self.pm_available,
         }
     }
@@ -235,7 +239,7 @@ impl Engine {
         self.schedule.on_time(now);
         #[cfg(feature = "control")]
         self.report.news.on_time(now, &self.network);
-        if self.connections.take_sync(now) {
+        if USERSPACE && self.connections.take_sync(now) {
             self.schedule.due.add(Due::CONNECTIONS);
             self.connections.sync.outdated = true;
         }
@@ -243,12 +247,14 @@ impl Engine {
         if !self.connections.table.is_empty() && self.plugins.take_measure(now) {
             self.schedule.due.add(Due::CONNECTIONS);
         }
-        if self.healer.take_due(now) {
+        if HEALING && self.healer.take_due(now) {
             self.schedule.due.add(Due::SUBFLOWS);
         }
-        let view = view!(self, now);
-        self.connections.introduce(view, &mut self.plugins);
-        self.plugins.run_timers(view, &mut self.connections.table);
+        if USERSPACE {
+            let view = view!(self, now);
+            self.connections.introduce(view, &mut self.plugins);
+            self.plugins.run_timers(view, &mut self.connections.table);
+        }
         if self.schedule.take_events(now) {
             self.endpoints.retry_now();
             self.router.retry_now();
@@ -323,7 +329,7 @@ impl Engine {
         let fixed = Fixed {
             subflows: self.config.limit_subflows,
             add_addr_accepted: self.config.limit_add_addr_accepted,
-            accepts: !self.of_use.connections && self.plugins.names().next().is_some(),
+            accepts: !self.manages_connections() && self.plugins.names().next().is_some(),
         };
         let network = &self.network;
         let terms = Terms {
@@ -351,15 +357,17 @@ impl Engine {
         self.plugins.report_overflow();
         let mut complete = done.complete && routed;
         if done.needs_look {
-            if self.of_use.connections {
+            if self.manages_connections() {
                 // Connections of plugins do not depend on endpoints.
                 complete &= !self.endpoints.decide_departures(now, &mut |_| false);
-            } else {
+            } else if HEALING {
                 self.schedule.due.add(Due::SUBFLOWS);
                 self.healer.on_departure();
+            } else {
+                self.depart_unseen(now);
             }
         }
-        if done.gained && !self.of_use.connections {
+        if HEALING && done.gained && !self.manages_connections() {
             self.healer.on_path_gained(now);
         }
         complete

@@ -6,6 +6,7 @@ use libc::ENOSPC;
 
 use super::due::Due;
 use super::{Command, Engine, Input};
+use crate::features::{HEALING, USERSPACE};
 use crate::netlink::route::{Name, PROTOCOL};
 use crate::request::{CommandId, Failure, Request, Task};
 use crate::time::Instant;
@@ -17,9 +18,11 @@ impl Engine {
             self.subscribed = Some(self.of_use);
             return Some(self.numbered(Command::Subscribe(self.of_use)));
         }
-        if let Some((number, command)) = self.connections.next_command() {
-            self.unacked = Some(number);
-            return Some((number, Command::PathManager(command)));
+        if USERSPACE {
+            if let Some((number, command)) = self.connections.next_command() {
+                self.unacked = Some(number);
+                return Some((number, Command::PathManager(command)));
+            }
         }
         if let Some(task) = self.next_task(now) {
             return Some(task);
@@ -27,7 +30,7 @@ impl Engine {
         if self.endpoints.take_last_look() {
             return Some(self.numbered(Command::DumpEndpoints));
         }
-        if !self.plugins.queue.is_awaited() {
+        if USERSPACE && !self.plugins.queue.is_awaited() {
             if let Some(local) = self.connections.next_unused() {
                 return Some(self.numbered(Command::CloseListener(local)));
             }
@@ -56,8 +59,12 @@ impl Engine {
                     if !command.is_query() {
                         self.unacked = Some(number);
                     }
-                    Command::PathManager(self.connections.table.translate(command))
+                    Command::PathManager(match USERSPACE {
+                        true => self.connections.table.translate(command),
+                        false => command,
+                    })
                 }
+                _ if !USERSPACE => continue,
                 Request::Listen(local) => Command::Listen(local),
                 Request::Unlisten(local) => Command::Unlisten(local),
                 Request::AnnounceIfServed { token, address } => {
@@ -102,17 +109,15 @@ impl Engine {
     /// Returns what is to be read from the kernel now.
     fn next_read(&mut self, now: Instant) -> Option<Command> {
         let of_use = self.readable();
-        let more = self.connections.table.has_pending();
+        let more = USERSPACE && self.connections.table.has_pending();
         if self.schedule.read_at(of_use, more) > now {
             return None;
         }
-        if let Some(token) = self.connections.table.next_pending() {
-            return Some(Command::DumpAddresses(token));
-        }
         if more {
-            // All are known: plugins are told before another look finds others, of which it has yet
-            // to show whose they are.
-            return None;
+            // Once all are known, plugins are told before another look finds others, of which it has
+            // yet to show whose they are.
+            let token = self.connections.table.next_pending();
+            return token.map(Command::DumpAddresses);
         }
         let mut first = self.schedule.readable(of_use).first();
         if first == Due::WAYS {
@@ -136,11 +141,11 @@ impl Engine {
                 Some(Command::DumpEndpoints)
             }
             Due::LIMITS => Some(Command::GetLimits),
-            Due::SUBFLOWS => {
+            Due::SUBFLOWS if HEALING => {
                 let ours = self.endpoints.endpoints().ours().iter();
                 Some(Command::Diag(self.healer.next_query(ours)))
             }
-            Due::CONNECTIONS => Some(Command::Diag(self.connections.next_query())),
+            Due::CONNECTIONS if USERSPACE => Some(Command::Diag(self.connections.next_query())),
             _ => None,
         }
     }

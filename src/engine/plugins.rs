@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::connection::Connections;
 use crate::connection::address_id::AddressIds;
 use crate::endpoint::Wanted;
+use crate::features::USERSPACE;
 use crate::logging;
 use crate::netlink::mptcp::Token;
 use crate::network::{Interface, LocalAddress, Network};
@@ -110,7 +111,12 @@ impl PluginHost {
         let mut at = 0;
         while at < self.loaded.len() {
             let mut result = Ok(());
-            self.call(view, table, at, &mut |plugin, cx| result = plugin.init(cx));
+            self.call(view, table, at, &mut |plugin, cx| {
+                result = match USERSPACE || !plugin.wants_connections() {
+                    true => plugin.init(cx),
+                    false => Err("this build has no connections for it to manage".into()),
+                }
+            });
             match (result, self.loaded.get(at)) {
                 (Err(cause), Some(loaded)) => {
                     let problem = format!("plugin {}: {cause}", loaded.name);
@@ -212,6 +218,9 @@ impl PluginHost {
             measure: &mut self.measure,
         };
         callback(plugin.as_mut(), &mut context);
+        if !USERSPACE {
+            return;
+        }
         for at in before..self.queue.len() {
             if let Some(queued) = self.queue.waiting(at) {
                 if let Some(request) = queued.task.request() {

@@ -23,7 +23,7 @@ impl Engine {
             self.schedule.reconcile_due |= news;
             let mut used = self.network.usable();
             let is_it = |a: &LocalAddress| Key::of(a) == path && a.verdict == Verdict::AllDead;
-            if !dead && used.any(is_it) && !self.of_use.connections {
+            if !dead && used.any(is_it) && !self.manages_connections() {
                 self.endpoints.note_return(path.address);
                 self.healer.on_path_gained(now);
             }

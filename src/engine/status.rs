@@ -238,7 +238,7 @@ impl Engine {
     fn write_joins(&self, address: IpAddr, form: &mut Form<'_>) {
         let tally = self.report.joins.of(address);
         let (joined, failed) = tally.map_or((0, 0), |tally| (tally.joined, tally.failed));
-        let known = |count: u32| match self.of_use.connections {
+        let known = |count: u32| match self.manages_connections() {
             true => Value::Number(count.into()),
             false => Value::Nothing,
         };
@@ -326,7 +326,7 @@ impl Engine {
             )
         };
         let used = self.network.usable().filter(is_used).count();
-        let what = match self.of_use.connections {
+        let what = match self.manages_connections() {
             true => "path",
             false => "endpoint",
         };

@@ -16,12 +16,15 @@ pub mod failover;
 pub mod fullmesh;
 #[cfg(feature = "ndiffports")]
 pub mod ndiffports;
+#[cfg(feature = "userspace")]
 #[allow(dead_code)] // Without strategies of our own nobody uses all of these two.
 mod paths;
 #[cfg(feature = "sspi")]
 pub mod sspi;
+#[cfg(feature = "userspace")]
 #[allow(dead_code)]
 mod strategy;
+#[cfg_attr(not(feature = "userspace"), allow(dead_code))]
 mod timers;
 
 use core::net::SocketAddr;
@@ -38,7 +41,9 @@ use crate::network::{Interface, LocalAddress, Network};
 pub use crate::request::{CommandId, Failure, Reply, Request};
 pub(crate) use context::Timer;
 pub use context::{Context, QueueFull};
+#[cfg(feature = "userspace")]
 pub use paths::{Paths, by_priority, uplinks};
+#[cfg(feature = "userspace")]
 pub use strategy::{Lost, Strategy, strategy};
 #[cfg(feature = "quality")]
 pub(crate) use timers::Measure;
