@@ -125,9 +125,11 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
         Key::new("state-file", Core, StateFile(&mut config.state_file))
             .option(None, "FILE", "keep the run state in FILE; empty to keep none"),
         Key::new("resync-interval", Core, Number(&mut config.resync_interval, 0, MAX_SECONDS)),
+        #[cfg(feature = "healing")]
         Key::new("heal-interval", Core, Number(&mut config.heal_interval, 0, MAX_SECONDS)),
         Key::new("check-route-to", Core, Addresses(&mut config.check_route_to, MAX_DESTINATIONS)),
         Key::new("route-grace", Core, Number(&mut config.route_grace, 0, MAX_SECONDS)),
+        #[cfg(feature = "userspace")]
         Key::new("max-connections", Core, Number(&mut config.max_connections, 1, 1_000_000)),
         Key::new("max-endpoints", Core, Number(&mut config.max_endpoints, 1, 255)),
         Key::new("limit-subflows", Core, Limit(&mut config.limit_subflows)),

@@ -41,10 +41,6 @@ impl Daemon {
                     self.flush(now);
                 }
             }
-            Command::PathManager(command) if USERSPACE => {
-                let question = (number, &command);
-                self.path_manager.reply_to(now, engine, io, question);
-            }
             Command::Subscribe(wanted) => {
                 self.rtnetlink.subscribe(wanted.routes, engine.config());
                 self.path_manager.subscribe(wanted.connections);
@@ -67,7 +63,36 @@ impl Daemon {
                 self.state.save(now, engine, io);
             }
             Command::GetLimits => self.get_limits(now, number),
-            Command::DumpAddresses(token) if USERSPACE => {
+            Command::Diag(query) if USERSPACE || HEALING => {
+                self.diag.query(now, engine, io, (number, query))
+            }
+            Command::Route(change) => self.rtnetlink.change(now, engine, io, number, &change),
+            Command::CheckReversePath(name) => {
+                if sysctl::has_strict_reverse_path(&name) {
+                    logging::warn!(
+                        "{name}: strict rp_filter drops what comes in, since another interface is \
+                         preferred: use source-routing, or write 2 to \
+                         /proc/sys/net/ipv4/conf/{name}/rp_filter"
+                    );
+                }
+            }
+            command => self.serve_plugins(now, number, command),
+        }
+        false
+    }
+
+    /// Carries out what only plugins that manage connections need.
+    fn serve_plugins(&mut self, now: Instant, number: CommandId, command: Command) {
+        if !USERSPACE {
+            return;
+        }
+        let (engine, io) = (&mut self.engine, &mut self.io);
+        match command {
+            Command::PathManager(command) => {
+                let question = (number, &command);
+                self.path_manager.reply_to(now, engine, io, question);
+            }
+            Command::DumpAddresses(token) => {
                 let question = (number, &mptcp::Command::DumpAddresses { token });
                 let mut each = |engine: &mut Engine, item: Item<'_>| {
                     if let Item::Endpoint(address) = item {
@@ -78,41 +103,26 @@ impl Daemon {
                 let result = pm.ask(now, engine, io, question, &mut each);
                 engine.handle(now, Input::ConnectionAddressesEnd(token, result));
             }
-            Command::Diag(query) if USERSPACE || HEALING => {
-                self.diag.query(now, engine, io, (number, query))
-            }
-            Command::Route(change) => self.rtnetlink.change(now, engine, io, number, &change),
-            Command::Listen(local) if USERSPACE => {
+            Command::Listen(local) => {
                 let result = self.listeners.open(local);
                 self.listening(now, number, result, "cannot listen there");
             }
-            Command::Probe(local) if USERSPACE => {
+            Command::Probe(local) => {
                 let result = listener::probe(local).map(|()| local);
                 self.listening(now, number, result, "");
             }
-            Command::Unlisten(local) if USERSPACE => {
+            Command::Unlisten(local) => {
                 if self.listeners.close(local) {
                     engine.handle(now, Input::Done(number));
                 } else {
                     fail(engine, now, number, libc::EINVAL, "nobody listens there");
                 }
             }
-            Command::CloseListener(local) if USERSPACE => {
+            Command::CloseListener(local) => {
                 self.listeners.close(local);
             }
-            Command::CheckReversePath(name) => {
-                if sysctl::has_strict_reverse_path(&name) {
-                    logging::warn!(
-                        "{name}: strict rp_filter drops what comes in, since another interface is \
-                         preferred: use source-routing, or write 2 to \
-                         /proc/sys/net/ipv4/conf/{name}/rp_filter"
-                    );
-                }
-            }
-            // The engine asks for no such thing in a build that leaves it out.
             _ => {}
         }
-        false
     }
 
     fn get_limits(&mut self, now: Instant, number: CommandId) {

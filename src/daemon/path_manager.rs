@@ -344,10 +344,11 @@ impl PathManager {
     /// Joins the group of connection events as soon as there is one: for all of them, or for the
     /// ends of subflows alone.
     pub(super) fn subscribe(&mut self, all: bool) {
-        if self.subscription.wanted || !(USERSPACE || HEALING) {
+        let all = USERSPACE && all;
+        if self.subscription.wanted || !(all || HEALING) {
             return;
         }
-        if !(USERSPACE && all) {
+        if !all {
             if let Err(error) = self.events.attach_filter(&filter::SUBFLOW_ENDS) {
                 // Every connection would wake the daemon.
                 logging::warn!("cannot hear of the ends of subflows: {error}");

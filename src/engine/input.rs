@@ -92,9 +92,7 @@ impl Engine {
             | Input::DiagEnd(_)
                 if !self.manages_connections() =>
             {
-                if HEALING {
-                    self.on_coverage_input(now, input);
-                }
+                self.on_coverage_input(now, input);
             }
             input if USERSPACE => self.on_connection_input(now, input),
             _ => {}
@@ -162,6 +160,9 @@ impl Engine {
 
     /// Takes in what is about the connections of the in-kernel path manager.
     fn on_coverage_input(&mut self, now: Instant, input: Input<'_>) {
+        if !HEALING {
+            return;
+        }
         match input {
             Input::Connection(Event::SubflowClosed(_)) => {
                 self.report.counters.connection_events += 1;

@@ -111,7 +111,8 @@ impl<'a> Context<'a> {
     pub fn measure_every(&mut self, interval: Option<Duration>) {
         self.measure.owner = self.owner;
         self.measure.interval = interval;
-        self.measure.at = interval.map_or(Instant::NEVER, |interval| self.now + interval);
+        self.measure.at =
+            interval.map_or(crate::time::Instant::NEVER, |interval| self.now + interval);
     }
 
     /// Has the paths of all connections measured once, now, as [`Self::measure_every`] does.
