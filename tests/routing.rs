@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! Source routing: traffic from an uplink's address leaves by that uplink, whatever the main table
 //! prefers. Judged by `ip rule`, `ip route`, and what arrives at the other end.
+#![cfg(feature = "source-routing")]
 
 #[macro_use]
 mod support;

@@ -24,6 +24,7 @@ const MAX_DESTINATIONS: usize = filter::DESTINATIONS - 1;
 #[cfg(feature = "health")]
 const MAX_TIMEOUT: u32 = 60;
 /// The rule for the main table has the priority 32766; ours must come before.
+#[cfg(feature = "source-routing")]
 const MAX_PRIORITY: u32 = 32_765;
 
 /// A key of the configuration, bound to what it sets.
@@ -62,6 +63,7 @@ enum Field<'a> {
     Priority(&'a mut i8),
     Port(&'a mut u16),
     /// First and last, both of them from 1 to a limit, and what else must be true of them.
+    #[cfg(feature = "source-routing")]
     Range(&'a mut u32, &'a mut u32, u32, fn(u32, u32) -> Check),
     Directory(&'a mut Option<String>),
     StateFile(&'a mut StateFile),
@@ -79,6 +81,7 @@ enum Field<'a> {
     Families(&'a mut bool, &'a mut bool),
 }
 
+#[cfg(feature = "source-routing")]
 type Check = Result<(), &'static str>;
 
 /// Returns the keys, in the order in which `--check` and `--help` show them. Those of an interface
@@ -89,11 +92,8 @@ type Check = Result<(), &'static str>;
 pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
     use {Field::*, Place::*};
 
-    let Config { default: settings, source_routing: ranges, .. } = config;
+    let settings = &mut config.default;
     let policy = &mut settings.policy;
-    let tables = Range(&mut ranges.first_table, &mut ranges.last_table, u32::MAX, check_tables);
-    let (first, last) = (&mut ranges.first_priority, &mut ranges.last_priority);
-    let priorities = Range(first, last, MAX_PRIORITY, check_priorities);
     #[allow(unused_mut)]
     let mut all = vec![
         Key::new("log", Core, Word(&mut config.log))
@@ -117,9 +117,6 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
                            skip_link_local, skip_loopback"),
         Key::new("temporary-addresses", Core, Word(&mut config.temporary_addresses)),
         Key::new("hold-down", Both, Number(&mut policy.hold_down, 0, MAX_SECONDS)),
-        Key::new("source-routing", Both, Word(&mut policy.source_routing)),
-        Key::new("source-routing-tables", Core, tables),
-        Key::new("source-routing-priorities", Core, priorities),
         Key::new("adopt", Core, Adopt(&mut config.adopt)),
         Key::new("on-exit", Core, Word(&mut config.on_exit)),
         Key::new("state-file", Core, StateFile(&mut config.state_file))
@@ -139,6 +136,18 @@ pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
         Key::new("families", Interface, Families(&mut policy.ipv4, &mut policy.ipv6)),
         Key::new("port", Interface, Port(&mut policy.port)),
     ];
+    #[cfg(feature = "source-routing")]
+    {
+        let ranges = &mut config.source_routing;
+        let tables = Range(&mut ranges.first_table, &mut ranges.last_table, u32::MAX, check_tables);
+        let (first, last) = (&mut ranges.first_priority, &mut ranges.last_priority);
+        let priorities = Range(first, last, MAX_PRIORITY, check_priorities);
+        all.extend([
+            Key::new("source-routing", Both, Word(&mut policy.source_routing)),
+            Key::new("source-routing-tables", Core, tables),
+            Key::new("source-routing-priorities", Core, priorities),
+        ]);
+    }
     #[cfg(feature = "health")]
     {
         let track = &mut settings.track;
@@ -227,6 +236,7 @@ impl Field<'_> {
             Self::Limit(limit) => **limit = Some(number(value, 0, 255)?),
             Self::Priority(field) => **field = priority(value)?,
             Self::Port(port) => **port = number(value, 0, u16::MAX.into())? as u16,
+            #[cfg(feature = "source-routing")]
             Self::Range(first, last, limit, check) => {
                 (**first, **last) = range(value, *limit)?;
                 check(**first, **last)?;
@@ -314,6 +324,7 @@ impl Display for Field<'_> {
             Self::Limit(Some(limit)) => limit.fmt(f),
             Self::Priority(priority) => i32::from(**priority).fmt(f),
             Self::Port(port) => u32::from(**port).fmt(f),
+            #[cfg(feature = "source-routing")]
             Self::Range(first, last, ..) => write!(f, "{first}-{last}"),
             Self::Directory(Some(text)) | Self::Plugin(Some(text)) => f.write_str(text),
             Self::StateFile(StateFile::Path(path)) => f.write_str(path),
@@ -370,6 +381,7 @@ fn no_number(value: &str, first: &dyn Display, last: &dyn Display) -> String {
 }
 
 /// Reads `FIRST-LAST`, or one number for both, from 1 to `limit`.
+#[cfg(feature = "source-routing")]
 fn range(value: &str, limit: u32) -> Result<(u32, u32), String> {
     let (first, last) = value.split_once('-').unwrap_or((value, value));
     let first = number(first.trim_ascii(), 1, limit)?;
@@ -383,6 +395,7 @@ fn range(value: &str, limit: u32) -> Result<(u32, u32), String> {
 }
 
 /// Keeps default, main and local out.
+#[cfg(feature = "source-routing")]
 fn check_tables(first: u32, last: u32) -> Check {
     if first <= 255 && last >= 253 {
         return Err("tables 253 to 255 are reserved by the system");
@@ -390,6 +403,7 @@ fn check_tables(first: u32, last: u32) -> Check {
     Ok(())
 }
 
+#[cfg(feature = "source-routing")]
 fn check_priorities(first: u32, last: u32) -> Check {
     if last - first < 2 {
         return Err("range too small: each interface needs three priorities");

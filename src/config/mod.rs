@@ -107,6 +107,7 @@ pub struct Config {
     #[cfg(feature = "control")]
     pub control_group: Option<String>,
     /// The tables and rules that source routing may use.
+    #[cfg(feature = "source-routing")]
     pub source_routing: SourceRouting,
     /// Section, key and value of what is meant for plugins.
     pub plugin_sections: Vec<(String, String, String)>,
@@ -189,6 +190,7 @@ pub struct Policy {
     /// Host byte order; 0 is none.
     pub port: u16,
     /// Whether to keep a rule and a table for each address.
+    #[cfg(feature = "source-routing")]
     pub source_routing: bool,
     /// Seconds an address must have been usable before it counts.
     pub hold_down: u32,
@@ -271,6 +273,7 @@ impl Policy {
         ipv4: true,
         ipv6: true,
         port: 0,
+        #[cfg(feature = "source-routing")]
         source_routing: false,
         hold_down: 0,
     };
@@ -278,6 +281,15 @@ impl Policy {
         usage: Use::No,
         ..Self::DEFAULT
     };
+
+    /// Returns whether a rule and a table are kept for each address.
+    pub(crate) fn source_routes(&self) -> bool {
+        #[cfg(feature = "source-routing")]
+        let routes = self.source_routing;
+        #[cfg(not(feature = "source-routing"))]
+        let routes = false;
+        routes
+    }
 }
 
 impl Config {
@@ -317,6 +329,7 @@ impl Config {
             limit_add_addr_accepted: None,
             #[cfg(feature = "control")]
             control_group: None,
+            #[cfg(feature = "source-routing")]
             source_routing: SourceRouting {
                 first_table: 5200,
                 last_table: 5455,
@@ -385,7 +398,16 @@ impl Config {
     /// Returns whether any interface's policy wants source routing, or new connections are steered:
     /// there are rules and routes of our own.
     pub fn makes_routes(&self) -> bool {
-        self.steers() || self.any(&|settings| settings.policy.source_routing)
+        self.steers() || self.any(&|settings| settings.policy.source_routes())
+    }
+
+    /// Returns the tables and priorities of those, if there are any.
+    pub(crate) fn own_ranges(&self) -> Option<&SourceRouting> {
+        #[cfg(feature = "source-routing")]
+        let ranges = Some(&self.source_routing).filter(|_| self.makes_routes());
+        #[cfg(not(feature = "source-routing"))]
+        let ranges = None;
+        ranges
     }
 
     /// Returns whether new connections are to be kept off dead uplinks.

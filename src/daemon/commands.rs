@@ -14,6 +14,12 @@ use crate::request::CommandId;
 use crate::sys::{listener, sysctl};
 use crate::time::Instant;
 
+/// The other way out of a strict reverse-path filter, where there is one.
+const SOURCE_ROUTING: &str = match cfg!(feature = "source-routing") {
+    true => "use source-routing, or ",
+    false => "",
+};
+
 impl Daemon {
     /// Carries out a command. Returns whether it was one that blocks.
     pub(super) fn carry_out(&mut self, now: Instant, number: CommandId, command: Command) -> bool {
@@ -71,7 +77,7 @@ impl Daemon {
                 if sysctl::has_strict_reverse_path(&name) {
                     logging::warn!(
                         "{name}: strict rp_filter drops what comes in, since another interface is \
-                         preferred: use source-routing, or write 2 to \
+                         preferred: {SOURCE_ROUTING}write 2 to \
                          /proc/sys/net/ipv4/conf/{name}/rp_filter"
                     );
                 }

@@ -10,7 +10,7 @@ use crate::netlink::message::Message;
 use crate::netlink::route;
 #[cfg(feature = "health")]
 use crate::netlink::{IfIndex, Seq};
-use crate::network::route::{Change, Item};
+use crate::network::route::Change;
 use crate::network::{Part, Question};
 use crate::request::CommandId;
 use crate::sys::netlink::Socket;
@@ -211,12 +211,7 @@ impl Rtnetlink {
         change: &Change,
     ) {
         let mut out = Builder::new(&mut io.out);
-        let encoded = match &change.item {
-            Item::Rule(rule) => route::change_rule(&mut out, number, change.action, rule),
-            Item::Route(path) => {
-                route::change_route(&mut out, number, change.action, &path.to_route())
-            }
-        };
+        let encoded = change.encode(&mut out, number);
         let request = encoded.map(|()| out.bytes());
         let mut each = |message: &Message<'_>| {
             hand_refusal(engine, now, message);

@@ -3,6 +3,7 @@
 
 use core::ops::{BitAnd, BitOr};
 
+use super::schedule::MAKES_ROUTES;
 use crate::config::Config;
 use crate::netlink::prefix::contains;
 use crate::netlink::route::{Family, Notification, PROTOCOL};
@@ -24,7 +25,11 @@ impl Due {
     pub(super) const WAYS: Self = Self(1 << 6);
     pub(super) const ENDPOINTS: Self = Self(1 << 7);
     pub(super) const LIMITS: Self = Self(1 << 8);
-    pub(super) const ROUTING: Self = Self(0b11_1100);
+    /// Rules matter to source routing alone.
+    pub(super) const ROUTING: Self = match MAKES_ROUTES {
+        true => Self(0b11_1100),
+        false => Self(0b1100),
+    };
     pub(super) const KERNEL: Self = Self(0b1_1000_0000);
     pub(super) const CONNECTIONS: Self = Self(1 << 9);
     /// Those of the connections of the in-kernel path manager.

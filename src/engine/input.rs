@@ -9,6 +9,7 @@ use super::due::Due;
 #[cfg(feature = "control")]
 use super::news::{News, What};
 use super::plugins::{View, view};
+use super::schedule::MAKES_ROUTES;
 use super::{Engine, Incomplete, Input, Source};
 use crate::config::Config;
 use crate::endpoint::Slot;
@@ -345,7 +346,7 @@ impl Engine {
         let table = &mut self.connections.table;
         self.plugins
             .call_all(view, table, &mut |plugin, cx| plugin.reload(cx));
-        self.schedule.cleanup_due = true;
+        self.schedule.cleanup_due = MAKES_ROUTES;
         self.endpoints.forget_kernel();
         self.resync(now);
     }

@@ -45,7 +45,7 @@ use crate::health::Health;
 use crate::logging;
 use crate::netlink::mptcp::Endpoint;
 use crate::network::Network;
-use crate::network::route::{Change, Item};
+use crate::network::route::Change;
 use crate::plugin::Entry;
 use crate::policy;
 use crate::request::{CommandId, Queue, Request};
@@ -381,8 +381,8 @@ impl Engine {
         }
         let (due, queue) = (&mut self.schedule.due, &mut self.plugins.queue);
         let mut complete = true;
-        let mut send = |change| {
-            due.add(due_after(&change));
+        let mut send = |change: Change| {
+            due.add(Due::part(change.part()));
             let number = queue.push_route(change);
             complete = number.is_some();
             number
@@ -423,13 +423,5 @@ impl Engine {
         let queue = &mut self.plugins.queue;
         let mut send = |command| queue.push(Queue::ENGINE, Request::Kernel(command));
         self.endpoints.remove_all(&mut send);
-    }
-}
-
-/// Returns what has to be read anew after a change of ours.
-fn due_after(change: &Change) -> Due {
-    match &change.item {
-        Item::Rule(rule) => Due::rules(rule.family),
-        Item::Route(path) => Due::routes(path.family),
     }
 }

@@ -115,12 +115,8 @@ impl Engine {
             ));
         }
         self.describe_endpoints(line);
-        for rule in self.network.routes().our_rules() {
-            line(format_args!("our {rule}"));
-        }
-        for path in self.network.routes().ours() {
-            line(format_args!("our {path}"));
-        }
+        let routes = self.network.routes();
+        routes.show_ours(&mut |ours| line(format_args!("our {ours}")));
         if let Some(limits) = self.endpoints.limits().current() {
             line(format_args!("{limits}"));
         }

@@ -84,12 +84,6 @@ impl LocalAddress {
         }
     }
 
-    /// Returns whether a rule of others has what comes from it leave by its interface, be that one
-    /// which has no address of its own.
-    pub(crate) fn is_led_by_rule(&self) -> bool {
-        self.way.by_rule && self.way.free == self.index
-    }
-
     /// Returns whether the kernel takes one for the other, if both are on the same interface. That
     /// has an IPv6 address once, and another peer does not make it another one.
     pub(crate) fn is(&self, other: &Address) -> bool {

@@ -107,7 +107,7 @@ impl Interface {
 
     /// Returns whether source routing is ours to do: a VRF has it already.
     pub fn is_source_routed(&self) -> bool {
-        self.policy.source_routing && self.vrf_table == 0
+        self.policy.source_routes() && self.vrf_table == 0
     }
 }
 

@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
-//! The routes and rules that are ours, and what source routing needs of others': their default
-//! routes, and what is in its way.
+//! Default routes and, with source routing, the routes and rules that are ours or in its way.
 //!
 //! Kept by dumps alone: an event only says that a dump is due, because the kernel drops IPv4
 //! routes without a word when a device goes down or an address goes away.
 
-use core::fmt;
+#[cfg_attr(not(feature = "source-routing"), path = "route/none.rs")]
+mod own;
+
 use core::net::IpAddr;
 
-use super::{IFF_POINTOPOINT, Interface, LocalAddress, Network};
 use crate::capacity;
 use crate::config::SourceRouting;
 use crate::netlink::IfIndex;
 use crate::netlink::prefix::contains;
-pub use crate::netlink::route::Change as Action;
-use crate::netlink::route::{
-    Family, Hop, PROTOCOL, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RTNH_F_ONLINK, Route, Rule,
-};
+use crate::netlink::route::{Family, PROTOCOL, Route, Rule};
 use crate::table::{Mark, Table};
+pub use own::*;
 
 /// `RT_TABLE_DEFAULT` and `RT_TABLE_MAIN` of linux/rtnetlink.h.
 pub const TABLE_DEFAULT: u32 = 253;
@@ -25,8 +23,6 @@ pub const TABLE_DEFAULT: u32 = 253;
 pub const TABLE_MAIN: u32 = 254;
 /// `RTN_UNICAST`.
 pub const UNICAST: u8 = 1;
-/// `FR_ACT_TO_TBL`.
-pub const TO_TABLE: u8 = 1;
 
 /// One next hop of a default route, of a route of ours, or of one that is in our way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,69 +49,6 @@ pub struct Path {
     pub ours: bool,
 }
 
-/// Roughly what `ip route` shows of it.
-impl fmt::Display for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.destination {
-            None => f.write_str("route default")?,
-            Some(destination) => write!(f, "route {destination}/{}", self.destination_len)?,
-        }
-        if let Some(gateway) = self.gateway {
-            write!(f, " via {gateway}")?;
-        }
-        write!(f, " table {}", self.table)
-    }
-}
-
-impl Path {
-    /// Returns whether the kernel takes one for the other: same table, destination and metric.
-    pub fn has_place(&self, other: &Self) -> bool {
-        let key = |p: &Self| {
-            (
-                p.family,
-                p.table,
-                p.destination,
-                p.destination_len,
-                p.source,
-                p.metric,
-            )
-        };
-        key(self) == key(other)
-    }
-
-    /// Returns the route as the kernel is asked for it. Its protocol is ours.
-    pub fn to_route(&self) -> Route {
-        let link = self.gateway.is_none();
-        let mut hops = heapless::Vec::new();
-        // A single hop always fits.
-        // The main table says that the gateway is on the link; ours need not.
-        let flags = if link { 0 } else { RTNH_F_ONLINK };
-        let _ = hops.push(Hop {
-            oif: self.oif,
-            gateway: self.gateway,
-            flags,
-        });
-        Route {
-            family: self.family,
-            table: self.table,
-            destination: self.destination,
-            destination_len: self.destination_len,
-            source: None,
-            source_len: 0,
-            preferred_source: self.preferred_source,
-            metric: self.metric,
-            protocol: PROTOCOL,
-            kind: UNICAST,
-            scope: if link && self.family == Family::Ipv4 {
-                RT_SCOPE_LINK
-            } else {
-                RT_SCOPE_UNIVERSE
-            },
-            hops,
-        }
-    }
-}
-
 /// A route or a rule with its mark.
 struct Marked<T> {
     item: T,
@@ -123,7 +56,6 @@ struct Marked<T> {
 }
 
 const _: () = assert!(size_of::<Marked<Path>>() <= 88);
-const _: () = assert!(size_of::<Marked<Rule>>() <= 44);
 
 impl<T> Mark for Marked<T> {
     fn mark(&mut self) -> &mut bool {
@@ -135,14 +67,14 @@ impl<T> Mark for Marked<T> {
 pub struct Routes {
     /// By interface.
     paths: Table<Marked<Path>>,
-    rules: Table<Marked<Rule>>,
+    rules: Rules,
 }
 
 impl Routes {
     pub(super) fn new() -> Self {
         Self {
             paths: Table::new(capacity::ROUTES),
-            rules: Table::new(capacity::RULES),
+            rules: Rules::new(),
         }
     }
 
@@ -169,11 +101,11 @@ impl Routes {
     }
 
     pub(super) fn begin_rules(&mut self, family: Family) {
-        self.rules.unmark(|rule| rule.item.family == family);
+        self.rules.begin(family);
     }
 
     pub(super) fn finish_rules(&mut self, family: Family) {
-        self.rules.sweep_unmarked(|rule| rule.item.family == family);
+        self.rules.finish(family);
     }
 
     /// Takes in ours, `defaults` of the main table where these matter and, where there is source
@@ -231,30 +163,8 @@ impl Routes {
         self.paths.partition_point(|p| p.item.oif.0 < index)
     }
 
-    /// Takes in ours and, where there is source routing, what is in the way of ours.
     pub(super) fn put_rule(&mut self, rule: &Rule, ranges: Option<&SourceRouting>) {
-        let in_range = ranges.is_some_and(|r| {
-            (r.first_table..=r.last_table).contains(&rule.table)
-                || (r.first_priority..=r.last_priority).contains(&rule.priority)
-        });
-        if rule.protocol != PROTOCOL && !in_range {
-            return;
-        }
-        match self.rules.iter_mut().find(|known| known.item == *rule) {
-            Some(known) => known.marked = true,
-            None => {
-                let (item, marked) = (*rule, true);
-                self.rules.push(Marked { item, marked });
-            }
-        }
-    }
-
-    fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.paths.iter().map(|known| &known.item)
-    }
-
-    fn rules(&self) -> impl DoubleEndedIterator<Item = &Rule> {
-        self.rules.iter().map(|known| &known.item)
+        self.rules.put(rule, ranges);
     }
 
     /// Returns the default routes by which the main table may send traffic from `source` out by the
@@ -273,129 +183,9 @@ impl Routes {
             .filter(move |path| path.family == family && !path.ours && path.table == TABLE_MAIN)
             .filter(|path| (path.source).is_none_or(|(prefix, len)| contains(&prefix, len, source)))
     }
-
-    /// Returns the sources for which the main table has a default route of their own (IPv6).
-    #[cfg(feature = "health")]
-    pub fn source_defaults(&self, family: Family) -> impl Iterator<Item = (IpAddr, u8)> {
-        let main = self
-            .paths()
-            .filter(|path| !path.ours && path.table == TABLE_MAIN);
-        main.filter(move |path| path.family == family)
-            .filter_map(|path| path.source)
-    }
-
-    /// Returns whether somebody else uses the table.
-    pub fn is_taken(&self, table: u32) -> bool {
-        let mut paths = self.paths().filter(|path| !path.ours);
-        let mut rules = self.others_rules();
-        paths.any(|path| path.table == table) || rules.any(|rule| rule.table == table)
-    }
-
-    /// Returns whether somebody else has a rule with the priority.
-    pub fn is_priority_taken(&self, priority: u32) -> bool {
-        self.others_rules().any(|rule| rule.priority == priority)
-    }
-
-    /// Our own routes.
-    pub fn ours(&self) -> impl Iterator<Item = &Path> {
-        self.paths().filter(|path| path.ours)
-    }
-
-    /// Our own rules.
-    pub fn our_rules(&self) -> impl DoubleEndedIterator<Item = &Rule> {
-        self.rules().filter(|rule| rule.protocol == PROTOCOL)
-    }
-
-    fn others_rules(&self) -> impl Iterator<Item = &Rule> {
-        self.rules().filter(|rule| rule.protocol != PROTOCOL)
-    }
 }
 
 /// Returns whether the route is a default route that traffic can take.
 pub fn is_default(route: &Route) -> bool {
     route.destination_len == 0 && route.kind == UNICAST
-}
-
-/// A rule or a route of ours.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Item {
-    /// A routing-policy rule.
-    Rule(Rule),
-    /// A route.
-    Route(Path),
-}
-
-const _: () = assert!(size_of::<Item>() <= 84);
-
-/// A change of the kernel's routing. A route takes the place of one of ours to the same
-/// destination only if the action is [`Action::Replace`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Change {
-    /// What is done.
-    pub action: Action,
-    /// To what.
-    pub item: Item,
-}
-
-/// As `ip` would have it.
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.item {
-            Item::Rule(rule) => rule.fmt(f),
-            Item::Route(path) => path.fmt(f),
-        }
-    }
-}
-
-/// How source routing leaves by an interface.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Gateway {
-    /// By a router with this address.
-    Router(IpAddr),
-    /// Straight onto the link, as on point-to-point ones.
-    OnLink,
-}
-
-/// Returns the gateway of the interface that the address leaves by: that of the main table's default
-/// route for it, or else that of the way that the kernel says, or, on a point-to-point link, the link
-/// itself. Of several default routes the most particular source decides, as it does for the kernel,
-/// then the preferred source or the address's own subnet, and then the metric.
-pub fn gateway(
-    address: &LocalAddress,
-    interface: &Interface,
-    network: &Network,
-) -> Option<Gateway> {
-    let by = |gateway: Option<IpAddr>| gateway.map_or(Gateway::OnLink, Gateway::Router);
-    // An address may be there with several prefixes.
-    let is_near = |gateway: IpAddr| {
-        let mut all = network.addresses();
-        let same = |a: &LocalAddress| (a.index, a.address) == (address.index, address.address);
-        all.any(|a| same(a) && a.subnet().holds(gateway))
-    };
-    let defaults = network
-        .routes()
-        .main_defaults(address.index, &address.address);
-    let (mut main, mut least) = (None, u64::MAX);
-    for path in defaults {
-        let preferred = path.preferred_source.map(|ip| ip == address.address);
-        let fit = match (preferred, path.gateway.is_some_and(is_near)) {
-            (Some(true), _) => 0,
-            (_, true) => 1,
-            (None, false) => 2,
-            (Some(false), false) => 3,
-        };
-        let source_len = path.source.map_or(0, |(_, len)| len);
-        let rank = u32::from(!source_len) << 8 | fit;
-        let rank = u64::from(rank) << 32 | u64::from(path.metric);
-        if rank < least {
-            (main, least) = (Some(path), rank);
-        }
-    }
-    if let Some(path) = main {
-        return Some(by(path.gateway));
-    }
-    if address.has_way() {
-        return Some(by(address.way.gateway));
-    }
-    (interface.flags & IFF_POINTOPOINT != 0).then_some(Gateway::OnLink)
 }

@@ -13,7 +13,7 @@ impl Network {
     /// Takes in what changed, or an item of a dump.
     pub fn apply(&mut self, notification: &Notification, config: &Config) {
         let routing = config.makes_routes();
-        let ranges = Some(&config.source_routing).filter(|_| routing);
+        let ranges = config.own_ranges();
         match notification {
             Notification::Link(link) => self.put_link(link, config),
             Notification::LinkGone { index } => self.remove_link(*index),

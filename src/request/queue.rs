@@ -8,7 +8,7 @@ use super::{CommandId, Request};
 use crate::capacity;
 use crate::logging;
 use crate::netlink::mptcp::{AddressId, Token};
-use crate::network::route::{Action, Change};
+use crate::network::route::Change;
 
 /// Something for the daemon to carry out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,14 +32,7 @@ impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Request(request) => request.fmt(f),
-            Self::Route(change) => {
-                let words = match change.action {
-                    Action::Add => "add",
-                    Action::Replace => "replace",
-                    Action::Delete => "delete",
-                };
-                write!(f, "{words} {change}")
-            }
+            Self::Route(change) => write!(f, "{} {change}", change.word()),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use libc::{ENETDOWN, ENODEV, ENOENT, ESRCH};
 
+use super::Refused;
 use crate::capacity;
 use crate::network::route::{Action, Change};
 use crate::request::CommandId;
@@ -26,14 +27,6 @@ impl Mark for Attempt {
     fn mark(&mut self) -> &mut bool {
         &mut self.needed
     }
-}
-
-/// A refusal worth telling.
-pub struct Refused<'a> {
-    pub change: &'a Change,
-    /// The interface or the route that it was about went meanwhile: no reason to complain.
-    pub gone: bool,
-    pub news: bool,
 }
 
 /// At most one attempt for each change.

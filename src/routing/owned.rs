@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! What is ours of the kernel's routes and rules: compared with what should be, whoever wants it.
 
-use super::attempts::{Attempts, Refused};
+use super::Refused;
+use super::attempts::Attempts;
 use crate::capacity;
 use crate::netlink::route::{Family, PROTOCOL, Rule};
 use crate::network::LocalAddress;

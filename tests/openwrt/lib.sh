@@ -7,7 +7,7 @@ ROOT=$OUT/root
 # The package's Makefile with a stand-in for OpenWrt's build system.
 build() { # GOAL... [VARIABLE=VALUE...]
 	make -s --no-print-directory -C "${PACKAGE:-../../openwrt}" TOPDIR="$PWD/buildroot" \
-		CONFIG_MPTCPD_ADDR_ADV=y CONFIG_MPTCPD_HEALING=y CONFIG_MPTCPD_HEALTH=y CONFIG_MPTCPD_SSPI=y "$@"
+		CONFIG_MPTCPD_ADDR_ADV=y CONFIG_MPTCPD_HEALING=y CONFIG_MPTCPD_SOURCE_ROUTING=y CONFIG_MPTCPD_HEALTH=y CONFIG_MPTCPD_SSPI=y "$@"
 }
 
 install_program() { # FILE TARGET

@@ -16,7 +16,7 @@ case_package_files() {
 case_package_metadata() {
 	build show >"$OUT/metadata"
 	for line in 'name: mptcpd' 'license: BSD-3-Clause' 'user: mptcpd:mptcpd' \
-		'conffiles: /etc/config/mptcpd /etc/mptcpd/mptcpd.conf' 'features: router,control,addr_adv,healing,health,sspi' \
+		'conffiles: /etc/config/mptcpd /etc/mptcpd/mptcpd.conf' 'features: router,control,addr_adv,healing,source-routing,health,sspi' \
 		'build depends: rust/host' 'source: '; do
 		grep -qxF "$line" "$OUT/metadata" || fail "no '$line' in: $(cat "$OUT/metadata")"
 	done
@@ -27,10 +27,10 @@ case_package_metadata() {
 }
 
 case_package_features() {
-	equal features 'features: router,control,health,sspi' "$(build show CONFIG_MPTCPD_ADDR_ADV= CONFIG_MPTCPD_HEALING= | grep ^features)"
-	equal features 'features: router,control,addr_adv,healing,health' "$(build show CONFIG_MPTCPD_SSPI= | grep ^features)"
-	equal features 'features: router,control' "$(build show CONFIG_MPTCPD_ADDR_ADV= CONFIG_MPTCPD_HEALING= CONFIG_MPTCPD_HEALTH= CONFIG_MPTCPD_SSPI= | grep ^features)"
-	equal features 'features: router,control,addr_adv,healing,health,sspi,fullmesh,failover,ndiffports' \
+	equal features 'features: router,control,source-routing,health,sspi' "$(build show CONFIG_MPTCPD_ADDR_ADV= CONFIG_MPTCPD_HEALING= | grep ^features)"
+	equal features 'features: router,control,addr_adv,healing,source-routing,health' "$(build show CONFIG_MPTCPD_SSPI= | grep ^features)"
+	equal features 'features: router,control' "$(build show CONFIG_MPTCPD_ADDR_ADV= CONFIG_MPTCPD_HEALING= CONFIG_MPTCPD_SOURCE_ROUTING= CONFIG_MPTCPD_HEALTH= CONFIG_MPTCPD_SSPI= | grep ^features)"
+	equal features 'features: router,control,addr_adv,healing,source-routing,health,sspi,fullmesh,failover,ndiffports' \
 		"$(build show CONFIG_MPTCPD_FULLMESH=y CONFIG_MPTCPD_FAILOVER=y CONFIG_MPTCPD_NDIFFPORTS=y | grep ^features)"
 }
 
