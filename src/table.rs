@@ -71,8 +71,15 @@ impl<T> Table<T> {
         true
     }
 
+    /// Removes the item at `at`, if there is one.
+    pub fn remove(&mut self, at: usize) {
+        if at < self.items.len() {
+            self.items.remove(at);
+        }
+    }
+
     /// Removes and returns the item at `at`, if there is one.
-    pub fn remove(&mut self, at: usize) -> Option<T> {
+    pub fn take(&mut self, at: usize) -> Option<T> {
         (at < self.items.len()).then(|| self.items.remove(at))
     }
 
@@ -151,9 +158,12 @@ mod tests {
         assert!(table.insert(1, 2));
         assert!(table.insert(99, 4), "clipped to the end");
         assert_eq!(*table, [1, 2, 3, 4]);
-        assert_eq!(table.remove(1), Some(2));
-        assert_eq!(table.remove(3), None);
+        assert_eq!(table.take(1), Some(2));
+        assert_eq!(table.take(3), None);
+        table.remove(3);
         assert_eq!(*table, [1, 3, 4]);
+        table.remove(1);
+        assert_eq!(*table, [1, 4]);
         table.clear();
         assert_eq!(*table, []);
     }

@@ -221,7 +221,8 @@ impl Endpoints {
         if self.ours.is_full() {
             return None;
         }
-        let endpoint = self.others.remove(at)?;
+        let endpoint = *self.others.get(at)?;
+        self.others.remove(at);
         self.ours.push(Slot {
             departure: Departure::Requested,
             has_path: false,
@@ -421,10 +422,16 @@ impl Endpoints {
             // One that the kernel made itself is replaced, where there is room for another.
             let same = |e: &Endpoint| is_at(e, want.address, want.port);
             let implicit = self.others.iter().position(same);
-            let implicit = implicit.and_then(|at| self.others.remove(at));
-            let Some(id) = implicit.map(|e| e.id).or_else(|| self.free_id()) else {
+            let id = match implicit.and_then(|at| self.others.get(at)) {
+                Some(endpoint) => Some(endpoint.id),
+                None => self.free_id(),
+            };
+            let Some(id) = id else {
                 return;
             };
+            if let Some(at) = implicit {
+                self.others.remove(at);
+            }
             let endpoint = Endpoint {
                 address: want.address,
                 port: want.port,

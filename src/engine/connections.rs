@@ -296,7 +296,7 @@ impl ConnectionManager {
         };
         let at = self.listeners.iter().position(is_unused);
         self.listeners_due = at.is_some();
-        self.listeners.remove(at?).map(|listener| listener.local)
+        self.listeners.take(at?).map(|listener| listener.local)
     }
 
     /// Returns where somebody has to listen for an announcement: port 0 is that of the connection.

@@ -403,7 +403,7 @@ impl Engine {
 
     /// Returns the next thing that has happened, and forgets it.
     pub fn next_news(&mut self) -> Option<News> {
-        let mut event = self.report.news.waiting.remove(0)?;
+        let mut event = self.report.news.waiting.take(0)?;
         // The endpoint of a path that is used again is younger than the news.
         if event.id == AddressId::NONE {
             if let (What::Used(_) | What::Settled(..), Some(ip)) = (event.what, event.address) {
@@ -450,7 +450,7 @@ mod tests {
         reporter.on_time(seconds(60), &network);
         reporter.on_time(end, &network);
         reporter.on_time(end, &network);
-        let told: Vec<News> = core::iter::from_fn(|| reporter.waiting.remove(0)).collect();
+        let told: Vec<News> = core::iter::from_fn(|| reporter.waiting.take(0)).collect();
         let [flapping, settled] = &told[..] else {
             panic!("{told:?}")
         };

@@ -284,7 +284,7 @@ impl PluginHost {
                 .enumerate()
                 .filter(|(_, t)| t.at <= view.now);
             let first = due.min_by_key(|(_, t)| t.at).map(|(at, _)| at);
-            let Some(timer) = first.and_then(|at| self.timers.remove(at)) else {
+            let Some(timer) = first.and_then(|at| self.timers.take(at)) else {
                 break;
             };
             self.call(view, table, timer.owner.into(), &mut |plugin, cx| {

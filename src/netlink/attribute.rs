@@ -37,6 +37,7 @@ impl<'a> Attribute<'a> {
         self.value.try_into().ok()
     }
 
+    #[inline(never)]
     pub fn u8(&self) -> Option<u8> {
         self.array().map(u8::from_ne_bytes)
     }
@@ -45,6 +46,7 @@ impl<'a> Attribute<'a> {
         self.array().map(u16::from_ne_bytes)
     }
 
+    #[inline(never)]
     pub fn u32(&self) -> Option<u32> {
         self.array().map(u32::from_ne_bytes)
     }

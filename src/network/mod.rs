@@ -21,7 +21,7 @@ use crate::capacity;
 use crate::config::{Config, NotifyFlags, Policy};
 use crate::netlink::IfIndex;
 use crate::netlink::mptcp::EndpointFlags;
-use crate::netlink::route::{Family, Name};
+use crate::netlink::route::{Family, Link, Name};
 use crate::table::{Mark, Table};
 use crate::time::{Duration, Instant};
 
@@ -81,6 +81,45 @@ impl Interface {
         const UP: u32 = IFF_UP | IFF_RUNNING;
         let down = self.gone || self.declared == Declared::Down;
         !down && self.flags & (UP | IFF_LOOPBACK) == UP
+    }
+
+    /// Returns one that is not there yet, for [`Self::update`].
+    fn new(link: &Link, config: &Config) -> Self {
+        Self {
+            index: link.index,
+            name: link.name.clone(),
+            flags: link.flags,
+            vrf_table: link.vrf_table,
+            policy: *config.policy(&link.name),
+            declared: Declared::Auto,
+            notified: false,
+            changed: false,
+            interrupted: false,
+            asymmetric_route: false,
+            tunnel: false,
+            gone: true,
+            marked: true,
+        }
+    }
+
+    /// Takes in what the kernel shows of it now. Returns whether its addresses' ways may be others.
+    fn update(&mut self, link: &Link, config: &Config) -> bool {
+        const STATE: u32 = IFF_UP | IFF_RUNNING;
+        let was_up = self.is_up();
+        let state = |i: &Self| (i.flags & STATE, i.vrf_table);
+        let was = state(self);
+        self.changed |= self.flags != link.flags || self.name != link.name;
+        self.flags = link.flags;
+        self.vrf_table = link.vrf_table;
+        self.name.clone_from(&link.name);
+        self.marked = true;
+        if core::mem::take(&mut self.gone) {
+            self.declared = Declared::Auto;
+            self.tunnel = link.tunnel;
+        }
+        self.configure(config);
+        self.interrupted |= was_up && !self.is_up();
+        was != state(self)
     }
 
     /// Has it follow the configuration, and what has been declared.

@@ -4,7 +4,7 @@
 use core::net::IpAddr;
 
 use super::way::Fit;
-use super::{Declared, IFF_RUNNING, IFF_UP, Interface, LocalAddress, Network, Part};
+use super::{Interface, LocalAddress, Network, Part};
 use crate::config::Config;
 use crate::netlink::IfIndex;
 use crate::netlink::route::{Address, Link, Notification};
@@ -30,50 +30,14 @@ impl Network {
     }
 
     fn put_link(&mut self, link: &Link, config: &Config) {
-        let new = Interface {
-            index: link.index,
-            name: link.name.clone(),
-            flags: link.flags,
-            vrf_table: link.vrf_table,
-            policy: *config.policy(&link.name),
-            declared: Declared::Auto,
-            notified: false,
-            changed: false,
-            interrupted: false,
-            asymmetric_route: false,
-            tunnel: link.tunnel,
-            gone: false,
-            marked: true,
+        let at = match self.interface_position(link.index) {
+            Ok(at) => at,
+            Err(at) if self.interfaces.insert(at, Interface::new(link, config)) => at,
+            Err(_) => return,
         };
-        match self.interface_position(link.index) {
-            Err(at) => {
-                self.interfaces.insert(at, new);
-            }
-            Ok(at) => {
-                if let Some(old) = self.interfaces.get_mut(at) {
-                    const STATE: u32 = IFF_UP | IFF_RUNNING;
-                    let was_up = old.is_up();
-                    let was = (old.flags & STATE, old.vrf_table);
-                    let changed = old.flags != new.flags || old.name != new.name;
-                    *old = Interface {
-                        declared: if old.gone {
-                            Declared::Auto
-                        } else {
-                            old.declared
-                        },
-                        notified: old.notified,
-                        changed: old.changed || changed,
-                        interrupted: old.interrupted,
-                        asymmetric_route: old.asymmetric_route,
-                        tunnel: if old.gone { new.tunnel } else { old.tunnel },
-                        ..new
-                    };
-                    old.configure(config);
-                    old.interrupted |= was_up && !old.is_up();
-                    if was != (old.flags & STATE, old.vrf_table) {
-                        self.doubt_link(link.index);
-                    }
-                }
+        if let Some(interface) = self.interfaces.get_mut(at) {
+            if interface.update(link, config) {
+                self.doubt_link(link.index);
             }
         }
     }

@@ -74,19 +74,12 @@ pub enum Request {
 impl Request {
     /// The connection that the request is about, if it is about one.
     pub fn token(&self) -> Option<Token> {
-        match *self {
-            Self::AnnounceWithListener { token, .. }
-            | Self::AnnounceIfServed { token, .. }
-            | Self::Kernel(
-                Command::Announce { token, .. }
-                | Command::RemoveAddress { token, .. }
-                | Command::CreateSubflow { token, .. }
-                | Command::DestroySubflow { token, .. }
-                | Command::SetBackup { token, .. }
-                | Command::GetAddress { token, .. }
-                | Command::DumpAddresses { token },
-            ) => Some(token),
-            _ => None,
+        match self {
+            Self::Kernel(command) => command.token(),
+            Self::AnnounceWithListener { token, .. } | Self::AnnounceIfServed { token, .. } => {
+                Some(*token)
+            }
+            Self::Listen(_) | Self::Unlisten(_) => None,
         }
     }
 

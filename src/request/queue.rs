@@ -2,7 +2,6 @@
 //! Commands on their way, and those whose result is to come.
 
 use core::fmt;
-use std::collections::VecDeque;
 
 use super::{CommandId, Request};
 use crate::capacity;
@@ -52,11 +51,13 @@ const _: () = assert!(size_of::<Queued>() <= 96);
 /// Requests that wait to be carried out, and those that have been given out and may be answered.
 /// There is always room for an answer: a request for which there would be none is not taken.
 pub(crate) struct Queue {
-    /// By number: those given out, and then those that wait. Behind the first, nobody waits for
-    /// some of those given out: they are the engine's, or answered.
-    all: VecDeque<Queued>,
-    /// How many have been given out.
-    sent: usize,
+    /// By number: those that are over, those given out, and then those that wait. Of those given
+    /// out nobody waits for some behind the first: they are the engine's, or answered.
+    all: Vec<Queued>,
+    /// Where those given out begin.
+    first: usize,
+    /// Where those that wait begin.
+    next: usize,
     /// The number given last.
     last: CommandId,
     refused: u32,
@@ -70,8 +71,9 @@ impl Queue {
 
     pub(crate) fn new() -> Self {
         Self {
-            all: VecDeque::with_capacity(Self::MOST),
-            sent: 0,
+            all: Vec::with_capacity(Self::MOST),
+            first: 0,
+            next: 0,
             last: CommandId::default(),
             refused: 0,
         }
@@ -92,12 +94,15 @@ impl Queue {
     }
 
     fn push_task(&mut self, owner: u8, task: Task) -> Option<CommandId> {
-        if self.len() >= capacity::COMMANDS || self.all.len() >= Self::MOST {
+        if self.all.len() == Self::MOST {
+            self.drop_those_over();
+        }
+        if self.len() >= capacity::COMMANDS || self.all.len() == Self::MOST {
             self.refused = self.refused.saturating_add(1);
             return None;
         }
         let number = self.number();
-        self.all.push_back(Queued {
+        self.all.push(Queued {
             number,
             owner,
             announced: false,
@@ -114,32 +119,25 @@ impl Queue {
 
     /// Drops what `owner` has asked for last.
     pub(crate) fn forget(&mut self, owner: u8) {
-        while self.len() > 0 && self.all.back().is_some_and(|last| last.owner == owner) {
-            self.all.pop_back();
+        while self.len() > 0 && self.all.last().is_some_and(|last| last.owner == owner) {
+            self.all.pop();
         }
     }
 
     /// Takes back the next one that waits and is about a connection.
     pub(crate) fn withdraw(&mut self, token: Token) -> Option<Queued> {
-        let about = |at: &usize| {
-            let queued = self.all.get(*at);
-            queued.is_some_and(|queued| {
-                let request = queued.task.request();
-                request.and_then(Request::token) == Some(token)
-            })
+        let about = |queued: &Queued| {
+            let request = queued.task.request();
+            request.and_then(Request::token) == Some(token)
         };
-        let at = (self.sent..self.all.len()).find(about)?;
-        // What the ring has for it is 1 KiB of code on MIPS.
-        for next in at + 1..self.all.len() {
-            self.all.swap(next - 1, next);
-        }
-        self.all.pop_back()
+        let at = self.all.get(self.next..)?.iter().position(about)?;
+        Some(self.all.remove(self.next + at))
     }
 
     /// Gives out the next one; its answer is to come if it is a plugin's.
     pub(crate) fn pop(&mut self) -> Option<Queued> {
-        let queued = *self.all.get(self.sent)?;
-        self.sent += 1;
+        let queued = *self.all.get(self.next)?;
+        self.next += 1;
         self.sweep();
         logging::debug!("command: {}", queued.task);
         Some(queued)
@@ -147,12 +145,12 @@ impl Queue {
 
     /// What is to be given out after `before` others.
     pub(crate) fn waiting(&mut self, before: usize) -> Option<&mut Queued> {
-        self.all.get_mut(self.sent + before)
+        self.all.get_mut(self.next + before)
     }
 
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
-        self.all.len() - self.sent
+        self.all.len() - self.next
     }
 
     /// The next one after `number` that announces or withdraws this address of a connection and
@@ -162,7 +160,8 @@ impl Queue {
         number: CommandId,
         address: (Token, AddressId),
     ) -> Option<&mut Queued> {
-        self.all.iter_mut().find(|later| {
+        let mut all = self.all.get_mut(self.first..)?.iter_mut();
+        all.find(|later| {
             later.owner != Self::ENGINE
                 && later.number != number
                 && number.is_acked_by(later.number)
@@ -172,25 +171,22 @@ impl Queue {
 
     /// Whether a plugin's request that was given out has no answer.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.sent > 0
+        self.next > self.first
     }
 
     /// Who asked for this, of what has been given out and not been answered.
-    pub(crate) fn owner(&self, number: CommandId) -> Option<u8> {
-        let queued = self.all.get(self.position(number)?)?;
-        Some(queued.owner)
+    pub(crate) fn owner(&mut self, number: CommandId) -> Option<u8> {
+        Some(self.sent(number)?.owner)
     }
 
     /// What this asks for, of what has been given out and not been answered.
-    pub(crate) fn request(&self, number: CommandId) -> Option<Request> {
-        let queued = self.all.get(self.position(number)?)?;
-        queued.task.request().copied()
+    pub(crate) fn request(&mut self, number: CommandId) -> Option<Request> {
+        self.sent(number)?.task.request().copied()
     }
 
     /// The answer to this one has come.
     pub(crate) fn answered(&mut self, number: CommandId) -> Option<Queued> {
-        let at = self.position(number)?;
-        let queued = self.all.get_mut(at)?;
+        let queued = self.sent(number)?;
         let answered = *queued;
         queued.owner = Self::ENGINE;
         self.sweep();
@@ -199,26 +195,32 @@ impl Queue {
 
     /// The next one that is answered, if all are up to and including `last`.
     pub(crate) fn done(&mut self, last: CommandId) -> Option<Queued> {
-        let first = self.all.front().filter(|_| self.sent > 0)?.number;
+        let first = self.all.get(self.first..self.next)?.first()?.number;
         first.is_acked_by(last).then(|| self.answered(first))?
     }
 
-    fn position(&self, number: CommandId) -> Option<usize> {
-        (0..self.sent).find(|at| {
-            let queued = self.all.get(*at);
-            queued.is_some_and(|q| q.number == number && q.owner != Self::ENGINE)
-        })
+    /// What has been given out and not been answered.
+    fn sent(&mut self, number: CommandId) -> Option<&mut Queued> {
+        let mut sent = self.all.get_mut(self.first..self.next)?.iter_mut();
+        sent.find(|q| q.number == number && q.owner != Self::ENGINE)
     }
 
     /// Lets go of those in front whose answer nobody waits for.
     fn sweep(&mut self) {
-        while self.sent > 0 && self.all.front().is_some_and(|q| q.owner == Self::ENGINE) {
-            self.all.pop_front();
-            self.sent -= 1;
+        let over = |queued: &Queued| queued.owner == Self::ENGINE;
+        while self.first < self.next && self.all.get(self.first).is_some_and(over) {
+            self.first += 1;
         }
-        // An empty ring begins anew, so that it does not wander through memory it has no need of.
-        if self.all.is_empty() {
-            self.all.clear();
+        // What is empty begins anew, so that it does not wander through memory it has no need of.
+        if self.first == self.all.len() {
+            self.drop_those_over();
         }
+    }
+
+    fn drop_those_over(&mut self) {
+        self.all.copy_within(self.first.., 0);
+        self.all.truncate(self.all.len() - self.first);
+        self.next -= self.first;
+        self.first = 0;
     }
 }

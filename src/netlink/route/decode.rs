@@ -12,16 +12,34 @@ use crate::netlink::attribute::{Attribute, Attributes, ip};
 /// bridge ports, multicast routing, routes cloned for one destination.
 pub fn decode(kind: u16, payload: &[u8]) -> Option<Notification> {
     Some(match kind {
-        RTM_NEWLINK => Notification::Link(link(payload)?),
-        RTM_DELLINK => Notification::LinkGone {
-            index: link(payload)?.index,
-        },
-        RTM_NEWADDR => Notification::Address(address(payload)?),
-        RTM_DELADDR => Notification::AddressGone(address(payload)?),
-        RTM_NEWROUTE => Notification::Route(not_cloned(payload)?),
-        RTM_DELROUTE => Notification::RouteGone(not_cloned(payload)?),
-        RTM_NEWRULE => Notification::Rule(rule(payload)?),
-        RTM_DELRULE => Notification::RuleGone(rule(payload)?),
+        RTM_NEWLINK | RTM_DELLINK => {
+            let link = link(payload)?;
+            match kind {
+                RTM_NEWLINK => Notification::Link(link),
+                _ => Notification::LinkGone { index: link.index },
+            }
+        }
+        RTM_NEWADDR | RTM_DELADDR => {
+            let address = address(payload)?;
+            match kind {
+                RTM_NEWADDR => Notification::Address(address),
+                _ => Notification::AddressGone(address),
+            }
+        }
+        RTM_NEWROUTE | RTM_DELROUTE if !is_cloned(payload) => {
+            let route = route(payload)?;
+            match kind {
+                RTM_NEWROUTE => Notification::Route(route),
+                _ => Notification::RouteGone(route),
+            }
+        }
+        RTM_NEWRULE | RTM_DELRULE => {
+            let rule = rule(payload)?;
+            match kind {
+                RTM_NEWRULE => Notification::Rule(rule),
+                _ => Notification::RuleGone(rule),
+            }
+        }
         RTM_NEWNEXTHOP | RTM_DELNEXTHOP => Notification::Nexthop,
         _ => return None,
     })
@@ -29,14 +47,10 @@ pub fn decode(kind: u16, payload: &[u8]) -> Option<Notification> {
 
 /// Reads the route that answers a question.
 pub fn decode_answer(kind: u16, payload: &[u8]) -> Option<Route> {
-    (kind == RTM_NEWROUTE)
-        .then(|| route(payload))?
-        .map(|(route, _)| route)
-}
-
-fn not_cloned(payload: &[u8]) -> Option<Route> {
-    let (route, flags) = route(payload)?;
-    (flags & RTM_F_CLONED == 0).then_some(route)
+    match kind {
+        RTM_NEWROUTE => route(payload),
+        _ => None,
+    }
 }
 
 fn link(payload: &[u8]) -> Option<Link> {
@@ -104,11 +118,16 @@ fn address(payload: &[u8]) -> Option<Address> {
             _ => {}
         }
     }
-    let local = local.or(remote)?;
+    if local.is_none() {
+        local = remote;
+    }
+    if remote == local {
+        remote = None;
+    }
     Some(Address {
         index: IfIndex(u32::from_ne_bytes([i0, i1, i2, i3])),
-        local,
-        peer: remote.filter(|peer| *peer != local),
+        local: local?,
+        peer: remote,
         prefix_len,
         flags,
         scope,
@@ -118,17 +137,21 @@ fn address(payload: &[u8]) -> Option<Address> {
 /// Reads an address into its place, which costs less code than to hand it over.
 #[inline(never)]
 fn put_ip(place: &mut Option<IpAddr>, family: Family, octets: &[u8]) -> Option<()> {
-    *place = Some(ip_of(family, octets)?);
+    if octets.len() * 8 != family.width().into() {
+        return None;
+    }
+    *place = ip(octets);
     Some(())
 }
 
-fn ip_of(family: Family, octets: &[u8]) -> Option<IpAddr> {
-    ip(octets).filter(|address| Family::of(*address) == family)
+/// Returns whether it is a route that the kernel has made for one destination.
+fn is_cloned(payload: &[u8]) -> bool {
+    let flags = payload.get(8..).and_then(<[u8]>::first_chunk);
+    flags.is_some_and(|flags| u32::from_ne_bytes(*flags) & RTM_F_CLONED != 0)
 }
 
-/// Returns the route, and its flags (`RTM_F_*`).
 #[inline(never)]
-fn route(payload: &[u8]) -> Option<(Route, u32)> {
+fn route(payload: &[u8]) -> Option<Route> {
     let (
         &[
             family,
@@ -185,7 +208,7 @@ fn route(payload: &[u8]) -> Option<(Route, u32)> {
         // Never beside RTA_MULTIPATH, hence always room.
         let _ = route.hops.push(hop);
     }
-    Some((route, flags))
+    Some(route)
 }
 
 /// Returns the gateway in an RTA_GATEWAY, or behind the family in an RTA_VIA.
@@ -235,9 +258,10 @@ fn rule(payload: &[u8]) -> Option<Rule> {
         suppress: None,
         unmarked: false,
     };
+    let mut source = None;
     for attribute in Attributes::new(rest) {
         match attribute.kind {
-            FRA_SRC => rule.source = Some((ip_of(family, attribute.value)?, src)),
+            FRA_SRC => put_ip(&mut source, family, attribute.value)?,
             FRA_PRIORITY => rule.priority = attribute.u32()?,
             FRA_TABLE => rule.table = attribute.u32()?,
             FRA_PROTOCOL => rule.protocol = attribute.u8()?,
@@ -248,5 +272,6 @@ fn rule(payload: &[u8]) -> Option<Rule> {
             _ => {}
         }
     }
+    rule.source = source.map(|source| (source, src));
     Some(rule)
 }
