@@ -427,12 +427,6 @@ impl Config {
         named.nth(at).or(default).copied()
     }
 
-    /// Returns all addresses that stand for the world.
-    pub fn destinations(&self) -> impl Iterator<Item = IpAddr> {
-        let of = |ipv4| (0..).map_while(move |at| self.destination(ipv4, at));
-        of(true).chain(of(false))
-    }
-
     /// What the plugin `section` was given for `key`.
     pub fn plugin_value(&self, section: &str, key: &str) -> Option<&str> {
         let mut all = self.plugin_sections.iter();

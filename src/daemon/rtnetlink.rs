@@ -89,7 +89,7 @@ impl Rtnetlink {
     /// Has the kernel drop the events of routes that lead elsewhere.
     pub(super) fn filter(&self, config: &Config) {
         if self.hears_routes {
-            let program = filter::routes(config.destinations());
+            let program = filter::routes(&|ipv4, at| config.destination(ipv4, at));
             if let Err(error) = self.events.attach_filter(&program) {
                 logging::debug!("cannot filter route events: {error}");
             }

@@ -111,6 +111,20 @@ impl Command {
         )
     }
 
+    /// Returns the connection that the command is about, if it is about one.
+    pub(crate) const fn token(&self) -> Option<Token> {
+        match *self {
+            Self::Announce { token, .. }
+            | Self::RemoveAddress { token, .. }
+            | Self::CreateSubflow { token, .. }
+            | Self::DestroySubflow { token, .. }
+            | Self::SetBackup { token, .. }
+            | Self::GetAddress { token, .. }
+            | Self::DumpAddresses { token } => Some(token),
+            _ => None,
+        }
+    }
+
     /// Returns token and both ends of a command for a subflow that is there.
     pub(crate) fn subflow(&mut self) -> Option<(Token, [&mut SubflowAddress; 2])> {
         match self {
@@ -152,90 +166,53 @@ impl Command {
         let ack = if self.is_query() { NLM_F_ACK } else { 0 };
         out.message(family, NLM_F_REQUEST | ack | dump, seq);
         generic::header(out, command);
-        match *self {
-            Self::AddEndpoint(endpoint) => put_address(out, ADDR, &endpoint.into()),
+        if let Some(token) = self.token() {
+            out.u32(TOKEN, token.get());
+        }
+        match self {
+            Self::AddEndpoint(endpoint) => put_address(out, ADDR, &(*endpoint).into()),
             Self::DeleteEndpoint(endpoint) if endpoint.id == AddressId::INITIAL => {
                 put_address(out, ADDR, &SubflowAddress::at(endpoint.address, 0));
             }
-            Self::DeleteEndpoint(Endpoint { id, .. }) | Self::GetEndpoint { id } => put_id(out, id),
+            Self::DeleteEndpoint(Endpoint { id, .. })
+            | Self::GetEndpoint { id }
+            | Self::GetAddress { id, .. } => put_id(out, *id),
             Self::SetFlags(endpoint) => {
-                let id = if endpoint.address.is_unspecified() {
-                    endpoint.id
-                } else {
-                    AddressId::NONE
-                };
-                put_address(
-                    out,
-                    ADDR,
-                    &SubflowAddress {
-                        id,
-                        ifindex: IfIndex::NONE,
-                        ..endpoint.into()
-                    },
-                );
+                let mut address = SubflowAddress::from(*endpoint);
+                address.ifindex = IfIndex::NONE;
+                if !address.address.is_unspecified() {
+                    address.id = AddressId::NONE;
+                }
+                put_address(out, ADDR, &address);
             }
             Self::SetLimits(limits) => {
                 out.u32(SUBFLOWS, limits.subflows);
                 out.u32(RCV_ADD_ADDRS, limits.add_addr_accepted);
             }
-            Self::DumpEndpoints | Self::FlushEndpoints | Self::GetLimits => {}
-            Self::Announce { token, mut address } => {
+            Self::DumpEndpoints
+            | Self::FlushEndpoints
+            | Self::GetLimits
+            | Self::DumpAddresses { .. } => {}
+            Self::Announce { address, .. } => {
+                let mut address = *address;
                 address.flags.0 |= EndpointFlags::SIGNAL.0;
                 put_address(out, ADDR, &address);
-                out.u32(TOKEN, token.get());
             }
-            Self::RemoveAddress { token, id } => {
-                out.u32(TOKEN, token.get());
-                out.u8(LOC_ID, id.0);
+            Self::RemoveAddress { id, .. } => out.u8(LOC_ID, id.0),
+            Self::CreateSubflow { local, remote, .. } => put_ends(out, local, remote),
+            Self::DestroySubflow { local, remote, .. } | Self::SetBackup { local, remote, .. } => {
+                let mut local = local.bare();
+                if let Self::SetBackup { backup: true, .. } = self {
+                    local.flags = EndpointFlags::BACKUP;
+                }
+                put_ends(out, &local, &remote.bare());
             }
-            Self::CreateSubflow {
-                token,
-                local,
-                remote,
-            } => {
-                put_subflow(out, token, &local, &remote);
-            }
-            Self::DestroySubflow {
-                token,
-                local,
-                remote,
-            } => {
-                put_subflow(out, token, &local.bare(), &remote.bare());
-            }
-            Self::SetBackup {
-                token,
-                local,
-                remote,
-                backup,
-            } => {
-                let flags = if backup {
-                    EndpointFlags::BACKUP
-                } else {
-                    EndpointFlags::default()
-                };
-                let local = SubflowAddress {
-                    flags,
-                    ..local.bare()
-                };
-                put_subflow(out, token, &local, &remote.bare());
-            }
-            Self::GetAddress { token, id } => {
-                put_id(out, id);
-                out.u32(TOKEN, token.get());
-            }
-            Self::DumpAddresses { token } => out.u32(TOKEN, token.get()),
         }
         out.end()
     }
 }
 
-fn put_subflow(
-    out: &mut Builder<'_>,
-    token: Token,
-    local: &SubflowAddress,
-    remote: &SubflowAddress,
-) {
-    out.u32(TOKEN, token.get());
+fn put_ends(out: &mut Builder<'_>, local: &SubflowAddress, remote: &SubflowAddress) {
     put_address(out, ADDR, local);
     put_address(out, ADDR_REMOTE, remote);
 }

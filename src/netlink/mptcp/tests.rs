@@ -172,12 +172,12 @@ fn announce_and_remove_address() {
         }),
         bytes(
             "08 00 =0000 \
+             0008 0004 abcd1234 \
              0024 8001 \
                  0006 0001 0002 =0000 \
                  0008 0003 =c0000201 \
                  0005 0002 05 =000000 \
-                 0008 0006 00000001 \
-             0008 0004 abcd1234"
+                 0008 0006 00000001"
         )
     );
     assert_eq!(
@@ -271,7 +271,7 @@ fn addresses_of_a_connection() {
             token: TOKEN,
             id: AddressId(0)
         }),
-        bytes("03 00 =0000 000c 8001 0005 0002 00 =000000 0008 0004 abcd1234")
+        bytes("03 00 =0000 0008 0004 abcd1234 000c 8001 0005 0002 00 =000000")
     );
     assert_eq!(
         payload(Command::DumpAddresses { token: TOKEN }),
