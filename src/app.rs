@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
-use crate::cli::{self, Action};
+use crate::cli::{self, Action, COMMANDS, HELP};
 #[cfg(feature = "control")]
 use crate::client;
 use crate::config::{self, Config, Loaded, Overrides};
@@ -71,7 +71,7 @@ pub fn answer(program: Program, arguments: Vec<OsString>) -> u8 {
             }
             status
         }
-        Ok(Action::Help) => print(&format!("Usage: {name} {}", cli::help())),
+        Ok(Action::Help) => print(&format!("Usage: {name} {HELP}{COMMANDS}")),
         Ok(Action::Version) => print(&format!("{name} {version}\n")),
         Ok(Action::ListPlugins) => {
             let mut text = String::new();

@@ -5,20 +5,28 @@ use std::ffi::OsString;
 
 use lexopt::Arg::{Long, Short, Value};
 
-use crate::config::{self, Config, Overrides};
+use crate::config::{self, CommandOption, KEYS, Key, Overrides};
 #[cfg(feature = "control")]
 use crate::control::request::verb;
 use crate::plugin::Entry;
 
-/// What the help says before and after the options that are keys of the configuration.
-const HELP: [&str; 2] = [
-    "\
+/// What `--help` says after the program's name. Tests hold it to the keys that are options.
+pub const HELP: &str = "\
 [OPTION...]
 Keep the kernel's Multipath TCP path manager in step with the network.
 
   -c, --config FILE        read FILE instead of /etc/mptcpd/mptcpd.conf
-",
-    "
+  -l, --log DEST           log to stderr, syslog, journal or null
+  -d, --debug              log debug messages
+      --plugin-dir DIR     ignored: plugins are compiled in
+      --path-manager NAME  the default plugin
+      --load-plugins LIST  load only these plugins, in this order
+      --addr-flags LIST    flags of new endpoints: subflow, signal, backup,
+                           fullmesh, laminar
+      --notify-flags LIST  which addresses to use: existing, check_route,
+                           skip_link_local, skip_loopback
+      --state-file FILE    keep the run state in FILE; empty to keep none
+
       --check              check and print the effective configuration
       --strict             with --check, warnings are errors
       --list-plugins       list the available plugins
@@ -26,38 +34,13 @@ Keep the kernel's Multipath TCP path manager in step with the network.
   -V, --version            print the version
 
 A LIST is comma-separated and may be empty. Options override the file.
-",
-];
+";
 
-/// Returns what `--help` says after the program's name.
-pub fn help() -> String {
-    let [mut text, end] = HELP.map(String::from);
-    for key in &config::keys(&mut Config::new::<Entry>(&[])) {
-        let Some(option) = &key.option else { continue };
-        let start = text.len();
-        text += "  ";
-        match option.letter {
-            Some(letter) => text.extend(['-', letter, ',']),
-            None => text += "   ",
-        }
-        for part in [" --", key.name, " ", option.value] {
-            text += part;
-        }
-        while text.len() < start + 27 {
-            text.push(' ');
-        }
-        text += option.help;
-        text.push('\n');
-    }
-    text += &end;
-    #[cfg(feature = "control")]
-    text.push_str(COMMANDS);
-    text
-}
-
-/// The commands, for the help.
+/// What it says of commands.
+#[cfg(not(feature = "control"))]
+pub const COMMANDS: &str = "";
 #[cfg(feature = "control")]
-const COMMANDS: &str = "
+pub const COMMANDS: &str = "
 Commands for a running daemon:
   status [-j] [--exit-code] [IFACE|ADDRESS]
                            show the paths, and why one is not used
@@ -69,6 +52,16 @@ Commands for a running daemon:
   wait [-t SECONDS] [IFACE]
                            until a path is in use
 ";
+
+/// Options of one letter, by the names of those that are the same.
+const LETTERS: [(char, &str); 6] = [
+    ('c', "config"),
+    ('l', "log"),
+    ('d', "debug"),
+    ('h', "help"),
+    ('?', "help"),
+    ('V', "version"),
+];
 
 /// What the command line asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -94,44 +87,44 @@ pub fn parse(arguments: Vec<OsString>, plugins: &[Entry]) -> Result<Action, Stri
     let mut parser = lexopt::Parser::from_args(arguments);
     let mut overrides = Overrides::default();
     let (mut check, mut strict) = (false, false);
-    let mut scratch = Config::new(plugins);
-    let keys = config::keys(&mut scratch);
     while let Some(argument) = parser.next().map_err(describe)? {
-        let key = match argument {
-            Short('?' | 'h') | Long("help" | "usage") => return Ok(Action::Help),
-            Short('V') | Long("version") => return Ok(Action::Version),
-            Long("list-plugins") => return Ok(Action::ListPlugins),
-            Long("check") => {
-                check = true;
-                continue;
-            }
-            Long("strict") => {
-                strict = true;
-                continue;
-            }
-            Short('c') | Long("config") => None,
-            Short(letter) => match keys.iter().find(|key| key.has_letter(letter)) {
+        let name = match argument {
+            Short(letter) => match LETTERS.iter().find(|(short, _)| *short == letter) {
+                Some((_, name)) => *name,
                 None => return Err(format!("unknown option -{}", printable(letter))),
-                key => key,
             },
-            Long(name) => match keys
-                .iter()
-                .find(|key| key.name == name && key.option.is_some())
-            {
-                None => return Err(format!("unknown option --{}", shown(name))),
-                key => key,
-            },
+            Long(name) => name,
             Value(value) => {
                 let value = shown(&value.to_string_lossy());
                 return Err(format!("unexpected argument {value}"));
             }
         };
-        let name = key.map_or("config", |key| key.name);
+        let key = match name {
+            "help" | "usage" => return Ok(Action::Help),
+            "version" => return Ok(Action::Version),
+            "list-plugins" => return Ok(Action::ListPlugins),
+            "check" => {
+                check = true;
+                continue;
+            }
+            "strict" => {
+                strict = true;
+                continue;
+            }
+            "config" => None,
+            _ => match KEYS.iter().find(|key| key.name == name) {
+                Some(key) if key.option != CommandOption::None => Some(key),
+                _ => return Err(format!("unknown option --{}", shown(name))),
+            },
+        };
         let value = match key {
-            Some(key) if key.is_switch() => "yes".into(),
+            Some(key) if key.option == CommandOption::Switch => "yes".into(),
             _ => parser.value().map_err(describe)?,
         };
-        set(&mut overrides, name, value, plugins).map_err(|cause| format!("--{name}: {cause}"))?;
+        set(&mut overrides, key, value, plugins).map_err(|cause| {
+            let name = key.map_or("config", |key| key.name);
+            format!("--{name}: {cause}")
+        })?;
     }
     Ok(if check {
         Action::Check(overrides, strict)
@@ -150,9 +143,10 @@ fn command(arguments: &[OsString]) -> Option<Vec<String>> {
     Some(words.collect())
 }
 
+/// Takes the value of a key's option, or of `--config`.
 fn set(
     overrides: &mut Overrides,
-    name: &'static str,
+    key: Option<&Key>,
     value: OsString,
     plugins: &[Entry],
 ) -> Result<(), String> {
@@ -163,9 +157,9 @@ fn set(
         return Err("control character in the value".to_string());
     }
     let value = value.trim_ascii();
-    if name != "config" {
-        config::check(name, value, plugins)?;
-        overrides.core.push((name, value.to_string()));
+    if let Some(key) = key {
+        config::check(key, value, plugins)?;
+        overrides.core.push((key.name, value.to_string()));
     } else if value.is_empty() {
         return Err("empty value".to_string());
     } else {

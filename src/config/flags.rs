@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! The words of the configuration, the same in the file and on the command line.
 
-use core::fmt::{self, Display, Write};
+use core::fmt::{self, Display};
 
 use ::log::LevelFilter;
 
@@ -140,13 +140,25 @@ impl<T: Choice> Word for T {
     }
 }
 
+impl Words<u32> {
+    /// Hands over the words of the bits.
+    pub(crate) fn each(&self, bits: u32, word: &mut dyn FnMut(&'static str)) {
+        for (each, bit) in self.words.iter().zip(self.values) {
+            if bits & bit != 0 {
+                word(each);
+            }
+        }
+    }
+}
+
 /// The bits of a list of words; an empty list has none.
 pub(crate) fn bits(text: &str, words: &Words<u32>) -> Result<u32, String> {
     let mut bits = 0;
-    for item in items(text) {
-        let at = position(item?, words.words)?;
+    each(text, &mut |item| {
+        let at = position(item, words.words)?;
         bits |= words.values.get(at).unwrap_or(&0);
-    }
+        Ok(())
+    })?;
     Ok(bits)
 }
 
@@ -165,28 +177,36 @@ pub(crate) fn notify_flags(text: &str) -> Result<NotifyFlags, String> {
     bits(text, &NOTIFY_FLAGS).map(|bits| NotifyFlags(bits as u8))
 }
 
-/// The items of a comma-separated list without the blanks around them. One comma may end the list.
-pub(crate) fn items(text: &str) -> impl Iterator<Item = Result<&str, String>> {
-    let text = text.trim_ascii();
-    let list = text.strip_suffix(',').unwrap_or(text);
-    list.split(',')
-        .filter(move |_| !text.is_empty())
-        .map(|item| match item.trim_ascii() {
-            "" => Err("empty item in the list".to_string()),
-            item => Ok(item),
-        })
+/// Hands over the items of a comma-separated list without the blanks around them. One comma may end
+/// the list.
+pub(crate) fn each(
+    text: &str,
+    take: &mut dyn FnMut(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut rest = text.trim_ascii();
+    while !rest.is_empty() {
+        let (item, behind) = rest.split_once(',').unwrap_or((rest, ""));
+        let item = item.trim_ascii_end();
+        if item.is_empty() {
+            return Err("empty item in the list".to_string());
+        }
+        take(item)?;
+        rest = behind.trim_ascii_start();
+    }
+    Ok(())
 }
 
-/// The names in a list, each once.
-pub(crate) fn names(text: &str) -> Result<Vec<String>, String> {
-    let mut names: Vec<String> = Vec::new();
-    for item in items(text) {
-        let item = item?;
-        if !names.iter().any(|name| name == item) {
-            names.push(item.to_string());
-        }
+/// Writes an item behind a list.
+pub(crate) fn append(list: &mut String, item: &str) {
+    if !list.is_empty() {
+        list.push(',');
     }
-    Ok(names)
+    list.push_str(item);
+}
+
+/// Reads a number of digits alone.
+pub(crate) fn whole(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|_| !text.starts_with('+'))
 }
 
 /// Where `word` is among those `known`, or a complaint that lists them.
@@ -202,26 +222,19 @@ pub(crate) fn position(word: &str, known: &[&str]) -> Result<usize, String> {
     ))
 }
 
-/// Writes a list as the file has it.
-pub(crate) fn write_list(
-    f: &mut fmt::Formatter,
-    items: &mut dyn Iterator<Item = &dyn Display>,
-) -> fmt::Result {
-    for (i, item) in items.enumerate() {
-        if i > 0 {
-            f.write_char(',')?;
-        }
-        item.fmt(f)?;
-    }
-    Ok(())
-}
-
 /// Shows the flags of an endpoint as `addr-flags` has them.
 pub struct AddressFlags(pub EndpointFlags);
 
 impl Display for AddressFlags {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        List(self.0.0, &ADDR_FLAGS).fmt(f)
+        let (mut comma, mut result) = ("", Ok(()));
+        ADDR_FLAGS.each(self.0.0, &mut |word| {
+            result = result
+                .and_then(|()| f.write_str(comma))
+                .and_then(|()| f.write_str(word));
+            comma = ",";
+        });
+        result
     }
 }
 
@@ -232,17 +245,6 @@ impl Display for Endpoint {
         } = self;
         let flags = AddressFlags(*flags);
         write!(f, "endpoint {address} id {id} flags {flags}")
-    }
-}
-
-/// Shows bits as their list of words.
-pub(crate) struct List(pub u32, pub &'static Words<u32>);
-
-impl Display for List {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let words = self.1.words.iter().zip(self.1.values);
-        let set = words.filter(|(_, bit)| self.0 & **bit != 0);
-        write_list(f, &mut set.map(|(word, _)| word as &dyn Display))
     }
 }
 
@@ -267,7 +269,6 @@ mod tests {
     fn an_empty_list_has_no_flags() {
         assert_eq!(endpoint_flags(""), Ok(EndpointFlags(0)));
         assert_eq!(notify_flags("  "), Ok(NotifyFlags(0)));
-        assert_eq!(names(""), Ok(vec![]));
     }
 
     #[test]
@@ -305,13 +306,10 @@ mod tests {
         let all = NOTIFY_FLAGS.words.join(",");
         assert_eq!(notify_flags(&all), Ok(NotifyFlags::ALL));
         assert_eq!(endpoint_flags("laminar"), Ok(EndpointFlags::LAMINAR));
-        assert_eq!(List(0b1111, &NOTIFY_FLAGS).to_string(), all);
+        let mut shown = String::new();
+        NOTIFY_FLAGS.each(0b1111, &mut |word| append(&mut shown, word));
+        assert_eq!(shown, all);
         assert_eq!(AddressFlags(EndpointFlags(3)).to_string(), "subflow,signal");
-        assert_eq!(List(0, &NOTIFY_FLAGS).to_string(), "");
-    }
-
-    #[test]
-    fn names_come_once_in_their_order() {
-        assert_eq!(names("b, a,b"), Ok(vec!["b".into(), "a".into()]));
+        assert_eq!(AddressFlags(EndpointFlags(0)).to_string(), "");
     }
 }

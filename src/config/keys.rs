@@ -2,14 +2,14 @@
 //! The table of the configuration's keys: what the file, the command line and `--check` have in
 //! common. Tests hold the manual and `mptcpd.conf` to it.
 
-use core::fmt::{self, Display, Write};
+use core::fmt::Write;
 use core::net::IpAddr;
 
 use crate::config::flags::{
-    AddressFlags, FAMILIES, IPV4, IPV6, List, NOTIFY_FLAGS, Word, bits, endpoint_flags, items,
-    names, notify_flags, position, write_list,
+    ADDR_FLAGS, FAMILIES, IPV4, IPV6, NOTIFY_FLAGS, Word, append, bits, each, endpoint_flags,
+    notify_flags, position, whole,
 };
-use crate::config::{Config, NotifyFlags, Pattern, Prefixes, StateFile};
+use crate::config::{Config, Pattern, Prefixes, StateFile};
 #[cfg(feature = "health")]
 use crate::config::{MAX_LOSSES, MAX_TRACKED};
 use crate::netlink::filter;
@@ -27,12 +27,12 @@ const MAX_TIMEOUT: u32 = 60;
 #[cfg(feature = "source-routing")]
 const MAX_PRIORITY: u32 = 32_765;
 
-/// A key of the configuration, bound to what it sets.
-pub(crate) struct Key<'a> {
+/// A key of the configuration.
+pub(crate) struct Key {
     pub(crate) name: &'static str,
     place: Place,
-    pub(crate) option: Option<CommandOption>,
-    field: Field<'a>,
+    pub(crate) option: CommandOption,
+    field: Field,
 }
 
 /// The sections where a key may stand.
@@ -44,145 +44,148 @@ pub(crate) enum Place {
     Both,
 }
 
-/// The option of the command line that has the name of a key.
-#[derive(Clone, Copy)]
-pub(crate) struct CommandOption {
-    pub(crate) letter: Option<char>,
-    /// What the help calls its value; an option without one means `yes`.
-    pub(crate) value: &'static str,
-    pub(crate) help: &'static str,
+/// Whether the command line has an option of the same name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CommandOption {
+    None,
+    Value,
+    /// Without a value, which means `yes`.
+    Switch,
 }
 
 /// What a key sets, which says how its value is read and shown.
-enum Field<'a> {
-    Word(&'a mut dyn Word),
+enum Field {
+    Word(Of<dyn Word>),
     /// A whole number, with the first and the last that are allowed.
-    Number(&'a mut u32, u32, u32),
+    Number(Of<u32>, u32, u32),
     /// From 0 to 255.
-    Limit(&'a mut Option<u32>),
-    Priority(&'a mut i8),
-    Port(&'a mut u16),
+    Limit(Of<Option<u32>>),
+    Priority,
+    Port,
     /// First and last, both of them from 1 to a limit, and what else must be true of them.
     #[cfg(feature = "source-routing")]
-    Range(&'a mut u32, &'a mut u32, u32, fn(u32, u32) -> Check),
-    Directory(&'a mut Option<String>),
-    StateFile(&'a mut StateFile),
-    Plugin(&'a mut Option<String>),
-    Plugins(&'a mut Option<Vec<String>>),
-    Patterns(&'a mut Vec<Pattern>),
+    Range(
+        fn(&mut Config) -> (&mut u32, &mut u32),
+        u32,
+        fn(u32, u32) -> Check,
+    ),
+    Text(Of<Option<String>>),
+    StateFile,
+    PathManager,
+    LoadPlugins,
+    Interfaces,
     /// So many at most.
-    Addresses(&'a mut Vec<IpAddr>, usize),
-    Prefixes(&'a mut Prefixes),
+    Addresses(Of<Vec<IpAddr>>, usize),
+    Prefixes,
     /// No address, all of them, or some.
-    Adopt(&'a mut Prefixes),
-    AddressFlags(&'a mut EndpointFlags),
-    NotifyFlags(&'a mut NotifyFlags),
+    Adopt,
+    AddressFlags,
+    NotifyFlags,
     /// Whether IPv4 and IPv6 are among them.
-    Families(&'a mut bool, &'a mut bool),
+    Families,
 }
 
+/// Where something is in the configuration.
+type Of<T> = fn(&mut Config) -> &mut T;
 #[cfg(feature = "source-routing")]
 type Check = Result<(), &'static str>;
 
-/// Returns the keys, in the order in which `--check` and `--help` show them. Those of an interface
-/// set the default settings, which the reader of a section exchanges for the section's own.
-// A line for each key; and once in the program, not once in each caller.
+/// The keys, in the order in which `--check` shows them. Those of an interface set the default
+/// settings, which the reader of a section exchanges for the section's own.
+// A line for each key.
 #[rustfmt::skip]
-#[inline(never)]
-pub(crate) fn keys(config: &mut Config) -> Vec<Key<'_>> {
+pub(crate) static KEYS: &[Key] = {
     use {Field::*, Place::*};
 
-    let settings = &mut config.default;
-    let policy = &mut settings.policy;
-    #[allow(unused_mut)]
-    let mut all = vec![
-        Key::new("log", Core, Word(&mut config.log))
-            .option(Some('l'), "DEST", "log to stderr, syslog, journal or null"),
-        Key::new("log-level", Core, Word(&mut config.log_level)),
-        Key::new("debug", Core, Word(&mut config.debug))
-            .option(Some('d'), "", "log debug messages"),
-        Key::new("plugin-dir", Core, Directory(&mut config.plugin_dir))
-            .option(None, "DIR", "ignored: plugins are compiled in"),
-        Key::new("path-manager", Core, Plugin(&mut config.path_manager))
-            .option(None, "NAME", "the default plugin"),
-        Key::new("load-plugins", Core, Plugins(&mut config.load_plugins))
-            .option(None, "LIST", "load only these plugins, in this order"),
-        Key::new("interfaces", Core, Patterns(&mut config.interfaces)),
-        Key::new("addresses", Both, Prefixes(&mut settings.addresses)),
-        Key::new("addr-flags", Both, AddressFlags(&mut policy.flags))
-            .option(None, "LIST", "flags of new endpoints: subflow, signal, backup,
-                           fullmesh, laminar"),
-        Key::new("notify-flags", Both, NotifyFlags(&mut policy.notify))
-            .option(None, "LIST", "which addresses to use: existing, check_route,
-                           skip_link_local, skip_loopback"),
-        Key::new("temporary-addresses", Core, Word(&mut config.temporary_addresses)),
-        Key::new("hold-down", Both, Number(&mut policy.hold_down, 0, MAX_SECONDS)),
-        Key::new("adopt", Core, Adopt(&mut config.adopt)),
-        Key::new("on-exit", Core, Word(&mut config.on_exit)),
-        Key::new("state-file", Core, StateFile(&mut config.state_file))
-            .option(None, "FILE", "keep the run state in FILE; empty to keep none"),
-        Key::new("resync-interval", Core, Number(&mut config.resync_interval, 0, MAX_SECONDS)),
+    &[
+        Key::option("log", Core, Word(|c| &mut c.log)),
+        Key::new("log-level", Core, Word(|c| &mut c.log_level)),
+        Key::switch("debug", Core, Word(|c| &mut c.debug)),
+        Key::option("plugin-dir", Core, Text(|c| &mut c.plugin_dir)),
+        Key::option("path-manager", Core, PathManager),
+        Key::option("load-plugins", Core, LoadPlugins),
+        Key::new("interfaces", Core, Interfaces),
+        Key::new("addresses", Both, Prefixes),
+        Key::option("addr-flags", Both, AddressFlags),
+        Key::option("notify-flags", Both, NotifyFlags),
+        Key::new("temporary-addresses", Core, Word(|c| &mut c.temporary_addresses)),
+        Key::new("hold-down", Both, Number(|c| &mut c.default.policy.hold_down, 0, MAX_SECONDS)),
+        Key::new("adopt", Core, Adopt),
+        Key::new("on-exit", Core, Word(|c| &mut c.on_exit)),
+        Key::option("state-file", Core, StateFile),
+        Key::new("resync-interval", Core, Number(|c| &mut c.resync_interval, 0, MAX_SECONDS)),
         #[cfg(feature = "healing")]
-        Key::new("heal-interval", Core, Number(&mut config.heal_interval, 0, MAX_SECONDS)),
-        Key::new("check-route-to", Core, Addresses(&mut config.check_route_to, MAX_DESTINATIONS)),
-        Key::new("route-grace", Core, Number(&mut config.route_grace, 0, MAX_SECONDS)),
+        Key::new("heal-interval", Core, Number(|c| &mut c.heal_interval, 0, MAX_SECONDS)),
+        Key::new("check-route-to", Core, Addresses(|c| &mut c.check_route_to, MAX_DESTINATIONS)),
+        Key::new("route-grace", Core, Number(|c| &mut c.route_grace, 0, MAX_SECONDS)),
         #[cfg(feature = "userspace")]
-        Key::new("max-connections", Core, Number(&mut config.max_connections, 1, 1_000_000)),
-        Key::new("max-endpoints", Core, Number(&mut config.max_endpoints, 1, 255)),
-        Key::new("limit-subflows", Core, Limit(&mut config.limit_subflows)),
-        Key::new("limit-add-addr-accepted", Core, Limit(&mut config.limit_add_addr_accepted)),
-        Key::new("use", Interface, Word(&mut policy.usage)),
-        Key::new("priority", Interface, Priority(&mut policy.priority)),
-        Key::new("families", Interface, Families(&mut policy.ipv4, &mut policy.ipv6)),
-        Key::new("port", Interface, Port(&mut policy.port)),
-    ];
-    #[cfg(feature = "source-routing")]
-    {
-        let ranges = &mut config.source_routing;
-        let tables = Range(&mut ranges.first_table, &mut ranges.last_table, u32::MAX, check_tables);
-        let (first, last) = (&mut ranges.first_priority, &mut ranges.last_priority);
-        let priorities = Range(first, last, MAX_PRIORITY, check_priorities);
-        all.extend([
-            Key::new("source-routing", Both, Word(&mut policy.source_routing)),
-            Key::new("source-routing-tables", Core, tables),
-            Key::new("source-routing-priorities", Core, priorities),
-        ]);
-    }
-    #[cfg(feature = "health")]
-    {
-        let track = &mut settings.track;
-        all.extend([
-            Key::new("track", Both, Addresses(&mut track.addresses, MAX_TRACKED)),
-            Key::new("track-interval", Both, Number(&mut track.interval, 1, MAX_SECONDS)),
-            Key::new("track-timeout", Both, Number(&mut track.timeout, 1, MAX_TIMEOUT)),
-            Key::new("track-down", Both, Number(&mut track.down, 1, MAX_LOSSES)),
-            Key::new("track-up", Both, Number(&mut track.up, 1, MAX_LOSSES)),
-            Key::new("track-reliability", Both, Number(&mut track.reliability, 1, MAX_TRACKED as u32)),
-            Key::new("steer", Core, Word(&mut config.steer)),
-        ]);
-    }
-    #[cfg(feature = "control")]
-    all.push(Key::new("control-group", Core, Directory(&mut config.control_group)));
-    all
+        Key::new("max-connections", Core, Number(|c| &mut c.max_connections, 1, 1_000_000)),
+        Key::new("max-endpoints", Core, Number(|c| &mut c.max_endpoints, 1, 255)),
+        Key::new("limit-subflows", Core, Limit(|c| &mut c.limit_subflows)),
+        Key::new("limit-add-addr-accepted", Core, Limit(|c| &mut c.limit_add_addr_accepted)),
+        Key::new("use", Interface, Word(|c| &mut c.default.policy.usage)),
+        Key::new("priority", Interface, Priority),
+        Key::new("families", Interface, Families),
+        Key::new("port", Interface, Port),
+        #[cfg(feature = "source-routing")]
+        Key::new("source-routing", Both, Word(|c| &mut c.default.policy.source_routing)),
+        #[cfg(feature = "source-routing")]
+        Key::new("source-routing-tables", Core, Range(tables, u32::MAX, check_tables)),
+        #[cfg(feature = "source-routing")]
+        Key::new("source-routing-priorities", Core, Range(priorities, MAX_PRIORITY, check_priorities)),
+        #[cfg(feature = "health")]
+        Key::new("track", Both, Addresses(|c| &mut c.default.track.addresses, MAX_TRACKED)),
+        #[cfg(feature = "health")]
+        Key::new("track-interval", Both, Number(|c| &mut c.default.track.interval, 1, MAX_SECONDS)),
+        #[cfg(feature = "health")]
+        Key::new("track-timeout", Both, Number(|c| &mut c.default.track.timeout, 1, MAX_TIMEOUT)),
+        #[cfg(feature = "health")]
+        Key::new("track-down", Both, Number(|c| &mut c.default.track.down, 1, MAX_LOSSES)),
+        #[cfg(feature = "health")]
+        Key::new("track-up", Both, Number(|c| &mut c.default.track.up, 1, MAX_LOSSES)),
+        #[cfg(feature = "health")]
+        Key::new("track-reliability", Both, Number(|c| &mut c.default.track.reliability, 1, MAX_TRACKED as u32)),
+        #[cfg(feature = "health")]
+        Key::new("steer", Core, Word(|c| &mut c.steer)),
+        #[cfg(feature = "control")]
+        Key::new("control-group", Core, Text(|c| &mut c.control_group)),
+    ]
+};
+
+#[cfg(feature = "source-routing")]
+fn tables(config: &mut Config) -> (&mut u32, &mut u32) {
+    let ranges = &mut config.source_routing;
+    (&mut ranges.first_table, &mut ranges.last_table)
 }
 
-impl<'a> Key<'a> {
-    fn new(name: &'static str, place: Place, field: Field<'a>) -> Self {
+#[cfg(feature = "source-routing")]
+fn priorities(config: &mut Config) -> (&mut u32, &mut u32) {
+    let ranges = &mut config.source_routing;
+    (&mut ranges.first_priority, &mut ranges.last_priority)
+}
+
+impl Key {
+    const fn new(name: &'static str, place: Place, field: Field) -> Self {
         Self {
             name,
             place,
-            option: None,
+            option: CommandOption::None,
             field,
         }
     }
 
-    fn option(mut self, letter: Option<char>, value: &'static str, help: &'static str) -> Self {
-        self.option = Some(CommandOption {
-            letter,
-            value,
-            help,
-        });
-        self
+    const fn option(name: &'static str, place: Place, field: Field) -> Self {
+        Self {
+            option: CommandOption::Value,
+            ..Self::new(name, place, field)
+        }
+    }
+
+    const fn switch(name: &'static str, place: Place, field: Field) -> Self {
+        Self {
+            option: CommandOption::Switch,
+            ..Self::new(name, place, field)
+        }
     }
 
     /// Returns whether the key may stand in sections of this kind.
@@ -190,180 +193,192 @@ impl<'a> Key<'a> {
         self.place == place || self.place == Place::Both
     }
 
-    /// Returns whether it is a one-letter option, too.
-    pub(crate) fn has_letter(&self, letter: char) -> bool {
-        self.option
-            .is_some_and(|option| option.letter == Some(letter))
-    }
-
-    /// Returns whether its option takes no value.
-    pub(crate) fn is_switch(&self) -> bool {
-        self.option.is_some_and(|option| option.value.is_empty())
-    }
-}
-
-/// Reads the value of the key `name`, in a program with these plugins.
-pub(crate) fn set(
-    config: &mut Config,
-    name: &str,
-    value: &str,
-    plugins: &[&str],
-) -> Result<(), String> {
-    let mut keys = keys(config);
-    match keys.iter_mut().find(|key| key.name == name) {
-        Some(key) => key.field.set(value, plugins),
-        None => Ok(()),
-    }
-}
-
-/// Writes the keys of a section; a comment says what is in effect where nothing is set.
-pub(crate) fn write(text: &mut String, config: &mut Config, place: Place) {
-    for Key { name, field, .. } in keys(config).iter().filter(|key| key.stands_in(place)) {
-        let _ = match field.unset() {
-            Some(default) => writeln!(text, "# {name}: {default}"),
-            None => writeln!(text, "{name} = {field}"),
-        };
-    }
-}
-
-impl Field<'_> {
-    fn set(&mut self, value: &str, plugins: &[&str]) -> Result<(), String> {
-        match self {
-            Self::Word(word) => word.set(position(value, word.words())?),
-            Self::Number(field, first, last) => {
-                **field = number(value, *first, *last)?;
+    /// Reads the value of the key, in a program with these plugins.
+    pub(crate) fn set(
+        &self,
+        config: &mut Config,
+        value: &str,
+        plugins: &[&str],
+    ) -> Result<(), String> {
+        let policy = &mut config.default.policy;
+        match &self.field {
+            Field::Word(word) => {
+                let word = word(config);
+                word.set(position(value, word.words())?);
             }
-            Self::Limit(limit) => **limit = Some(number(value, 0, 255)?),
-            Self::Priority(field) => **field = priority(value)?,
-            Self::Port(port) => **port = number(value, 0, u16::MAX.into())? as u16,
+            Field::Number(field, first, last) => *field(config) = number(value, *first, *last)?,
+            Field::Limit(limit) => *limit(config) = Some(number(value, 0, 255)?),
+            Field::Priority => policy.priority = priority(value)?,
+            Field::Port => policy.port = number(value, 0, u16::MAX.into())? as u16,
             #[cfg(feature = "source-routing")]
-            Self::Range(first, last, limit, check) => {
-                (**first, **last) = range(value, *limit)?;
-                check(**first, **last)?;
+            Field::Range(field, limit, check) => {
+                let (first, last) = field(config);
+                range(value, *limit, first, last)?;
+                check(*first, *last)?;
             }
-            Self::Directory(_) | Self::Plugin(_) if value.is_empty() => {
+            Field::Text(_) | Field::PathManager if value.is_empty() => {
                 return Err("empty value".to_string());
             }
-            Self::Directory(path) => **path = Some(value.to_string()),
-            Self::StateFile(file) => **file = StateFile::new(value),
-            Self::Plugin(name) => {
+            Field::Text(text) => *text(config) = Some(value.to_string()),
+            Field::StateFile => config.state_file = StateFile::new(value),
+            Field::PathManager => {
                 position(value, plugins)?;
-                **name = Some(value.to_string());
+                config.path_manager = Some(value.to_string());
             }
-            Self::Plugins(list) => {
-                let names = names(value)?;
-                for name in &names {
+            Field::LoadPlugins => {
+                let mut names: Vec<String> = Vec::new();
+                each(value, &mut |name| {
                     position(name, plugins)?;
-                }
-                **list = Some(names);
+                    if !names.iter().any(|other| other == name) {
+                        names.push(name.to_string());
+                    }
+                    Ok(())
+                })?;
+                config.load_plugins = Some(names);
             }
-            Self::Patterns(patterns) => {
-                let mut read = Vec::new();
-                for item in items(value) {
-                    read.push(Pattern::new(item?)?);
-                }
-                **patterns = read;
+            Field::Interfaces => {
+                let mut patterns = Vec::new();
+                each(value, &mut |item| {
+                    patterns.push(Pattern::new(item)?);
+                    Ok(())
+                })?;
+                config.interfaces = patterns;
             }
-            Self::Addresses(addresses, most) => {
-                let mut read = Vec::new();
-                for item in items(value) {
-                    let item = item?;
-                    let address = item
-                        .parse()
-                        .map_err(|_| format!("invalid address \"{item}\""));
-                    read.push(address?);
-                }
-                if read.len() > *most {
+            Field::Addresses(addresses, most) => {
+                let addresses = addresses(config);
+                addresses.clear();
+                each(value, &mut |item| {
+                    let address = item.parse();
+                    addresses.push(address.map_err(|_| format!("invalid address \"{item}\""))?);
+                    Ok(())
+                })?;
+                if addresses.len() > *most {
                     return Err(format!("more than {most} addresses"));
                 }
-                **addresses = read;
             }
-            Self::Prefixes(prefixes) => **prefixes = Prefixes::new(value)?,
-            Self::Adopt(prefixes) => {
-                **prefixes = match value {
+            Field::Prefixes => config.default.addresses = Prefixes::new(value)?,
+            Field::Adopt => {
+                config.adopt = match value {
                     "yes" => Prefixes::all(),
                     "no" => Prefixes::default(),
                     _ => Prefixes::new(value)?,
                 }
             }
-            Self::AddressFlags(flags) => {
+            Field::AddressFlags => {
                 // Bad ones get no second complaint, about the port.
-                **flags = EndpointFlags::SIGNAL;
-                **flags = endpoint_flags(value)?;
+                policy.flags = EndpointFlags::SIGNAL;
+                policy.flags = endpoint_flags(value)?;
             }
-            Self::NotifyFlags(flags) => **flags = notify_flags(value)?,
-            Self::Families(ipv4, ipv6) => {
+            Field::NotifyFlags => policy.notify = notify_flags(value)?,
+            Field::Families => {
                 let families = bits(value, &FAMILIES)?;
-                **ipv4 = families & IPV4 != 0;
-                **ipv6 = families & IPV6 != 0;
+                policy.ipv4 = families & IPV4 != 0;
+                policy.ipv6 = families & IPV6 != 0;
             }
         }
         Ok(())
     }
 
-    /// What is in effect where nothing is set and no value would say the same.
-    fn unset(&self) -> Option<&'static str> {
-        match self {
-            Self::Limit(None) => Some("chosen by the plugin"),
-            Self::Directory(None) => Some("none"),
-            Self::StateFile(StateFile::Default) => {
-                Some("a file for each network namespace in /run/mptcpd")
+    /// Writes the value. Where nothing is set and no value would say the same, it writes nothing and
+    /// returns what is in effect.
+    fn show(&self, config: &mut Config, text: &mut String) -> Option<&'static str> {
+        let policy = &config.default.policy;
+        match &self.field {
+            Field::Word(word) => {
+                let word = word(config);
+                text.push_str(word.words().get(word.get()).unwrap_or(&""));
             }
-            Self::Plugin(None) => Some("the loaded plugin that comes first by priority"),
-            Self::Plugins(None) => Some("all"),
-            _ => None,
+            Field::Number(number, ..) => print(text, *number(config)),
+            Field::Limit(limit) => match *limit(config) {
+                Some(limit) => print(text, limit),
+                None => return Some("chosen by the plugin"),
+            },
+            Field::Priority => {
+                text.push_str(if policy.priority < 0 { "-" } else { "" });
+                print(text, policy.priority.unsigned_abs().into());
+            }
+            Field::Port => print(text, policy.port.into()),
+            #[cfg(feature = "source-routing")]
+            Field::Range(range, ..) => {
+                let (first, last) = range(config);
+                print(text, *first);
+                text.push('-');
+                print(text, *last);
+            }
+            Field::Text(field) => match field(config) {
+                Some(field) => text.push_str(field),
+                None => return Some("none"),
+            },
+            Field::StateFile => match &config.state_file {
+                StateFile::Path(path) => text.push_str(path),
+                StateFile::None => {}
+                StateFile::Default => {
+                    return Some("a file for each network namespace in /run/mptcpd");
+                }
+            },
+            Field::PathManager => match &config.path_manager {
+                Some(name) => text.push_str(name),
+                None => return Some("the loaded plugin that comes first by priority"),
+            },
+            Field::LoadPlugins => match &config.load_plugins {
+                Some(names) => names.iter().for_each(|name| append(text, name)),
+                None => return Some("all"),
+            },
+            Field::Interfaces => {
+                let patterns = config.interfaces.iter();
+                patterns.for_each(|pattern| append(text, pattern.as_str()));
+            }
+            Field::Addresses(addresses, _) => {
+                for address in addresses(config) {
+                    append(text, "");
+                    let _ = write!(text, "{address}");
+                }
+            }
+            Field::Adopt if config.adopt.is_empty() => text.push_str("no"),
+            Field::Adopt => config.adopt.show(text),
+            Field::Prefixes => config.default.addresses.show(text),
+            Field::AddressFlags => ADDR_FLAGS.each(policy.flags.0, &mut |word| append(text, word)),
+            Field::NotifyFlags => {
+                NOTIFY_FLAGS.each(policy.notify.0.into(), &mut |word| append(text, word))
+            }
+            Field::Families => {
+                let ipv4 = if policy.ipv4 { IPV4 } else { 0 };
+                let ipv6 = if policy.ipv6 { IPV6 } else { 0 };
+                FAMILIES.each(ipv4 | ipv6, &mut |word| append(text, word));
+            }
+        }
+        None
+    }
+}
+
+/// Returns the key of the configuration that has a name.
+pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// Writes the keys of a section; a comment says what is in effect where nothing is set.
+pub(crate) fn write(text: &mut String, config: &mut Config, place: Place) {
+    let mut value = String::new();
+    for key in KEYS.iter().filter(|key| key.stands_in(place)) {
+        value.clear();
+        let [comment, equals, value] = match key.show(config, &mut value) {
+            Some(default) => ["# ", ": ", default],
+            None => ["", " = ", &value],
+        };
+        for part in [comment, key.name, equals, value, "\n"] {
+            text.push_str(part);
         }
     }
 }
 
-impl Display for Field<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Self::Word(word) => f.write_str(word.words().get(word.get()).unwrap_or(&"")),
-            Self::Number(number, ..) => number.fmt(f),
-            Self::Limit(Some(limit)) => limit.fmt(f),
-            Self::Priority(priority) => i32::from(**priority).fmt(f),
-            Self::Port(port) => u32::from(**port).fmt(f),
-            #[cfg(feature = "source-routing")]
-            Self::Range(first, last, ..) => write!(f, "{first}-{last}"),
-            Self::Directory(Some(text)) | Self::Plugin(Some(text)) => f.write_str(text),
-            Self::StateFile(StateFile::Path(path)) => f.write_str(path),
-            Self::Plugins(Some(names)) => {
-                write_list(f, &mut names.iter().map(|name| name as &dyn Display))
-            }
-            Self::Patterns(patterns) => {
-                let mut patterns = patterns.iter().map(|pattern| pattern as &dyn Display);
-                write_list(f, &mut patterns)
-            }
-            Self::Addresses(addresses, _) => {
-                let mut addresses = addresses.iter().map(|address| address as &dyn Display);
-                write_list(f, &mut addresses)
-            }
-            Self::Adopt(prefixes) if prefixes.is_empty() => f.write_str("no"),
-            Self::Prefixes(prefixes) | Self::Adopt(prefixes) => prefixes.fmt(f),
-            Self::AddressFlags(flags) => AddressFlags(**flags).fmt(f),
-            Self::NotifyFlags(flags) => List(flags.0.into(), &NOTIFY_FLAGS).fmt(f),
-            Self::Families(ipv4, ipv6) => {
-                let families = if **ipv4 { IPV4 } else { 0 } | if **ipv6 { IPV6 } else { 0 };
-                List(families, &FAMILIES).fmt(f)
-            }
-            // An empty state file, and what is not set.
-            Self::StateFile(_)
-            | Self::Limit(None)
-            | Self::Directory(None)
-            | Self::Plugin(None)
-            | Self::Plugins(None) => Ok(()),
-        }
-    }
+fn print(text: &mut String, number: u32) {
+    let _ = write!(text, "{number}");
 }
 
 /// Reads a whole number from `first` to `last`.
 fn number(value: &str, first: u32, last: u32) -> Result<u32, String> {
-    match value.parse() {
-        // There is no sign to it.
-        Ok(found) if first <= found && found <= last && !value.starts_with('+') => Ok(found),
-        _ => Err(no_number(value, &first, &last)),
-    }
+    let found = whole(value).filter(|found| first <= *found && *found <= last);
+    found.ok_or_else(|| no_number(value, "", first, last))
 }
 
 fn priority(value: &str) -> Result<i8, String> {
@@ -371,27 +386,28 @@ fn priority(value: &str) -> Result<i8, String> {
         Some(digits) => (-1, digits),
         None => (1, value),
     };
-    let size = number(digits, 0, 128).ok();
-    let priority = size.and_then(|size| i8::try_from(sign * size as i32).ok());
-    priority.ok_or_else(|| no_number(value, &-128, &127))
+    let size = whole(digits).and_then(|size| i32::try_from(size).ok());
+    let priority = size.and_then(|size| i8::try_from(sign * size).ok());
+    priority.ok_or_else(|| no_number(value, "-", 128, 127))
 }
 
-fn no_number(value: &str, first: &dyn Display, last: &dyn Display) -> String {
-    format!("invalid value \"{value}\" (expected a whole number from {first} to {last})")
+#[cold]
+fn no_number(value: &str, sign: &str, first: u32, last: u32) -> String {
+    format!("invalid value \"{value}\" (expected a whole number from {sign}{first} to {last})")
 }
 
 /// Reads `FIRST-LAST`, or one number for both, from 1 to `limit`.
 #[cfg(feature = "source-routing")]
-fn range(value: &str, limit: u32) -> Result<(u32, u32), String> {
-    let (first, last) = value.split_once('-').unwrap_or((value, value));
-    let first = number(first.trim_ascii(), 1, limit)?;
-    let last = number(last.trim_ascii(), 1, limit)?;
+fn range(value: &str, limit: u32, first: &mut u32, last: &mut u32) -> Result<(), String> {
+    let (start, end) = value.split_once('-').unwrap_or((value, value));
+    *first = number(start.trim_ascii(), 1, limit)?;
+    *last = number(end.trim_ascii(), 1, limit)?;
     if first > last {
         return Err(format!(
             "invalid range \"{value}\": the start exceeds the end"
         ));
     }
-    Ok((first, last))
+    Ok(())
 }
 
 /// Keeps default, main and local out.

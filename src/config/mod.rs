@@ -11,7 +11,6 @@ mod pattern;
 mod prefixes;
 mod read;
 
-use core::fmt::Write;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::logging::Destination;
@@ -20,7 +19,7 @@ use crate::netlink::mptcp::EndpointFlags;
 use keys::Place;
 
 pub use flags::NotifyFlags;
-pub(crate) use keys::keys;
+pub(crate) use keys::{CommandOption, KEYS, Key};
 pub use pattern::Pattern;
 pub use prefixes::Prefixes;
 pub(crate) use read::check;
@@ -442,7 +441,9 @@ impl Config {
         keys::write(&mut text, self, Place::Core);
         let mut sections = core::mem::take(&mut self.interface);
         for section in &mut sections {
-            let _ = writeln!(text, "\n[interface {}]", section.pattern);
+            for part in ["\n[interface ", section.pattern.as_str(), "]\n"] {
+                text.push_str(part);
+            }
             core::mem::swap(&mut self.default, &mut section.settings);
             keys::write(&mut text, self, Place::Interface);
             core::mem::swap(&mut self.default, &mut section.settings);
@@ -451,10 +452,14 @@ impl Config {
         let mut last = "";
         for (section, key, value) in &self.plugin_sections {
             if section != last {
-                let _ = writeln!(text, "\n[{section}]");
+                for part in ["\n[", section, "]\n"] {
+                    text.push_str(part);
+                }
                 last = section;
             }
-            let _ = writeln!(text, "{key} = {value}");
+            for part in [key, " = ", value, "\n"] {
+                text.push_str(part);
+            }
         }
         text
     }

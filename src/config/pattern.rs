@@ -1,30 +1,32 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! Shell patterns on interface names.
 
-use core::fmt;
-
 /// `*` is any text, `?` any character, `[a-z]` one of a class, `[!a-z]` one outside it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pattern(String);
 
 impl Pattern {
     /// Fails, with the cause, on text that can match no name.
-    pub fn new(text: &str) -> Result<Self, String> {
-        let cause = if text.is_empty() {
-            "empty pattern"
+    pub fn new(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() {
+            Err("empty pattern")
         } else if text.contains(|c: char| c == ',' || c.is_whitespace() || c.is_control()) {
-            "invalid pattern: it contains a blank or a comma"
+            Err("invalid pattern: it contains a blank or a comma")
         } else if !classes_close(text) {
-            "invalid pattern: [ without closing ]"
+            Err("invalid pattern: [ without closing ]")
         } else {
-            return Ok(Self(text.to_string()));
-        };
-        Err(cause.to_string())
+            Ok(Self(text.to_string()))
+        }
     }
 
     /// Returns the pattern that every name matches.
     pub(crate) fn any() -> Self {
         Self("*".to_string())
+    }
+
+    /// Returns the pattern as it was written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// Returns whether this pattern surely matches every name that `other` matches.
@@ -68,12 +70,6 @@ impl Pattern {
             (pattern, name) = (after_star, left.as_str());
             retry = Some((pattern, name));
         }
-    }
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! Lists of prefixes, which say of addresses whether they are meant.
 
-use core::fmt::{self, Display};
+use core::fmt::Write;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::config::flags::{items, write_list};
+use crate::config::flags::{append, each, whole};
 use crate::netlink::prefix::contains;
 use crate::netlink::route::Family;
 
@@ -34,11 +34,19 @@ impl Prefixes {
     /// Reads a comma-separated list.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
         let mut read = Vec::new();
-        for item in items(text) {
-            let item = item?;
+        each(text, &mut |item| {
             read.push(prefix(item).ok_or_else(|| format!("invalid prefix \"{item}\""))?);
-        }
+            Ok(())
+        })?;
         Ok(Self(read))
+    }
+
+    /// Writes the list.
+    pub(crate) fn show(&self, text: &mut String) {
+        for prefix in &self.0 {
+            append(text, if prefix.excludes { "!" } else { "" });
+            let _ = write!(text, "{}/{}", prefix.address, u32::from(prefix.len));
+        }
     }
 
     /// Returns whether there are none.
@@ -60,23 +68,6 @@ impl Prefixes {
     }
 }
 
-impl Display for Prefixes {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write_list(f, &mut self.0.iter().map(|prefix| prefix as &dyn Display))
-    }
-}
-
-impl Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        if self.excludes {
-            f.write_str("!")?;
-        }
-        self.address.fmt(f)?;
-        f.write_str("/")?;
-        self.len.fmt(f)
-    }
-}
-
 fn prefix(text: &str) -> Option<Prefix> {
     let bare = text.strip_prefix('!').map(str::trim_ascii_start);
     let (address, len) = match bare.unwrap_or(text).split_once('/') {
@@ -85,9 +76,8 @@ fn prefix(text: &str) -> Option<Prefix> {
     };
     let address: IpAddr = address.parse().ok()?;
     let width = Family::of(address).width();
-    let is_number = |len: &&str| len.bytes().all(|byte| byte.is_ascii_digit());
     let len = match len {
-        Some(len) => Some(len).filter(is_number)?.parse().ok()?,
+        Some(len) => u8::try_from(whole(len)?).ok()?,
         None => width,
     };
     (len <= width).then_some(Prefix {
@@ -100,6 +90,12 @@ fn prefix(text: &str) -> Option<Prefix> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn shown(list: &Prefixes) -> String {
+        let mut text = String::new();
+        list.show(&mut text);
+        text
+    }
 
     #[test]
     fn the_longest_prefix_decides() {
@@ -132,11 +128,11 @@ mod tests {
             let list = Prefixes::new(list).unwrap();
             let [held, not_held] =
                 [held, not_held].map(|all| all.iter().map(|ip| ip.parse().unwrap()));
-            held.for_each(|ip| assert!(list.hold(ip), "{list}: {ip}"));
-            not_held.for_each(|ip: IpAddr| assert!(!list.hold(ip), "{list}: {ip}"));
-            assert_eq!(Prefixes::new(&list.to_string()).unwrap(), list);
+            held.for_each(|ip| assert!(list.hold(ip), "{list:?}: {ip}"));
+            not_held.for_each(|ip: IpAddr| assert!(!list.hold(ip), "{list:?}: {ip}"));
+            assert_eq!(Prefixes::new(&shown(&list)).unwrap(), list);
         }
-        assert_eq!(Prefixes::all().to_string(), "0.0.0.0/0,::/0");
+        assert_eq!(shown(&Prefixes::all()), "0.0.0.0/0,::/0");
     }
 
     #[test]

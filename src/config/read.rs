@@ -8,7 +8,7 @@ use ::log::Level;
 use nix::fcntl::OFlag;
 
 use crate::config::ini::{self, Item};
-use crate::config::keys::{Place, keys, set};
+use crate::config::keys::{self, Key, Place};
 use crate::config::{Config, DEFAULT_FILE, InterfaceSection, Overrides, Pattern, PluginKeys};
 use crate::netlink::mptcp::EndpointFlags;
 use crate::sys;
@@ -66,11 +66,11 @@ pub fn load<P: PluginKeys>(options: &Overrides, plugins: &[P]) -> Result<Loaded,
     match read(name) {
         Ok(Some(bytes)) => parse(name, &bytes, options, plugins),
         Ok(None) if options.config.is_none() => {
-            let loaded = parse(name, b"", options, plugins)?;
-            Ok(Loaded {
-                file: None,
-                ..loaded
-            })
+            let mut loaded = parse(name, b"", options, plugins);
+            if let Ok(loaded) = &mut loaded {
+                loaded.file = None;
+            }
+            loaded
         }
         Ok(None) => Err(Diagnostic::file(name, "no such file")),
         Err(cause) => Err(Diagnostic::file(name, &cause)),
@@ -96,11 +96,11 @@ fn read(path: &str) -> Result<Option<Vec<u8>>, String> {
 }
 
 /// Does what [`load`] does with bytes that are already there.
-pub fn parse<P: PluginKeys>(
-    file_name: &str,
-    bytes: &[u8],
-    options: &Overrides,
-    plugins: &[P],
+pub fn parse<'a, P: PluginKeys>(
+    file_name: &'a str,
+    bytes: &'a [u8],
+    options: &'a Overrides,
+    plugins: &'a [P],
 ) -> Result<Loaded, Vec<Diagnostic>> {
     if bytes.len() > MAX_SIZE {
         return Err(Diagnostic::file(file_name, "larger than 64 KiB"));
@@ -117,8 +117,8 @@ pub fn parse<P: PluginKeys>(
     };
     for line in ini::lines(bytes) {
         reader.line += 1;
-        let result = match ini::read(line) {
-            Ok(None) => Ok(()),
+        match ini::read(line) {
+            Ok(None) => {}
             Ok(Some(Item::Section(name))) => reader.enter(name),
             Ok(Some(Item::Pair(key, value))) => reader.pair(key, value),
             Err(cause) => {
@@ -126,14 +126,19 @@ pub fn parse<P: PluginKeys>(
                 if cause == ini::UNCLOSED {
                     reader.section = Section::Ignored;
                 }
-                Err(cause.to_string())
+                reader.error(&[cause]);
             }
-        };
-        if let Err(cause) = result {
-            reader.error(&cause);
         }
     }
-    reader.finish(options)
+    // The command line beats the file.
+    for (key, value) in &options.core {
+        reader.core.push(Pair {
+            key,
+            value,
+            line: 0,
+        });
+    }
+    reader.finish()
 }
 
 /// What the keys that follow belong to.
@@ -146,10 +151,11 @@ enum Section<'a, P> {
     Ignored,
 }
 
-/// A line of `[core]` or `[interface]`.
+/// A line of `[core]` or `[interface]`, or an option.
 struct Pair<'a> {
     key: &'a str,
     value: &'a str,
+    /// 0 of an option.
     line: usize,
 }
 
@@ -162,6 +168,7 @@ struct Interface<'a> {
 
 struct Reader<'a, P> {
     file_name: &'a str,
+    /// The one that is read or judged; 0 is the command line.
     line: usize,
     plugins: &'a [P],
     config: Config,
@@ -172,131 +179,141 @@ struct Reader<'a, P> {
 }
 
 impl<'a, P: PluginKeys> Reader<'a, P> {
-    fn error(&mut self, cause: &str) {
-        let text = format!("{}:{}: {cause}", self.file_name, self.line);
-        self.report(Level::Error, text);
+    fn error(&mut self, cause: &[&str]) {
+        self.report(Level::Error, cause);
     }
 
-    fn warn(&mut self, cause: &str) {
-        let text = format!("{}:{}: {cause}", self.file_name, self.line);
-        self.report(Level::Warn, text);
+    fn warn(&mut self, cause: &[&str]) {
+        self.report(Level::Warn, cause);
     }
 
     /// Keeps the list in the order of the lines: some faults show only at the end of the file.
-    fn report(&mut self, level: Level, text: String) {
+    fn report(&mut self, level: Level, cause: &[&str]) {
         let line = self.line;
+        let mut text = match line {
+            0 => "--".to_string(),
+            line => format!("{}:{line}: ", self.file_name),
+        };
+        for part in cause {
+            text.push_str(part);
+        }
         let at = self.diagnostics.partition_point(|other| other.line <= line);
         self.diagnostics
             .insert(at, Diagnostic { level, text, line });
     }
 
-    fn enter(&mut self, name: &'a str) -> Result<(), String> {
-        // Until the name proves good: what follows a bad one cannot be judged.
-        self.section = Section::Ignored;
+    fn enter(&mut self, name: &'a str) {
         let (kind, pattern) = name.split_once([' ', '\t']).unwrap_or((name, ""));
-        if name == "core" {
-            self.section = Section::Core;
+        self.section = if name == "core" {
+            Section::Core
         } else if kind == "interface" {
-            self.interfaces.push(Interface {
-                pattern: Pattern::new(pattern.trim_ascii())?,
-                line: self.line,
-                pairs: Vec::new(),
-            });
-            self.section = Section::Interface;
+            match Pattern::new(pattern.trim_ascii()) {
+                Ok(pattern) => {
+                    self.interfaces.push(Interface {
+                        pattern,
+                        line: self.line,
+                        pairs: Vec::new(),
+                    });
+                    Section::Interface
+                }
+                Err(cause) => {
+                    self.error(&[cause]);
+                    // What follows cannot be judged.
+                    Section::Ignored
+                }
+            }
         } else if let Some(plugin) = self.plugins.iter().find(|plugin| plugin.name() == name) {
-            self.section = Section::Plugin(plugin);
+            Section::Plugin(plugin)
         } else {
-            self.warn(&format!(
-                "unknown section [{name}]: ignored (expected core, interface PATTERN or a plugin)"
-            ));
-        }
-        Ok(())
+            self.warn(&[
+                "unknown section [",
+                name,
+                "]: ignored (expected core, interface PATTERN or a plugin)",
+            ]);
+            Section::Ignored
+        };
     }
 
-    fn pair(&mut self, key: &'a str, value: &'a str) -> Result<(), String> {
+    fn pair(&mut self, key: &'a str, value: &'a str) {
         let (pairs, place) = match self.section {
-            Section::None => return Err(format!("key {key} outside any section")),
-            Section::Ignored => return Ok(()),
-            Section::Plugin(plugin) => {
-                self.plugin(plugin, key, value);
-                return Ok(());
-            }
+            Section::None => return self.error(&["key ", key, " outside any section"]),
+            Section::Ignored => return,
+            Section::Plugin(plugin) => return self.plugin(plugin, key, value),
             Section::Core => (&mut self.core, Place::Core),
             Section::Interface => match self.interfaces.last_mut() {
                 Some(section) => (&mut section.pairs, Place::Interface),
-                None => return Ok(()),
+                None => return,
             },
         };
-        let known = keys(&mut self.config);
-        let known = known.iter().filter(|known| known.stands_in(place));
-        if !known.map(|known| known.name).any(|known| known == key) {
-            self.warn(&format!("unknown key {key}"));
-            return Ok(());
+        if keys::find(key).is_none_or(|known| !known.stands_in(place)) {
+            return self.warn(&["unknown key ", key]);
         }
         let again = pairs.iter().any(|pair| pair.key == key);
         let line = self.line;
         pairs.push(Pair { key, value, line });
         if again {
-            self.warn(&format!("duplicate key {key}: the last value is used"));
+            self.warn_of_duplicate(key);
         }
-        Ok(())
     }
 
     fn plugin(&mut self, plugin: &P, key: &str, value: &str) {
         let section = plugin.name();
-        let all = &mut self.config.plugin_sections;
         if !plugin.keys().contains(&key) {
-            self.warn(&format!("unknown key {key}"));
-        } else if let Some((_, _, old)) = all.iter_mut().find(|(s, k, _)| s == section && k == key)
-        {
-            *old = value.to_string();
-            self.warn(&format!("duplicate key {key}: the last value is used"));
-        } else {
-            all.push((section.to_string(), key.to_string(), value.to_string()));
+            return self.warn(&["unknown key ", key]);
+        }
+        let value = value.to_string();
+        let all = &mut self.config.plugin_sections;
+        match all.iter_mut().find(|(s, k, _)| s == section && k == key) {
+            Some((_, _, old)) => {
+                *old = value;
+                self.warn_of_duplicate(key);
+            }
+            None => all.push((section.to_string(), key.to_string(), value)),
         }
     }
 
-    fn finish(mut self, options: &Overrides) -> Result<Loaded, Vec<Diagnostic>> {
-        self.finish_core(options);
+    fn warn_of_duplicate(&mut self, key: &str) {
+        self.warn(&["duplicate key ", key, ": the last value is used"]);
+    }
+
+    fn finish(mut self) -> Result<Loaded, Vec<Diagnostic>> {
+        self.finish_core();
         let sections = core::mem::take(&mut self.interfaces);
         for (at, section) in sections.iter().enumerate() {
-            let earlier = sections.iter().take(at);
+            let earlier = sections.get(..at).unwrap_or_default();
             self.line = section.line;
-            self.judge(&section.pattern, earlier.map(|section| &section.pattern));
+            self.judge(&section.pattern, earlier);
             self.finish_interface(section);
         }
         if self.diagnostics.iter().any(|d| d.level == Level::Error) {
             return Err(self.diagnostics);
         }
-        let warnings = self.diagnostics.into_iter();
+        let mut warnings = Vec::new();
+        for warning in self.diagnostics {
+            warnings.push(warning.text);
+        }
         Ok(Loaded {
             config: self.config,
             file: Some(self.file_name.to_string()),
-            warnings: warnings.map(|warning| warning.text).collect(),
+            warnings,
         })
     }
 
-    fn finish_core(&mut self, options: &Overrides) {
-        let plugins = names(self.plugins);
-        let mut path_manager_line = None;
-        for Pair { key, value, line } in core::mem::take(&mut self.core) {
-            self.line = line;
-            if key == "path-manager" {
-                path_manager_line = Some(line);
-            }
-            if let Err(cause) = set(&mut self.config, key, value, &plugins) {
-                self.error(&format!("{key}: {cause}"));
+    /// Reads the values of the keys that [`Self::pair`] has found good.
+    fn set(&mut self, pairs: &[Pair], plugins: &[&str]) {
+        for Pair { key, value, line } in pairs {
+            self.line = *line;
+            let key = keys::find(key);
+            let result = key.map(|key| (key, key.set(&mut self.config, value, plugins)));
+            if let Some((key, Err(cause))) = result {
+                self.error(&[key.name, ": ", &cause]);
             }
         }
-        self.line = 0;
-        for (key, value) in &options.core {
-            if *key == "path-manager" {
-                path_manager_line = Some(0);
-            }
-            if let Err(cause) = set(&mut self.config, key, value, &plugins) {
-                self.report(Level::Error, format!("--{key}: {cause}"));
-            }
-        }
+    }
+
+    fn finish_core(&mut self) {
+        let pairs = core::mem::take(&mut self.core);
+        self.set(&pairs, &names(self.plugins));
         let config = &mut self.config;
         if config.debug {
             config.log_level = ::log::LevelFilter::Debug;
@@ -304,51 +321,46 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
         // As in the C daemon, the best of the loaded plugins then takes its place.
         if let (Some(name), Some(loaded)) = (&config.path_manager, &config.load_plugins) {
             if !loaded.contains(name) {
-                let warning = format!("path-manager {name} is not listed in load-plugins");
-                config.path_manager = None;
-                match path_manager_line {
-                    Some(0) => self.report(Level::Warn, format!("--{warning}")),
-                    Some(line) => {
-                        self.line = line;
-                        self.warn(&warning);
-                    }
-                    None => {}
+                let name = config.path_manager.take().unwrap_or_default();
+                if let Some(line) = last_line(&pairs, "path-manager") {
+                    self.line = line;
+                    self.warn(&["path-manager ", &name, " is not listed in load-plugins"]);
                 }
             }
         }
     }
 
     /// Tells of a section that no interface can match.
-    fn judge<'p>(&mut self, pattern: &Pattern, mut earlier: impl Iterator<Item = &'p Pattern>) {
+    fn judge(&mut self, pattern: &Pattern, earlier: &[Interface]) {
+        let mut earlier = earlier.iter().map(|section| &section.pattern);
         let mut allowed = self.config.interfaces.iter();
-        if let Some(first) = earlier.find(|first| first.covers(pattern)) {
-            self.warn(&format!(
-                "section [interface {pattern}] is never used: [interface {first}] comes first"
-            ));
+        let (first, why) = if let Some(first) = earlier.find(|first| first.covers(pattern)) {
+            (first.as_str(), "] comes first")
         } else if pattern.is_name() && !allowed.any(|allowed| allowed.covers(pattern)) {
-            self.warn(&format!(
-                "section [interface {pattern}] is never used: it is not among interfaces"
-            ));
-        }
+            ("", "it is not among interfaces")
+        } else {
+            return;
+        };
+        let start = if first.is_empty() { "" } else { "[interface " };
+        let section = pattern.as_str();
+        self.warn(&[
+            "section [interface ",
+            section,
+            "] is never used: ",
+            start,
+            first,
+            why,
+        ]);
     }
 
     fn finish_interface(&mut self, section: &Interface) {
         let default = self.config.default.clone();
-        let mut port_line = 0;
-        for Pair { key, value, line } in &section.pairs {
-            self.line = *line;
-            if *key == "port" {
-                port_line = *line;
-            }
-            if let Err(cause) = set(&mut self.config, key, value, &[]) {
-                self.error(&format!("{key}: {cause}"));
-            }
-        }
+        self.set(&section.pairs, &[]);
         let settings = core::mem::replace(&mut self.config.default, default);
         let policy = &settings.policy;
         if policy.port != 0 && !policy.flags.contains(EndpointFlags::SIGNAL) {
-            self.line = port_line;
-            self.error("port: requires the flag signal in addr-flags");
+            self.line = last_line(&section.pairs, "port").unwrap_or(0);
+            self.error(&["port: requires the flag signal in addr-flags"]);
         }
         self.config.interface.push(InterfaceSection {
             pattern: section.pattern.clone(),
@@ -357,11 +369,17 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
     }
 }
 
+/// Returns where the value of a key comes from, if it is set.
+fn last_line(pairs: &[Pair], key: &str) -> Option<usize> {
+    let mut pairs = pairs.iter().rev();
+    pairs.find(|pair| pair.key == key).map(|pair| pair.line)
+}
+
 fn names<P: PluginKeys>(plugins: &[P]) -> Vec<&'static str> {
     plugins.iter().map(P::name).collect()
 }
 
 /// Returns what is wrong with a value for a key of `[core]`, if anything.
-pub(crate) fn check<P: PluginKeys>(key: &str, value: &str, plugins: &[P]) -> Result<(), String> {
-    set(&mut Config::new(plugins), key, value, &names(plugins))
+pub(crate) fn check<P: PluginKeys>(key: &Key, value: &str, plugins: &[P]) -> Result<(), String> {
+    key.set(&mut Config::new(plugins), value, &names(plugins))
 }

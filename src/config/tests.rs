@@ -57,6 +57,12 @@ fn an_empty_file_is_the_defaults() {
 }
 
 #[test]
+fn names_of_plugins_come_once_in_their_order() {
+    let loaded = config("[core]\nload-plugins = sspi, addr_adv,sspi").load_plugins;
+    assert_eq!(loaded.unwrap(), ["sspi", "addr_adv"]);
+}
+
+#[test]
 fn without_addr_adv_there_is_no_default_path_manager() {
     let loaded = parse(
         "f",
