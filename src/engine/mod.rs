@@ -356,19 +356,20 @@ impl Engine {
         }
         self.plugins.report_overflow();
         let mut complete = done.complete && routed;
-        if done.needs_look {
-            if self.manages_connections() {
-                // Connections of plugins do not depend on endpoints.
-                complete &= !self.endpoints.decide_departures(now, &mut |_| false);
-            } else if HEALING {
+        let waiting = done.needs_look;
+        if self.manages_connections() {
+            // Connections of plugins do not depend on endpoints.
+            complete &= !waiting || !self.endpoints.decide_departures(now, &mut |_| false);
+        } else if HEALING {
+            if waiting {
                 self.schedule.due.add(Due::SUBFLOWS);
                 self.healer.on_departure();
-            } else {
-                self.depart_unseen(now);
             }
-        }
-        if HEALING && done.gained && !self.manages_connections() {
-            self.healer.on_path_gained(now);
+            if done.gained {
+                self.healer.on_path_gained(now);
+            }
+        } else if waiting || self.endpoints().ours().iter().any(Slot::is_kept) {
+            self.depart_unseen(now);
         }
         complete
     }
