@@ -88,9 +88,12 @@ impl<T> Table<T> {
         // A third of the code of `Vec::retain_mut`, which minds a `keep` that panics.
         let mut kept = 0;
         for at in 0..self.items.len() {
-            if self.items.get_mut(at).is_some_and(&mut keep) {
-                if kept != at {
-                    self.items.swap(kept, at);
+            let (before, [item, ..]) = self.items.split_at_mut(at) else {
+                break;
+            };
+            if keep(item) {
+                if let Some(place) = before.get_mut(kept) {
+                    core::mem::swap(place, item);
                 }
                 kept += 1;
             }

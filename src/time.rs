@@ -51,6 +51,7 @@ impl Duration {
     }
 
     /// Returns so many seconds, or [`Self::MAX`] if those are more.
+    #[inline(never)]
     pub const fn from_secs(seconds: u32) -> Self {
         Self(seconds.saturating_mul(1000))
     }

@@ -123,8 +123,8 @@ impl World {
         out.message(kind, 0, Seq(0));
         out.raw(&[family, 24, 0x80, 0]);
         out.raw(&index(link).0.to_ne_bytes());
-        out.ip(2, ip);
-        out.ip(1, ip);
+        out.ip(2, &ip);
+        out.ip(1, &ip);
         out.end().unwrap();
         decode(out.bytes())
     }

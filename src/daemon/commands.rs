@@ -22,8 +22,8 @@ const SOURCE_ROUTING: &str = match cfg!(feature = "source-routing") {
 
 impl Daemon {
     /// Carries out a command. Returns whether it was one that blocks.
-    pub(super) fn carry_out(&mut self, now: Instant, number: CommandId, command: Command) -> bool {
-        if let Command::PathManager(command) = &command {
+    pub(super) fn carry_out(&mut self, now: Instant, number: CommandId, command: &Command) -> bool {
+        if let Command::PathManager(command) = command {
             if !command.is_query() {
                 let engine = &mut self.engine;
                 if self.path_manager.queue(now, engine, number, command) {
@@ -43,7 +43,7 @@ impl Daemon {
         }
         match command {
             Command::AskWay(question) => {
-                if self.rtnetlink.queue(number, question) {
+                if self.rtnetlink.queue(number, *question) {
                     self.flush(now);
                 }
             }
@@ -52,7 +52,7 @@ impl Daemon {
                 self.path_manager.subscribe(wanted.connections);
             }
             Command::DumpNetwork(part, protocol) => {
-                let what = (part, protocol);
+                let what = (*part, *protocol);
                 self.rtnetlink.dump(now, engine, io, number, what);
             }
             Command::DumpEndpoints => {
@@ -72,9 +72,9 @@ impl Daemon {
             Command::Diag(query) if USERSPACE || HEALING => {
                 self.diag.query(now, engine, io, (number, query))
             }
-            Command::Route(change) => self.rtnetlink.change(now, engine, io, number, &change),
+            Command::Route(change) => self.rtnetlink.change(now, engine, io, number, change),
             Command::CheckReversePath(name) => {
-                if sysctl::has_strict_reverse_path(&name) {
+                if sysctl::has_strict_reverse_path(name) {
                     logging::warn!(
                         "{name}: strict rp_filter drops what comes in, since another interface is \
                          preferred: {SOURCE_ROUTING}write 2 to \
@@ -88,17 +88,18 @@ impl Daemon {
     }
 
     /// Carries out what only plugins that manage connections need.
-    fn serve_plugins(&mut self, now: Instant, number: CommandId, command: Command) {
+    fn serve_plugins(&mut self, now: Instant, number: CommandId, command: &Command) {
         if !USERSPACE {
             return;
         }
         let (engine, io) = (&mut self.engine, &mut self.io);
         match command {
             Command::PathManager(command) => {
-                let question = (number, &command);
+                let question = (number, command);
                 self.path_manager.reply_to(now, engine, io, question);
             }
             Command::DumpAddresses(token) => {
+                let token = *token;
                 let question = (number, &mptcp::Command::DumpAddresses { token });
                 let mut each = |engine: &mut Engine, item: Item<'_>| {
                     if let Item::Endpoint(address) = item {
@@ -110,22 +111,22 @@ impl Daemon {
                 engine.handle(now, Input::ConnectionAddressesEnd(token, result));
             }
             Command::Listen(local) => {
-                let result = self.listeners.open(local);
+                let result = self.listeners.open(*local);
                 self.listening(now, number, result, "cannot listen there");
             }
             Command::Probe(local) => {
-                let result = listener::probe(local).map(|()| local);
+                let result = listener::probe(*local).map(|()| *local);
                 self.listening(now, number, result, "");
             }
             Command::Unlisten(local) => {
-                if self.listeners.close(local) {
+                if self.listeners.close(*local) {
                     engine.handle(now, Input::Done(number));
                 } else {
                     fail(engine, now, number, libc::EINVAL, "nobody listens there");
                 }
             }
             Command::CloseListener(local) => {
-                self.listeners.close(local);
+                self.listeners.close(*local);
             }
             _ => {}
         }

@@ -22,7 +22,7 @@ impl Diag {
         now: Instant,
         engine: &mut Engine,
         io: &mut Buffers,
-        (number, query): (CommandId, Query),
+        (number, query): (CommandId, &Query),
     ) {
         let result = self.ask(now, engine, io, (number, query));
         engine.handle(now, Input::DiagEnd(result));
@@ -33,7 +33,7 @@ impl Diag {
         now: Instant,
         engine: &mut Engine,
         io: &mut Buffers,
-        (number, query): (CommandId, Query),
+        (number, query): (CommandId, &Query),
     ) -> Result<(), Incomplete> {
         let socket = match &mut self.0 {
             Some(socket) => socket,

@@ -40,15 +40,15 @@ pub(super) fn ask(
     inbox: &mut Inbox,
     each: &mut dyn FnMut(&Message<'_>) -> bool,
 ) -> Result<(), Incomplete> {
-    let requests = requests.map_err(|_| Incomplete::Refused(libc::EMSGSIZE))?;
-    socket.send(requests).map_err(refused)?;
+    send(socket, requests)?;
     loop {
         let more = inbox.fill(socket).map_err(refused)?;
         for received in inbox.iter() {
             let Received::Datagram(datagram) = received else {
                 continue;
             };
-            for message in Messages::new(datagram).flatten() {
+            let mut messages = Messages::new(datagram);
+            while let Some(Ok(message)) = messages.next() {
                 if !each(&message) {
                     return Ok(());
                 }
@@ -60,6 +60,11 @@ pub(super) fn ask(
     }
 }
 
+fn send(socket: &Socket, request: Result<&[u8], Full>) -> Result<(), Incomplete> {
+    let request = request.map_err(|_| Incomplete::Refused(libc::EMSGSIZE))?;
+    socket.send(request).map_err(refused)
+}
+
 fn send_and_read(
     socket: &Socket,
     request: Result<&[u8], Full>,
@@ -67,8 +72,7 @@ fn send_and_read(
     number: Seq,
     each: &mut dyn FnMut(&Message<'_>),
 ) -> Result<(), Incomplete> {
-    let request = request.map_err(|_| Incomplete::Refused(libc::EMSGSIZE))?;
-    socket.send(request).map_err(refused)?;
+    send(socket, request)?;
     let mut whole = true;
     loop {
         let datagram = match socket.receive(buffer).map_err(refused)? {

@@ -240,9 +240,9 @@ impl Daemon {
             let (engine, io) = (&mut self.engine, &mut self.io);
             self.path_manager.on_time(now, engine, io);
             engine.settle(now);
-            while let Some((number, command)) = self.engine.poll_command(now) {
+            while let Some((number, command)) = &self.engine.poll_command(now) {
                 count += 1;
-                let blocks = self.carry_out(now, number, command);
+                let blocks = self.carry_out(now, *number, command);
                 if blocks || count >= MAX_COMMANDS_PER_TURN {
                     self.flush(now);
                     return;
@@ -343,8 +343,8 @@ impl Daemon {
         #[cfg(feature = "control")]
         self.control.stop();
         self.engine.handle(now, Input::Stop);
-        while let Some((number, command)) = self.engine.poll_command(now) {
-            self.carry_out(now, number, command);
+        while let Some((number, command)) = &self.engine.poll_command(now) {
+            self.carry_out(now, *number, command);
             self.flush(now);
             let (engine, io) = (&mut self.engine, &mut self.io);
             self.path_manager.catch_up(now, engine, io);

@@ -216,7 +216,8 @@ impl PathManager {
         loop {
             match self.commands.receive(io.inbox.whole()) {
                 Ok(Some(Received::Datagram(datagram))) => {
-                    for message in Messages::new(datagram).flatten() {
+                    let mut messages = Messages::new(datagram);
+                    while let Some(Ok(message)) = messages.next() {
                         hand_refusal(engine, now, &message);
                     }
                 }
@@ -314,15 +315,15 @@ impl PathManager {
             &mut self.lost,
             &mut |message| {
                 if message.kind == generic::CONTROLLER {
-                    appeared = controller(message).or(appeared);
+                    controller(message, &mut appeared);
                 } else if (USERSPACE || HEALING)
                     && family.is_some_and(|family| family.id == message.kind)
                 {
                     let Some((kind, attributes)) = generic::parse_header(message.payload) else {
                         return;
                     };
-                    match mptcp::decode_event(kind, attributes) {
-                        Ok(event) => engine.handle(now, Input::Connection(&event)),
+                    match &mptcp::decode_event(kind, attributes) {
+                        Ok(event) => engine.handle(now, Input::Connection(event)),
                         Err(error) => {
                             logging::debug!("ignoring malformed connection event: {error}")
                         }
@@ -385,7 +386,7 @@ impl PathManager {
         let mut found = None;
         let encoded = generic::get_family(&mut out, FAMILY_REQUEST, mptcp::FAMILY_NAME);
         let request = encoded.map(|()| out.bytes());
-        let mut each = |message: &Message<'_>| found = controller(message).or(found);
+        let mut each = |message: &Message<'_>| controller(message, &mut found);
         let buffer = io.inbox.whole();
         let answer = exchange(&self.commands, request, buffer, FAMILY_REQUEST, &mut each);
         logging::debug!(
@@ -426,14 +427,18 @@ pub(super) fn blocks(command: &Command) -> bool {
     matches!(command, Command::DeleteEndpoint(_))
 }
 
-/// Returns what nlctrl says of the path manager: nothing, that it is gone, or that it is there.
-fn controller(message: &Message<'_>) -> Option<Option<Family>> {
-    match generic::decode(message.payload)? {
-        Controller::New(family) if family.name == mptcp::FAMILY_NAME => Some(Some(Family {
-            id: family.id,
-            events: family.group(mptcp::EVENT_GROUP),
-        })),
-        Controller::Gone(family) if family.name == mptcp::FAMILY_NAME => Some(None),
-        _ => None,
+/// Notes what nlctrl says of the path manager, if anything: that it is gone, or that it is there.
+fn controller(message: &Message<'_>, found: &mut Option<Option<Family>>) {
+    match generic::decode(message.payload) {
+        Some(Controller::New(family)) if family.name == mptcp::FAMILY_NAME => {
+            *found = Some(Some(Family {
+                id: family.id,
+                events: family.group(mptcp::EVENT_GROUP),
+            }));
+        }
+        Some(Controller::Gone(family)) if family.name == mptcp::FAMILY_NAME => {
+            *found = Some(None);
+        }
+        _ => {}
     }
 }

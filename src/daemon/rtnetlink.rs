@@ -103,8 +103,8 @@ impl Rtnetlink {
             &mut io.inbox,
             &mut self.lost,
             &mut |message| {
-                if let Some(notification) = route::decode(message.kind, message.payload) {
-                    engine.handle(now, Input::Network(&notification));
+                if let Some(notification) = &route::decode(message.kind, message.payload) {
+                    engine.handle(now, Input::Network(notification));
                 }
             },
         );
@@ -131,8 +131,8 @@ impl Rtnetlink {
         };
         let request = encoded.map(|()| out.bytes());
         let mut each = |message: &Message<'_>| {
-            if let Some(item) = route::decode(message.kind, message.payload) {
-                engine.handle(now, Input::NetworkItem(&item));
+            if let Some(item) = &route::decode(message.kind, message.payload) {
+                engine.handle(now, Input::NetworkItem(item));
             }
         };
         let buffer = io.inbox.whole();
@@ -163,17 +163,20 @@ impl Rtnetlink {
             let asked = questions
                 .iter()
                 .position(|(number, _)| *number == message.seq);
+            let route;
             let answer = match message.ack() {
                 // It has no room for the answer.
                 Some(ack) if matches!(ack.errno, libc::ENOBUFS | libc::ENOMEM) => {
                     Err(Incomplete::Refused(ack.errno))
                 }
                 Some(_) => Ok(None),
-                None => Ok(route::decode_answer(message.kind, message.payload)),
+                None => {
+                    route = route::decode_answer(message.kind, message.payload);
+                    Ok(route.as_ref())
+                }
             };
             if let Some(at) = asked {
                 let (_, question) = questions.swap_remove(at);
-                let answer = answer.as_ref().map(Option::as_ref).map_err(|cause| *cause);
                 engine.handle(now, Input::Way(question, answer));
             }
             !questions.is_empty()

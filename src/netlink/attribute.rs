@@ -254,7 +254,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The 4 or 16 octets of an address.
-    pub fn ip(&mut self, kind: u16, address: IpAddr) {
+    pub fn ip(&mut self, kind: u16, address: &IpAddr) {
         match address {
             IpAddr::V4(v4) => self.attribute(kind, &v4.octets()),
             IpAddr::V6(v6) => self.attribute(kind, &v6.octets()),
@@ -323,8 +323,8 @@ mod tests {
             out.u8(1, 200);
             out.u16(2, 0x1234);
             out.u32(3, 0x1234_5678);
-            out.ip(4, Ipv4Addr::LOCALHOST.into());
-            out.ip(5, v6.into());
+            out.ip(4, &Ipv4Addr::LOCALHOST.into());
+            out.ip(5, &v6.into());
             out.str(6, "eth0");
             out.attribute(7, &[0x12, 0x34]);
             let nest = out.nest(8);

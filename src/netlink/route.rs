@@ -331,8 +331,8 @@ pub fn get_route(out: &mut Builder<'_>, seq: Seq, query: &RouteQuery) -> Result<
     let source_len = query.source.map_or(0, |_| width);
     out.raw(&[family.number(), width, source_len, 0, 0, 0, 0, 0]);
     out.raw(&flags.to_ne_bytes());
-    out.ip(RTA_DST, query.destination);
-    if let Some(source) = query.source {
+    out.ip(RTA_DST, &query.destination);
+    if let Some(source) = &query.source {
         out.ip(RTA_SRC, source);
     }
     if query.oif != IfIndex::NONE {
@@ -367,7 +367,7 @@ pub fn change_rule(
         0,
         0,
     ]);
-    if let Some((source, _)) = rule.source {
+    if let Some((source, _)) = &rule.source {
         out.ip(FRA_SRC, source);
     }
     out.u32(FRA_PRIORITY, rule.priority);
@@ -394,10 +394,10 @@ pub fn change_route(
     out.raw(&[route.family.number(), route.destination_len, 0, 0]);
     out.raw(&[0, route.protocol, route.scope, route.kind]);
     out.raw(&hop.map_or(0, |hop| hop.flags & RTNH_F_ONLINK).to_ne_bytes());
-    if let Some(destination) = route.destination {
+    if let Some(destination) = &route.destination {
         out.ip(RTA_DST, destination);
     }
-    if let Some(source) = route.preferred_source {
+    if let Some(source) = &route.preferred_source {
         out.ip(RTA_PREFSRC, source);
     }
     out.u32(RTA_TABLE, route.table);
@@ -405,8 +405,8 @@ pub fn change_route(
         out.u32(RTA_PRIORITY, route.metric);
     }
     if let Some(hop) = hop {
-        match hop.gateway {
-            Some(gateway) if Family::of(gateway) == route.family => out.ip(RTA_GATEWAY, gateway),
+        match &hop.gateway {
+            Some(gateway) if Family::of(*gateway) == route.family => out.ip(RTA_GATEWAY, gateway),
             Some(gateway) => put_via(out, gateway),
             None => {}
         }
@@ -418,8 +418,8 @@ pub fn change_route(
 }
 
 /// `struct rtvia`: a gateway and its family.
-fn put_via(out: &mut Builder<'_>, gateway: IpAddr) {
-    let family = u16::from(Family::of(gateway).number()).to_ne_bytes();
+fn put_via(out: &mut Builder<'_>, gateway: &IpAddr) {
+    let family = u16::from(Family::of(*gateway).number()).to_ne_bytes();
     match gateway {
         IpAddr::V4(v4) => out.parts(RTA_VIA, &family, &v4.octets()),
         IpAddr::V6(v6) => out.parts(RTA_VIA, &family, &v6.octets()),

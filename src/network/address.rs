@@ -4,9 +4,9 @@
 use core::net::IpAddr;
 
 use super::Verdict;
-use super::way::{Subnet, Way};
+use super::way::{Question, Subnet, Way};
 use crate::netlink::IfIndex;
-use crate::netlink::route::Address;
+use crate::netlink::route::{Address, Route};
 use crate::table::Mark;
 use crate::time::{Duration, Instant};
 
@@ -76,12 +76,20 @@ const _: () = assert!(size_of::<LocalAddress>() <= 120);
 
 impl LocalAddress {
     /// Returns what it takes to be on its link.
-    pub(super) fn subnet(&self) -> Subnet {
+    pub(super) fn subnet(&self) -> Subnet<'_> {
         Subnet {
-            address: self.address,
-            neighbour: self.peer.unwrap_or(self.address),
+            address: &self.address,
+            neighbour: self.peer.as_ref().unwrap_or(&self.address),
             len: self.prefix_len,
         }
+    }
+
+    /// Takes in the answer to a question about its way, as [`Way::answer`] does.
+    pub(super) fn answer(&mut self, question: &Question, route: Option<&Route>, has_more: bool) {
+        // By itself it may be read while its way is written.
+        let mut way = self.way;
+        way.answer(question, self.subnet(), route, has_more);
+        self.way = way;
     }
 
     /// Returns whether the kernel takes one for the other, if both are on the same interface. That

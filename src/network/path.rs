@@ -71,8 +71,7 @@ impl Network {
             let has_more = config.destination(source.is_ipv4(), next).is_some();
             match answer {
                 Some(route) => {
-                    let subnet = address.subnet();
-                    address.way.answer(question, subnet, route, has_more);
+                    address.answer(question, route, has_more);
                     self.has_aliases |= address.way.fit == Fit::No;
                 }
                 None => address.way.again(question.ask),
@@ -88,9 +87,8 @@ impl Network {
         address.way.direct
             && address.way.fit == Fit::No
             && !defaults.any(|path| {
-                let preferred = path.preferred_source;
-                (path.gateway.is_some() || preferred.is_some())
-                    && subnet.suits(path.gateway, preferred)
+                let (gateway, preferred) = (path.gateway.as_ref(), path.preferred_source.as_ref());
+                (gateway.is_some() || preferred.is_some()) && subnet.suits(gateway, preferred)
             })
     }
 

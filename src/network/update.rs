@@ -112,14 +112,16 @@ impl Network {
     /// The dump of `part` is whole. What it did not show stays until [`Self::sweep`].
     pub fn finish(&mut self, part: Part) {
         match part {
-            Part::Links => self.interfaces.sweep_unmarked(|interface| {
-                interface.set_gone(&mut self.addresses);
-                false
-            }),
-            Part::Addresses => self.addresses.sweep_unmarked(|address| {
-                address.gone = true;
-                false
-            }),
+            Part::Links => {
+                for interface in self.interfaces.iter_mut().filter(|i| !i.marked) {
+                    interface.set_gone(&mut self.addresses);
+                }
+            }
+            Part::Addresses => {
+                for address in self.addresses.iter_mut() {
+                    address.gone |= !address.marked;
+                }
+            }
             Part::Routes(family) => self.routes.finish(family),
             Part::Rules(family) => self.routes.finish_rules(family),
         }

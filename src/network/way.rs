@@ -150,7 +150,7 @@ impl Way {
     pub(super) fn answer(
         &mut self,
         question: &Question,
-        subnet: Subnet,
+        subnet: Subnet<'_>,
         route: Option<&Route>,
         has_more: bool,
     ) {
@@ -164,10 +164,11 @@ impl Way {
         let route = route.filter(|route| route.kind == UNICAST);
         let hops: &[Hop] = route.map_or(&[], |route| &route.hops);
         let on_holder = |hop: &&Hop| hop.oif == question.holder;
-        let near = |hop: &&Hop| on_holder(hop) && hop.gateway.is_some_and(|ip| subnet.holds(ip));
+        let near =
+            |hop: &&Hop| on_holder(hop) && hop.gateway.as_ref().is_some_and(|ip| subnet.holds(ip));
         let hop = hops.iter().find(near);
         let hop = hop.or_else(|| hops.iter().find(on_holder));
-        let preferred = route.and_then(|route| route.preferred_source);
+        let preferred = route.and_then(|route| route.preferred_source.as_ref());
         let table = route.map_or(TABLE_MAIN, |route| route.table);
         if question.ask == Ask::Bound {
             self.table = table;
@@ -211,7 +212,7 @@ impl Way {
             // Of IPv4 the answer by the device does not show the metric.
             let route = route.filter(|_| !ipv4 || question.ask == Ask::Bound);
             self.leave_by(hop, route);
-            if !ipv4 || subnet.suits(self.gateway, preferred) {
+            if !ipv4 || subnet.suits(self.gateway.as_ref(), preferred) {
                 self.fit = Fit::Yes;
             } else {
                 // Until the kernel has said more it counts as before.
@@ -244,23 +245,23 @@ impl Way {
 
 /// What an address takes to be on its link.
 #[derive(Clone, Copy)]
-pub(super) struct Subnet {
-    pub(super) address: IpAddr,
+pub(super) struct Subnet<'a> {
+    pub(super) address: &'a IpAddr,
     /// On a point-to-point link the prefix is the peer's.
-    pub(super) neighbour: IpAddr,
+    pub(super) neighbour: &'a IpAddr,
     pub(super) len: u8,
 }
 
-impl Subnet {
+impl Subnet<'_> {
     /// Returns whether it holds the address.
-    pub(super) fn holds(&self, address: IpAddr) -> bool {
-        contains(&self.neighbour, self.len, &address)
+    pub(super) fn holds(&self, address: &IpAddr) -> bool {
+        contains(self.neighbour, self.len, address)
     }
 
     /// Returns whether a route by this gateway, which prefers this source, is for the address. One that
     /// has no subnet is routed to the host; and a route that names neither is for all.
-    pub(super) fn suits(&self, gateway: Option<IpAddr>, preferred: Option<IpAddr>) -> bool {
-        self.len == Family::of(self.address).width()
+    pub(super) fn suits(&self, gateway: Option<&IpAddr>, preferred: Option<&IpAddr>) -> bool {
+        self.len == Family::of(*self.address).width()
             || preferred == Some(self.address)
             || match gateway {
                 Some(gateway) => self.holds(gateway),

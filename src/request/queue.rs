@@ -130,8 +130,10 @@ impl Queue {
             let request = queued.task.request();
             request.and_then(Request::token) == Some(token)
         };
-        let at = self.all.get(self.next..)?.iter().position(about)?;
-        Some(self.all.remove(self.next + at))
+        let at = self.next + self.all.get(self.next..)?.iter().position(about)?;
+        let queued = self.all.get(at).copied();
+        self.all.remove(at);
+        queued
     }
 
     /// Gives out the next one; its answer is to come if it is a plugin's.

@@ -94,8 +94,8 @@ fn address(n: u32, there: bool, scope: u8, ip: IpAddr) -> Vec<u8> {
         let family = if ip.is_ipv4() { 2 } else { 10 };
         out.raw(&[family, 24, 0x80, scope]);
         out.raw(&(INDEX + n).to_ne_bytes());
-        out.ip(1, ip);
-        out.ip(2, ip);
+        out.ip(1, &ip);
+        out.ip(2, &ip);
         out.u32(8, 0x80);
         out.attribute(6, &[255; 16]);
     })
@@ -105,7 +105,7 @@ fn default_route(n: u32) -> Vec<u8> {
     message(24, |out| {
         out.raw(&[2, 0, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0]);
         out.u32(15, 254);
-        out.ip(5, [10, 0, 0, 254].into());
+        out.ip(5, &[10, 0, 0, 254].into());
         out.u32(4, INDEX + n);
         out.u32(6, 100);
     })
@@ -115,7 +115,7 @@ fn rule() -> Vec<u8> {
     message(32, |out| {
         out.raw(&[2, 0, 32, 0, 254, 0, 0, 1, 0, 0, 0, 0]);
         out.u32(15, 1000);
-        out.ip(2, [192, 0, 2, 1].into());
+        out.ip(2, &[192, 0, 2, 1].into());
         out.u32(6, 5200);
     })
 }
@@ -130,8 +130,8 @@ fn connection(kind: u8, n: u32) -> Vec<u8> {
             return;
         }
         out.u16(2, 2);
-        out.ip(5, [10, 0, 0, 1].into());
-        out.ip(7, [192, 0, 2, 1].into());
+        out.ip(5, &[10, 0, 0, 1].into());
+        out.ip(7, &[192, 0, 2, 1].into());
         out.attribute(9, &[0xa1, 0xc2]);
         out.attribute(10, &[0x13, 0x88]);
         out.u8(3, 0);

@@ -158,8 +158,8 @@ impl Lab {
                     out.message(kind, REQUEST | ACK | flags, Seq(1));
                     out.raw(&[AF_INET, 32, 0, 0]);
                     out.raw(&HOME.to_ne_bytes());
-                    out.ip(IFA_LOCAL, IpAddr::V4(*address));
-                    out.ip(IFA_ADDRESS, IpAddr::V4(*address));
+                    out.ip(IFA_LOCAL, &IpAddr::V4(*address));
+                    out.ip(IFA_ADDRESS, &IpAddr::V4(*address));
                     out.end()?;
                 }
                 Ok(())

@@ -233,7 +233,7 @@ fn put_address(out: &mut Builder<'_>, kind: u16, address: &SubflowAddress) {
         } else {
             ADDR_ADDR6
         };
-        out.ip(kind, address.address);
+        out.ip(kind, &address.address);
     }
     if address.port != 0 {
         out.u16(ADDR_PORT, address.port);

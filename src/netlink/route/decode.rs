@@ -11,49 +11,25 @@ use crate::netlink::attribute::{Attribute, Attributes, ip};
 /// Reads a message of rtnetlink. `None` if it is malformed or about something we do not follow:
 /// bridge ports, multicast routing, routes cloned for one destination.
 pub fn decode(kind: u16, payload: &[u8]) -> Option<Notification> {
-    Some(match kind {
-        RTM_NEWLINK | RTM_DELLINK => {
-            let link = link(payload)?;
-            match kind {
-                RTM_NEWLINK => Notification::Link(link),
-                _ => Notification::LinkGone { index: link.index },
-            }
-        }
-        RTM_NEWADDR | RTM_DELADDR => {
-            let address = address(payload)?;
-            match kind {
-                RTM_NEWADDR => Notification::Address(address),
-                _ => Notification::AddressGone(address),
-            }
-        }
-        RTM_NEWROUTE | RTM_DELROUTE if !is_cloned(payload) => {
-            let route = route(payload)?;
-            match kind {
-                RTM_NEWROUTE => Notification::Route(route),
-                _ => Notification::RouteGone(route),
-            }
-        }
-        RTM_NEWRULE | RTM_DELRULE => {
-            let rule = rule(payload)?;
-            match kind {
-                RTM_NEWRULE => Notification::Rule(rule),
-                _ => Notification::RuleGone(rule),
-            }
-        }
-        RTM_NEWNEXTHOP | RTM_DELNEXTHOP => Notification::Nexthop,
-        _ => return None,
-    })
-}
-
-/// Reads the route that answers a question.
-pub fn decode_answer(kind: u16, payload: &[u8]) -> Option<Route> {
     match kind {
-        RTM_NEWROUTE => route(payload),
+        RTM_NEWLINK | RTM_DELLINK => link(kind, payload),
+        RTM_NEWADDR | RTM_DELADDR => address(kind, payload),
+        RTM_NEWROUTE | RTM_DELROUTE if !is_cloned(payload) => route(kind, payload),
+        RTM_NEWRULE | RTM_DELRULE => rule(kind, payload),
+        RTM_NEWNEXTHOP | RTM_DELNEXTHOP => Some(Notification::Nexthop),
         _ => None,
     }
 }
 
-fn link(payload: &[u8]) -> Option<Link> {
+/// Reads the route that answers a question.
+pub fn decode_answer(kind: u16, payload: &[u8]) -> Option<Route> {
+    match route(kind, payload) {
+        Some(Notification::Route(route)) if kind == RTM_NEWROUTE => Some(route),
+        _ => None,
+    }
+}
+
+fn link(kind: u16, payload: &[u8]) -> Option<Notification> {
     let (&[family, _, _, _, i0, i1, i2, i3, f0, f1, f2, f3, ..], rest) =
         payload.split_first_chunk::<16>()?;
     // A bridge speaks of its ports with messages of the same kind.
@@ -78,7 +54,10 @@ fn link(payload: &[u8]) -> Option<Link> {
             _ => {}
         }
     }
-    Some(link)
+    Some(match kind {
+        RTM_NEWLINK => Notification::Link(link),
+        _ => Notification::LinkGone { index: link.index },
+    })
 }
 
 fn name(text: &[u8]) -> Name {
@@ -103,7 +82,7 @@ fn vrf_table(info: Attribute<'_>) -> Option<u32> {
         .u32()
 }
 
-fn address(payload: &[u8]) -> Option<Address> {
+fn address(kind: u16, payload: &[u8]) -> Option<Notification> {
     let (&[family, prefix_len, flags, scope, i0, i1, i2, i3], rest) =
         payload.split_first_chunk::<8>()?;
     let family = Family::from_number(family)?;
@@ -124,13 +103,17 @@ fn address(payload: &[u8]) -> Option<Address> {
     if remote == local {
         remote = None;
     }
-    Some(Address {
+    let address = Address {
         index: IfIndex(u32::from_ne_bytes([i0, i1, i2, i3])),
         local: local?,
         peer: remote,
         prefix_len,
         flags,
         scope,
+    };
+    Some(match kind {
+        RTM_NEWADDR => Notification::Address(address),
+        _ => Notification::AddressGone(address),
     })
 }
 
@@ -151,7 +134,7 @@ fn is_cloned(payload: &[u8]) -> bool {
 }
 
 #[inline(never)]
-fn route(payload: &[u8]) -> Option<Route> {
+fn route(kind: u16, payload: &[u8]) -> Option<Notification> {
     let (
         &[
             family,
@@ -161,7 +144,7 @@ fn route(payload: &[u8]) -> Option<Route> {
             table,
             protocol,
             scope,
-            kind,
+            route_kind,
             f0,
             f1,
             f2,
@@ -181,7 +164,7 @@ fn route(payload: &[u8]) -> Option<Route> {
         preferred_source: None,
         metric: 0,
         protocol,
-        kind,
+        kind: route_kind,
         scope,
         hops: heapless::Vec::new(),
     };
@@ -208,7 +191,10 @@ fn route(payload: &[u8]) -> Option<Route> {
         // Never beside RTA_MULTIPATH, hence always room.
         let _ = route.hops.push(hop);
     }
-    Some(route)
+    Some(match kind {
+        RTM_NEWROUTE => Notification::Route(route),
+        _ => Notification::RouteGone(route),
+    })
 }
 
 /// Returns the gateway in an RTA_GATEWAY, or behind the family in an RTA_VIA.
@@ -244,7 +230,7 @@ fn multipath(mut bytes: &[u8], hops: &mut heapless::Vec<Hop, MAX_HOPS>) {
     }
 }
 
-fn rule(payload: &[u8]) -> Option<Rule> {
+fn rule(kind: u16, payload: &[u8]) -> Option<Notification> {
     let (&[family, _, src, _, table, _, _, action, _, _, _, _], rest) =
         payload.split_first_chunk::<12>()?;
     let family = Family::from_number(family)?;
@@ -273,5 +259,8 @@ fn rule(payload: &[u8]) -> Option<Rule> {
         }
     }
     rule.source = source.map(|source| (source, src));
-    Some(rule)
+    Some(match kind {
+        RTM_NEWRULE => Notification::Rule(rule),
+        _ => Notification::RuleGone(rule),
+    })
 }

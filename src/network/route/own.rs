@@ -272,7 +272,7 @@ pub fn gateway(
 ) -> Option<Gateway> {
     let by = |gateway: Option<IpAddr>| gateway.map_or(Gateway::OnLink, Gateway::Router);
     // An address may be there with several prefixes.
-    let is_near = |gateway: IpAddr| {
+    let is_near = |gateway: &IpAddr| {
         let mut all = network.addresses();
         let same = |a: &LocalAddress| (a.index, a.address) == (address.index, address.address);
         all.any(|a| same(a) && a.subnet().holds(gateway))
@@ -283,7 +283,7 @@ pub fn gateway(
     let (mut main, mut least) = (None, u64::MAX);
     for path in defaults {
         let preferred = path.preferred_source.map(|ip| ip == address.address);
-        let fit = match (preferred, path.gateway.is_some_and(is_near)) {
+        let fit = match (preferred, path.gateway.as_ref().is_some_and(is_near)) {
             (Some(true), _) => 0,
             (_, true) => 1,
             (None, false) => 2,
