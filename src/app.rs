@@ -221,7 +221,7 @@ fn claim(config: &Config, namespace: Option<u64>) -> Result<Option<OwnedFd>, Str
             logging::warn!("no place for a lock file, and another user holds the name @mptcpd");
             Ok(None)
         }
-        Ok(name) => Ok(name.map(OwnedFd::from)),
+        Ok(name) => Ok(name),
         Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
             Err(running("it holds the abstract socket @mptcpd"))
         }

@@ -5,9 +5,9 @@ mod columns;
 mod connections;
 
 use core::mem::ManuallyDrop;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
 
 use crate::control::Verb;
 use crate::control::request::{self, LENGTH};
@@ -97,12 +97,7 @@ fn command(words: &[String]) -> Result<u8, Problem> {
 }
 
 /// Sends a line and returns the answer. Those to a monitor are printed as they come.
-fn talk(
-    stream: UnixStream,
-    line: &str,
-    end: Option<Instant>,
-    monitor: bool,
-) -> Result<Vec<u8>, Problem> {
+fn talk(stream: File, line: &str, end: Option<Instant>, monitor: bool) -> Result<Vec<u8>, Problem> {
     let mut stream = ManuallyDrop::new(stream);
     stream.write_all(line.as_bytes()).map_err(broken)?;
     let (mut answer, mut bytes) = (Vec::new(), [0; 4096]);
@@ -134,7 +129,7 @@ fn talk(
 
 /// Connects to the daemon of this network namespace; if there is a time until which to wait, it
 /// may come up meanwhile.
-fn connect(end: Option<Instant>) -> Result<UnixStream, Problem> {
+fn connect(end: Option<Instant>) -> Result<File, Problem> {
     let path = file::socket_path(sys::namespace_cookie().unwrap_or(0));
     loop {
         let error = match local::connect(&path) {

@@ -5,9 +5,9 @@
 mod about;
 
 use core::fmt::Write as _;
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use ::log::Level;
 
@@ -35,7 +35,7 @@ const NO_MONITORS: usize = 2;
 
 /// A client, and what it may do.
 struct Client {
-    stream: UnixStream,
+    stream: File,
     session: Session,
     /// It may change things.
     trusted: bool,
@@ -44,7 +44,7 @@ struct Client {
 /// The socket, once it could be opened.
 struct Door {
     path: String,
-    listener: UnixListener,
+    listener: OwnedFd,
 }
 
 pub(super) struct Control {
@@ -167,7 +167,7 @@ impl Control {
         }
         self.clients.push(Client {
             trusted: local::is_trusted(&stream, self.group),
-            stream,
+            stream: stream.into(),
             session: Session::new(),
         });
     }

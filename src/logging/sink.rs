@@ -2,14 +2,15 @@
 //! The destinations.
 
 use core::fmt::Write;
+use std::fs::File;
 use std::io::{self, Write as _, stderr};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixDatagram;
 use std::process;
 
 use ::log::{Level, Log, Record};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::statvfs::fstatvfs;
+use nix::sys::statfs::fstatfs;
+use nix::unistd::write;
 use simple_logger::SimpleLogger;
 
 use super::{Destination, LINE, Line};
@@ -30,7 +31,7 @@ pub(super) struct Sink {
     destination: Destination,
     /// What reads standard error tells priorities by the `<N>` in front of lines (sd-daemon(3)).
     prefixes: bool,
-    socket: Option<UnixDatagram>,
+    socket: Option<File>,
     /// When it may be opened.
     retry: Retry,
     /// Messages that the destination did not take.
@@ -112,7 +113,7 @@ impl Sink {
             };
             // Busy, which is not for long.
             if let Some(libc::EAGAIN | libc::ENOBUFS) = error.raw_os_error() {
-                let room = |socket: &UnixDatagram| has_room(socket.as_fd(), patience);
+                let room = |socket: &File| has_room(socket.as_fd(), patience);
                 if first && self.socket.as_ref().is_some_and(room) {
                     continue;
                 }
@@ -131,9 +132,9 @@ impl Sink {
             Destination::Stderr | Destination::Null => return None,
         };
         if self.socket.is_none() && self.retry.is_due(now) {
-            match connect(path) {
+            match sys::socket_at(path, libc::SOCK_DGRAM, libc::connect) {
                 Ok(socket) => {
-                    self.socket = Some(socket);
+                    self.socket = Some(socket.into());
                     self.retry.succeeded();
                 }
                 Err(error) => {
@@ -153,13 +154,7 @@ impl Sink {
 
 type Packet = heapless::Vec<u8, { LINE + 96 }>;
 type Encode = fn(&mut Packet, u8, &str);
-type Socket<'a> = (&'a UnixDatagram, Encode);
-
-fn connect(path: &str) -> io::Result<UnixDatagram> {
-    let socket = UnixDatagram::from(sys::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0)?);
-    socket.connect(path)?;
-    Ok(socket)
-}
+type Socket<'a> = (&'a File, Encode);
 
 /// RFC 3164, 4.1.1.
 fn severity(level: Level) -> u8 {
@@ -171,10 +166,10 @@ fn severity(level: Level) -> u8 {
     }
 }
 
-fn send((socket, encode): Socket, level: Level, text: &str) -> io::Result<()> {
+fn send((mut socket, encode): Socket, level: Level, text: &str) -> io::Result<()> {
     let mut packet = Packet::new();
     encode(&mut packet, severity(level), text);
-    socket.send(&packet).map(|_| ())
+    socket.write(&packet).map(drop)
 }
 
 /// `<PRIORITY>NAME[PID]: TEXT`. Time and host are for the receiver to add (RFC 3164, 4.3.2).
@@ -210,9 +205,9 @@ fn has_room(fd: BorrowedFd<'_>, patience: PollTimeout) -> bool {
 /// `JOURNAL_STREAM` names (systemd.exec(5)).
 fn is_journal() -> bool {
     let named = sys::variable(c"JOURNAL_STREAM").unwrap_or_default();
-    let (device, inode) = named.split_once(':').unwrap_or_default();
     sys::status(stderr()).is_ok_and(|stream| {
-        device.parse() == Ok(stream.device) && inode.parse() == Ok(stream.inode)
+        let sys::Status { device, inode, .. } = stream;
+        Line::of(&format_args!("{device}:{inode}")).text == named
     })
 }
 
@@ -221,9 +216,9 @@ fn to_stderr(prefixes: bool, patience: PollTimeout, level: Level, text: &str) ->
     // simple_logger would wait for a reader that does not read, and panics when writing fails:
     // no reader, or no space.
     let mut stderr = stderr();
-    let full = fstatvfs(&stderr).is_ok_and(|fs| fs.blocks() > 0 && fs.blocks_available() == 0);
+    let full = fstatfs(&stderr).is_ok_and(|fs| fs.blocks() > 0 && fs.blocks_available() == 0);
     // Some devices refuse to write nothing as they refuse to write something.
-    if full || !has_room(stderr.as_fd(), patience) || stderr.write(&[]).is_err() {
+    if full || !has_room(stderr.as_fd(), patience) || write(&stderr, &[]).is_err() {
         return false;
     }
     if prefixes {

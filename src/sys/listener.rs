@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! Listeners behind announced addresses, so that the kernel can accept joins there.
 
+use core::mem::size_of_val;
 use core::net::SocketAddr;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{self, Backlog, SockFlag, SockaddrStorage};
+use nix::sys::socket::{self, Backlog, SockaddrIn, SockaddrIn6};
 
 use super::set_option;
 
@@ -74,10 +75,7 @@ impl Listeners {
             }
         }
         for listener in &self.all {
-            let fd = listener.fd.as_raw_fd();
-            while let Ok(accepted) = socket::accept4(fd, SockFlag::SOCK_CLOEXEC) {
-                let _ = nix::unistd::close(accepted);
-            }
+            while super::accept(listener.fd.as_raw_fd()).is_ok() {}
         }
     }
 
@@ -136,16 +134,22 @@ fn bind(local: SocketAddr) -> io::Result<OwnedFd> {
     if local.is_ipv6() {
         set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &1i32)?;
     }
-    socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(local))?;
+    match local {
+        SocketAddr::V4(local) => socket::bind(fd.as_raw_fd(), &SockaddrIn::from(local))?,
+        SocketAddr::V6(local) => socket::bind(fd.as_raw_fd(), &SockaddrIn6::from(local))?,
+    }
     Ok(fd)
 }
 
 /// Returns the port a socket is bound to.
 fn port(fd: &OwnedFd) -> io::Result<u16> {
-    let address: SockaddrStorage = socket::getsockname(fd.as_raw_fd())?;
-    let ports = [
-        address.as_sockaddr_in().map(|ipv4| ipv4.port()),
-        address.as_sockaddr_in6().map(|ipv6| ipv6.port()),
-    ];
-    Ok(ports.into_iter().flatten().next().unwrap_or(0))
+    // As much of the address as is the same for both families: after the family comes the port.
+    let mut address = [0u16; 2];
+    let mut length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the pointer and the length describe `address`; both outlive the call.
+    let result =
+        unsafe { libc::getsockname(fd.as_raw_fd(), address.as_mut_ptr().cast(), &raw mut length) };
+    super::check(result)?;
+    let [_, port] = address;
+    Ok(u16::from_be(port))
 }

@@ -19,19 +19,17 @@ pub mod process;
 pub mod signal;
 pub mod sysctl;
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_int, c_void};
 use core::mem::{ManuallyDrop, size_of};
+use core::ptr::{from_mut, from_ref};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
 use nix::fcntl::OFlag;
-use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::Mode;
-use nix::unistd::{Uid, geteuid};
+use nix::unistd::geteuid;
 
 /// Returns what has [`poll`] wait until a descriptor can be read. A negative one is ignored.
 pub fn readable(fd: RawFd) -> libc::pollfd {
@@ -203,32 +201,94 @@ fn check(result: i32) -> io::Result<i32> {
     }
 }
 
+// The system calls themselves, here and below: for kernels and for times that we do not have, musl's
+// functions of sockets bring 1.5 KiB of code on 32-bit machines.
+
 /// A socket that closes on exec and does not block.
-pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
     let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: takes plain numbers.
-    check(unsafe { libc::socket(family, kind, protocol) }).map(own)
+    own(unsafe { libc::syscall(libc::SYS_socket, family, kind, protocol) })
 }
 
-/// Owns a descriptor that the kernel has just given us.
-fn own(fd: RawFd) -> OwnedFd {
-    // SAFETY: the callers have it from a system call, and nobody else owns it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+/// Accepts a connection of a listener, as a socket that closes on exec and does not block.
+fn accept(listener: RawFd) -> io::Result<OwnedFd> {
+    let (flags, none) = (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0usize);
+    // SAFETY: null pointers, for the other end's address is not asked for.
+    own(unsafe { libc::syscall(libc::SYS_accept4, listener, none, none, flags) })
 }
 
-fn set_option<T>(fd: &OwnedFd, level: i32, option: i32, value: &T) -> io::Result<()> {
+/// Owns a descriptor that a system call has just given us, unless it failed.
+fn own(result: libc::c_long) -> io::Result<OwnedFd> {
+    // SAFETY: nobody else owns it.
+    check(result as i32).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn set_option<T>(fd: &OwnedFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
-    // SAFETY: the pointer and the length describe `value`, which outlives the call.
+    set_bytes(
+        fd.as_raw_fd(),
+        level,
+        option,
+        from_ref(value).cast(),
+        length,
+    )
+}
+
+#[inline(never)]
+fn set_bytes(
+    fd: RawFd,
+    level: c_int,
+    option: c_int,
+    value: *const c_void,
+    length: libc::socklen_t,
+) -> io::Result<()> {
+    // SAFETY: the pointer and the length describe a value that outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_setsockopt, fd, level, option, value, length) };
+    check(result as i32).map(drop)
+}
+
+/// Makes a socket and has bind(2) or connect(2) take its path, which with `@` in front is a name without
+/// a file (unix(7)).
+pub(crate) fn socket_at(
+    path: &str,
+    kind: c_int,
+    call: unsafe extern "C" fn(c_int, *const libc::sockaddr, libc::socklen_t) -> c_int,
+) -> io::Result<OwnedFd> {
+    const FAMILY: libc::sa_family_t = libc::AF_UNIX as libc::sa_family_t;
+    let mut address = libc::sockaddr_un {
+        sun_family: FAMILY,
+        sun_path: [0; 108],
+    };
+    // A path ends with a NUL, and a name begins with one.
+    if path.len() >= address.sun_path.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+    }
+    let is_name = path.starts_with('@');
+    let octets = path.bytes().skip(usize::from(is_name));
+    let room = address.sun_path.iter_mut().skip(usize::from(is_name));
+    for (to, octet) in room.zip(octets) {
+        *to = libc::c_char::from_ne_bytes([octet]);
+    }
+    let length = size_of::<libc::sa_family_t>() + path.len() + usize::from(!is_name);
+    let socket = socket(libc::AF_UNIX, kind, 0)?;
+    // SAFETY: the address outlives the call, and has more octets than `length`.
     let result = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            level,
-            option,
-            core::ptr::from_ref(value).cast(),
-            length,
+        call(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            libc::socklen_t::try_from(length).unwrap_or(0),
         )
     };
-    check(result).map(drop)
+    check(result).map(|_| socket)
+}
+
+/// Makes a stream socket that listens at a path or name, as above.
+fn listen_at(path: &str) -> io::Result<OwnedFd> {
+    let socket = socket_at(path, libc::SOCK_STREAM, libc::bind)?;
+    // SAFETY: takes plain numbers.
+    check(unsafe { libc::listen(socket.as_raw_fd(), 128) })?;
+    Ok(socket)
 }
 
 /// `CAP_NET_ADMIN` of linux/capability.h.
@@ -252,7 +312,7 @@ pub fn has_capability(capability: u32) -> bool {
 pub fn end_with_jail() {
     if std::process::id() == 1 {
         // SAFETY: takes plain numbers.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     }
 }
 
@@ -265,43 +325,54 @@ pub fn lock(file: &File) -> io::Result<()> {
 /// Takes a name in the namespace's own space of abstract sockets, which goes with the process:
 /// `AddrInUse` if a program of root's or of our own user has it. Returns `None` if another user's
 /// has, who shall not keep us out.
-pub fn claim_name() -> io::Result<Option<UnixListener>> {
-    let name = SocketAddr::from_abstract_name(b"mptcpd")?;
-    match UnixListener::bind_addr(&name) {
-        Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
-            match UnixStream::connect_addr(&name) {
-                Ok(other) if is_ours_or_root(&other) => Err(error),
-                _ => Ok(None),
-            }
-        }
-        result => result.map(Some),
+pub fn claim_name() -> io::Result<Option<OwnedFd>> {
+    const NAME: &str = "@mptcpd";
+    let error = match listen_at(NAME) {
+        Ok(socket) => return Ok(Some(socket)),
+        Err(error) => error,
+    };
+    let is_taken = error.raw_os_error() == Some(libc::EADDRINUSE);
+    match socket_at(NAME, libc::SOCK_STREAM, libc::connect) {
+        Ok(other) if is_taken && !is_ours_or_root(&other) => Ok(None),
+        // Too many have asked whose it is.
+        Err(why) if is_taken && why.raw_os_error() != Some(libc::EAGAIN) => Ok(None),
+        _ => Err(error),
     }
 }
 
 /// Returns whether the other end belonged to root or to our own user when it began to listen, or
-/// when it connected (SO_PEERCRED).
-fn is_ours_or_root(stream: &UnixStream) -> bool {
-    getsockopt(stream, sockopt::PeerCredentials).is_ok_and(|peer| {
-        let user = Uid::from_raw(peer.uid());
-        user.is_root() || user == geteuid()
-    })
+/// when it connected.
+fn is_ours_or_root(stream: &OwnedFd) -> bool {
+    peer(stream).is_some_and(|peer| peer.uid == 0 || peer.uid == geteuid().as_raw())
+}
+
+/// Returns who the other end is (SO_PEERCRED).
+fn peer(stream: &OwnedFd) -> Option<libc::ucred> {
+    let mut peer = libc::ucred {
+        pid: 0,
+        uid: 0,
+        gid: 0,
+    };
+    get_option(stream, libc::SO_PEERCRED, &mut peer).ok()?;
+    Some(peer)
 }
 
 /// Returns how many octets of the value the kernel has set.
-fn get_option<T>(fd: RawFd, option: i32, value: &mut T) -> io::Result<usize> {
+fn get_option<T>(fd: &OwnedFd, option: c_int, value: &mut T) -> io::Result<usize> {
     let mut length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
     // SAFETY: the pointers are to a value of the length given, valid for writes of plain numbers,
     // which is all that the callers' types hold.
     let result = unsafe {
-        libc::getsockopt(
-            fd,
+        libc::syscall(
+            libc::SYS_getsockopt,
+            fd.as_raw_fd(),
             libc::SOL_SOCKET,
             option,
-            core::ptr::from_mut(value).cast(),
+            from_mut(value),
             &raw mut length,
         )
     };
-    check(result).map(|_| length as usize)
+    check(result as i32).map(|_| length as usize)
 }
 
 /// SO_NETNS_COOKIE: a number that no other network namespace of this boot ever has. `None` before
@@ -314,6 +385,6 @@ pub fn namespace_cookie() -> Option<u64> {
     };
     let mut cookie = 0u64;
     let any = socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0).ok()?;
-    get_option(any.as_raw_fd(), SO_NETNS_COOKIE, &mut cookie).ok()?;
+    get_option(&any, SO_NETNS_COOKIE, &mut cookie).ok()?;
     Some(cookie)
 }
