@@ -18,20 +18,7 @@ impl Endpoints {
 
     /// The dump shows an endpoint.
     pub fn on_dumped(&mut self, endpoint: Endpoint) {
-        let same = |slot: &&mut Slot| {
-            let id = if slot.id_unknown {
-                endpoint.id
-            } else {
-                slot.endpoint.id
-            };
-            is_same(
-                &Endpoint {
-                    id,
-                    ..slot.endpoint
-                },
-                &endpoint,
-            )
-        };
+        let same = |slot: &&mut Slot| is_same(slot, &endpoint);
         let Some(slot) = self.ours.iter_mut().find(same) else {
             self.others.push(endpoint);
             return;

@@ -45,7 +45,7 @@ enum Leave {
 struct Reported {
     waiting: bool,
     /// Endpoints of others on wanted addresses.
-    foreign: heapless::Vec<IpAddr, 8>,
+    foreign: [Option<IpAddr>; 8],
     unsupported: EndpointFlags,
 }
 
@@ -355,12 +355,21 @@ impl EndpointManager {
             ..
         } = self;
         let told = &mut reported.foreign;
-        told.retain(|ip| endpoints.others().iter().any(|e| e.address == *ip));
+        for known in told.iter_mut() {
+            let mut others = endpoints.others().iter();
+            if !others.any(|e| Some(e.address) == *known) {
+                *known = None;
+            }
+        }
         for endpoint in endpoints.in_the_way(wanted) {
             let (ip, id) = (endpoint.address, endpoint.id.0);
-            if told.contains(&ip) || told.push(ip).is_err() {
+            if told.contains(&Some(ip)) {
                 continue;
             }
+            let Some(place) = told.iter_mut().find(|known| known.is_none()) else {
+                continue;
+            };
+            *place = Some(ip);
             let maker = match endpoint.flags.0 & FLAGS {
                 0 => "the mptcpd written in C",
                 _ if endpoint.ifindex.0 != 0 => "NetworkManager",

@@ -272,10 +272,11 @@ impl Endpoints {
         send: &mut dyn FnMut(Command) -> Option<CommandId>,
     ) -> bool {
         let ours = &self.ours;
-        self.refusals.begin(|address, port| {
+        self.refusals.begin(|refused| {
+            let (address, port) = (refused.address, refused.port);
             let mut want = wanted.iter();
             ours.iter().any(|s| is_at(&s.endpoint, address, port))
-                || want.any(|w| (w.address, w.port) == (address, port))
+                || want.any(|w| w.port == port && w.address == address)
         });
         self.revoke_old_grants(now);
         let returned = self.note_departures(wanted);
@@ -325,22 +326,13 @@ impl Endpoints {
                 let differing = (endpoint.flags.0 ^ w.flags.0) & !unsupported;
                 slot.has_path && differing != 0 && differing & !changeable == 0
             });
-            let command = match (how, slot.departure, in_place) {
-                (Operation::SetFlags, Departure::Stays | Departure::Granted, Some(want)) => {
-                    endpoint.flags = want.flags;
-                    Command::SetFlags(endpoint)
-                }
-                (Operation::SetFlags, Departure::Cycle, _) => {
-                    endpoint.flags = in_place.map_or(endpoint.flags, |want| want.flags);
-                    let flags = EndpointFlags(endpoint.flags.0 | EndpointFlags::FULLMESH.0);
-                    Command::SetFlags(Endpoint { flags, ..endpoint })
-                }
-                (Operation::Delete, Departure::Granted | Departure::Renewal, None)
-                | (Operation::Delete, Departure::Renewal, Some(_)) => {
-                    Command::DeleteEndpoint(endpoint)
-                }
+            match (how, slot.departure, in_place) {
+                (Operation::SetFlags, Departure::Stays | Departure::Granted, Some(_))
+                | (Operation::SetFlags, Departure::Cycle, _)
+                | (Operation::Delete, Departure::Granted, None)
+                | (Operation::Delete, Departure::Renewal, _) => {}
                 _ => continue,
-            };
+            }
             if slot.pending.is_some() {
                 // A second command's refusal could not be told from that of the first.
                 *waits = true;
@@ -353,7 +345,18 @@ impl Endpoints {
                 *look_due = true;
                 return;
             }
-            let Some(mut number) = send(command) else {
+            let mut asked = endpoint;
+            if how == Operation::SetFlags {
+                endpoint.flags = in_place.map_or(endpoint.flags, |want| want.flags);
+                asked.flags = endpoint.flags;
+                if slot.departure == Departure::Cycle {
+                    asked.flags.0 |= EndpointFlags::FULLMESH.0;
+                }
+            }
+            let Some(mut number) = send(match how {
+                Operation::SetFlags => Command::SetFlags(asked),
+                _ => Command::DeleteEndpoint(asked),
+            }) else {
                 return;
             };
             if slot.departure == Departure::Cycle {
@@ -432,25 +435,21 @@ impl Endpoints {
             if let Some(at) = implicit {
                 self.others.remove(at);
             }
-            let endpoint = Endpoint {
+            let mut endpoint = Endpoint {
                 address: want.address,
                 port: want.port,
-                id,
+                // The kernel replaces an endpoint of its own only if we leave the id to it.
+                id: match implicit {
+                    Some(_) => AddressId::NONE,
+                    None => id,
+                },
                 flags: want.flags,
                 ifindex: want.ifindex,
             };
-            // The kernel replaces an endpoint of its own only if we leave the id to it.
-            let asked = Endpoint {
-                id: if implicit.is_some() {
-                    AddressId::NONE
-                } else {
-                    id
-                },
-                ..endpoint
-            };
-            let Some(number) = send(Command::AddEndpoint(asked)) else {
+            let Some(number) = send(Command::AddEndpoint(endpoint)) else {
                 return;
             };
+            endpoint.id = id;
             self.last_id = id;
             self.ours.push(Slot {
                 pending: Some(Operation::Add),
@@ -474,9 +473,12 @@ fn want_of<'a>(wanted: &'a Wanted, slot: &Slot) -> Option<&'a Want> {
 
 /// Returns whether one of ours is what the dump shows. Nobody can change what is compared of an
 /// existing endpoint: one that differs is somebody else's.
-fn is_same(ours: &Endpoint, shown: &Endpoint) -> bool {
-    let key = |e: &Endpoint| (e.id, e.address, e.port, e.ifindex, e.flags.0 & KIND);
-    key(ours) == key(shown)
+fn is_same(ours: &Slot, shown: &Endpoint) -> bool {
+    let known = &ours.endpoint;
+    (ours.id_unknown || known.id == shown.id)
+        && is_at(known, shown.address, shown.port)
+        && known.ifindex == shown.ifindex
+        && (known.flags.0 ^ shown.flags.0) & KIND == 0
 }
 
 fn is_at(endpoint: &Endpoint, address: IpAddr, port: u16) -> bool {

@@ -45,9 +45,9 @@ impl Refusals {
 
     /// Begins a round of [`Self::must_wait`]: forgets the refusals for which `keep` returns
     /// false, and the deadline.
-    pub(super) fn begin(&mut self, mut keep: impl FnMut(IpAddr, u16) -> bool) {
+    pub(super) fn begin(&mut self, mut keep: impl FnMut(&Refusal) -> bool) {
         self.deadline = Instant::NEVER;
-        self.table.retain(|r| keep(r.address, r.port));
+        self.table.retain(|refusal| keep(refusal));
     }
 
     /// Returns whether the kernel has refused the endpoint and it is too early to ask again,

@@ -97,7 +97,7 @@ impl LocalAddress {
     pub(crate) fn is(&self, other: &Address) -> bool {
         self.address == other.local
             && (self.address.is_ipv6()
-                || (self.peer, self.prefix_len) == (other.peer, other.prefix_len))
+                || self.prefix_len == other.prefix_len && self.peer == other.peer)
     }
 
     pub(super) fn new(address: &Address, sequence: u32, existing: bool) -> Self {
