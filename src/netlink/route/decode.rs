@@ -46,11 +46,7 @@ fn link(kind: u16, payload: &[u8]) -> Option<Notification> {
     for attribute in Attributes::new(rest) {
         match attribute.kind {
             IFLA_IFNAME => link.name = name(attribute.text()),
-            IFLA_LINKINFO => {
-                let mut info = attribute.nested();
-                link.tunnel = info.any(|i| i.kind == IFLA_INFO_KIND && i.text() == b"tun");
-                link.vrf_table = vrf_table(attribute).unwrap_or(0);
-            }
+            IFLA_LINKINFO => kind_of_link(attribute, &mut link),
             _ => {}
         }
     }
@@ -72,14 +68,22 @@ fn name(text: &[u8]) -> Name {
     name
 }
 
-/// Returns the table of a VRF's port, whose kind comes before its data.
-fn vrf_table(info: Attribute<'_>) -> Option<u32> {
-    let mut info = info.nested();
-    info.find(|inner| inner.kind == IFLA_INFO_SLAVE_KIND && inner.text() == b"vrf")?;
-    let data = info.find(|inner| inner.kind == IFLA_INFO_SLAVE_DATA)?;
-    data.nested()
-        .find(|inner| inner.kind == IFLA_VRF_PORT_TABLE)?
-        .u32()
+/// Reads what the kernel says of the kind of an interface: whether it is a tunnel of a program, and
+/// the table of a VRF's port, whose kind comes before its data.
+fn kind_of_link(info: Attribute<'_>, link: &mut Link) {
+    let mut vrf = false;
+    for inner in info.nested() {
+        match inner.kind {
+            IFLA_INFO_KIND => link.tunnel = inner.text() == b"tun",
+            IFLA_INFO_SLAVE_KIND => vrf = inner.text() == b"vrf",
+            IFLA_INFO_SLAVE_DATA if vrf => {
+                let mut data = inner.nested();
+                let table = data.find(|inner| inner.kind == IFLA_VRF_PORT_TABLE);
+                link.vrf_table = table.and_then(|table| table.u32()).unwrap_or(0);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn address(kind: u16, payload: &[u8]) -> Option<Notification> {
@@ -189,7 +193,7 @@ fn route(kind: u16, payload: &[u8]) -> Option<Notification> {
     }
     if hop.oif != IfIndex::NONE || hop.gateway.is_some() {
         // Never beside RTA_MULTIPATH, hence always room.
-        let _ = route.hops.push(hop);
+        let _ = add_hop(&mut route.hops, &hop);
     }
     Some(match kind {
         RTM_NEWROUTE => Notification::Route(route),
@@ -205,6 +209,12 @@ fn gateway(attribute: Attribute<'_>) -> Option<IpAddr> {
     }
 }
 
+/// Adds a next hop. Returns whether there was room.
+#[inline(never)]
+fn add_hop(hops: &mut heapless::Vec<Hop, MAX_HOPS>, hop: &Hop) -> bool {
+    hops.push(*hop).is_ok()
+}
+
 /// RTA_MULTIPATH is a row of `struct rtnexthop`: length, flags, weight, interface, attributes.
 fn multipath(mut bytes: &[u8], hops: &mut heapless::Vec<Hop, MAX_HOPS>) {
     while let Some((&[l0, l1, flags, _, i0, i1, i2, i3], _)) = bytes.split_first_chunk::<8>() {
@@ -212,18 +222,17 @@ fn multipath(mut bytes: &[u8], hops: &mut heapless::Vec<Hop, MAX_HOPS>) {
         let Some(attributes) = bytes.get(8..length) else {
             return;
         };
-        let gateway = Attributes::new(attributes)
-            .filter(|inner| matches!(inner.kind, RTA_GATEWAY | RTA_VIA))
-            .find_map(gateway);
-        let oif = IfIndex(u32::from_ne_bytes([i0, i1, i2, i3]));
-        if hops
-            .push(Hop {
-                oif,
-                gateway,
-                flags: flags.into(),
-            })
-            .is_err()
-        {
+        let mut hop = Hop {
+            oif: IfIndex(u32::from_ne_bytes([i0, i1, i2, i3])),
+            gateway: None,
+            flags: flags.into(),
+        };
+        for inner in Attributes::new(attributes) {
+            if hop.gateway.is_none() && matches!(inner.kind, RTA_GATEWAY | RTA_VIA) {
+                hop.gateway = gateway(inner);
+            }
+        }
+        if !add_hop(hops, &hop) {
             return;
         }
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
