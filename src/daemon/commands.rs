@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use super::path_manager::{Item, blocks};
 use super::{Daemon, fail};
 use crate::engine::{Command, Engine, Incomplete, Input};
-use crate::features::{HEALING, USERSPACE};
+use crate::features::{HEALING, SOURCE_ROUTING, USERSPACE};
 use crate::logging;
 use crate::netlink::mptcp;
 use crate::request::CommandId;
@@ -15,7 +15,7 @@ use crate::sys::{listener, sysctl};
 use crate::time::Instant;
 
 /// The other way out of a strict reverse-path filter, where there is one.
-const SOURCE_ROUTING: &str = match cfg!(feature = "source-routing") {
+const OTHER_WAY: &str = match SOURCE_ROUTING {
     true => "use source-routing, or ",
     false => "",
 };
@@ -77,7 +77,7 @@ impl Daemon {
                 if sysctl::has_strict_reverse_path(name) {
                     logging::warn!(
                         "{name}: strict rp_filter drops what comes in, since another interface is \
-                         preferred: {SOURCE_ROUTING}write 2 to \
+                         preferred: {OTHER_WAY}write 2 to \
                          /proc/sys/net/ipv4/conf/{name}/rp_filter"
                     );
                 }

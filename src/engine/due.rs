@@ -3,8 +3,8 @@
 
 use core::ops::{BitAnd, BitOr};
 
-use super::schedule::MAKES_ROUTES;
 use crate::config::Config;
+use crate::features::SOURCE_ROUTING;
 use crate::netlink::prefix::contains;
 use crate::netlink::route::{Family, Notification, PROTOCOL};
 use crate::network::{IFF_RUNNING, IFF_UP, LocalAddress, Network, Part};
@@ -26,7 +26,7 @@ impl Due {
     pub(super) const ENDPOINTS: Self = Self(1 << 7);
     pub(super) const LIMITS: Self = Self(1 << 8);
     /// Rules matter to source routing alone.
-    pub(super) const ROUTING: Self = match MAKES_ROUTES {
+    pub(super) const ROUTING: Self = match SOURCE_ROUTING {
         true => Self(0b11_1100),
         false => Self(0b1100),
     };

@@ -9,12 +9,11 @@ use super::due::Due;
 #[cfg(feature = "control")]
 use super::news::{News, What};
 use super::plugins::{View, view};
-use super::schedule::MAKES_ROUTES;
 use super::{Engine, Incomplete, Input, Source};
 use crate::config::Config;
 use crate::endpoint::Slot;
 use crate::endpoint::manager::Refusal;
-use crate::features::{HEALING, USERSPACE};
+use crate::features::{HEALING, SOURCE_ROUTING, USERSPACE};
 use crate::logging;
 use crate::netlink::mptcp::Event;
 use crate::netlink::route::{Family, Notification, PROTOCOL};
@@ -346,7 +345,7 @@ impl Engine {
         let table = &mut self.connections.table;
         self.plugins
             .call_all(view, table, &mut |plugin, cx| plugin.reload(cx));
-        self.schedule.cleanup_due = MAKES_ROUTES;
+        self.schedule.cleanup_due = SOURCE_ROUTING;
         self.endpoints.forget_kernel();
         self.resync(now);
     }

@@ -9,12 +9,10 @@ use libc::{EAFNOSUPPORT, EOPNOTSUPP};
 use super::Incomplete;
 use super::due::Due;
 use super::storm::Storm;
+use crate::features::SOURCE_ROUTING;
 use crate::logging;
 use crate::sys::errno::Errno;
 use crate::time::{Duration, Instant, Retry};
-
-/// A build without source routing has no rules and routes of its own, and leaves those of others.
-pub(super) const MAKES_ROUTES: bool = cfg!(feature = "source-routing");
 
 /// How long to wait at most before a dump that was interrupted is asked for again.
 const LONGEST_RETRY: Duration = Duration::from_millis(500);
@@ -74,7 +72,7 @@ impl Schedule {
             endpoints_dumped_at: now,
             resync_at: Instant::NEVER,
             initial_sync_done: false,
-            cleanup_due: MAKES_ROUTES,
+            cleanup_due: SOURCE_ROUTING,
             reconcile_due: true,
             endpoints_due: false,
             rp_filter_check_due: false,
