@@ -43,14 +43,14 @@ impl Owned {
     }
 
     /// Wants a rule, once. Returns whether there was room for it.
-    pub(super) fn want_rule(&mut self, rule: Rule) -> bool {
-        let item = Item::Rule(rule);
-        self.wanted.contains(&item) || self.wanted.push(item)
+    pub(super) fn want_rule(&mut self, rule: &Rule) -> bool {
+        let is_it = |known: &Item| matches!(known, Item::Rule(known) if known == rule);
+        self.wanted.iter().any(is_it) || self.wanted.push(Item::Rule(*rule))
     }
 
     /// Wants a route, unless another one is wanted in its place. Returns whether there was room.
-    pub(super) fn want_path(&mut self, path: Path) -> bool {
-        self.wanted.iter().any(|known| is_at(known, &path)) || self.wanted.push(Item::Route(path))
+    pub(super) fn want_path(&mut self, path: &Path) -> bool {
+        self.wanted.iter().any(|known| is_at(known, path)) || self.wanted.push(Item::Route(*path))
     }
 
     /// Compares what should be with what is and gives the changes to `send`, which returns their

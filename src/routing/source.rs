@@ -20,7 +20,7 @@ use crate::config::SourceRouting;
 use crate::netlink::IfIndex;
 use crate::netlink::prefix::prefix;
 use crate::netlink::route::{Family, Rule};
-use crate::network::route::{Gateway, Path, TABLE_MAIN, gateway};
+use crate::network::route::{Gateway, TABLE_MAIN, gateway};
 use crate::network::{Interface, LocalAddress, Network};
 use crate::table::Table;
 
@@ -167,46 +167,32 @@ fn want_rules(
     config: &SourceRouting,
     owned: &mut Owned,
 ) -> bool {
-    let priority = config.first_priority + RULES * slot;
+    let first = config.first_priority + RULES * slot;
     let table = config.first_table + slot;
     let family = Family::of(address.address);
-    let last = Rule {
-        source: Some((address.address, family.width())),
-        ..lookup(family, priority + 2, table)
-    };
-    let particular = Rule {
-        suppress: Some(0),
-        ..last
-    };
-    let rules = [
-        Rule {
-            priority,
-            ..particular
-        },
-        Rule {
-            priority: priority + 1,
-            table: TABLE_MAIN,
-            ..particular
-        },
-        last,
-    ];
+    let rules = [(table, Some(0)), (TABLE_MAIN, Some(0)), (table, None)];
     // An address may be there with several prefixes, and has its rules once.
-    rules.iter().all(|rule| owned.want_rule(*rule))
+    (first..).zip(rules).all(|(priority, (table, suppress))| {
+        owned.want_rule(&Rule {
+            source: Some((address.address, family.width())),
+            suppress,
+            ..lookup(family, priority, table)
+        })
+    })
 }
 
 fn want_paths(address: &LocalAddress, gateway: Gateway, table: u32, owned: &mut Owned) -> bool {
-    let default = default_route(address, gateway, table);
+    let mut path = default_route(address, gateway, table);
     let len = address.prefix_len;
+    if !owned.want_path(&path) {
+        return false;
+    }
     // On a point-to-point link the prefix is the peer's.
     let neighbour = address.peer.unwrap_or(address.address);
-    let connected = Path {
-        destination: Some(prefix(&neighbour, len)),
-        destination_len: len,
-        gateway: None,
-        ..default
-    };
-    let has_prefix = len > 0 && len < default.family.width();
-    owned.want_path(default) && (!has_prefix || owned.want_path(connected))
+    path.destination = Some(prefix(&neighbour, len));
+    path.destination_len = len;
+    path.gateway = None;
+    len == 0 || len >= path.family.width() || owned.want_path(&path)
 }
 
 /// Returns how many gateways the ranges are enough for.
@@ -227,12 +213,13 @@ fn is_free(slot: u32, network: &Network, config: &SourceRouting) -> bool {
 
 /// Returns whether the address has its endpoint on another interface that carries it too.
 fn is_elsewhere(address: &LocalAddress, network: &Network) -> bool {
-    let carriers = network
-        .usable()
-        .filter(|other| other.address == address.address);
-    let first = carriers.min_by_key(|other| {
-        let carrier = network.interface(other.index);
-        (carrier.map(|c| c.policy.priority), other.sequence)
-    });
-    first.is_some_and(|first| first.index != address.index)
+    let (mut first, mut least) = (address.index, i64::MAX);
+    for other in network.usable().filter(|a| a.address == address.address) {
+        let priority = network.interface(other.index).map(|i| i.policy.priority);
+        let rank = i64::from(priority.unwrap_or(i8::MIN)) << 32 | i64::from(other.sequence);
+        if rank < least {
+            (first, least) = (other.index, rank);
+        }
+    }
+    first != address.index
 }

@@ -15,8 +15,8 @@
 
 use super::owned::{Owned, default_route, lookup};
 use crate::netlink::IfIndex;
-use crate::netlink::route::{Family, Rule};
-use crate::network::route::{Gateway, Path, TABLE_MAIN, gateway};
+use crate::netlink::route::Family;
+use crate::network::route::{Gateway, TABLE_MAIN, gateway};
 use crate::network::{LocalAddress, Network, is_link_local};
 
 /// Of the last rule; the main table's is 32766.
@@ -45,15 +45,16 @@ fn steer(network: &Network, family: Family, table: u32, owned: &mut Owned) -> Op
     let (address, gateway) = best(network, family)?;
     // IPv6 has its own order of source addresses, where the uplink has any.
     let names_source = family == Family::Ipv4 || address.index != address.holder;
-    let default = Path {
-        preferred_source: Some(address.address).filter(|_| names_source),
-        ..default_route(address, gateway, table)
-    };
-    let main = lookup(family, PRIORITY - 1, TABLE_MAIN);
-    let particular = Rule {
-        suppress: Some(0),
-        ..main
-    };
+    let mut default = default_route(address, gateway, table);
+    if names_source {
+        default.preferred_source = Some(address.address);
+    }
+    let mut main = lookup(family, PRIORITY - 1, TABLE_MAIN);
+    main.suppress = Some(0);
+    if !owned.want_path(&default) || !owned.want_rule(&main) {
+        return None;
+    }
+    main.suppress = None;
     let is_bound = |a: &&LocalAddress| {
         Family::of(a.address) == family
             && !is_link_local(a.address)
@@ -62,29 +63,35 @@ fn steer(network: &Network, family: Family, table: u32, owned: &mut Owned) -> Op
     let bound = network.addresses().filter(is_bound);
     let bound = bound.map(|a| (a.address, family.width()));
     let mut sources = bound.chain(network.routes().source_defaults(family));
-    let all = owned.want_path(default)
-        && owned.want_rule(particular)
-        && sources.all(|source| {
-            let source = Some(source);
-            owned.want_rule(Rule { source, ..main })
-        })
-        && owned.want_rule(lookup(family, PRIORITY, table));
-    all.then_some(address.index)
+    let all = sources.all(|source| {
+        main.source = Some(source);
+        owned.want_rule(&main)
+    });
+    (all && owned.want_rule(&lookup(family, PRIORITY, table))).then_some(address.index)
 }
 
 /// Returns the address of the living uplink that is preferred, and its gateway.
 fn best(network: &Network, family: Family) -> Option<(&LocalAddress, Gateway)> {
-    let of_family = |a: &&LocalAddress| Family::of(a.address) == family;
-    let candidates = network.usable().filter(of_family).filter_map(|address| {
-        let interface = network.interface(address.index)?;
-        let gateway = gateway(address, interface, network)?;
-        let routes = network.routes();
-        let main = routes.main_defaults(address.index, &address.address);
-        let metric = main.map(|path| path.metric).min().unwrap_or(u32::MAX);
-        let rank = (interface.policy.priority, metric, address.sequence);
-        (interface.vrf_table == 0).then_some((rank, (address, gateway)))
-    });
-    candidates
-        .min_by_key(|(rank, _)| *rank)
-        .map(|(_, best)| best)
+    let (mut best, mut least) = (None, (i64::MAX, u32::MAX));
+    for address in network.usable() {
+        let interface = network.interface(address.index);
+        let Some(interface) = interface.filter(|i| i.vrf_table == 0) else {
+            continue;
+        };
+        if Family::of(address.address) != family {
+            continue;
+        }
+        let Some(gateway) = gateway(address, interface, network) else {
+            continue;
+        };
+        let mut metric = u32::MAX;
+        for path in (network.routes()).main_defaults(address.index, &address.address) {
+            metric = metric.min(path.metric);
+        }
+        let rank = i64::from(interface.policy.priority) << 32 | i64::from(metric);
+        if (rank, address.sequence) < least {
+            (best, least) = (Some((address, gateway)), (rank, address.sequence));
+        }
+    }
+    best
 }
