@@ -5,9 +5,9 @@ use crate::netlink::route::Counters;
 use crate::time::{Duration, Instant};
 
 /// Packets a second that make an interface a busy one.
-const BUSY: u64 = 20;
+const BUSY: u32 = 20;
 /// Bytes a millisecond that no broadcast explains: the path works.
-const PLENTY: u64 = 20;
+const PLENTY: u32 = 20;
 /// The counters of a busy interface are read so often, so that its silence is noticed.
 const SOON: Duration = Duration::from_millis(180);
 const SELDOM: Duration = Duration::from_secs(1);
@@ -57,19 +57,20 @@ impl Load {
         interval: Duration,
         idle: bool,
     ) -> bool {
-        let own = u64::from(core::mem::take(&mut self.own));
+        let own = u32::from(core::mem::take(&mut self.own));
         let last = core::mem::replace(&mut self.last, counters);
         let read_at = core::mem::replace(&mut self.read_at, now);
         self.sample_at = now + SELDOM.min(interval);
         if read_at == Instant::NEVER {
             return false;
         }
-        let span = u64::from(now.saturating_since(read_at).as_millis());
-        let received = counters.received.saturating_sub(last.received);
-        let sent = counters.sent.saturating_sub(last.sent).saturating_sub(own);
-        let bytes = counters.received_bytes.saturating_sub(last.received_bytes);
-        self.plenty = bytes >= span * PLENTY && received > 0;
-        if received * 1000 >= span * BUSY && received > 0 {
+        // An interval is not longer than a day.
+        let span = now.saturating_since(read_at).as_millis();
+        let received = growth(last.received, counters.received);
+        let sent = growth(last.sent, counters.sent).saturating_sub(own);
+        let bytes = growth(last.received_bytes, counters.received_bytes);
+        self.plenty = bytes >= span.saturating_mul(PLENTY) && received > 0;
+        if received.saturating_mul(1000) >= span.saturating_mul(BUSY) && received > 0 {
             self.busy_at = now;
         }
         let was_busy = self.busy_at != Instant::NEVER && now <= self.busy_at + SELDOM;
@@ -89,4 +90,9 @@ impl Load {
         self.sample_at = Instant::NEVER;
         self.plenty = false;
     }
+}
+
+/// Returns by how much a counter has grown.
+fn growth(from: u64, to: u64) -> u32 {
+    u32::try_from(to.saturating_sub(from)).unwrap_or(u32::MAX)
 }

@@ -123,7 +123,7 @@ impl Health {
         if !track.addresses.iter().any(|a| a.is_ipv4() == ipv4) {
             return false;
         }
-        match self.paths.iter_mut().find(|path| path.key == key) {
+        match self.path_mut(key) {
             Some(path) => {
                 path.marked = true;
                 path.configure(now, track);
@@ -136,7 +136,7 @@ impl Health {
     /// Has a path asked anew, for its link was away: what was under way is lost, which says nothing,
     /// and the link may lead elsewhere now.
     pub fn restart(&mut self, now: Instant, key: Key) {
-        if let Some(path) = self.paths.iter_mut().find(|path| path.key == key) {
+        if let Some(path) = self.path_mut(key) {
             path.restart(now);
         }
     }
@@ -162,7 +162,20 @@ impl Health {
     }
 
     fn path(&self, key: Key) -> Option<&Path> {
-        self.paths.iter().find(|path| path.key == key)
+        self.paths.get(self.position(&key))
+    }
+
+    fn path_mut(&mut self, key: Key) -> Option<&mut Path> {
+        let at = self.position(&key);
+        self.paths.get_mut(at)
+    }
+
+    /// Returns where a path stands; none is at the end.
+    #[inline(never)]
+    fn position(&self, key: &Key) -> usize {
+        let mut paths = self.paths.iter();
+        let at = paths.position(|path| path.key == *key);
+        at.unwrap_or(self.paths.len())
     }
 
     /// Returns when there is something to do.

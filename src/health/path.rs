@@ -187,13 +187,14 @@ impl Path {
         timeout.min(self.next_at).min(self.load.sample_at)
     }
 
-    /// Returns an interval that is now a little shorter, now a little longer, lest all interfaces
-    /// be probed together.
-    fn interval(&self) -> Duration {
+    /// Returns the end of an interval that is now a little shorter, now a little longer, lest all
+    /// interfaces be probed together.
+    #[inline(never)]
+    fn after_interval(&self, begin: Instant) -> Instant {
         let ms = self.plan.interval.as_millis();
         let seed = u32::from(self.number) ^ self.key.index.0 << 16;
         let noise = seed.wrapping_mul(0x9e37_79b1) >> 8;
-        Duration::from_millis(ms - ms / 20 + noise % (ms / 10 + 1))
+        begin + Duration::from_millis(ms - ms / 20 + noise % (ms / 10 + 1))
     }
 
     /// Returns how many further rounds it takes for a verdict if none is answered.
@@ -223,7 +224,7 @@ impl Path {
         }
         let settled = !self.dead && !self.streak.doubt && self.rounds.is_empty();
         if settled && self.load.puts_off(MOST_PUT_OFF) {
-            self.next_at = now + self.interval();
+            self.next_at = self.after_interval(now);
             return;
         }
         let asked = if settled {
@@ -240,7 +241,7 @@ impl Path {
             answered: 0,
         };
         if self.rounds.push(round).is_err() {
-            self.rounds.remove(0);
+            self.forget_oldest();
             let _ = self.rounds.push(round);
         }
         self.next_at = if settled && self.needed() > 0 {
@@ -251,11 +252,16 @@ impl Path {
         } else if self.needed() > 0 {
             now + self.plan.pace()
         } else if self.dead {
-            now + self.interval()
+            self.after_interval(now)
         } else {
             Instant::NEVER
         };
         self.streak.doubt |= !settled;
+    }
+
+    #[inline(never)]
+    fn forget_oldest(&mut self) {
+        self.rounds.remove(0);
     }
 
     /// Returns as many targets as must answer, those first that answered last.
@@ -301,10 +307,10 @@ impl Path {
         self.good = answered;
         // Those before it are not waited for any more.
         for _ in 0..place {
-            self.rounds.remove(0);
+            self.forget_oldest();
             self.figures.count(false);
         }
-        self.rounds.remove(0);
+        self.forget_oldest();
         self.figures.count(true);
         self.figures.latency = took;
         self.figures.answered_at = now;
@@ -321,15 +327,15 @@ impl Path {
         };
         let trusted_at = since + self.flaps.hold();
         if !self.dead {
-            self.next_at = (sent + self.interval()).max(now + self.plan.pace());
+            self.next_at = self.after_interval(sent).max(now + self.plan.pace());
         } else if self.streak.answers < self.plan.up {
             self.next_at = now + self.plan.pace();
         } else if now < trusted_at {
-            self.next_at = (now + self.interval()).min(trusted_at);
+            self.next_at = self.after_interval(now).min(trusted_at);
         } else {
             self.dead = false;
             self.flaps.back_at = now;
-            self.next_at = now + self.interval();
+            self.next_at = self.after_interval(now);
         }
     }
 
@@ -341,7 +347,7 @@ impl Path {
             if now < end {
                 break;
             }
-            self.rounds.remove(0);
+            self.forget_oldest();
             if now >= end + LATE {
                 // Nobody was there to hear.
                 self.next_at = now;
@@ -378,7 +384,7 @@ impl Path {
         self.dead = true;
         // Enough has been asked for now.
         self.streak.losses = self.plan.down;
-        self.next_at = now + self.interval();
+        self.next_at = self.after_interval(now);
     }
 
     /// Takes in what the interface has carried; it may be a reason to probe at once.
@@ -399,7 +405,7 @@ impl Path {
     /// Notes that probes cannot be sent: nothing is known, and nothing is judged.
     pub(super) fn on_blind(&mut self, now: Instant) {
         self.restart(now);
-        self.next_at = now + self.interval();
+        self.next_at = self.after_interval(now);
         self.figures = Figures::default();
     }
 }
