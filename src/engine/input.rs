@@ -352,7 +352,6 @@ impl Engine {
 
     pub(super) fn on_failed(&mut self, now: Instant, number: CommandId, failure: Failure<'_>) {
         self.report.counters.refusals += 1;
-        let say = |what: fmt::Arguments<'_>| logging::warn!("the kernel refuses {what}: {failure}");
         if let Some(refusal) = self.endpoints.failed(now, number, failure) {
             match refusal {
                 Refusal::Endpoint { dump, report } => {
@@ -360,14 +359,14 @@ impl Engine {
                         self.schedule.due.add(Due::ENDPOINTS);
                     }
                     if let Some(address) = report {
-                        say(format_args!("endpoint {address}"));
+                        say(failure, "endpoint ", &address);
                     }
                     self.schedule.reconcile_due = true;
                 }
                 Refusal::Limits { report } => {
                     self.schedule.due.add(Due::LIMITS);
                     if report {
-                        say(format_args!("the limits"));
+                        say(failure, "the limits", &"");
                     }
                 }
             }
@@ -385,7 +384,7 @@ impl Engine {
             // A kernel without policy routing refuses every one for the same reason.
             let news = refused.news && !refused.gone;
             if news && self.report.note_refusal(errno) {
-                say(format_args!("the {}", refused.change));
+                say(failure, "the ", refused.change);
             }
             if matches!(errno, ENODEV | ENETDOWN) {
                 // The interface is not what it was thought to be.
@@ -413,4 +412,9 @@ impl Engine {
             }
         }
     }
+}
+
+/// Tells what the kernel refuses.
+fn say(failure: Failure<'_>, kind: &str, what: &dyn fmt::Display) {
+    logging::warn!("the kernel refuses {kind}{what}: {failure}");
 }

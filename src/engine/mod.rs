@@ -329,7 +329,7 @@ impl Engine {
         let fixed = Fixed {
             subflows: self.config.limit_subflows,
             add_addr_accepted: self.config.limit_add_addr_accepted,
-            accepts: !self.manages_connections() && self.plugins.names().next().is_some(),
+            accepts: !self.manages_connections() && !self.plugins.is_empty(),
         };
         let network = &self.network;
         let terms = Terms {

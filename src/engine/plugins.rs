@@ -131,19 +131,34 @@ impl PluginHost {
             }
         }
         let named = view.config.path_manager.as_deref();
-        let plugins = self.loaded.iter().enumerate();
         // The named one comes first, then the lowest priority number, then the order of the list.
-        let first = plugins.min_by_key(|(_, p)| (Some(p.name) != named, p.priority));
-        self.default = first.map_or(0, |(at, _)| at);
+        let mut least = i32::MAX;
+        for (at, loaded) in self.loaded.iter().enumerate() {
+            let named = Some(loaded.name) == named;
+            let rank = i32::from(loaded.priority) + if named { 0 } else { 256 };
+            if rank < least {
+                (self.default, least) = (at, rank);
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.loaded.is_empty()
     }
 
     /// Returns the plugins in use, the one that manages connections first.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        let default = self.loaded.get(self.default).into_iter();
-        let others = self.loaded.iter().enumerate();
-        let others = others.filter(|(at, _)| *at != self.default);
-        let all = default.chain(others.map(|(_, loaded)| loaded));
-        all.map(|loaded| loaded.name)
+        (0..).map_while(|at| self.name(at))
+    }
+
+    #[inline(never)]
+    fn name(&self, at: usize) -> Option<&'static str> {
+        let place = match at {
+            0 => self.default,
+            at if at <= self.default => at - 1,
+            at => at,
+        };
+        self.loaded.get(place).map(|loaded| loaded.name)
     }
 
     /// Returns whether connection events are of use to the plugin that manages connections.

@@ -154,19 +154,15 @@ impl Engine {
 
     fn describe_counters(&self, line: &mut dyn FnMut(fmt::Arguments<'_>)) {
         let c = &self.report.counters;
-        line(format_args!(
-            "counters events {} overflows {}",
-            c.events, c.overflows
-        ));
-        line(format_args!(
-            "counters commands {} refused {}",
-            c.commands, c.refusals
-        ));
-        let network = self.network.refused();
-        let queue = self.plugins.queue.refused();
-        line(format_args!(
-            "counters tables-full {network} queue-full {queue}"
-        ));
+        let network = u64::from(self.network.refused());
+        let queue = u64::from(self.plugins.queue.refused());
+        for (first, one, second, other) in [
+            ("events", c.events, "overflows", c.overflows),
+            ("commands", c.commands, "refused", c.refusals),
+            ("tables-full", network, "queue-full", queue),
+        ] {
+            line(format_args!("counters {first} {one} {second} {other}"));
+        }
         line(format_args!(
             "counters connection-events {}",
             c.connection_events

@@ -44,14 +44,14 @@ impl State {
 }
 
 /// What is known of a path.
-struct Path {
+struct Path<'a> {
     state: State,
     reason: Option<&'static str>,
     /// What can be done about it, or nothing.
     advice: &'static str,
     /// errno of the kernel's refusal, or 0.
     errno: i32,
-    endpoint: Option<Endpoint>,
+    endpoint: Option<&'a Endpoint>,
     ours: bool,
     /// The endpoint stays although the path is lost.
     kept: bool,
@@ -59,7 +59,7 @@ struct Path {
 
 impl Engine {
     /// Returns what is known of the path of an address.
-    fn path(&self, address: &LocalAddress) -> Path {
+    fn path(&self, address: &LocalAddress) -> Path<'_> {
         let known = self.endpoints.endpoints();
         let ip = address.address;
         let slot = known
@@ -70,7 +70,7 @@ impl Engine {
             .others()
             .iter()
             .find(|e| e.address == ip && !e.flags.contains(EndpointFlags::IMPLICIT));
-        let endpoint = slot.map(|slot| slot.endpoint).or(foreign.copied());
+        let endpoint = slot.map(|slot| &slot.endpoint).or(foreign);
         let mut path = Path {
             state: State::Unused,
             reason: Some(address.verdict.reason()),
@@ -91,12 +91,13 @@ impl Engine {
         if path.state != State::Active {
             return path;
         }
-        let policy = self.network.interface(address.index).map(|i| i.policy);
-        let flags = path.endpoint.map_or_else(
-            || policy.map(|policy| policy.flags),
-            |endpoint| Some(endpoint.flags),
-        );
-        let is_backup = flags.is_some_and(|flags| flags.contains(EndpointFlags::BACKUP));
+        let interface = self.network.interface(address.index);
+        let flags = match (path.endpoint, interface) {
+            (Some(endpoint), _) => endpoint.flags,
+            (None, Some(interface)) => interface.policy.flags,
+            (None, None) => EndpointFlags(0),
+        };
+        let is_backup = flags.contains(EndpointFlags::BACKUP);
         let wanted = self.endpoints.wanted();
         let is_it = |want: &Want| want.address == ip;
         let refused = known.refusals().find(|(refused, _)| *refused == ip);
@@ -333,17 +334,26 @@ impl Engine {
         write!(out, "{used} {what}{}", if used == 1 { "" } else { "s" })?;
         let mut separator = ": ";
         let mut last = ("", "");
-        for address in self.network.usable().filter(is_used) {
-            let told = (self.name_of(address), "");
-            if core::mem::replace(&mut last, told) != told {
-                write!(out, "{separator}{}", told.0)?;
+        for waits in [false, true] {
+            for address in self.network.addresses() {
+                let verdict = address.verdict;
+                let reason = match waits {
+                    false if verdict.is_used() && is_used(&address) => "",
+                    true if verdict.is_waiting() => verdict.reason(),
+                    _ => continue,
+                };
+                let told = (self.name_of(address), reason);
+                if core::mem::replace(&mut last, told) == told {
+                    continue;
+                }
+                let parts = match waits {
+                    false => [separator, told.0, "", ""],
+                    true => ["; ", told.0, " waits: ", reason],
+                };
+                for part in parts {
+                    out.write_str(part)?;
+                }
                 separator = ", ";
-            }
-        }
-        for address in self.network.addresses().filter(|a| a.verdict.is_waiting()) {
-            let told = (self.name_of(address), address.verdict.reason());
-            if core::mem::replace(&mut last, told) != told {
-                write!(out, "; {} waits: {}", told.0, told.1)?;
             }
         }
         Ok(())
