@@ -9,7 +9,7 @@ use core::net::IpAddr;
 
 use crate::capacity;
 use crate::netlink::diag::{Connection, Subflow};
-use crate::netlink::mptcp::Token;
+use crate::netlink::mptcp::{Token, ip_of};
 use crate::table::Table;
 
 /// Local addresses, by their number: bit n stands for the address with number n.
@@ -137,7 +137,7 @@ impl Coverage {
     /// whether that address has a way out, and `waits` whether it had none for a while, so that the
     /// peer may wait for as long.
     pub fn add(&mut self, subflow: &Subflow, number: Option<usize>, alive: bool, waits: bool) {
-        let local: IpAddr = subflow.ends.local.ip();
+        let local: IpAddr = ip_of(&subflow.ends.local);
         if subflow.token == Token::NONE || local.is_loopback() {
             return;
         }
@@ -172,7 +172,7 @@ impl Coverage {
         } else {
             0
         };
-        if connection.token != Token::NONE && !connection.ends.local.ip().is_loopback() {
+        if connection.token != Token::NONE && !ip_of(&connection.ends.local).is_loopback() {
             self.subflows.push(pack(connection.token, NOWHERE, flags));
         }
     }

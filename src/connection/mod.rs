@@ -24,7 +24,7 @@ use core::net::SocketAddr;
 
 use crate::capacity;
 use crate::netlink::IfIndex;
-use crate::netlink::mptcp::{AddressId, ConnectionEvent, SubflowEvent, Token};
+use crate::netlink::mptcp::{AddressId, ConnectionEvent, SubflowEvent, Token, ip_of};
 use crate::network::Network;
 #[cfg(feature = "control")]
 use crate::time::Instant;
@@ -82,7 +82,7 @@ impl Subflow {
     /// Returns the number of the interface that it leaves by: the one it is bound to or, where it is
     /// not, that of its address. `None` if no interface has the address.
     pub fn interface(&self, network: &Network) -> Option<IfIndex> {
-        network.leaves_by(self.ifindex, self.local.ip())
+        network.leaves_by(self.ifindex, ip_of(&self.local))
     }
 
     fn new(event: &SubflowEvent) -> Self {
@@ -510,7 +510,7 @@ impl Connections {
         let head = self.slots.get(token)?.subflows;
         let exact = |s: &Subflow| (s.local, s.remote) == (local, remote);
         let asked =
-            |s: &Subflow| !s.established && s.remote == remote && s.local.ip() == local.ip();
+            |s: &Subflow| !s.established && s.remote == remote && ip_of(&s.local) == ip_of(&local);
         let found = self.subflows.find(head, exact);
         found.or_else(|| self.subflows.find(head, asked))
     }

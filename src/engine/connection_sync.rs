@@ -16,7 +16,7 @@ use crate::connection::Subflow;
 use crate::connection::{Difference, Lookup};
 use crate::logging;
 use crate::netlink::diag::{self, Query};
-use crate::netlink::mptcp::{Endpoint, Token};
+use crate::netlink::mptcp::{Endpoint, Token, ip_of};
 use crate::sys::errno::Errno;
 
 impl ConnectionManager {
@@ -55,7 +55,7 @@ impl ConnectionManager {
     /// Takes in a subflow that inet_diag shows.
     pub(super) fn on_diag_subflow(&mut self, host: &mut PluginHost, found: &diag::Subflow) {
         self.table.on_subflow_dumped(found);
-        host.ids.learn(found.ends.local.ip(), found.local_id);
+        host.ids.learn(ip_of(&found.ends.local), found.local_id);
     }
 
     /// Hands a plugin what TCP knows of a subflow's path.

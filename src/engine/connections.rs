@@ -9,7 +9,7 @@ use crate::capacity;
 use crate::connection::{Connections, IdSet, Lookup, RemoteAddress};
 use crate::logging;
 use crate::netlink::mptcp::{
-    AddressId, Command, ConnectionEvent, Endpoint, Event, SubflowAddress, Token,
+    AddressId, Command, ConnectionEvent, Endpoint, Event, SubflowAddress, Token, ip_of,
 };
 use crate::request::{CommandId, Failure, Queue, Queued, Reply, Request, Task};
 use crate::table::Table;
@@ -140,7 +140,7 @@ impl ConnectionManager {
                     host.call_manager(view, &mut self.table, subflow.token, &mut |p, cx| {
                         p.subflow_closed(cx, subflow)
                     });
-                } else if subflow.local.ip().is_unspecified() {
+                } else if ip_of(&subflow.local).is_unspecified() {
                     // Whichever it was, it has ended.
                     self.sync_by(view.now + SYNC_AFTER);
                 }

@@ -16,7 +16,7 @@ use crate::connection::coverage::{Coverage, Covered, Paths};
 use crate::endpoint::Slot;
 use crate::logging;
 use crate::netlink::diag::{Connection, Query, Subflow};
-use crate::netlink::mptcp::{Endpoint, EndpointFlags, Token};
+use crate::netlink::mptcp::{Endpoint, EndpointFlags, Token, ip_of};
 use crate::netlink::route::Family;
 use crate::table::{Mark, Table};
 use crate::time::{Backoff, Duration, Instant};
@@ -239,10 +239,10 @@ impl Healer {
     /// Takes in a subflow. `is_up` says of an address without an endpoint whether it has a link.
     pub(super) fn on_subflow(&mut self, subflow: &Subflow, is_up: &dyn Fn(IpAddr) -> bool) {
         let local = subflow.ends.local;
-        let at = |port| self.find_path(local.ip(), port);
+        let at = |port| self.find_path(ip_of(&local), port);
         let number = at(local.port()).or_else(|| at(0));
         let path = number.and_then(|number| self.paths.get(number));
-        let alive = path.map_or_else(|| is_up(local.ip()), |path| path.usable);
+        let alive = path.map_or_else(|| is_up(ip_of(&local)), |path| path.usable);
         let waits = path.is_some_and(|path| path.returned);
         self.look.doubtful |= subflow.token == Token::NONE
             && number.is_some_and(|number| self.look.departing.contains(Paths::one(number)));

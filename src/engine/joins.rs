@@ -6,7 +6,7 @@ use core::net::IpAddr;
 use super::Engine;
 use crate::capacity;
 use crate::logging;
-use crate::netlink::mptcp::{Command, Event};
+use crate::netlink::mptcp::{Command, Event, ip_of};
 use crate::request::{Queued, Request, Task};
 use crate::table::Table;
 
@@ -83,7 +83,7 @@ impl Engine {
         }
         // Without an error there was an answer, but none of MPTCP.
         let answered = matches!(i32::from(subflow.error), 0 | libc::ECONNREFUSED);
-        let address = subflow.local.ip();
+        let address = ip_of(&subflow.local);
         if self.report.joins.count(address, joined, answered) {
             logging::warn!(
                 "the last {IN_A_ROW} joins from {address} failed though TCP was answered there: the \

@@ -13,7 +13,7 @@ use crate::control::{Form, Value};
 use crate::endpoint::Endpoints;
 #[cfg(feature = "health")]
 use crate::netlink::IfIndex;
-use crate::netlink::mptcp::{AddressId, Command, EndpointFlags, Event};
+use crate::netlink::mptcp::{AddressId, Command, EndpointFlags, Event, ip_of};
 #[cfg(feature = "health")]
 use crate::netlink::route::Family;
 use crate::netlink::route::Name;
@@ -254,7 +254,7 @@ impl Reporter {
             Event::SubflowClosed(s) => (What::SubflowClosed(s.error), (s.local, s.remote)),
             _ => return,
         };
-        let interface = network.interface_of(ends.0.ip());
+        let interface = network.interface_of(ip_of(&ends.0));
         self.push(News {
             name: interface.map(|i| i.name.clone()).unwrap_or_default(),
             ends: Some(ends),

@@ -154,8 +154,14 @@ impl SubflowAddress {
 
 impl From<SocketAddr> for SubflowAddress {
     fn from(end: SocketAddr) -> Self {
-        Self::at(end.ip(), end.port())
+        Self::at(ip_of(&end), end.port())
     }
+}
+
+/// Returns the address of an end, by a function that is there once.
+#[inline(never)]
+pub fn ip_of(end: &SocketAddr) -> IpAddr {
+    end.ip()
 }
 
 impl From<Endpoint> for SubflowAddress {

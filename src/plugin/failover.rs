@@ -22,7 +22,7 @@ use crate::connection::storage::PerSubflow;
 use crate::connection::{Connection, Subflow};
 use crate::netlink::IfIndex;
 use crate::netlink::diag::Quality;
-use crate::netlink::mptcp::SubflowEvent;
+use crate::netlink::mptcp::{SubflowEvent, ip_of};
 use crate::network::{LocalAddress, Network};
 use crate::time::Duration;
 
@@ -181,7 +181,9 @@ impl Strategy for Failover {
     }
 
     fn joined(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {
-        let index = cx.network().leaves_by(subflow.ifindex, subflow.local.ip());
+        let index = cx
+            .network()
+            .leaves_by(subflow.ifindex, ip_of(&subflow.local));
         for wait in [Wait::Retry, Wait::Join, Wait::Avoid] {
             cx.succeeded(subflow.token, wait.on(index.unwrap_or(IfIndex::NONE)));
         }

@@ -9,6 +9,7 @@ use super::paths::{Paths, by_priority};
 use super::strategy::{LISTEN, Strategy, strategy};
 use super::{Context, Entry, QueueFull};
 use crate::connection::Connection;
+use crate::netlink::mptcp::ip_of;
 
 /// The entry of `fullmesh`.
 pub const ENTRY: Entry = Entry::new(
@@ -48,7 +49,7 @@ impl Strategy for FullMesh {
             for local in by_priority(network, ipv6) {
                 let ends = (local.address, remote.address);
                 let mut all = paths.remaining(network, connection);
-                if all.any(|(_, s)| (s.local.ip(), s.remote.ip()) == ends) {
+                if all.any(|(_, s)| (ip_of(&s.local), ip_of(&s.remote)) == ends) {
                     continue;
                 }
                 if room == 0 {

@@ -10,7 +10,7 @@ use super::paths::{Paths, by_priority, close};
 use super::strategy::{Lost, Strategy, strategy};
 use super::{Context, Entry, QueueFull};
 use crate::connection::Connection;
-use crate::netlink::mptcp::SubflowEvent;
+use crate::netlink::mptcp::{SubflowEvent, ip_of};
 
 /// The entry of `ndiffports`.
 pub const ENTRY: Entry = Entry::new(
@@ -48,7 +48,7 @@ impl Strategy for Ndiffports {
     ) -> Result<(), QueueFull> {
         let network = cx.network();
         let token = connection.token;
-        let own = connection.local.ip();
+        let own = ip_of(&connection.local);
         let mut all = network.usable();
         let initial = all.find(|a| a.address == own);
         let best = by_priority(network, own.is_ipv6()).next();
@@ -61,7 +61,7 @@ impl Strategy for Ndiffports {
         let wanted = self.subflows as usize;
         let on_it = |at| {
             let its = paths.remaining(network, connection);
-            its.filter(|(_, s)| s.local.ip() == local.address && (at || s.is_established()))
+            its.filter(|(_, s)| ip_of(&s.local) == local.address && (at || s.is_established()))
                 .count()
         };
         for _ in on_it(true)..wanted {
@@ -70,7 +70,7 @@ impl Strategy for Ndiffports {
         // Those that another interface has had meanwhile.
         if on_it(false) >= wanted {
             for (_, subflow) in paths.remaining(network, connection) {
-                if subflow.local.ip() != local.address {
+                if ip_of(&subflow.local) != local.address {
                     close(cx, token, subflow)?;
                 }
             }

@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::connection::storage::PerSubflow;
 use crate::connection::{Connection, Subflow};
 use crate::netlink::IfIndex;
-use crate::netlink::mptcp::{AddressId, EndpointFlags, SubflowAddress, Token};
+use crate::netlink::mptcp::{AddressId, EndpointFlags, SubflowAddress, Token, ip_of};
 use crate::network::{Interface, LocalAddress, Network};
 use crate::table::Table;
 
@@ -50,7 +50,7 @@ impl Paths {
             return Ok(false);
         }
         let mut all = self.remaining(cx.network(), connection);
-        if all.any(|(_, s)| (s.local.ip(), s.remote.ip()) == ends) {
+        if all.any(|(_, s)| (ip_of(&s.local), ip_of(&s.remote)) == ends) {
             return Ok(true);
         }
         let id = cx.address_id(local.address).unwrap_or(AddressId::NONE);
@@ -77,7 +77,7 @@ impl Paths {
     /// Returns whether the address of a subflow is no longer usable, or not where the subflow is
     /// bound; or is so again after an outage, so that a fresh subflow will be of use sooner.
     pub fn is_lost(&self, network: &Network, subflow: &Subflow) -> bool {
-        let (bound, ip) = (subflow.ifindex, subflow.local.ip());
+        let (bound, ip) = (subflow.ifindex, ip_of(&subflow.local));
         self.withdrawn.contains(&ip)
             || self.stale.get(subflow) == Some(&true)
             || (bound != IfIndex::NONE && !is_usable(network, bound, ip))
@@ -98,7 +98,7 @@ impl Paths {
     pub(super) fn learn_usable(&mut self, cx: &Context<'_>, address: IpAddr) {
         if self.withdrawn.contains(&address) {
             for connection in cx.connections().filter(|c| !c.server_side) {
-                for subflow in connection.subflows().filter(|s| s.local.ip() == address) {
+                for subflow in connection.subflows().filter(|s| ip_of(&s.local) == address) {
                     if let Some(stale) = self.stale.get_mut(subflow) {
                         *stale = is_open(subflow);
                     }
@@ -144,7 +144,7 @@ impl Paths {
             return Ok(());
         }
         for subflow in connection.subflows() {
-            let (id, ip) = (subflow.local_id, subflow.local.ip());
+            let (id, ip) = (subflow.local_id, ip_of(&subflow.local));
             if !is_open(subflow) || !self.is_lost(network, subflow) {
                 continue;
             }

@@ -34,7 +34,7 @@ use crate::netlink::IfIndex;
 #[cfg(feature = "quality")]
 use crate::netlink::diag::Quality;
 use crate::netlink::mptcp::{
-    AddressId, Command, ConnectionEvent, SubflowAddress, SubflowEvent, Token,
+    AddressId, Command, ConnectionEvent, SubflowAddress, SubflowEvent, Token, ip_of,
 };
 use crate::network::{Interface, LocalAddress, Network, is_link_local};
 use crate::table::Table;
@@ -201,7 +201,7 @@ impl Plugin for Reconciler {
 
     fn new_subflow(&mut self, cx: &mut Context<'_>, event: &SubflowEvent) {
         // Whatever the network looked like, the address works.
-        self.paths.learn(event.local.ip());
+        self.paths.learn(ip_of(&event.local));
         self.strategy.joined(cx, event);
         self.reconcile(cx, event.token);
     }
@@ -211,10 +211,10 @@ impl Plugin for Reconciler {
             cx,
             &Lost {
                 token: event.token,
-                local: event.local.ip(),
+                local: ip_of(&event.local),
                 local_id: event.local_id,
                 ifindex: event.ifindex,
-                remote: event.remote.ip(),
+                remote: ip_of(&event.remote),
                 remote_id: event.remote_id,
             },
         );
@@ -333,7 +333,7 @@ impl Reconciler {
         if !cx.manages(&connection)
             || !connection.is_established()
             || connection.is_kernel_managed()
-            || is_near(cx.network(), connection.remote.ip())
+            || is_near(cx.network(), ip_of(&connection.remote))
         {
             return;
         }
@@ -440,7 +440,7 @@ fn listens(cx: &Context<'_>, connection: &ConnectionEvent) -> bool {
 /// Whether the peer of a connection should be told of a usable address: not of those of the interface
 /// by which it has reached us, unless the one that it knows has been withdrawn.
 fn should_announce(network: &Network, connection: &Connection<'_>, address: IpAddr) -> bool {
-    let own = connection.local.ip();
+    let own = ip_of(&connection.local);
     if address == own {
         return connection.server_side && connection.has_withdrawn_initial_address();
     }

@@ -6,7 +6,7 @@ use core::net::IpAddr;
 use super::{Lost, Missing, Paths, close, is_open, is_usable};
 use crate::connection::{Connection, Subflow};
 use crate::netlink::IfIndex;
-use crate::netlink::mptcp::AddressId;
+use crate::netlink::mptcp::{AddressId, ip_of};
 use crate::network::{LocalAddress, Network};
 use crate::plugin::{Context, QueueFull};
 
@@ -30,47 +30,55 @@ impl Subflows<'_> {
         Some(subflow.interface(self.network).unwrap_or(IfIndex::NONE))
     }
 
-    fn iter(
+    /// Returns the first of them that is what is looked for; it is handed over with its position.
+    #[inline(never)] // 3 KiB less
+    fn find(
         &self,
         from: Option<IfIndex>,
         to: Option<IpAddr>,
-    ) -> impl Iterator<Item = (usize, &Subflow)> {
+        is_it: &mut dyn FnMut(usize, &Subflow) -> bool,
+    ) -> Option<&Subflow> {
         let all = self.paths.remaining(self.network, self.connection);
-        all.filter(move |(_, s)| {
-            (from.is_none() || from == self.index(s)) && to.is_none_or(|to| to == s.remote.ip())
-        })
+        for (at, subflow) in all {
+            let is_between = (from.is_none() || from == self.index(subflow))
+                && to.is_none_or(|to| to == ip_of(&subflow.remote));
+            if is_between && is_it(at, subflow) {
+                return Some(subflow);
+            }
+        }
+        None
     }
 
-    #[inline(never)] // 3 KiB less
+    #[inline(never)]
     fn count(&self, from: Option<IfIndex>, to: Option<IpAddr>) -> Count {
         let mut count = Count { all: 0, open: 0 };
-        for (_, subflow) in self.iter(from, to) {
+        self.find(from, to, &mut |_, subflow| {
             count.all += 1;
             count.open += u32::from(is_open(subflow));
-        }
+            false
+        });
         count
     }
 
     /// Whether one of them, other than the initial one, will not be needed for its other end if
     /// there is another at this one.
     fn spare(&self, from: Option<IfIndex>, to: Option<IpAddr>) -> bool {
-        self.iter(from, to).any(|(_, subflow)| {
+        let spare = self.find(from, to, &mut |_, subflow| {
             let others = match from {
-                Some(_) => self.count(None, Some(subflow.remote.ip())),
+                Some(_) => self.count(None, Some(ip_of(&subflow.remote))),
                 None => self.count(self.index(subflow), None),
             };
             is_joined(subflow) && others.all > 1
-        })
+        });
+        spare.is_some()
     }
 
     /// Whether the subflow at position `at` is to make way for others.
     fn is_superfluous(&self, at: usize, subflow: &Subflow) -> bool {
-        let (from, to) = (self.index(subflow), Some(subflow.remote.ip()));
+        let (from, to) = (self.index(subflow), Some(ip_of(&subflow.remote)));
         let server = self.connection.server_side;
-        if self
-            .iter(from, to)
-            .any(|(other, s)| other > at && is_open(s))
-        {
+        let later = self.find(from, to, &mut |other, s| other > at && is_open(s));
+        if later.is_some() {
             // A server with one interface cannot tell one path from another of the same address.
             return !server || has_choice(self.network, subflow.remote.is_ipv6());
         }
@@ -148,7 +156,7 @@ fn create_subflows_to_others(
         let retry = cx.retry(token, Missing::To(remote.id).key());
         // Not before one that is lost has ended: the peer, too, may be about to withdraw.
         let mut all = connection.subflows();
-        if all.any(|s| s.remote.ip() == remote.address)
+        if all.any(|s| ip_of(&s.remote) == remote.address)
             || cx.must_wait(token, Missing::To(remote.id).key())
         {
             continue;
@@ -184,9 +192,8 @@ pub(super) fn close_superfluous_subflow(
         network: cx.network(),
         connection,
     };
-    let mut all = subflows.iter(None, None);
-    let found = all.find(|(at, s)| is_open(s) && subflows.is_superfluous(*at, s));
-    if let Some((_, subflow)) = found {
+    let is_superfluous = &mut |at, s: &Subflow| is_open(s) && subflows.is_superfluous(at, s);
+    if let Some(subflow) = subflows.find(None, None, is_superfluous) {
         close(cx, connection.token, subflow)?;
     }
     Ok(())
