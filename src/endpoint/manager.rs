@@ -242,15 +242,7 @@ impl EndpointManager {
             endpoints, wanted, ..
         } = self;
         wanted.settle(endpoints, terms.most);
-        while wanted.lacks_room(terms.most) {
-            let Some(Endpoint { address, id, .. }) = endpoints.give_way(wanted, terms.is_local)
-            else {
-                return;
-            };
-            logging::info!(
-                "endpoint {address} (id {}) gives way: it is of no use",
-                id.0
-            );
+        while wanted.lacks_room(terms.most) && endpoints.give_way(wanted, terms.is_local) {
             wanted.settle(endpoints, terms.most);
         }
     }

@@ -21,6 +21,7 @@ use core::net::IpAddr;
 
 use crate::capacity;
 use crate::config::Prefixes;
+use crate::logging;
 use crate::netlink::IfIndex;
 use crate::netlink::mptcp::{AddressId, Command, Endpoint, EndpointFlags};
 use crate::request::CommandId;
@@ -167,6 +168,11 @@ impl Endpoints {
         self.slot_of(address, port).is_some()
     }
 
+    /// Returns whether a want has its endpoint, be that somebody else's.
+    fn has(&self, want: &Want) -> bool {
+        self.holds(want.address, want.port) || self.foreign(want.address, want.port)
+    }
+
     /// Returns our endpoint for the address, unless it is about to go.
     fn slot_of(&self, address: IpAddr, port: u16) -> Option<&Slot> {
         let mut ours = self.ours.iter();
@@ -203,12 +209,8 @@ impl Endpoints {
     }
 
     /// Has one of others go whose slot is of use to nobody, first what the kernel made itself: it becomes
-    /// ours, not to stay. Returns it.
-    pub(super) fn give_way(
-        &mut self,
-        wanted: &Wanted,
-        is_local: &dyn Fn(IpAddr) -> bool,
-    ) -> Option<Endpoint> {
+    /// ours, not to stay. Returns whether there is one; the log is told of it.
+    pub(super) fn give_way(&mut self, wanted: &Wanted, is_local: &dyn Fn(IpAddr) -> bool) -> bool {
         let implicit = |e: &Endpoint| is_implicit(e) && !wanted.has(e);
         // Subflows cannot come from an address that is not there; left by a run without a state file.
         let orphan = |e: &Endpoint| {
@@ -217,18 +219,24 @@ impl Endpoints {
         };
         let others = &self.others;
         let at = others.iter().position(implicit);
-        let at = at.or_else(|| others.iter().position(orphan))?;
-        if self.ours.is_full() {
-            return None;
-        }
-        let endpoint = *self.others.get(at)?;
-        self.others.remove(at);
+        let Some(at) = at.or_else(|| others.iter().position(orphan)) else {
+            return false;
+        };
+        let Some(endpoint) = others.get(at).filter(|_| !self.ours.is_full()) else {
+            return false;
+        };
+        let Endpoint { address, id, .. } = endpoint;
+        logging::info!(
+            "endpoint {address} (id {}) gives way: it is of no use",
+            id.0
+        );
         self.ours.push(Slot {
             departure: Departure::Requested,
             has_path: false,
-            ..Slot::new(endpoint)
+            ..Slot::new(*endpoint)
         });
-        Some(endpoint)
+        self.others.remove(at);
+        true
     }
 
     /// Gives back what the kernel made itself and was kept for connections.
@@ -390,7 +398,7 @@ impl Endpoints {
         let is_adding = |slot: &&Slot| slot.pending == Some(Operation::Add);
         let mut unacked = self.ours.iter().filter(is_adding).count();
         for want in wanted.chosen() {
-            if self.holds(want.address, want.port) || self.foreign(want.address, want.port) {
+            if self.has(want) {
                 continue;
             }
             if self.capacity.known().is_none() && unacked >= MAX_UNACKED_ADDS {

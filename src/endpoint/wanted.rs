@@ -144,9 +144,7 @@ impl Wanted {
 
     /// Returns whether all that are not too `many` have their endpoint.
     pub(super) fn is_met(&self, endpoints: &Endpoints, many: usize) -> bool {
-        let has =
-            |w: &Want| endpoints.holds(w.address, w.port) || endpoints.foreign(w.address, w.port);
-        !self.lacks_room(many) && self.chosen().all(has)
+        !self.lacks_room(many) && self.chosen().all(|want| endpoints.has(want))
     }
 
     /// Returns whether one is wanted in the place of an endpoint.
