@@ -389,10 +389,11 @@ impl Connections {
 
     /// Forgets a connection and all that belongs to it.
     pub(crate) fn remove(&mut self, token: Token) {
-        if let Some(mut slot) = self.slots.remove(token) {
+        if let Some(slot) = self.slots.get_mut(token) {
             self.subflows.clear(&mut slot.subflows);
             self.addresses.clear(&mut slot.addresses);
         }
+        self.slots.remove(token);
     }
 
     /// Takes in a subflow that is established: a new one, or one that was asked for. Returns
@@ -491,7 +492,7 @@ impl Connections {
         let (Some(at), Some(slot)) = (at, self.slots.get_mut(token)) else {
             return false;
         };
-        self.subflows.remove(&mut slot.subflows, at).is_some()
+        self.subflows.remove(&mut slot.subflows, at)
     }
 
     fn subflow_mut(

@@ -73,13 +73,16 @@ impl<T> Slab<T> {
         Some(at)
     }
 
-    /// Frees a slot.
-    pub(super) fn take(&mut self, at: u32) -> Option<T> {
-        let slot = self.slots.get_mut(at as usize)?;
-        let item = slot.item.take()?;
+    /// Frees a slot. Returns whether there was something in it.
+    pub(super) fn free(&mut self, at: u32) -> bool {
+        let slot = self.slots.get_mut(at as usize);
+        let Some(slot) = slot.filter(|slot| slot.item.is_some()) else {
+            return false;
+        };
+        slot.item = None;
         slot.next = core::mem::replace(&mut self.free, at);
         self.used -= 1;
-        Some(item)
+        true
     }
 
     pub(super) fn get(&self, at: u32) -> Option<&T> {
@@ -138,8 +141,8 @@ impl<T> Slab<T> {
         Some(new)
     }
 
-    /// Takes a slot out of its list.
-    pub(super) fn remove(&mut self, head: &mut u32, gone: u32) -> Option<T> {
+    /// Takes a slot out of its list, and frees it. Returns whether it was there.
+    pub(super) fn remove(&mut self, head: &mut u32, gone: u32) -> bool {
         let next = self.next(gone);
         if *head == gone {
             *head = next;
@@ -147,13 +150,15 @@ impl<T> Slab<T> {
             let mut at = *head;
             while self.next(at) != gone {
                 if at == NONE {
-                    return None;
+                    return false;
                 }
                 at = self.next(at);
             }
-            self.slots.get_mut(at as usize)?.next = next;
+            if let Some(slot) = self.slots.get_mut(at as usize) {
+                slot.next = next;
+            }
         }
-        self.take(gone)
+        self.free(gone)
     }
 
     /// Frees a whole list.
@@ -161,7 +166,7 @@ impl<T> Slab<T> {
         let mut at = core::mem::replace(head, NONE);
         while at != NONE {
             let next = self.next(at);
-            self.take(at);
+            self.free(at);
             at = next;
         }
     }
@@ -182,8 +187,8 @@ mod tests {
         assert_eq!(slab.append(&mut b, 4), None);
         assert_eq!((slab.len(), slab.refused()), (3, 1));
         let one = slab.find(a, |item| *item == 1).unwrap();
-        assert_eq!(slab.remove(&mut a, one), Some(1));
-        assert_eq!(slab.remove(&mut a, three), None);
+        assert!(slab.remove(&mut a, one));
+        assert!(!slab.remove(&mut a, three));
         assert_eq!(slab.append(&mut b, 5), Some(one));
         assert!(slab.list(a).eq(&[2]) && slab.list(b).eq(&[3, 5]));
         slab.clear(&mut b);
