@@ -79,7 +79,8 @@ impl<'a> Context<'a> {
     }
 
     /// The value of a key in the plugin's own section of the configuration, of which
-    /// [`super::Entry::keys`] must tell. It may be another after SIGHUP: see [`Plugin::reload`].
+    /// [`super::Entry::keys`] must tell. It may be another after SIGHUP: see
+    /// [`Plugin::reload`](crate::Plugin::reload).
     pub fn setting(&self, key: &str) -> Option<&'a str> {
         self.config.plugin_value(self.name, key)
     }
