@@ -151,9 +151,9 @@ struct Slot {
     mark: Mark,
 }
 
-const _: () = assert!(Slab::<Subflow>::SLOT_SIZE <= 92);
-const _: () = assert!(Slab::<RemoteAddress>::SLOT_SIZE <= 40);
-const _: () = assert!(TokenMap::<Slot>::SLOT_SIZE <= 144);
+const _: () = assert!(size_of::<slab::Slot<Subflow>>() <= 92);
+const _: () = assert!(size_of::<slab::Slot<RemoteAddress>>() <= 40);
+const _: () = assert!(size_of::<slab::Slot<(Token, Slot)>>() <= 144);
 
 /// How far a connection's handshake is known to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -17,15 +17,12 @@ pub(super) struct Slab<T> {
     refused: u32,
 }
 
-struct Slot<T> {
+pub(super) struct Slot<T> {
     item: Option<T>,
     next: u32,
 }
 
 impl<T> Slab<T> {
-    /// How many bytes each slot takes.
-    pub(super) const SLOT_SIZE: usize = size_of::<Slot<T>>();
-
     pub(super) fn new(capacity: usize) -> Self {
         let capacity = capacity.min(NONE as usize);
         Self {

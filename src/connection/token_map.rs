@@ -12,9 +12,6 @@ pub(super) struct TokenMap<T> {
 }
 
 impl<T> TokenMap<T> {
-    /// How many bytes each value takes, beside the index.
-    pub(super) const SLOT_SIZE: usize = Slab::<(u32, T)>::SLOT_SIZE;
-
     pub(super) fn new(capacity: usize) -> Self {
         let places = if capacity == 0 {
             0
