@@ -601,7 +601,7 @@ fn the_surplus_waits_and_moves_up() {
     // Whoever starts again finds the same order.
     lab.host.ip(&format!("addr add 10.0.1.{gone}/24 dev wan1"));
     assert_eq!(
-        daemon.lines(&["8 endpoints; 4 more addresses wait"]),
+        daemon.lines(&["8 endpoints", "addresses without one: 4"]),
         1,
         "one line about the surplus:\n{}",
         daemon.log()
@@ -840,7 +840,7 @@ fn slots_are_shared_by_the_uplinks() {
         "they keep theirs from equals"
     );
     assert_eq!(
-        daemon.lines(&["more addresses wait"]),
+        daemon.lines(&["addresses without one"]),
         1,
         "{}",
         daemon.log()
@@ -865,6 +865,15 @@ fn slots_are_shared_by_the_uplinks() {
         .filter(|e| is_one(e))
         .count()
         == wanted.len()));
+    // The kernel takes no more than eight, which is told of each number that was asked for.
+    for (most, times) in [(20, 1), (20, 1), (30, 2)] {
+        lab.reload(&daemon, &format!("[core]\nmax-endpoints = {most}\n"));
+        let line = "kernel takes 8 endpoints (max-endpoints is ";
+        let told = || daemon.lines(&[line, "without one: 4"]);
+        assert!(until(|| told() >= times), "{most}\n{}", daemon.log());
+        lab.settle();
+        assert_eq!(told(), times, "{most}\n{}", daemon.log());
+    }
 }
 
 /// Ten runs without a state file, say: what they have left fills the slots.

@@ -43,7 +43,8 @@ enum Leave {
 /// What the log has been told, so that it is told once.
 #[derive(Default)]
 struct Reported {
-    waiting: bool,
+    /// Under which `max-endpoints` addresses wait, if any do: another one may not help either.
+    waiting: Option<usize>,
     /// Endpoints of others on wanted addresses.
     foreign: [Option<IpAddr>; 8],
     unsupported: EndpointFlags,
@@ -380,14 +381,19 @@ impl EndpointManager {
         let taken = self.endpoints.capacity();
         // While the capacity is being learnt anew, which addresses have to wait is not known.
         if taken.is_some() || waiting > 0 {
-            if waiting > 0 && !self.reported.waiting {
-                let (who, count) = match taken {
-                    Some(taken) if taken <= most => ("the kernel takes", taken),
-                    _ => ("max-endpoints allows", most),
-                };
-                logging::warn!("{who} {count} endpoints; {waiting} more addresses wait");
+            let told = (waiting > 0).then_some(most);
+            if told.is_some() && self.reported.waiting != told {
+                match taken {
+                    Some(taken) if taken <= most => logging::warn!(
+                        "the kernel takes {taken} endpoints (max-endpoints is {most}); addresses \
+                         without one: {waiting}"
+                    ),
+                    _ => logging::warn!(
+                        "max-endpoints allows {most} endpoints; addresses without one: {waiting}"
+                    ),
+                }
             }
-            self.reported.waiting = waiting > 0;
+            self.reported.waiting = told;
         }
         let unsupported = self.endpoints.unsupported().0;
         if unsupported & !self.reported.unsupported.0 != 0 {
