@@ -44,6 +44,8 @@ pub struct Duration(u32);
 impl Duration {
     /// The longest.
     pub const MAX: Self = Self(u32::MAX);
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
 
     /// Returns so many milliseconds.
     pub const fn from_millis(milliseconds: u32) -> Self {
@@ -191,7 +193,7 @@ mod tests {
         );
         assert_eq!(
             NOW.saturating_since(NOW + Duration::from_millis(7)),
-            Duration::from_millis(0)
+            Duration::ZERO
         );
         assert_eq!(Instant::NEVER + Duration::from_millis(1), Instant::NEVER);
         assert_eq!(Instant::NEVER.saturating_since(NOW), Duration::MAX);

@@ -41,7 +41,10 @@ pub(crate) enum Difference {
     Closed,
     Established(ConnectionEvent),
     Subflow(SubflowEvent),
-    SubflowClosed(SubflowEvent),
+    SubflowClosed {
+        event: SubflowEvent,
+        was_established: bool,
+    },
 }
 
 impl Connections {
@@ -228,8 +231,12 @@ impl Connections {
         subflow.notified = true;
         let event = subflow.event(token);
         if gone(subflow) {
+            let was_established = subflow.established;
             self.subflows.remove(&mut slot.subflows, at);
-            return Some(Difference::SubflowClosed(event));
+            return Some(Difference::SubflowClosed {
+                event,
+                was_established,
+            });
         }
         Some(Difference::Subflow(event))
     }

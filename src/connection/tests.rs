@@ -114,10 +114,13 @@ fn a_subflow_asked_for_becomes_the_one_established() {
     table.subflow_established(&subflow("10.0.2.1:4000", false));
     let made = ("10.0.2.1:4000".to_owned(), true, true, false);
     assert_eq!(subflows(&table), [first.clone(), made]);
-    assert!(table.subflow_closed(&subflow("10.0.2.1:4000", false)));
+    assert_eq!(
+        table.subflow_closed(&subflow("10.0.2.1:4000", false)),
+        Some(true)
+    );
     // Again, and garbage.
-    assert!(!table.subflow_closed(&subflow("10.0.2.1:4000", false)));
-    assert!(!table.subflow_closed(&subflow("0.0.0.0:0", false)));
+    assert_eq!(table.subflow_closed(&subflow("10.0.2.1:4000", false)), None);
+    assert_eq!(table.subflow_closed(&subflow("0.0.0.0:0", false)), None);
     table.apply_command(&create("10.0.2.1:0"));
     table.revert_command(&create("10.0.2.1:0"), false);
     assert_eq!(subflows(&table), [first]);
@@ -206,7 +209,10 @@ fn a_dump_tells_what_was_missed() {
     );
     assert_eq!(
         table.next_difference(TOKEN, true),
-        Some(Difference::SubflowClosed(subflow("10.0.2.1:4000", false)))
+        Some(Difference::SubflowClosed {
+            event: subflow("10.0.2.1:4000", false),
+            was_established: true
+        })
     );
     assert_eq!(
         table.next_difference(TOKEN, true),
@@ -297,7 +303,7 @@ fn a_dump_before_the_event_does_not_tell_a_subflow_twice() {
     let new = subflow("10.0.2.1:4000", false);
     while table.next_difference(TOKEN, true).is_some() {}
     assert!(!table.subflow_established(&new));
-    assert!(table.subflow_closed(&new) && table.subflow_established(&new));
+    assert!(table.subflow_closed(&new).is_some() && table.subflow_established(&new));
 }
 
 /// Events between the dump and the introduction are news when that comes.

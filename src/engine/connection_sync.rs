@@ -181,9 +181,12 @@ impl ConnectionManager {
                         p.new_subflow(cx, &event)
                     });
                 }
-                Difference::SubflowClosed(event) => {
+                Difference::SubflowClosed {
+                    event,
+                    was_established,
+                } => {
                     host.call_manager(view, &mut self.table, token, &mut |p, cx| {
-                        p.subflow_closed(cx, &event)
+                        p.subflow_closed(cx, &event, was_established)
                     });
                 }
             }

@@ -12,6 +12,7 @@ use core::net::IpAddr;
 
 use super::Incomplete;
 use crate::capacity;
+use crate::connection::CALM;
 use crate::connection::coverage::{Coverage, Covered, Paths};
 use crate::endpoint::Slot;
 use crate::logging;
@@ -36,9 +37,6 @@ const WORTH: u32 = 4;
 /// A subflow that lives for so long has been made, whatever ends it later: of the attempts that this
 /// took two or three count against the next one.
 const MADE: Duration = Duration::from_secs(1);
-/// What a subflow has not delivered comes by the others, and waits there: data that overtake it on
-/// one that is made again too early are of no use before.
-const CALM: Duration = Duration::from_millis(750);
 /// After this long without another loss, one is answered quickly again.
 const QUIET: Duration = Duration::from_secs(60);
 

@@ -193,7 +193,7 @@ impl Strategy for Failover {
         let index = cx.network().leaves_by(lost.ifindex, lost.local);
         let index = index.unwrap_or(IfIndex::NONE);
         cx.succeeded(lost.token, Wait::Join.on(index));
-        cx.retry_later(lost.token, Wait::Retry.on(index));
+        cx.retry_later(lost.token, Wait::Retry.on(index), lost.calm);
     }
 
     fn address_usable(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {

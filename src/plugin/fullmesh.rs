@@ -139,8 +139,18 @@ mod tests {
         bench.advance(Duration::from_secs(40));
         assert_eq!(bench.subflows(connection).len(), 2);
         bench.subflow_closed(connection, "10.0.2.1", 104);
-        bench.advance(Duration::from_millis(50));
+        bench.advance(Duration::from_millis(700));
+        assert_eq!(bench.subflows(connection).len(), 1, "left alone");
+        bench.advance(Duration::from_millis(100));
         assert_eq!(bench.subflows(connection).len(), 2, "made again");
+        for local in ["10.0.1.1", "10.0.2.1"] {
+            bench.subflow_closed(connection, local, 104);
+        }
+        bench.advance(Duration::from_millis(50));
+        assert!(
+            bench.subflows(connection).len() > 0,
+            "the last one, at once"
+        );
         bench.closed(connection);
         bench.asked();
         bench.advance(Duration::from_secs(300));

@@ -216,9 +216,15 @@ pub trait Plugin {
     /// A subflow beyond the first is established, whoever made it.
     fn new_subflow(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {}
 
-    /// A subflow has ended, or one asked for has not come about. The kernel repeats this event
-    /// and sends some with addresses that are none; those are not passed on.
-    fn subflow_closed(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {}
+    /// A subflow has ended or, where it was not established, one asked for has not come about. The
+    /// kernel repeats this event and sends some with addresses that are none; those are not passed on.
+    fn subflow_closed(
+        &mut self,
+        cx: &mut Context<'_>,
+        subflow: &SubflowEvent,
+        was_established: bool,
+    ) {
+    }
 
     /// The peer changes a subflow's priority (MP_PRIO, RFC 8684, 3.3.8).
     fn subflow_priority(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {}

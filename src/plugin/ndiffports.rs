@@ -83,7 +83,7 @@ impl Strategy for Ndiffports {
     }
 
     fn lost(&mut self, cx: &mut Context<'_>, _: &Connection<'_>, _: &Paths, lost: &Lost) {
-        cx.retry_later(lost.token, MORE);
+        cx.retry_later(lost.token, MORE, lost.calm);
     }
 }
 

@@ -23,12 +23,12 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::paths::{LAST_PAIR, Paths, is_usable, pair, set_priorities};
+use super::paths::{LAST_PAIR, Paths, is_open, is_usable, pair, set_priorities};
 use super::{CommandId, Context, Failure, Plugin, QueueFull, Request};
 use crate::capacity;
-use crate::connection::Connection;
 #[cfg(feature = "quality")]
 use crate::connection::Subflow;
+use crate::connection::{CALM, Connection};
 use crate::logging;
 use crate::netlink::IfIndex;
 #[cfg(feature = "quality")]
@@ -99,7 +99,7 @@ pub trait Strategy {
         lost: &Lost,
     ) {
         let _ = (connection, paths);
-        cx.retry_later(lost.token, pair(lost.local_id, lost.remote_id));
+        cx.retry_later(lost.token, pair(lost.local_id, lost.remote_id), lost.calm);
     }
 
     /// What TCP knows of the path of a subflow, as [`Plugin::subflow_measured`]. Returns whether
@@ -141,6 +141,9 @@ pub struct Lost {
     pub remote: IpAddr,
     /// Its id.
     pub remote_id: AddressId,
+    /// How long to leave the connection alone, so that what the subflow has not delivered comes by
+    /// the others before it is made again: 0 where it had not come about, or there are no others.
+    pub calm: Duration,
 }
 
 /// Returns the plugin that does what a strategy says. Its section has the key `listen`, which
@@ -179,7 +182,7 @@ impl Plugin for Reconciler {
         if let Err(cause) = self.strategy.configure(cx) {
             logging::warn!("plugin {}: {cause}; as it was before", cx.name);
         }
-        cx.set_timer(ALL, Duration::from_millis(0));
+        cx.set_timer(ALL, Duration::ZERO);
     }
 
     fn connection_established(&mut self, cx: &mut Context<'_>, event: &ConnectionEvent) {
@@ -206,7 +209,15 @@ impl Plugin for Reconciler {
         self.reconcile(cx, event.token);
     }
 
-    fn subflow_closed(&mut self, cx: &mut Context<'_>, event: &SubflowEvent) {
+    fn subflow_closed(
+        &mut self,
+        cx: &mut Context<'_>,
+        event: &SubflowEvent,
+        was_established: bool,
+    ) {
+        let connection = cx.connection(event.token);
+        let others = connection.is_some_and(|c| c.subflows().any(is_open));
+        let carried = was_established && others;
         self.on_lost(
             cx,
             &Lost {
@@ -216,6 +227,7 @@ impl Plugin for Reconciler {
                 ifindex: event.ifindex,
                 remote: ip_of(&event.remote),
                 remote_id: event.remote_id,
+                calm: if carried { CALM } else { Duration::ZERO },
             },
         );
         self.reconcile(cx, event.token);
@@ -236,7 +248,7 @@ impl Plugin for Reconciler {
 
     fn listener_created(&mut self, cx: &mut Context<'_>, local: SocketAddr) {
         self.forget_served(local.port());
-        cx.set_timer(ALL, Duration::from_millis(0));
+        cx.set_timer(ALL, Duration::ZERO);
     }
 
     fn listener_closed(&mut self, _: &mut Context<'_>, local: SocketAddr) {
@@ -244,27 +256,27 @@ impl Plugin for Reconciler {
     }
 
     fn update_interface(&mut self, cx: &mut Context<'_>, _: &Interface) {
-        cx.set_timer(ALL, Duration::from_millis(0));
+        cx.set_timer(ALL, Duration::ZERO);
     }
 
     fn new_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
         self.paths.learn_usable(cx, address.address);
         self.strategy.address_usable(cx, address);
-        cx.set_timer(ALL, Duration::from_millis(0));
+        cx.set_timer(ALL, Duration::ZERO);
     }
 
     #[cfg(feature = "quality")]
     fn route_changed(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
         logging::debug!("{}: another gateway or metric", address.address);
         self.strategy.address_usable(cx, address);
-        cx.set_timer(ALL, Duration::from_millis(0));
+        cx.set_timer(ALL, Duration::ZERO);
     }
 
     fn delete_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
         if !is_usable(cx.network(), IfIndex::NONE, address.address) {
             self.paths.forget(address.address);
         }
-        cx.set_timer(ALL, Duration::from_millis(0));
+        cx.set_timer(ALL, Duration::ZERO);
     }
 
     fn command_done(
@@ -307,6 +319,7 @@ impl Plugin for Reconciler {
                     ifindex: local.ifindex,
                     remote: remote.address,
                     remote_id: remote.id,
+                    calm: Duration::ZERO,
                 },
             ),
             _ => {}

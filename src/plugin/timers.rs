@@ -33,12 +33,13 @@ impl Pending {
     }
 
     /// Notes one more failure: the more there were, the later the next try, by up to a quarter more
-    /// or less as `random` says, so that what failed together is not tried together.
-    pub(crate) fn failed(&mut self, now: Instant, random: u32) {
+    /// or less as `random` says, so that what failed together is not tried together; but not before
+    /// `least` has passed.
+    pub(crate) fn failed(&mut self, now: Instant, least: Duration, random: u32) {
         let doubled = Self::FIRST.as_millis() << self.failures.min(16);
         let wait = doubled.min(Self::LAST.as_millis());
         let spread = random % (wait / 2 + 1);
-        self.at = now + Duration::from_millis(wait - wait / 4 + spread);
+        self.at = now + Duration::from_millis(wait - wait / 4 + spread).max(least);
         // What wraps is tried every half minute all the same.
         self.failures = self.failures.checked_add(1).unwrap_or(16);
     }
@@ -174,7 +175,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..300 {
             let pending = pending(&mut timers, 1);
-            pending.failed(NOW, random.next());
+            pending.failed(NOW, Duration::ZERO, random.next());
             waits.push(pending.at.saturating_since(NOW).as_millis());
         }
         for (tries, wait) in waits.iter().enumerate() {
@@ -189,9 +190,24 @@ mod tests {
     }
 
     #[test]
+    fn what_has_a_least_wait_is_tried_no_sooner_and_then_as_ever() {
+        let mut timers = ConnectionTimers::default();
+        let pending = pending(&mut timers, 1);
+        let least = Duration::from_millis(750);
+        pending.failed(NOW, least, 0);
+        assert_eq!(pending.at, NOW + least);
+        pending.failed(NOW, Duration::ZERO, 0);
+        assert_eq!(pending.at, NOW + Duration::from_millis(30));
+        for _ in 0..6 {
+            pending.failed(NOW, least, 0);
+        }
+        assert_eq!(pending.at, NOW + Duration::from_millis(20 * 128 * 3 / 4));
+    }
+
+    #[test]
     fn a_timer_is_told_once_and_failures_are_remembered() {
         let mut timers = ConnectionTimers::default();
-        pending(&mut timers, 1).failed(NOW, 0);
+        pending(&mut timers, 1).failed(NOW, Duration::ZERO, 0);
         pending(&mut timers, 2).wait(NOW);
         assert_eq!(timers.deadline(), NOW);
         assert_eq!(timers.next_due(NOW).unwrap().token, Token::new(2));

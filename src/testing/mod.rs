@@ -198,7 +198,7 @@ impl Bench {
         device.up = up;
         let event = device.link();
         self.tell(Input::Network(&event));
-        self.advance(Duration::from_millis(0));
+        self.advance(Duration::ZERO);
     }
 
     /// Gives an interface an address, which is usable at once; `hold-down` of the configuration

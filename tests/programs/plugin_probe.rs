@@ -423,7 +423,7 @@ impl Plugin for Probe {
         self.write(subflow("new_subflow", event));
     }
 
-    fn subflow_closed(&mut self, _: &mut Context<'_>, event: &SubflowEvent) {
+    fn subflow_closed(&mut self, _: &mut Context<'_>, event: &SubflowEvent, _: bool) {
         self.write(subflow("subflow_closed", event));
     }
 

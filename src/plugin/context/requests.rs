@@ -65,13 +65,13 @@ impl<'a> Context<'a> {
 
     /// Notes that something of a connection has failed, and has [`Plugin::connection_timer`] called
     /// when it should be tried again: 20 ms later, and after each further failure twice as long,
-    /// up to 30 s, each time up to a quarter more or less. `what` is a number of the plugin's
-    /// choice, as in [`Self::set_connection_timer`]. Ends with [`Self::succeeded`], or with the
-    /// connection.
-    pub fn retry_later(&mut self, token: Token, what: u64) {
+    /// up to 30 s, each time up to a quarter more or less, but not before `least` has passed
+    /// (milliseconds). `what` is a number of the plugin's choice, as in
+    /// [`Self::set_connection_timer`]. Ends with [`Self::succeeded`], or with the connection.
+    pub fn retry_later(&mut self, token: Token, what: u64, least: Duration) {
         let (now, random) = (self.now, self.random.next());
         if let Some(pending) = self.pending(token, what) {
-            pending.failed(now, random);
+            pending.failed(now, least, random);
         }
     }
 

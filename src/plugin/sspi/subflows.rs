@@ -219,11 +219,11 @@ pub(super) fn retry_later(
     let to = subflows.count(None, Some(lost.remote)).open > 0;
     // Where the interface has lost the address, that says nothing of the path.
     if is_usable(network, index, lost.local) && !from {
-        cx.retry_later(token, Missing::From(index).key());
+        cx.retry_later(token, Missing::From(index).key(), lost.calm);
     }
     // The peer, too, may have lost an address, and be about to say so.
     if !to {
-        cx.retry_later(token, Missing::To(lost.remote_id).key());
+        cx.retry_later(token, Missing::To(lost.remote_id).key(), lost.calm);
     }
 }
 

@@ -8,6 +8,7 @@ use crate::netlink::mptcp::{Command, ConnectionEvent, Event, Limits, SubflowAddr
 use crate::netlink::route::{Address, Link, Name, Notification};
 use crate::network::Part;
 use crate::plugin::Failure;
+use crate::testing::Bench;
 use crate::time::{Duration, Instant};
 
 const TOKEN: Token = Token::new(77);
@@ -223,4 +224,34 @@ fn more_listeners_of_others_than_it_knows() {
         }
     }
     assert_eq!((asked, announced), (SOME, SOME));
+}
+
+#[test]
+fn a_subflow_that_ends_is_made_again_once_others_carry_what_it_had() {
+    static PLUGINS: &[Entry] = &[ENTRY];
+    let bench = Bench::new(PLUGINS, "").with("wan1", "10.0.1.1");
+    let mut bench = bench.with("wan2", "10.0.2.1");
+    let connection = bench.established("10.0.1.1:4000", "192.0.2.1:80");
+    assert_eq!(bench.subflows(connection).len(), 2);
+    // The path refuses for a while what is made again.
+    bench.cut("10.0.2.1");
+    bench.asked();
+    bench.advance(Duration::from_millis(700));
+    assert_eq!(bench.asked(), [""; 0], "left alone");
+    bench.advance(Duration::from_millis(1000));
+    let tries = bench.asked().len();
+    assert!((3..7).contains(&tries), "soon again and again: {tries}");
+    bench.mend("10.0.2.1");
+    bench.advance(Duration::from_secs(2));
+    assert_eq!(bench.subflows(connection).len(), 2);
+}
+
+#[test]
+fn the_last_subflow_that_ends_is_made_again_at_once() {
+    static PLUGINS: &[Entry] = &[ENTRY];
+    let mut bench = Bench::new(PLUGINS, "").with("wan1", "10.0.1.1");
+    let connection = bench.established("10.0.1.1:4000", "192.0.2.1:80");
+    bench.subflow_closed(connection, "10.0.1.1", 104);
+    bench.advance(Duration::from_millis(50));
+    assert_eq!(bench.subflows(connection).len(), 1);
 }
