@@ -8,6 +8,7 @@ use lexopt::Arg::{Long, Short, Value};
 use crate::config::{self, CommandOption, KEYS, Key, Overrides};
 #[cfg(feature = "control")]
 use crate::control::request::verb;
+use crate::features::{LACKS, lacking};
 use crate::plugin::Entry;
 
 /// What `--help` says after the program's name. Tests hold it to the keys that are options.
@@ -96,7 +97,10 @@ pub fn parse(arguments: Vec<OsString>, plugins: &[Entry]) -> Result<Action, Stri
             Long(name) => name,
             Value(value) => {
                 let value = shown(&value.to_string_lossy());
-                return Err(format!("unexpected argument {value}"));
+                return Err(match lacking(&value) {
+                    Some(feature) => format!("{value}: {LACKS}{feature}"),
+                    None => format!("unexpected argument {value}"),
+                });
             }
         };
         let key = match name {

@@ -12,3 +12,43 @@ pub(crate) const SOURCE_ROUTING: bool = cfg!(feature = "source-routing");
 /// The connections of the in-kernel path manager are looked at, before an endpoint goes and to make
 /// subflows again. Without it the last endpoint that works stays, as where the kernel lacks inet_diag.
 pub(crate) const HEALING: bool = cfg!(feature = "healing");
+
+/// What users may name that this build lacks, and the feature that brings it: keys of the
+/// configuration, plugins and commands.
+#[rustfmt::skip]
+const ABSENT: &[(&str, &[&str])] = &[
+    #[cfg(not(feature = "addr_adv"))]
+    ("addr_adv", &["addr_adv"]),
+    #[cfg(not(feature = "sspi"))]
+    ("sspi", &["sspi"]),
+    #[cfg(not(feature = "fullmesh"))]
+    ("fullmesh", &["fullmesh"]),
+    #[cfg(not(feature = "failover"))]
+    ("failover", &["failover"]),
+    #[cfg(not(feature = "ndiffports"))]
+    ("ndiffports", &["ndiffports"]),
+    #[cfg(not(feature = "userspace"))]
+    ("userspace", &["max-connections"]),
+    #[cfg(not(feature = "healing"))]
+    ("healing", &["heal-interval"]),
+    #[cfg(not(feature = "source-routing"))]
+    ("source-routing", &["source-routing", "source-routing-tables", "source-routing-priorities"]),
+    #[cfg(not(feature = "health"))]
+    ("health", &[
+        "track", "track-interval", "track-timeout", "track-down", "track-up", "track-reliability",
+        "steer",
+    ]),
+    #[cfg(not(feature = "control"))]
+    ("control", &["control-group", "status", "connections", "monitor", "reload", "path", "wait"]),
+];
+
+/// What a user is told of it, before its name.
+pub(crate) const LACKS: &str = "this build lacks the feature ";
+
+/// Returns the feature that a key, a plugin or a command would need and this build lacks, if that is
+/// what is wrong with it.
+pub(crate) fn lacking(name: &str) -> Option<&'static str> {
+    let mut absent = ABSENT.iter();
+    let found = absent.find(|(_, names)| names.contains(&name));
+    found.map(|(feature, _)| *feature)
+}

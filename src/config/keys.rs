@@ -12,6 +12,7 @@ use crate::config::flags::{
 use crate::config::{Config, Pattern, Prefixes, StateFile};
 #[cfg(feature = "health")]
 use crate::config::{MAX_LOSSES, MAX_TRACKED};
+use crate::features::{LACKS, lacking};
 use crate::netlink::filter;
 use crate::netlink::mptcp::EndpointFlags;
 
@@ -222,13 +223,13 @@ impl Key {
             Field::Text(text) => *text(config) = Some(value.to_string()),
             Field::StateFile => config.state_file = StateFile::new(value),
             Field::PathManager => {
-                position(value, plugins)?;
+                know(value, plugins)?;
                 config.path_manager = Some(value.to_string());
             }
             Field::LoadPlugins => {
                 let mut names: Vec<String> = Vec::new();
                 each(value, &mut |name| {
-                    position(name, plugins)?;
+                    know(name, plugins)?;
                     if !names.iter().any(|other| other == name) {
                         names.push(name.to_string());
                     }
@@ -348,6 +349,14 @@ impl Key {
             }
         }
         None
+    }
+}
+
+/// Says what is wrong with the name of a plugin, if it is none of these.
+fn know(name: &str, plugins: &[&str]) -> Result<(), String> {
+    match (position(name, plugins), lacking(name)) {
+        (Err(_), Some(feature)) => Err([LACKS, feature].concat()),
+        (known, _) => known.map(|_| ()),
     }
 }
 

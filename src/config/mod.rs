@@ -465,7 +465,21 @@ impl Config {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(
+    test,
+    feature = "control",
+    feature = "healing",
+    feature = "health",
+    feature = "sspi"
+))]
 mod document_tests;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "health")))]
+mod lean_tests;
+#[cfg(all(
+    test,
+    feature = "control",
+    feature = "healing",
+    feature = "health",
+    feature = "sspi"
+))]
 mod tests;

@@ -10,6 +10,7 @@ use nix::fcntl::OFlag;
 use crate::config::ini::{self, Item};
 use crate::config::keys::{self, Key, Place};
 use crate::config::{Config, DEFAULT_FILE, InterfaceSection, Overrides, Pattern, PluginKeys};
+use crate::features::{LACKS, lacking};
 use crate::netlink::mptcp::EndpointFlags;
 use crate::sys;
 
@@ -225,11 +226,14 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
         } else if let Some(plugin) = self.plugins.iter().find(|plugin| plugin.name() == name) {
             Section::Plugin(plugin)
         } else {
-            self.warn(&[
-                "unknown section [",
-                name,
-                "]: ignored (expected core, interface PATTERN or a plugin)",
-            ]);
+            match lacking(name) {
+                Some(feature) => self.warn(&["section [", name, "]: ", LACKS, feature]),
+                None => self.warn(&[
+                    "unknown section [",
+                    name,
+                    "]: ignored (expected core, interface PATTERN or a plugin)",
+                ]),
+            }
             Section::Ignored
         };
     }
@@ -246,7 +250,10 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
             },
         };
         if keys::find(key).is_none_or(|known| !known.stands_in(place)) {
-            return self.warn(&["unknown key ", key]);
+            return match lacking(key) {
+                Some(feature) => self.warn(&["key ", key, ": ", LACKS, feature]),
+                None => self.warn(&["unknown key ", key]),
+            };
         }
         let again = pairs.iter().any(|pair| pair.key == key);
         let line = self.line;

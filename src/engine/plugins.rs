@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::connection::Connections;
 use crate::connection::address_id::AddressIds;
 use crate::endpoint::Wanted;
-use crate::features::USERSPACE;
+use crate::features::{LACKS, USERSPACE};
 use crate::logging;
 use crate::netlink::mptcp::Token;
 use crate::network::{Interface, LocalAddress, Network};
@@ -114,7 +114,7 @@ impl PluginHost {
             self.call(view, table, at, &mut |plugin, cx| {
                 result = match USERSPACE || !plugin.wants_connections() {
                     true => plugin.init(cx),
-                    false => Err("this build has no connections for it to manage".into()),
+                    false => Err([LACKS, "userspace"].concat()),
                 }
             });
             match (result, self.loaded.get(at)) {
@@ -430,4 +430,44 @@ impl Notifier<'_> {
 /// By which the queue and the timers know the plugin at a position.
 fn owner(at: usize) -> u8 {
     u8::try_from(at).unwrap_or(Queue::ENGINE)
+}
+
+#[cfg(all(test, not(feature = "userspace")))]
+mod tests {
+    use super::*;
+
+    struct Manager;
+
+    impl Plugin for Manager {
+        fn wants_connections(&self) -> bool {
+            true
+        }
+
+        fn init(&mut self, _: &mut Context<'_>) -> Result<(), String> {
+            panic!("it is not to be called");
+        }
+    }
+
+    struct Other;
+
+    impl Plugin for Other {}
+
+    #[test]
+    fn a_plugin_that_wants_connections_is_refused_where_there_are_none() {
+        static ENTRIES: [Entry; 2] = [
+            Entry::new("manager", "", || Box::new(Manager)),
+            Entry::new("other", "", || Box::new(Other)),
+        ];
+        let mut host = PluginHost::new(&[&ENTRIES[0], &ENTRIES[1]]);
+        let view = View {
+            now: Instant(0),
+            ready: false,
+            network: &Network::new(),
+            config: &Config::new(&ENTRIES),
+        };
+        host.init(view, &mut Connections::new(0));
+        let problem = "plugin manager: this build lacks the feature userspace";
+        assert_eq!(host.problems, [problem]);
+        assert_eq!(host.names().collect::<Vec<_>>(), ["other"]);
+    }
 }
