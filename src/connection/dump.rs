@@ -41,10 +41,7 @@ pub(crate) enum Difference {
     Closed,
     Established(ConnectionEvent),
     Subflow(SubflowEvent),
-    SubflowClosed {
-        event: SubflowEvent,
-        was_established: bool,
-    },
+    SubflowClosed { event: SubflowEvent, was_open: bool },
 }
 
 impl Connections {
@@ -231,12 +228,9 @@ impl Connections {
         subflow.notified = true;
         let event = subflow.event(token);
         if gone(subflow) {
-            let was_established = subflow.established;
+            let was_open = subflow.is_open();
             self.subflows.remove(&mut slot.subflows, at);
-            return Some(Difference::SubflowClosed {
-                event,
-                was_established,
-            });
+            return Some(Difference::SubflowClosed { event, was_open });
         }
         Some(Difference::Subflow(event))
     }

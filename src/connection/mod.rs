@@ -86,6 +86,11 @@ impl Subflow {
         self.closing
     }
 
+    /// Returns whether it is established, and not being closed by this host.
+    pub fn is_open(&self) -> bool {
+        self.established && !self.closing
+    }
+
     /// Returns the number of the interface that it leaves by: the one it is bound to or, where it is
     /// not, that of its address. `None` if no interface has the address.
     pub fn interface(&self, network: &Network) -> Option<IfIndex> {
@@ -436,7 +441,7 @@ impl Connections {
         subflow.is_some_and(|subflow| !subflow.established)
     }
 
-    /// Forgets a subflow. Returns whether it was established; `None` if it was not known.
+    /// Forgets a subflow. Returns whether it was open; `None` if it was not known.
     pub(crate) fn subflow_closed(&mut self, event: &SubflowEvent) -> Option<bool> {
         self.remove_subflow(event.token, event.local, event.remote)
     }
@@ -501,10 +506,10 @@ impl Connections {
         remote: SocketAddr,
     ) -> Option<bool> {
         let at = self.find_subflow(token, local, remote)?;
-        let was_established = self.subflows.get(at)?.established;
+        let was_open = self.subflows.get(at)?.is_open();
         let slot = self.slots.get_mut(token)?;
         self.subflows.remove(&mut slot.subflows, at);
-        Some(was_established)
+        Some(was_open)
     }
 
     fn subflow_mut(

@@ -211,7 +211,7 @@ fn a_dump_tells_what_was_missed() {
         table.next_difference(TOKEN, true),
         Some(Difference::SubflowClosed {
             event: subflow("10.0.2.1:4000", false),
-            was_established: true
+            was_open: true
         })
     );
     assert_eq!(

@@ -181,12 +181,9 @@ impl ConnectionManager {
                         p.new_subflow(cx, &event)
                     });
                 }
-                Difference::SubflowClosed {
-                    event,
-                    was_established,
-                } => {
+                Difference::SubflowClosed { event, was_open } => {
                     host.call_manager(view, &mut self.table, token, &mut |p, cx| {
-                        p.subflow_closed(cx, &event, was_established)
+                        p.subflow_closed(cx, &event, was_open)
                     });
                 }
             }

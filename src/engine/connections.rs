@@ -136,9 +136,9 @@ impl ConnectionManager {
                 }
             }
             Event::SubflowClosed(subflow) => {
-                if let Some(was_established) = self.table.subflow_closed(subflow) {
+                if let Some(was_open) = self.table.subflow_closed(subflow) {
                     host.call_manager(view, &mut self.table, subflow.token, &mut |p, cx| {
-                        p.subflow_closed(cx, subflow, was_established)
+                        p.subflow_closed(cx, subflow, was_open)
                     });
                 } else if ip_of(&subflow.local).is_unspecified() {
                     // Whichever it was, it has ended.

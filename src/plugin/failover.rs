@@ -15,7 +15,7 @@
 //! A subflow is bad while what was sent has not been acknowledged for `patience` seconds, which is
 //! looked at twice as often; with 0 it never is.
 
-use super::paths::{Paths, close, is_open, uplinks};
+use super::paths::{Paths, close, uplinks};
 use super::strategy::{LISTEN, Lost, Strategy, strategy};
 use super::{Context, Entry, QueueFull};
 use crate::connection::storage::PerSubflow;
@@ -78,7 +78,7 @@ impl Failover {
     /// Returns whether a subflow carries data, as far as is known.
     fn works(&self, network: &Network, paths: &Paths, subflow: &Subflow) -> bool {
         let bad = self.bad.get(subflow) == Some(&true);
-        is_open(subflow) && !bad && !paths.is_lost(network, subflow)
+        subflow.is_open() && !bad && !paths.is_lost(network, subflow)
     }
 
     /// Closes what is not needed beside the subflow of `active`, the best interface that works.
@@ -93,7 +93,7 @@ impl Failover {
         let settle = Wait::Settle.on(active);
         cx.forget_retries(&|of, what| of == token && Wait::Settle.is(what) && what != settle);
         let mut worse = false;
-        for subflow in connection.subflows().filter(|s| is_open(s)) {
+        for subflow in connection.subflows().filter(|s| s.is_open()) {
             let index = subflow.interface(network).unwrap_or(IfIndex::NONE);
             if paths.is_lost(network, subflow) {
                 // Closed already, with a word to the peer.
@@ -154,7 +154,7 @@ impl Strategy for Failover {
             // One that is bad stays until another one works.
             let all = connection.subflows().filter(on_it);
             let (there, asked) = all.fold((false, false), |(there, asked), s| {
-                let open = is_open(s) && !paths.is_lost(network, s);
+                let open = s.is_open() && !paths.is_lost(network, s);
                 (there || open, asked || !s.is_established())
             });
             let waits = [Wait::Retry, Wait::Avoid].map(|wait| cx.must_wait(token, wait.on(index)));

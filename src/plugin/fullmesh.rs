@@ -143,6 +143,15 @@ mod tests {
         assert_eq!(bench.subflows(connection).len(), 1, "left alone");
         bench.advance(Duration::from_millis(100));
         assert_eq!(bench.subflows(connection).len(), 2, "made again");
+        bench.subflow_closed(connection, "10.0.1.1", 104);
+        bench.advance(Duration::from_millis(700));
+        assert_eq!(
+            bench.subflows(connection).len(),
+            1,
+            "the initial one likewise"
+        );
+        bench.advance(Duration::from_millis(100));
+        assert_eq!(bench.subflows(connection).len(), 2);
         for local in ["10.0.1.1", "10.0.2.1"] {
             bench.subflow_closed(connection, local, 104);
         }

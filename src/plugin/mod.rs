@@ -216,15 +216,10 @@ pub trait Plugin {
     /// A subflow beyond the first is established, whoever made it.
     fn new_subflow(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {}
 
-    /// A subflow has ended or, where it was not established, one asked for has not come about. The
-    /// kernel repeats this event and sends some with addresses that are none; those are not passed on.
-    fn subflow_closed(
-        &mut self,
-        cx: &mut Context<'_>,
-        subflow: &SubflowEvent,
-        was_established: bool,
-    ) {
-    }
+    /// A subflow has ended, or one asked for has not come about. `was_open` says that the connection
+    /// has lost it: it was established, and this host had not asked to close it. The kernel repeats
+    /// this event and sends some with addresses that are none; those are not passed on.
+    fn subflow_closed(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent, was_open: bool) {}
 
     /// The peer changes a subflow's priority (MP_PRIO, RFC 8684, 3.3.8).
     fn subflow_priority(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {}

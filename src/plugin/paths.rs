@@ -53,8 +53,8 @@ impl Paths {
         if all.any(|(_, s)| (ip_of(&s.local), ip_of(&s.remote)) == ends) {
             return Ok(true);
         }
-        let id = cx.address_id(local.address).unwrap_or(AddressId::NONE);
-        if cx.must_wait(connection.token, pair(id, remote.id)) {
+        let pair = pair(cx, local.address, remote.id);
+        if cx.must_wait(connection.token, pair) {
             return Ok(false);
         }
         cx.join(connection.token, local, remote)?;
@@ -100,7 +100,7 @@ impl Paths {
             for connection in cx.connections().filter(|c| !c.server_side) {
                 for subflow in connection.subflows().filter(|s| ip_of(&s.local) == address) {
                     if let Some(stale) = self.stale.get_mut(subflow) {
-                        *stale = is_open(subflow);
+                        *stale = subflow.is_open();
                     }
                 }
             }
@@ -145,7 +145,7 @@ impl Paths {
         }
         for subflow in connection.subflows() {
             let (id, ip) = (subflow.local_id, ip_of(&subflow.local));
-            if !is_open(subflow) || !self.is_lost(network, subflow) {
+            if !subflow.is_open() || !self.is_lost(network, subflow) {
                 continue;
             }
             // What was announced has been withdrawn above.
@@ -209,7 +209,7 @@ pub(super) fn set_priorities(
     // On most hosts there are none.
     let has_backups = network.interfaces().any(is_backup);
     for subflow in connection.subflows() {
-        if !is_open(subflow) || !(has_backups || subflow.backup_here) {
+        if !subflow.is_open() || !(has_backups || subflow.backup_here) {
             continue;
         }
         let index = subflow.interface(network).unwrap_or(IfIndex::NONE);
@@ -222,16 +222,13 @@ pub(super) fn set_priorities(
     Ok(())
 }
 
-/// Whether a subflow carries data, and is to.
-pub(super) fn is_open(subflow: &Subflow) -> bool {
-    subflow.is_established() && !subflow.is_closing()
-}
-
 /// No number of [`pair`] is greater.
 pub(super) const LAST_PAIR: u64 = u16::MAX as u64;
 
-/// By which what has failed between two addresses is remembered.
-pub(super) fn pair(local: AddressId, remote: AddressId) -> u64 {
+/// By which what has failed between an address and one of the peer's is remembered. In the initial
+/// subflow the host's address has the id 0, but not in the one that is made again.
+pub(super) fn pair(cx: &mut Context<'_>, local: IpAddr, remote: AddressId) -> u64 {
+    let local = cx.address_id(local).unwrap_or(AddressId::NONE);
     u64::from(local.0) << 8 | u64::from(remote.0)
 }
 

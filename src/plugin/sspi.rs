@@ -14,7 +14,7 @@
 
 mod subflows;
 
-use super::paths::{Paths, close, is_open, is_usable};
+use super::paths::{Paths, close, is_usable};
 use super::strategy::{LISTEN, Lost, Strategy, strategy};
 use super::{Context, Entry, QueueFull};
 use crate::connection::Connection;

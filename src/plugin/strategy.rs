@@ -23,7 +23,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::paths::{LAST_PAIR, Paths, is_open, is_usable, pair, set_priorities};
+use super::paths::{LAST_PAIR, Paths, is_usable, pair, set_priorities};
 use super::{CommandId, Context, Failure, Plugin, QueueFull, Request};
 use crate::capacity;
 #[cfg(feature = "quality")]
@@ -86,7 +86,8 @@ pub trait Strategy {
 
     /// A subflow beyond the first is established, before [`Self::reconcile`].
     fn joined(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent) {
-        cx.succeeded(subflow.token, pair(subflow.local_id, subflow.remote_id));
+        let pair = pair(cx, ip_of(&subflow.local), subflow.remote_id);
+        cx.succeeded(subflow.token, pair);
     }
 
     /// A subflow has failed or ended, before [`Self::reconcile`]. By default [`Paths::join`] makes it
@@ -99,7 +100,8 @@ pub trait Strategy {
         lost: &Lost,
     ) {
         let _ = (connection, paths);
-        cx.retry_later(lost.token, pair(lost.local_id, lost.remote_id), lost.calm);
+        let pair = pair(cx, lost.local, lost.remote_id);
+        cx.retry_later(lost.token, pair, lost.calm);
     }
 
     /// What TCP knows of the path of a subflow, as [`Plugin::subflow_measured`]. Returns whether
@@ -142,7 +144,8 @@ pub struct Lost {
     /// Its id.
     pub remote_id: AddressId,
     /// How long to leave the connection alone, so that what the subflow has not delivered comes by
-    /// the others before it is made again: 0 where it had not come about, or there are no others.
+    /// the others before it is made again: 0 where it had not come about, this host has closed it, or
+    /// there are no others.
     pub calm: Duration,
 }
 
@@ -209,15 +212,10 @@ impl Plugin for Reconciler {
         self.reconcile(cx, event.token);
     }
 
-    fn subflow_closed(
-        &mut self,
-        cx: &mut Context<'_>,
-        event: &SubflowEvent,
-        was_established: bool,
-    ) {
+    fn subflow_closed(&mut self, cx: &mut Context<'_>, event: &SubflowEvent, was_open: bool) {
         let connection = cx.connection(event.token);
-        let others = connection.is_some_and(|c| c.subflows().any(is_open));
-        let carried = was_established && others;
+        let others = connection.is_some_and(|c| c.subflows().any(|s| s.is_open()));
+        let carried = was_open && others;
         self.on_lost(
             cx,
             &Lost {

@@ -3,7 +3,7 @@
 
 use core::net::IpAddr;
 
-use super::{Lost, Missing, Paths, close, is_open, is_usable};
+use super::{Lost, Missing, Paths, close, is_usable};
 use crate::connection::{Connection, Subflow};
 use crate::netlink::IfIndex;
 use crate::netlink::mptcp::{AddressId, ip_of};
@@ -54,7 +54,7 @@ impl Subflows<'_> {
         let mut count = Count { all: 0, open: 0 };
         self.find(from, to, &mut |_, subflow| {
             count.all += 1;
-            count.open += u32::from(is_open(subflow));
+            count.open += u32::from(subflow.is_open());
             false
         });
         count
@@ -77,7 +77,7 @@ impl Subflows<'_> {
     fn is_superfluous(&self, at: usize, subflow: &Subflow) -> bool {
         let (from, to) = (self.index(subflow), Some(ip_of(&subflow.remote)));
         let server = self.connection.server_side;
-        let later = self.find(from, to, &mut |other, s| other > at && is_open(s));
+        let later = self.find(from, to, &mut |other, s| other > at && s.is_open());
         if later.is_some() {
             // A server with one interface cannot tell one path from another of the same address.
             return !server || has_choice(self.network, subflow.remote.is_ipv6());
@@ -192,7 +192,7 @@ pub(super) fn close_superfluous_subflow(
         network: cx.network(),
         connection,
     };
-    let is_superfluous = &mut |at, s: &Subflow| is_open(s) && subflows.is_superfluous(at, s);
+    let is_superfluous = &mut |at, s: &Subflow| s.is_open() && subflows.is_superfluous(at, s);
     if let Some(subflow) = subflows.find(None, None, is_superfluous) {
         close(cx, connection.token, subflow)?;
     }

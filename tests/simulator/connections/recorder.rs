@@ -139,18 +139,13 @@ impl Plugin for Recorder {
         self.0.new_subflow(cx, subflow);
     }
 
-    fn subflow_closed(
-        &mut self,
-        cx: &mut Context<'_>,
-        subflow: &SubflowEvent,
-        was_established: bool,
-    ) {
+    fn subflow_closed(&mut self, cx: &mut Context<'_>, subflow: &SubflowEvent, was_open: bool) {
         note("subflow_closed", subflow.token, |told| {
             // One asked for, that has not come about, is not known.
             told.subflows.remove(&ends(subflow));
             !subflow.local.ip().is_unspecified()
         });
-        self.0.subflow_closed(cx, subflow, was_established);
+        self.0.subflow_closed(cx, subflow, was_open);
     }
 
     fn new_local_address(&mut self, cx: &mut Context<'_>, address: &LocalAddress) {
