@@ -80,6 +80,12 @@ fn one_for_each_interface(listen: &str, to: &str, client: [&str; 3], server: [&s
         monitor.sees(&["ANNOUNCED"], 2);
     }
     // Each of the client's addresses has one id, in its join and its announcement.
+    let joined = |address| {
+        let lines = far.lines();
+        let mut joins = lines.iter().filter(|l| l.contains("SF_ESTABLISHED"));
+        joins.any(|line| names(line, address))
+    };
+    assert!(until(|| client[1..].iter().all(|address| joined(address))));
     let text = far.lines().join("\n");
     let id = |event: &str, address: &str| {
         let line = text
