@@ -876,6 +876,30 @@ fn slots_are_shared_by_the_uplinks() {
     }
 }
 
+/// Whether `max-endpoints` or the kernel has no more room, which that may not have said before.
+#[test]
+fn what_waits_for_a_slot_is_not_called_used() {
+    for most in [8, 200] {
+        let lab = lab!();
+        let room = capacity(&lab).min(most);
+        lab.wan(1);
+        lab.host.ip(&(2..=room)
+            .map(|n| format!("addr add 10.0.1.{n}/24 dev wan1\n"))
+            .collect::<String>());
+        let daemon = lab.daemon(&format!("[core]\nmax-endpoints = {most}\n"));
+        assert!(until(|| lab.host.endpoints().len() == room));
+        daemon.says(&["watching"]);
+        lab.host.ip("addr add 10.0.1.200/24 dev wan1");
+        daemon.says(&["wan1: 10.0.1.200 waiting: no slot left"]);
+        lab.settle();
+        assert_eq!(daemon.lines(&["10.0.1.200 is used"]), 0, "{}", daemon.log());
+        let (_, out, _) = lab.execute(&["status", "10.0.1.200"]);
+        let [state, reason] = ["waiting", "no slot left (see priority and max-endpoints)"];
+        assert!(out.contains(state) && out.contains(reason), "{out}");
+        daemon.stop();
+    }
+}
+
 /// Ten runs without a state file, say: what they have left fills the slots.
 #[test]
 fn what_is_of_no_use_gives_way() {

@@ -316,6 +316,11 @@ impl Daemon {
         let monitored = clients.any(|client| client.session.monitor().is_some());
         self.engine.set_monitored(monitored);
         self.control.look(now);
+        // A path that is told of as used may have been refused its endpoint already.
+        if self.engine.has_news() {
+            let (engine, io) = (&mut self.engine, &mut self.io);
+            self.path_manager.catch_up(now, engine, io);
+        }
         let mut any = false;
         while let Some(news) = self.engine.next_news() {
             self.control.tell(&news);

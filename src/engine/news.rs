@@ -6,6 +6,7 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 use super::Engine;
+use super::status::NO_SLOT;
 use crate::capacity;
 use crate::config::flags::AddressFlags;
 use crate::connection::Connections;
@@ -33,6 +34,8 @@ pub enum What {
     Lost(Verdict),
     /// A path is used; if it was lost before, after how long.
     Used(Option<u64>),
+    /// A path may be used, but has to wait for a slot in the kernel.
+    LacksSlot,
     /// The verdict on an address that is not used changes.
     Verdict(Verdict),
     /// A path comes and goes.
@@ -96,6 +99,7 @@ impl News {
             Lost(_) => ("path_lost", "lost: "),
             Used(None) => ("path_used", "is used"),
             Used(Some(_)) => ("path_used", "back after "),
+            LacksSlot => ("verdict", "waiting: "),
             Verdict(verdict) => ("verdict", verdict.kind()),
             Flapping => (
                 "path_flapping",
@@ -154,6 +158,7 @@ impl News {
                 form.field("", "reason", Value::Code(verdict.reason()));
             }
             Used(Some(span)) => form.field("", "lost_for", Value::Seconds(span)),
+            LacksSlot => form.field("", "reason", Value::Code(NO_SLOT)),
             Settled(times, verdict) => {
                 form.field("", "times", Value::Number(times.into()));
                 form.words(" times within a minute; now ");
@@ -410,9 +415,17 @@ impl Engine {
                 let mut ours = self.endpoints.endpoints().ours().iter();
                 let slot = ours.find(|slot| slot.endpoint.address == ip);
                 event.id = slot.map_or(AddressId::NONE, |slot| slot.remembered().id);
+                if matches!(event.what, What::Used(_)) && self.lacks_slot(ip) {
+                    event.what = What::LacksSlot;
+                }
             }
         }
         Some(event)
+    }
+
+    /// Returns whether something is yet to be told.
+    pub fn has_news(&self) -> bool {
+        !self.report.news.waiting.is_empty()
     }
 
     /// Says whether somebody wants to hear of connections.

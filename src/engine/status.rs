@@ -4,6 +4,8 @@
 use core::fmt::{self, Write};
 use core::net::IpAddr;
 
+use libc::ERANGE;
+
 use super::Engine;
 use crate::config::flags::AddressFlags;
 use crate::control::{Form, Value};
@@ -42,6 +44,9 @@ impl State {
         }
     }
 }
+
+/// Why a path waits for which the kernel, or `max-endpoints`, has no room.
+pub(super) const NO_SLOT: &str = "no slot left";
 
 /// What is known of a path.
 struct Path<'a> {
@@ -98,7 +103,6 @@ impl Engine {
             (None, None) => EndpointFlags(0),
         };
         let is_backup = flags.contains(EndpointFlags::BACKUP);
-        let wanted = self.endpoints.wanted();
         let is_it = |want: &Want| want.address == ip;
         let refused = known.refusals().find(|(refused, _)| *refused == ip);
         (path.state, path.reason, path.advice) = match (path.endpoint, refused) {
@@ -107,22 +111,32 @@ impl Engine {
                 Some("made by another program"),
                 "adopt = yes takes it over",
             ),
+            (None, _) if self.lacks_slot(ip) => (
+                State::Waiting,
+                Some(NO_SLOT),
+                "see priority and max-endpoints",
+            ),
             (None, Some((_, errno))) => {
                 path.errno = errno;
                 (State::Failed, Some("refused"), "")
             }
-            (None, None) if wanted.chosen().any(is_it) => {
+            (None, None) if self.endpoints.wanted().iter().any(is_it) => {
                 (State::Waiting, Some("no endpoint yet"), "")
             }
-            (None, None) if wanted.iter().any(is_it) => (
-                State::Waiting,
-                Some("no slot left"),
-                "the kernel has no room: see priority",
-            ),
             _ if is_backup => (State::Backup, None, ""),
             _ => (State::Active, None, ""),
         };
         path
+    }
+
+    /// Returns whether an endpoint is wanted for the address and has no slot, be that known before or
+    /// by the kernel's refusal.
+    pub(super) fn lacks_slot(&self, ip: IpAddr) -> bool {
+        let (known, wanted) = (self.endpoints.endpoints(), self.endpoints.wanted());
+        let is_it = |want: &Want| want.address == ip;
+        let left_out = wanted.iter().any(is_it) && !wanted.chosen().any(is_it);
+        let has_none = || known.ours().iter().all(|slot| slot.endpoint.address != ip);
+        has_none() && (left_out || known.refusals().any(|it| it == (ip, ERANGE)))
     }
 
     /// Returns the addresses that a request is about: those of an interface, one by itself, or
