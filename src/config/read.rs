@@ -218,7 +218,7 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
                     Section::Interface
                 }
                 Err(cause) => {
-                    self.error(&[cause]);
+                    self.error(&["section [", name, "]: ", cause]);
                     // What follows cannot be judged.
                     Section::Ignored
                 }
@@ -249,11 +249,21 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
                 None => return,
             },
         };
-        if keys::find(key).is_none_or(|known| !known.stands_in(place)) {
-            return match lacking(key) {
-                Some(feature) => self.warn(&["key ", key, ": ", LACKS, feature]),
-                None => self.warn(&["unknown key ", key]),
-            };
+        match keys::find(key) {
+            Some(known) if known.stands_in(place) => {}
+            Some(_) => {
+                let elsewhere = match place {
+                    Place::Core => "[interface PATTERN]",
+                    _ => "[core]",
+                };
+                return self.warn(&["key ", key, " is ignored: it belongs in ", elsewhere]);
+            }
+            None => {
+                return match lacking(key) {
+                    Some(feature) => self.warn(&["key ", key, ": ", LACKS, feature]),
+                    None => self.warn(&["unknown key ", key]),
+                };
+            }
         }
         let again = pairs.iter().any(|pair| pair.key == key);
         let line = self.line;

@@ -403,7 +403,7 @@ fn all_that_is_wrong_is_told_in_one_run() {
             "warning: f:5: duplicate key log: the last value is used",
             "f:6: section header without closing ]",
             "f:7: missing key before =",
-            "f:8: invalid pattern: [ without closing ]",
+            "f:8: section [interface [a]: invalid pattern: [ without closing ]",
             "f:11: use: unknown value \"maybe\" (expected yes, no or standby)",
             "f:13: addr-flags: unknown value \"x\" (expected subflow, signal, backup, fullmesh or laminar)",
             "f:14: expected [section] or key = value",
@@ -498,20 +498,21 @@ fn values_out_of_range_are_refused() {
 fn what_is_unknown_or_repeated_is_a_warning() {
     assert_eq!(
         warnings(
-            "[core]\nfoo = 1\n[bar]\nbaz = 1\nbaz = 1\n[core]\nhold-down = 1\nhold-down = 2\n\
+            "[core]\nfoo = 1\n[bar]\nuse = no\nbaz = 1\n[core]\nhold-down = 1\nhold-down = 2\n\
              [interface a]\nlog = null\nuse = no\nuse = yes\n[interface a]\nuse = no\n\
-             [sspi]\nx = 1\nx = 2\n[interfaces]\n[addr_adv]\ny = 1"
+             [sspi]\nx = 1\nx = 2\n[interfaces]\n[addr_adv]\ny = 1\n[core]\nuse = no"
         ),
         [
             "f:2: unknown key foo",
             "f:3: unknown section [bar]: ignored (expected core, interface PATTERN or a plugin)",
             "f:8: duplicate key hold-down: the last value is used",
-            "f:10: unknown key log",
+            "f:10: key log is ignored: it belongs in [core]",
             "f:12: duplicate key use: the last value is used",
             "f:13: section [interface a] is never used: [interface a] comes first",
             "f:17: duplicate key x: the last value is used",
             "f:18: unknown section [interfaces]: ignored (expected core, interface PATTERN or a plugin)",
             "f:20: unknown key y",
+            "f:22: key use is ignored: it belongs in [interface PATTERN]",
         ]
     );
     let loaded = read("[core]\nhold-down = 1\n[core]\nhold-down = 2\n[sspi]\nx=1\nx=2").unwrap();
