@@ -137,7 +137,10 @@ fn every_problem_of_the_configuration_is_named() {
             &[":2: ", "70000"],
         ),
         ("[interface wan1]\nport=80", &["port", "signal"]),
-        ("[interface]\nuse=no", &[":1: "]),
+        (
+            "[interface]\nuse=no",
+            &[":1: section [interface]: empty pattern"],
+        ),
     ];
     for (text, words) in table {
         let file = lab.write("bad.conf", text);
@@ -163,6 +166,28 @@ fn every_problem_of_the_configuration_is_named() {
     for line in [":2: ", ":3: ", ":5: "] {
         assert!(errors.contains(line), "no {line} in {errors}");
     }
+}
+
+/// It would not listen, and nobody would know why.
+#[test]
+fn what_a_plugin_does_not_understand_is_an_error() {
+    let lab = lab!();
+    let file = lab.write(
+        "sspi.conf",
+        "[core]\nload-plugins=sspi\n[sspi]\nlisten=maybe\n",
+    );
+    let file = file.to_str().expect("UTF-8");
+    let (code, _, errors) = lab.execute(&["--check", "-c", file]);
+    assert_eq!(code, Some(78), "{errors}");
+    one_line(
+        &errors,
+        &["plugin sspi: listen: ", "\"maybe\"", "yes or no"],
+    );
+    lab.write(
+        "sspi.conf",
+        "[core]\nload-plugins=sspi\n[sspi]\nlisten=yes\n",
+    );
+    assert_eq!(lab.execute(&["--check", "-c", file]).0, Some(0));
 }
 
 #[test]

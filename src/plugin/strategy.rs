@@ -26,6 +26,7 @@ use core::net::{IpAddr, SocketAddr};
 use super::paths::{LAST_PAIR, Paths, is_usable, pair, set_priorities};
 use super::{CommandId, Context, Failure, Plugin, QueueFull, Request};
 use crate::capacity;
+use crate::config::flags::position;
 #[cfg(feature = "quality")]
 use crate::connection::Subflow;
 use crate::connection::{CALM, Connection};
@@ -178,11 +179,11 @@ impl Plugin for Reconciler {
 
     fn init(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
         self.paths.reserve(cx.config());
-        self.strategy.configure(cx)
+        self.configure(cx)
     }
 
     fn reload(&mut self, cx: &mut Context<'_>) {
-        if let Err(cause) = self.strategy.configure(cx) {
+        if let Err(cause) = self.configure(cx) {
             logging::warn!("plugin {}: {cause}; as it was before", cx.name);
         }
         cx.set_timer(ALL, Duration::ZERO);
@@ -440,6 +441,15 @@ impl Reconciler {
             logging::warn!("cannot announce {local}: {failure}; trying again");
         }
         cx.set_timer(REFUSED, ANNOUNCE_AGAIN);
+    }
+}
+
+impl Reconciler {
+    fn configure(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
+        if let Some(value) = cx.setting(LISTEN) {
+            position(value, &["yes", "no"]).map_err(|cause| [LISTEN, ": ", &cause].concat())?;
+        }
+        self.strategy.configure(cx)
     }
 }
 
