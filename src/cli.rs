@@ -49,9 +49,9 @@ Commands for a running daemon:
   monitor [-j]             print what happens
   reload                   read the configuration again
   path IFACE down|backup|auto
-                           a path does not work, or is to be spared
+                           take a path out, spare it, or leave it to mptcpd
   wait [-t SECONDS] [IFACE]
-                           until a path is in use
+                           wait until a path is in use
 ";
 
 /// Options of one letter, by the names of those that are the same.

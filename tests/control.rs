@@ -315,10 +315,10 @@ fn to_wait_ends_once_a_path_is_in_use() {
     let (code, _, errors) = {
         let _daemon = lab.daemon("[core]\n[interface wan1]\nuse = no\n");
         assert!(until(|| lab.execute(&["status"]).0 == Some(0)));
-        lab.execute(&["wait", "-t", "1"])
+        lab.execute(&["wait", "-t", "1", "wan1"])
     };
     assert_eq!(code, Some(1));
-    assert!(errors.contains("timed out"), "{errors}");
+    assert!(errors.contains("wait -t 1 wan1: timed out"), "{errors}");
     let mut command = lab.host.command(env!("CARGO_BIN_EXE_mptcpd"));
     // It waits for the daemon as well.
     let waiting = command.args(["wait", "-t", "15", "wan1"]).spawn();

@@ -106,7 +106,8 @@ fn talk(stream: File, line: &str, end: Option<Instant>, monitor: bool) -> Result
         let mut daemon = [sys::readable(stream.as_raw_fd())];
         if matches!(sys::poll(&mut daemon, left), Ok(0)) {
             if end.is_some_and(|end| now() >= end) {
-                return Err(problem(FAILURE, &["timed out: no path is in use"]));
+                let cause = ": timed out: no path is in use";
+                return Err(problem(FAILURE, &[line.trim_ascii(), cause]));
             }
             continue;
         }
