@@ -57,8 +57,14 @@ impl<T> Table<T> {
 
     /// Adds at the end, or counts a refusal and returns false.
     pub fn push(&mut self, item: T) -> bool {
-        let at = self.items.len();
-        self.insert(at, item)
+        // Not by `insert`, which moves what comes behind.
+        let room = !self.is_full();
+        if room {
+            self.items.push(item);
+        } else {
+            self.refusals.add();
+        }
+        room
     }
 
     /// Adds before `at` (clipped to the length), or counts a refusal and returns false.
@@ -88,13 +94,8 @@ impl<T> Table<T> {
         // A third of the code of `Vec::retain_mut`, which minds a `keep` that panics.
         let mut kept = 0;
         for at in 0..self.items.len() {
-            let (before, [item, ..]) = self.items.split_at_mut(at) else {
-                break;
-            };
-            if keep(item) {
-                if let Some(place) = before.get_mut(kept) {
-                    core::mem::swap(place, item);
-                }
+            if self.items.get_mut(at).is_some_and(&mut keep) {
+                self.items.swap(kept, at);
                 kept += 1;
             }
         }
