@@ -56,8 +56,7 @@ pub(super) fn text(json: bool, ages: &str) -> Result<String, Problem> {
     // The process ends after this.
     let picture = ManuallyDrop::new(Picture::take()?);
     let mut text = String::new();
-    let mut ages = ManuallyDrop::new(Vec::from_iter(ages.lines()));
-    ages.sort_unstable();
+    let ages = ManuallyDrop::new(Vec::from_iter(ages.lines()));
     picture.write(&mut Form::new(&mut text, json, "\t"), &ages);
     Ok(text)
 }
@@ -192,13 +191,15 @@ impl Picture {
     }
 }
 
-/// Looks a connection up in sorted lines, each of both ends and an age in seconds. Returns milliseconds.
+/// Looks a connection up in lines, each of both ends and an age in seconds. Returns milliseconds.
 fn age_of(ages: &[&str], ends: Ends) -> Option<u64> {
     let mut start = heapless::String::<128>::new();
     write!(start, "{} {} ", ends.local, ends.remote).ok()?;
-    let at = ages.partition_point(|line| *line < start.as_str());
-    let age = ages.get(at)?.strip_prefix(start.as_str())?;
-    age.parse::<u64>().ok().map(|seconds| seconds * 1000)
+    let mut found = ages
+        .iter()
+        .filter_map(|line| line.strip_prefix(start.as_str()));
+    let seconds: u32 = found.next()?.parse().ok()?;
+    Some(u64::from(seconds) * 1000)
 }
 
 /// Writes the interface, which a subflow has none of whose address is gone.
