@@ -4,7 +4,6 @@
 use core::fmt::Write;
 use core::mem::ManuallyDrop;
 use std::ffi::OsString;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
@@ -19,6 +18,7 @@ use crate::plugin::Entry;
 use crate::state::file;
 use crate::sys;
 use crate::sys::clock;
+use crate::sys::errno::Errno;
 use crate::sys::exit::{CONFIGURATION, FAILURE, SUCCESS, USAGE};
 use crate::sys::signal::Signals;
 use crate::sys::sysctl::{self, Mptcp};
@@ -201,7 +201,7 @@ fn serve(
 /// Becomes the only daemon of the network namespace. Returns what keeps others out of it as long as it
 /// is open; the error is for the user.
 fn claim(config: &Config, namespace: Option<u64>) -> Result<Option<OwnedFd>, String> {
-    let failed = |error: io::Error| format!("cannot claim the network namespace: {error}");
+    let failed = |error: Errno| format!("cannot claim the network namespace: {error}");
     let running = |how| format!("mptcpd is already running in this network namespace ({how})");
     if let Some(namespace) = namespace {
         match file::lock(&config.state_file, namespace) {
@@ -210,7 +210,7 @@ fn claim(config: &Config, namespace: Option<u64>) -> Result<Option<OwnedFd>, Str
                 return Ok(Some(file.into()));
             }
             Ok(None) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EWOULDBLOCK) => {
+            Err(Errno(libc::EWOULDBLOCK)) => {
                 return Err(running("it holds the lock file"));
             }
             Err(error) => return Err(failed(error)),
@@ -222,9 +222,7 @@ fn claim(config: &Config, namespace: Option<u64>) -> Result<Option<OwnedFd>, Str
             Ok(None)
         }
         Ok(name) => Ok(name),
-        Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
-            Err(running("it holds the abstract socket @mptcpd"))
-        }
+        Err(Errno(libc::EADDRINUSE)) => Err(running("it holds the abstract socket @mptcpd")),
         Err(error) => Err(failed(error)),
     }
 }

@@ -6,13 +6,14 @@ mod connections;
 
 use core::mem::ManuallyDrop;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 
 use crate::control::Verb;
 use crate::control::request::{self, LENGTH};
 use crate::state::file;
 use crate::sys::clock::now;
+use crate::sys::errno::Errno;
 use crate::sys::exit::{DENIED, FAILURE, MISSING, NOT_RUNNING, SUCCESS, USAGE};
 use crate::sys::{self, local};
 use crate::time::{Duration, Instant};
@@ -137,9 +138,9 @@ fn connect(end: Option<Instant>) -> Result<File, Problem> {
             Ok(stream) => return Ok(stream),
             Err(error) => error,
         };
-        match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ECONNREFUSED) => {}
-            Some(libc::EACCES | libc::EPERM) => {
+        match error.0 {
+            libc::ENOENT | libc::ECONNREFUSED => {}
+            libc::EACCES | libc::EPERM => {
                 return Err(problem(DENIED, &[&path, ": permission denied"]));
             }
             _ => return Err(broken(error)),
@@ -154,10 +155,10 @@ fn connect(end: Option<Instant>) -> Result<File, Problem> {
 
 #[cold]
 #[inline(never)]
-fn broken(error: io::Error) -> Problem {
+fn broken(error: impl Into<Errno>) -> Problem {
     problem(
         FAILURE,
-        &["cannot talk to the daemon: ", &error.to_string()],
+        &["cannot talk to the daemon: ", &error.into().to_string()],
     )
 }
 

@@ -2,10 +2,8 @@
 //! From a file's bytes to a configuration, or to everything that is wrong with it.
 
 use core::fmt::{self, Display};
-use std::io;
 
 use ::log::Level;
-use nix::fcntl::OFlag;
 
 use crate::config::ini::{self, Item};
 use crate::config::keys::{self, Key, Place};
@@ -13,6 +11,7 @@ use crate::config::{Config, DEFAULT_FILE, InterfaceSection, Overrides, Pattern, 
 use crate::features::{LACKS, lacking};
 use crate::netlink::mptcp::EndpointFlags;
 use crate::sys;
+use crate::sys::errno::Errno;
 
 /// No honest file is larger, in bytes.
 const MAX_SIZE: usize = 64 * 1024;
@@ -80,10 +79,10 @@ pub fn load<P: PluginKeys>(options: &Overrides, plugins: &[P]) -> Result<Loaded,
 
 /// The bytes of a file that can be trusted; `None` if there is none.
 fn read(path: &str) -> Result<Option<Vec<u8>>, String> {
-    let failed = |error: io::Error| error.to_string();
+    let failed = |error: Errno| error.to_string();
     // Opened without waiting, lest a FIFO hang us; judged afterwards, lest it be exchanged.
-    let file = match sys::open(path, OFlag::O_RDONLY) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+    let file = match sys::open(path, libc::O_RDONLY) {
+        Err(Errno(libc::ENOENT)) => return Ok(None),
         file => file.map_err(failed)?,
     };
     let status = sys::status(&file).map_err(failed)?;

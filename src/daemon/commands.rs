@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! What the engine asks for: each command goes to the driver of the socket that it is for.
 
-use std::io;
 use std::net::SocketAddr;
 
 use super::path_manager::{Item, blocks};
@@ -11,6 +10,7 @@ use crate::features::{HEALING, SOURCE_ROUTING, USERSPACE};
 use crate::logging;
 use crate::netlink::mptcp;
 use crate::request::CommandId;
+use crate::sys::errno;
 use crate::sys::{listener, sysctl};
 use crate::time::Instant;
 
@@ -150,14 +150,13 @@ impl Daemon {
         &mut self,
         now: Instant,
         number: CommandId,
-        result: io::Result<SocketAddr>,
+        result: errno::Result<SocketAddr>,
         message: &str,
     ) {
         match result {
             Ok(local) => self.engine.handle(now, Input::Listening(number, local)),
             Err(error) => {
-                let errno = error.raw_os_error().unwrap_or(0);
-                fail(&mut self.engine, now, number, errno, message);
+                fail(&mut self.engine, now, number, error.0, message);
             }
         }
     }

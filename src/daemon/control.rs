@@ -124,7 +124,7 @@ impl Control {
     pub(super) fn stop(&mut self) {
         self.manager.tell("STOPPING=1");
         if let Some(door) = self.door.take() {
-            local::remove(&door.path);
+            sys::remove(&door.path);
         }
     }
 

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! One request and its answer, and the reading of events.
 
-use std::io;
-
 use crate::engine::Incomplete;
 use crate::logging;
 use crate::netlink::Seq;
 use crate::netlink::attribute::Full;
 use crate::netlink::message::{Message, Messages};
+use crate::sys::errno::Errno;
 use crate::sys::netlink::{Inbox, Received, Socket};
 
 /// Returns the error of a system call as the reason why a dump is of no use.
-pub(super) fn refused(error: io::Error) -> Incomplete {
-    Incomplete::Refused(error.raw_os_error().unwrap_or(0))
+pub(super) fn refused(error: Errno) -> Incomplete {
+    Incomplete::Refused(error.0)
 }
 
 /// Sends a request and hands its answer to `each`, to the end.
@@ -119,7 +118,7 @@ pub(super) fn read_all(
         let more = match inbox.fill(socket) {
             Ok(more) => more,
             Err(error) => {
-                if error.raw_os_error() != Some(libc::ENOBUFS) {
+                if error != Errno(libc::ENOBUFS) {
                     logging::warn!("cannot read events: {error}");
                 }
                 *lost = true;

@@ -11,6 +11,7 @@ use crate::capacity;
 use crate::engine::{Engine, Input};
 use crate::health::{Event, Key, Probe};
 use crate::logging;
+use crate::sys::errno::Errno;
 use crate::sys::ping::Ping;
 use crate::time::Instant;
 
@@ -94,7 +95,7 @@ impl Prober {
                     probe.path.address
                 );
                 self.sockets.swap_remove(at);
-                !matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
+                !matches!(error.0, libc::ENOBUFS | libc::ENOMEM)
             }
         }
     }
@@ -112,7 +113,7 @@ impl Prober {
             .any(|a| a.address == address && a.holder == index);
         let ping = match Ping::open(&interface.name, address, lent) {
             Ok(ping) => ping,
-            Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+            Err(Errno(libc::EACCES)) => {
                 if !core::mem::replace(&mut self.refused, true) {
                     let group = nix::unistd::getegid();
                     logging::warn!(

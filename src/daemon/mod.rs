@@ -17,7 +17,6 @@ mod path_manager;
 mod rtnetlink;
 mod run_state;
 
-use std::io;
 use std::os::fd::RawFd;
 
 use ::log::Level;
@@ -31,6 +30,7 @@ use crate::netlink::message::Message;
 use crate::plugin::Entry;
 use crate::request::{CommandId, Failure};
 use crate::state::{HALF, Identity};
+use crate::sys::errno;
 use crate::sys::listener::Listeners;
 use crate::sys::netlink::{Inbox, Socket};
 use crate::sys::signal::{SignalRequest, Signals};
@@ -164,7 +164,7 @@ impl Daemon {
     }
 
     /// Runs until a signal asks to stop.
-    pub fn run(&mut self) -> io::Result<()> {
+    pub fn run(&mut self) -> errno::Result<()> {
         // The endpoints first.
         self.settle();
         self.check_path_manager();

@@ -6,8 +6,6 @@
 //! carries them out within `send(2)` and reports failures unasked, so that silence by the next
 //! look means success.
 
-use std::io;
-
 use crate::engine::{Engine, Incomplete, Input, Source};
 use crate::features::{HEALING, USERSPACE};
 use crate::logging;
@@ -17,6 +15,7 @@ use crate::netlink::generic::{self, Controller};
 use crate::netlink::message::{Ack, Message, Messages};
 use crate::netlink::mptcp::{self, Command};
 use crate::request::{CommandId, Reply};
+use crate::sys::errno::Errno;
 use crate::sys::netlink::{Received, Socket};
 use crate::time::{Duration, Instant, Retry};
 
@@ -184,10 +183,9 @@ impl PathManager {
         self.unanswered = Some((oldest, last));
         if let Err(error) = result {
             logging::warn!("cannot send commands to the kernel: {error}");
-            let errno = error.raw_os_error().unwrap_or(0);
             let mut number = first;
             while number.is_acked_by(last) {
-                fail(engine, now, number, errno, "");
+                fail(engine, now, number, error.0, "");
                 number = number.next();
             }
         }
@@ -369,7 +367,7 @@ impl PathManager {
         }
         let result = match family.events {
             Some(group) => self.events.join(group),
-            None => Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP)),
+            None => Err(Errno(libc::EOPNOTSUPP)),
         };
         match result {
             Ok(()) => self.subscription.joined = true,

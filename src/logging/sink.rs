@@ -3,7 +3,7 @@
 
 use core::fmt::Write;
 use std::fs::File;
-use std::io::{self, Write as _, stderr};
+use std::io::{Write as _, stderr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process;
 
@@ -14,7 +14,7 @@ use nix::unistd::write;
 use simple_logger::SimpleLogger;
 
 use super::{Destination, LINE, Line};
-use crate::sys;
+use crate::sys::{self, errno};
 use crate::time::{Duration, Instant, Retry};
 
 const NAME: &str = "mptcpd";
@@ -112,7 +112,7 @@ impl Sink {
                 Some(Err(error)) => error,
             };
             // Busy, which is not for long.
-            if let Some(libc::EAGAIN | libc::ENOBUFS) = error.raw_os_error() {
+            if let libc::EAGAIN | libc::ENOBUFS = error.0 {
                 let room = |socket: &File| has_room(socket.as_fd(), patience);
                 if first && self.socket.as_ref().is_some_and(room) {
                     continue;
@@ -166,10 +166,10 @@ fn severity(level: Level) -> u8 {
     }
 }
 
-fn send((mut socket, encode): Socket, level: Level, text: &str) -> io::Result<()> {
+fn send((mut socket, encode): Socket, level: Level, text: &str) -> errno::Result<()> {
     let mut packet = Packet::new();
     encode(&mut packet, severity(level), text);
-    socket.write(&packet).map(drop)
+    Ok(socket.write(&packet).map(drop)?)
 }
 
 /// `<PRIORITY>NAME[PID]: TEXT`. Time and host are for the receiver to add (RFC 3164, 4.3.2).

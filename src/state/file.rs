@@ -2,17 +2,13 @@
 //! The run-state file.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
-
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
-use nix::unistd::{mkdir, unlink};
 
 use super::{HALF, Identity, MAGIC, State, Unusable, decode, encode};
 use crate::config::StateFile as StatePath;
 use crate::netlink::mptcp::Endpoint;
 use crate::sys;
+use crate::sys::errno::{self, Errno};
 
 const DIRECTORY: &str = "/run/mptcpd";
 
@@ -43,13 +39,13 @@ pub fn socket_path(namespace: u64) -> String {
 /// Makes the directory of sockets, if it is not there.
 #[cfg(feature = "control")]
 pub fn make_directory() {
-    let _ = mkdir(SOCKETS, Mode::from_bits_truncate(0o755));
+    let _ = sys::make_directory(SOCKETS);
 }
 
 /// Keeps every other daemon out of the namespace with a lock file that only its owner may open: in
 /// the run directory or, where that cannot be written, beside the state file. Returns the file, to be
-/// held, and `None` if there is no place for one; the error is `WouldBlock` if another daemon has it.
-pub fn lock(state: &StatePath, namespace: u64) -> io::Result<Option<File>> {
+/// held, and `None` if there is no place for one; the error is EWOULDBLOCK if another daemon has it.
+pub fn lock(state: &StatePath, namespace: u64) -> errno::Result<Option<File>> {
     let beside = match state {
         StatePath::Path(path) => directory(path),
         StatePath::None | StatePath::Default => None,
@@ -78,7 +74,7 @@ pub fn remove_abandoned() {
         let path = path.map(|name| format!("{DIRECTORY}/{name}"));
         if let Some(path) = path.filter(|path| is_abandoned(path)) {
             for kind in ["state", "sock", "lock"] {
-                let _ = unlink(format!("{path}.{kind}").as_str());
+                sys::remove(&format!("{path}.{kind}"));
             }
         }
         false
@@ -88,11 +84,11 @@ pub fn remove_abandoned() {
 /// Returns whether no daemon holds the lock file, and nothing its namespace: neither a process nor a
 /// mount.
 fn is_abandoned(path: &str) -> bool {
-    let file = sys::open(&format!("{path}.lock"), OFlag::O_RDWR | OFlag::O_NOFOLLOW);
+    let file = sys::open(&format!("{path}.lock"), libc::O_RDWR | libc::O_NOFOLLOW);
     let Ok(file) = file.and_then(|file| sys::lock(&file).map(|()| file)) else {
         return false;
     };
-    let mounts = sys::open("/proc/self/mountinfo", OFlag::O_RDONLY);
+    let mounts = sys::open("/proc/self/mountinfo", libc::O_RDONLY);
     let (Ok(name), Ok(mounts)) = (
         sys::read(&file, 64),
         mounts.and_then(|mounts| sys::read(&mounts, MOUNTS)),
@@ -184,13 +180,13 @@ impl StateFile {
         buffer: &mut [u8],
         state: &State,
         endpoints: &mut dyn Iterator<Item = Endpoint>,
-    ) -> io::Result<()> {
+    ) -> errno::Result<()> {
         let generation = self.generation.wrapping_add(1);
         let state = State {
             generation,
             ..*state
         };
-        let buffer = buffer.first_chunk_mut().ok_or(io::ErrorKind::OutOfMemory)?;
+        let buffer = buffer.first_chunk_mut().ok_or(Errno(libc::ENOMEM))?;
         let length = encode(buffer, &self.identity, &state, endpoints);
         let offset = u64::from(generation % 2) * HALF as u64;
         self.file
@@ -217,11 +213,11 @@ fn directory(path: &str) -> Option<&str> {
     path.get(..path.bytes().rposition(|byte| byte == b'/')?)
 }
 
-fn open(path: &str) -> io::Result<File> {
-    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW;
+fn open(path: &str) -> errno::Result<File> {
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_NOFOLLOW;
     match (sys::open(path, flags), directory(path)) {
-        (Err(error), Some(directory)) if error.raw_os_error() == Some(libc::ENOENT) => {
-            mkdir(directory, Mode::from_bits_truncate(0o755))?;
+        (Err(Errno(libc::ENOENT)), Some(directory)) => {
+            sys::make_directory(directory)?;
             sys::open(path, flags)
         }
         (result, _) => result,

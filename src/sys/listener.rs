@@ -3,12 +3,12 @@
 
 use core::mem::size_of_val;
 use core::net::SocketAddr;
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{self, Backlog, SockaddrIn, SockaddrIn6};
 
+use super::errno::{Errno, Result};
 use super::set_option;
 
 const IPPROTO_MPTCP: i32 = 262;
@@ -31,7 +31,7 @@ impl Listeners {
     /// Listens at an address, or counts one more user of the listener that does. Returns where:
     /// with port 0 the kernel chooses the port. Fails with EINVAL for an address that is not a
     /// host's.
-    pub fn open(&mut self, local: SocketAddr) -> io::Result<SocketAddr> {
+    pub fn open(&mut self, local: SocketAddr) -> Result<SocketAddr> {
         if local.port() != 0 {
             if let Some(listener) = self.all.iter_mut().find(|l| l.local == local) {
                 listener.users += 1;
@@ -85,7 +85,7 @@ impl Listeners {
         self.epoll.as_ref().map_or(-1, |epoll| epoll.0.as_raw_fd())
     }
 
-    fn watch(&mut self, listener: &OwnedFd) -> io::Result<()> {
+    fn watch(&mut self, listener: &OwnedFd) -> Result<()> {
         let epoll = match &mut self.epoll {
             Some(epoll) => epoll,
             none => none.insert(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?),
@@ -100,19 +100,19 @@ impl Listeners {
 /// Looks whether some program listens at an address, or at its port on all addresses. Fails with
 /// ECONNREFUSED if none does. Where this process may not bind (EACCES, a privileged port), some is
 /// taken to.
-pub fn probe(local: SocketAddr) -> io::Result<()> {
+pub fn probe(local: SocketAddr) -> Result<()> {
     // Bound for an instant, and never listening: in nobody's way who sets SO_REUSEADDR, as servers
     // do that are to start again at once.
     match bind(local) {
-        Ok(_) => Err(io::Error::from_raw_os_error(libc::ECONNREFUSED)),
-        Err(error) => match error.raw_os_error() {
-            Some(libc::EADDRINUSE | libc::EACCES) => Ok(()),
+        Ok(_) => Err(Errno(libc::ECONNREFUSED)),
+        Err(error) => match error.0 {
+            libc::EADDRINUSE | libc::EACCES => Ok(()),
             _ => Err(error),
         },
     }
 }
 
-fn listen(local: SocketAddr) -> io::Result<OwnedFd> {
+fn listen(local: SocketAddr) -> Result<OwnedFd> {
     let fd = bind(local)?;
     // As many joins at once as the kernel allows (net.core.somaxconn): all connections of the port
     // may come back with a link.
@@ -120,9 +120,9 @@ fn listen(local: SocketAddr) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn bind(local: SocketAddr) -> io::Result<OwnedFd> {
+fn bind(local: SocketAddr) -> Result<OwnedFd> {
     if local.ip().is_unspecified() || local.ip().is_multicast() {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        return Err(Errno(libc::EINVAL));
     }
     let family = if local.is_ipv4() {
         libc::AF_INET
@@ -142,7 +142,7 @@ fn bind(local: SocketAddr) -> io::Result<OwnedFd> {
 }
 
 /// Returns the port a socket is bound to.
-fn port(fd: &OwnedFd) -> io::Result<u16> {
+fn port(fd: &OwnedFd) -> Result<u16> {
     // As much of the address as is the same for both families: after the family comes the port.
     let mut address = [0u16; 2];
     let mut length = size_of_val(&address) as libc::socklen_t;

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! Stream sockets of the control protocol, and datagrams to the service manager.
 
-use std::ffi::CString;
+use core::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, umask};
+
+use super::errno::Result;
 
 /// Listens at a path, where only the owner and the group can connect. The caller knows that nobody
 /// else listens there: what is there already is a leftover.
-pub fn listen(path: &str) -> io::Result<OwnedFd> {
-    remove(path);
+pub fn listen(path: &str) -> Result<OwnedFd> {
+    super::remove(path);
     let before = umask(Mode::from_bits_truncate(0o117));
     let socket = super::listen_at(path);
     umask(before);
@@ -20,22 +21,14 @@ pub fn listen(path: &str) -> io::Result<OwnedFd> {
 }
 
 /// Gives what [`listen`] has made to a group, of which only root need not be a member.
-pub fn give(path: &str, group: u32) -> io::Result<()> {
-    let path = CString::new(path)?;
+pub fn give(path: &str, group: u32) -> Result<()> {
     // SAFETY: the path ends with a NUL and outlives the call; -1 leaves the user alone.
-    super::check(unsafe { libc::chown(path.as_ptr(), libc::uid_t::MAX, group) }).map(drop)
-}
-
-/// Takes away what [`listen`] has made.
-pub fn remove(path: &str) {
-    if let Ok(path) = CString::new(path) {
-        // SAFETY: the path ends with a NUL and outlives the call.
-        unsafe { libc::unlink(path.as_ptr()) };
-    }
+    let chown = |path: &CStr| unsafe { libc::chown(path.as_ptr(), libc::uid_t::MAX, group) };
+    super::with_path(path, &mut { chown }).map(drop)
 }
 
 /// Connects to a path. What is sent and read does not block.
-pub fn connect(path: &str) -> io::Result<File> {
+pub fn connect(path: &str) -> Result<File> {
     super::socket_at(path, libc::SOCK_STREAM, libc::connect).map(File::from)
 }
 
@@ -72,7 +65,7 @@ pub fn group(name: &str) -> Option<u32> {
     if let Ok(number) = name.parse() {
         return Some(number);
     }
-    let file = super::open("/etc/group", OFlag::O_RDONLY).ok()?;
+    let file = super::open("/etc/group", libc::O_RDONLY).ok()?;
     let bytes = super::read(&file, 64 << 10).ok()?;
     let text = core::str::from_utf8(&bytes).ok()?;
     text.lines().find_map(|line| {

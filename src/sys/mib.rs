@@ -3,8 +3,6 @@
 
 use std::io::Read;
 
-use nix::fcntl::OFlag;
-
 /// The sums that are of use.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Sums {
@@ -37,7 +35,7 @@ const COUNTERS: [(&str, u8); 13] = [
 
 /// Reads them. What a kernel does not count is 0.
 pub fn read() -> Sums {
-    match super::open("/proc/net/netstat", OFlag::O_RDONLY) {
+    match super::open("/proc/net/netstat", libc::O_RDONLY) {
         Ok(mut file) => parse(&mut file),
         Err(_) => Sums::default(),
     }

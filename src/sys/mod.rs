@@ -24,12 +24,12 @@ use core::mem::{ManuallyDrop, size_of};
 use core::ptr::{from_mut, from_ref};
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
+
+use errno::{Errno, Result};
 
 /// Returns what has [`poll`] wait until a descriptor can be read. A negative one is ignored.
 pub fn readable(fd: RawFd) -> libc::pollfd {
@@ -42,7 +42,7 @@ pub fn readable(fd: RawFd) -> libc::pollfd {
 
 /// Waits until one of these is ready or the time has come; `None` waits for ever. Returns which are,
 /// one bit for each of the first 32; a signal that interrupts counts as none.
-pub fn poll(fds: &mut [libc::pollfd], timeout: Option<u64>) -> io::Result<u32> {
+pub fn poll(fds: &mut [libc::pollfd], timeout: Option<u64>) -> Result<u32> {
     let timeout = timeout.map_or(-1, |ms| i32::try_from(ms).unwrap_or(i32::MAX));
     let count = libc::nfds_t::try_from(fds.len()).unwrap_or(0);
     // SAFETY: `fds` holds `count` valid entries and outlives the call.
@@ -52,7 +52,7 @@ pub fn poll(fds: &mut [libc::pollfd], timeout: Option<u64>) -> io::Result<u32> {
             let ready = fds.iter().zip(0..32).filter(|(fd, _)| fd.revents != 0);
             Ok(ready.fold(0, |bits, (_, at)| bits | 1 << at))
         }
-        Err(error) if error.raw_os_error() == Some(libc::EINTR) => Ok(0),
+        Err(error) if error == Errno(libc::EINTR) => Ok(0),
         Err(error) => Err(error),
     }
 }
@@ -67,11 +67,37 @@ pub fn variable(name: &CStr) -> Option<&'static str> {
     value?.to_str().ok()
 }
 
+/// Hands a path over to a system call. (std and nix each bring 1 KiB for their several kinds of paths.)
+fn with_path(path: &str, call: &mut dyn FnMut(&CStr) -> c_int) -> Result<c_int> {
+    let path = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
+    check(call(&path))
+}
+
 /// Opens a file that closes on exec and, should it be no regular one, does not block. One that is
 /// made is its owner's alone. (What comes with std's `OpenOptions` is 4 KiB of code.)
-pub fn open(path: &str, flags: OFlag) -> io::Result<File> {
-    let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    Ok(nix::fcntl::open(path, flags, Mode::S_IRUSR | Mode::S_IWUSR)?.into())
+pub fn open(path: &str, flags: c_int) -> Result<File> {
+    let flags = flags | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+    // SAFETY: the path ends with a NUL and outlives the call.
+    let opened = with_path(path, &mut |path| unsafe {
+        libc::open(path.as_ptr(), flags, 0o600)
+    })?;
+    // SAFETY: nobody else owns it.
+    Ok(unsafe { File::from_raw_fd(opened) })
+}
+
+/// Makes a directory that everybody may read.
+pub fn make_directory(path: &str) -> Result<()> {
+    // SAFETY: the path ends with a NUL and outlives the call.
+    with_path(path, &mut |path| unsafe {
+        libc::mkdir(path.as_ptr(), 0o755)
+    })
+    .map(drop)
+}
+
+/// Removes a file's name.
+pub fn remove(path: &str) {
+    // SAFETY: the path ends with a NUL and outlives the call.
+    let _ = with_path(path, &mut |path| unsafe { libc::unlink(path.as_ptr()) });
 }
 
 /// What the kernel tells of an open file.
@@ -97,7 +123,7 @@ impl Status {
 
 /// Returns the status of an open file. (The C library's fstat is 1.5 KiB on 32-bit machines, for it
 /// serves kernels before 4.11 as well.)
-pub fn status(file: impl AsFd) -> io::Result<Status> {
+pub fn status(file: impl AsFd) -> Result<Status> {
     // SAFETY: it consists of plain numbers.
     let mut status: libc::statx = unsafe { core::mem::zeroed() };
     // SAFETY: no path, but the borrowed descriptor itself; the status outlives the call.
@@ -122,8 +148,8 @@ pub fn status(file: impl AsFd) -> io::Result<Status> {
 
 /// Returns whether an entry of a directory has a name for which `is` returns true. (What std has for
 /// it is 10 KiB of code on MIPS, and what the C library has, with its memory, 2.)
-pub fn any_entry(directory: &str, is: &mut dyn FnMut(&str) -> bool) -> io::Result<bool> {
-    let directory = open(directory, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+pub fn any_entry(directory: &str, is: &mut dyn FnMut(&str) -> bool) -> Result<bool> {
+    let directory = open(directory, libc::O_RDONLY | libc::O_DIRECTORY)?;
     let mut buffer = [0u8; 2048];
     loop {
         // SAFETY: the pointer and the length describe `buffer`, which outlives the call.
@@ -158,18 +184,19 @@ pub fn any_entry(directory: &str, is: &mut dyn FnMut(&str) -> bool) -> io::Resul
 
 /// Returns what a symbolic link says, at most 64 bytes of it. (What nix has for longer ones is 3 KiB
 /// on 32-bit machines.)
-pub fn read_link(path: &str) -> io::Result<Vec<u8>> {
-    let path = CString::new(path.as_bytes())?;
+pub fn read_link(path: &str) -> Result<Vec<u8>> {
     let mut link = vec![0; 64];
     // SAFETY: the path ends with a NUL; the pointer and the length describe `link`. Both outlive the
     // call.
-    let length = unsafe { libc::readlink(path.as_ptr(), link.as_mut_ptr().cast(), link.len()) };
-    link.truncate(check(length as i32)? as usize);
+    let length = with_path(path, &mut |path| unsafe {
+        libc::readlink(path.as_ptr(), link.as_mut_ptr().cast(), link.len()) as c_int
+    })?;
+    link.truncate(length as usize);
     Ok(link)
 }
 
 /// Reads a file to its end, but not more than `limit` bytes.
-pub fn read(mut file: &File, limit: usize) -> io::Result<Vec<u8>> {
+pub fn read(mut file: &File, limit: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; limit.min(4096)];
     let mut at = 0;
     loop {
@@ -187,15 +214,15 @@ pub fn read(mut file: &File, limit: usize) -> io::Result<Vec<u8>> {
 
 /// Writes to standard output or standard error. Without the buffer and the lock that std has for
 /// them, which have no use for one text.
-pub fn print(descriptor: RawFd, text: &str) -> io::Result<()> {
+pub fn print(descriptor: RawFd, text: &str) -> Result<()> {
     // SAFETY: the descriptor is borrowed only, and writing to one that is closed fails with EBADF.
     let output = ManuallyDrop::new(unsafe { File::from_raw_fd(descriptor) });
-    (&*output).write_all(text.as_bytes())
+    Ok((&*output).write_all(text.as_bytes())?)
 }
 
-fn check(result: i32) -> io::Result<i32> {
+fn check(result: i32) -> Result<i32> {
     if result < 0 {
-        Err(io::Error::last_os_error())
+        Err(Errno::last())
     } else {
         Ok(result)
     }
@@ -205,26 +232,26 @@ fn check(result: i32) -> io::Result<i32> {
 // functions of sockets bring 1.5 KiB of code on 32-bit machines.
 
 /// A socket that closes on exec and does not block.
-pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
+pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> Result<OwnedFd> {
     let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: takes plain numbers.
     own(unsafe { libc::syscall(libc::SYS_socket, family, kind, protocol) })
 }
 
 /// Accepts a connection of a listener, as a socket that closes on exec and does not block.
-fn accept(listener: RawFd) -> io::Result<OwnedFd> {
+fn accept(listener: RawFd) -> Result<OwnedFd> {
     let (flags, none) = (libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0usize);
     // SAFETY: null pointers, for the other end's address is not asked for.
     own(unsafe { libc::syscall(libc::SYS_accept4, listener, none, none, flags) })
 }
 
 /// Owns a descriptor that a system call has just given us, unless it failed.
-fn own(result: libc::c_long) -> io::Result<OwnedFd> {
+fn own(result: libc::c_long) -> Result<OwnedFd> {
     // SAFETY: nobody else owns it.
     check(result as i32).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn set_option<T>(fd: &OwnedFd, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+fn set_option<T>(fd: &OwnedFd, level: c_int, option: c_int, value: &T) -> Result<()> {
     let length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
     set_bytes(
         fd.as_raw_fd(),
@@ -242,7 +269,7 @@ fn set_bytes(
     option: c_int,
     value: *const c_void,
     length: libc::socklen_t,
-) -> io::Result<()> {
+) -> Result<()> {
     // SAFETY: the pointer and the length describe a value that outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_setsockopt, fd, level, option, value, length) };
     check(result as i32).map(drop)
@@ -254,7 +281,7 @@ pub(crate) fn socket_at(
     path: &str,
     kind: c_int,
     call: unsafe extern "C" fn(c_int, *const libc::sockaddr, libc::socklen_t) -> c_int,
-) -> io::Result<OwnedFd> {
+) -> Result<OwnedFd> {
     const FAMILY: libc::sa_family_t = libc::AF_UNIX as libc::sa_family_t;
     let mut address = libc::sockaddr_un {
         sun_family: FAMILY,
@@ -262,7 +289,7 @@ pub(crate) fn socket_at(
     };
     // A path ends with a NUL, and a name begins with one.
     if path.len() >= address.sun_path.len() {
-        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+        return Err(Errno(libc::ENAMETOOLONG));
     }
     let is_name = path.starts_with('@');
     let octets = path.bytes().skip(usize::from(is_name));
@@ -284,7 +311,7 @@ pub(crate) fn socket_at(
 }
 
 /// Makes a stream socket that listens at a path or name, as above.
-fn listen_at(path: &str) -> io::Result<OwnedFd> {
+fn listen_at(path: &str) -> Result<OwnedFd> {
     let socket = socket_at(path, libc::SOCK_STREAM, libc::bind)?;
     // SAFETY: takes plain numbers.
     check(unsafe { libc::listen(socket.as_raw_fd(), 128) })?;
@@ -316,26 +343,26 @@ pub fn end_with_jail() {
     }
 }
 
-/// Locks a file until it is closed. `WouldBlock` if somebody else has locked it.
-pub fn lock(file: &File) -> io::Result<()> {
+/// Locks a file until it is closed. EWOULDBLOCK if somebody else has locked it.
+pub fn lock(file: &File) -> Result<()> {
     // SAFETY: takes plain numbers.
     check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
 }
 
 /// Takes a name in the namespace's own space of abstract sockets, which goes with the process:
-/// `AddrInUse` if a program of root's or of our own user has it. Returns `None` if another user's
+/// EADDRINUSE if a program of root's or of our own user has it. Returns `None` if another user's
 /// has, who shall not keep us out.
-pub fn claim_name() -> io::Result<Option<OwnedFd>> {
+pub fn claim_name() -> Result<Option<OwnedFd>> {
     const NAME: &str = "@mptcpd";
     let error = match listen_at(NAME) {
         Ok(socket) => return Ok(Some(socket)),
         Err(error) => error,
     };
-    let is_taken = error.raw_os_error() == Some(libc::EADDRINUSE);
+    let is_taken = error == Errno(libc::EADDRINUSE);
     match socket_at(NAME, libc::SOCK_STREAM, libc::connect) {
         Ok(other) if is_taken && !is_ours_or_root(&other) => Ok(None),
         // Too many have asked whose it is.
-        Err(why) if is_taken && why.raw_os_error() != Some(libc::EAGAIN) => Ok(None),
+        Err(why) if is_taken && why != Errno(libc::EAGAIN) => Ok(None),
         _ => Err(error),
     }
 }
@@ -358,7 +385,7 @@ fn peer(stream: &OwnedFd) -> Option<libc::ucred> {
 }
 
 /// Returns how many octets of the value the kernel has set.
-fn get_option<T>(fd: &OwnedFd, option: c_int, value: &mut T) -> io::Result<usize> {
+fn get_option<T>(fd: &OwnedFd, option: c_int, value: &mut T) -> Result<usize> {
     let mut length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
     // SAFETY: the pointers are to a value of the length given, valid for writes of plain numbers,
     // which is all that the callers' types hold.

@@ -2,11 +2,11 @@
 //! Netlink sockets.
 
 use core::mem::zeroed;
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{self, MsgFlags, NetlinkAddr};
 
+use super::errno::{Errno, Result};
 use super::set_option;
 
 const SOL_NETLINK: i32 = 270;
@@ -32,7 +32,7 @@ pub struct Socket(OwnedFd);
 
 impl Socket {
     /// `protocol` is NETLINK_ROUTE, NETLINK_GENERIC or NETLINK_SOCK_DIAG of linux/netlink.h.
-    pub fn open(protocol: i32) -> io::Result<Self> {
+    pub fn open(protocol: i32) -> Result<Self> {
         let fd = super::socket(libc::AF_NETLINK, libc::SOCK_RAW, protocol)?;
         // The kernel's own words in refusals; it does without before Linux 4.12.
         let _ = set_option(&fd, SOL_NETLINK, NETLINK_EXT_ACK, &1i32);
@@ -59,16 +59,16 @@ impl Socket {
         }
     }
 
-    pub fn join(&self, group: u32) -> io::Result<()> {
+    pub fn join(&self, group: u32) -> Result<()> {
         set_option(&self.0, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group)
     }
 
-    pub fn leave(&self, group: u32) -> io::Result<()> {
+    pub fn leave(&self, group: u32) -> Result<()> {
         set_option(&self.0, SOL_NETLINK, NETLINK_DROP_MEMBERSHIP, &group)
     }
 
     /// Has the kernel drop what the classic-BPF program rejects, before it wakes us.
-    pub fn attach_filter(&self, program: &[(u16, u8, u8, u32)]) -> io::Result<()> {
+    pub fn attach_filter(&self, program: &[(u16, u8, u8, u32)]) -> Result<()> {
         let mut filter = [libc::sock_filter {
             code: 0,
             jt: 0,
@@ -92,7 +92,7 @@ impl Socket {
     }
 
     /// Sends to the kernel, which carries out requests before this returns.
-    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+    pub fn send(&self, bytes: &[u8]) -> Result<()> {
         socket::send(self.fd(), bytes, MsgFlags::empty())?;
         Ok(())
     }
@@ -100,14 +100,14 @@ impl Socket {
     /// Reads one datagram into `buffer`, up to its capacity, which grows if that is too little:
     /// the datagram is lost then, but the next one of its size is not. `None` if there is nothing
     /// to read.
-    pub fn receive<'a>(&self, buffer: &'a mut Vec<u8>) -> io::Result<Option<Received<'a>>> {
+    pub fn receive<'a>(&self, buffer: &'a mut Vec<u8>) -> Result<Option<Received<'a>>> {
         buffer.clear();
         let fd = self.0.as_raw_fd();
         let (start, room) = (buffer.as_mut_ptr(), buffer.capacity());
         // SAFETY: `start` and `room` describe memory of the buffer's own.
         let read = unsafe { libc::recv(fd, start.cast(), room, libc::MSG_TRUNC) };
         let Ok(read) = usize::try_from(read) else {
-            return nothing(io::Error::last_os_error()).map(|()| None);
+            return nothing(Errno::last()).map(|()| None);
         };
         if read > room {
             buffer.reserve(read.next_power_of_two());
@@ -119,9 +119,9 @@ impl Socket {
     }
 }
 
-fn nothing(error: io::Error) -> io::Result<()> {
-    match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::EINTR) => Ok(()),
+fn nothing(error: Errno) -> Result<()> {
+    match error.0 {
+        libc::EAGAIN | libc::EINTR => Ok(()),
         _ => Err(error),
     }
 }
@@ -151,7 +151,7 @@ impl Inbox {
     }
 
     /// Reads what has arrived. Returns whether there may be more.
-    pub fn fill(&mut self, from: &Socket) -> io::Result<bool> {
+    pub fn fill(&mut self, from: &Socket) -> Result<bool> {
         let buffer = self.whole();
         buffer.clear();
         buffer.reserve(BATCH * ROOM);
@@ -182,7 +182,7 @@ impl Inbox {
             )
         };
         let Ok(count) = usize::try_from(read) else {
-            return nothing(io::Error::last_os_error()).map(|()| false);
+            return nothing(Errno::last()).map(|()| false);
         };
         self.count = count;
         for (length, header) in self.lengths.iter_mut().zip(&headers) {

@@ -5,11 +5,11 @@
 //! only. Source: RFC 792, RFC 4443, `net/ipv4/ping.c`.
 
 use core::net::{IpAddr, SocketAddr};
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{self, MsgFlags, SockaddrStorage};
 
+use super::errno::Result;
 use super::set_option;
 
 /// Types of ICMP and ICMPv6.
@@ -25,7 +25,7 @@ pub struct Ping {
 impl Ping {
     /// Opens one. `device` is the name of an interface; `lent` says that another one has the address.
     /// Fails with EACCES if the group may not open ping sockets.
-    pub fn open(device: &str, source: IpAddr, lent: bool) -> io::Result<Self> {
+    pub fn open(device: &str, source: IpAddr, lent: bool) -> Result<Self> {
         let ipv6 = source.is_ipv6();
         let (family, protocol) = match ipv6 {
             false => (libc::AF_INET, libc::IPPROTO_ICMP),
@@ -54,7 +54,7 @@ impl Ping {
     }
 
     /// Sends a request, of nothing but the header.
-    pub fn send(&self, to: IpAddr, seq: u16) -> io::Result<()> {
+    pub fn send(&self, to: IpAddr, seq: u16) -> Result<()> {
         let [high, low] = seq.to_be_bytes();
         let [kind, kind6] = ECHO_REQUEST;
         let kind = if self.ipv6 { kind6 } else { kind };

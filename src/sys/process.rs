@@ -8,8 +8,6 @@ use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
 
-use nix::fcntl::OFlag;
-
 /// Makes the standard descriptors safe to use and returns the arguments without the program's
 /// name.
 ///
@@ -30,7 +28,7 @@ pub unsafe fn begin(count: c_int, arguments: *const *const c_char) -> Vec<OsStri
 /// go into a socket of ours.
 fn open_standard_files() {
     // The lowest number that is free is the next.
-    while let Ok(file) = super::open("/dev/null", OFlag::O_RDWR) {
+    while let Ok(file) = super::open("/dev/null", libc::O_RDWR) {
         if file.as_raw_fd() > libc::STDERR_FILENO {
             break;
         }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! Signals, read like any other input.
 
-use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::errno::Result;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SignalRequest {
@@ -22,7 +23,7 @@ pub struct Signals(SignalFd);
 impl Signals {
     /// Blocks the signals, to be read from now on. A reader of standard error that goes away is an
     /// error of writing, no signal.
-    pub fn open() -> io::Result<Self> {
+    pub fn open() -> Result<Self> {
         let signals = [
             Signal::SIGTERM,
             Signal::SIGINT,

@@ -3,8 +3,6 @@
 
 use std::io::Read;
 
-use nix::fcntl::OFlag;
-
 /// State of MPTCP in the namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mptcp {
@@ -82,7 +80,7 @@ fn uuid(path: &str) -> [u8; 16] {
 /// What a file with one short value says.
 fn read(path: &str) -> Option<heapless::String<64>> {
     let mut bytes = [0; 64];
-    let mut file = super::open(path, OFlag::O_RDONLY).ok()?;
+    let mut file = super::open(path, libc::O_RDONLY).ok()?;
     let length = file.read(&mut bytes).ok()?;
     let text = core::str::from_utf8(bytes.get(..length)?).ok()?;
     text.trim_ascii().try_into().ok()
