@@ -3,17 +3,17 @@
 
 /// One bit for each of the 256 ids.
 #[derive(Default, Debug)]
-pub(crate) struct IdSet([u64; 4]);
+pub(crate) struct IdSet([u32; 8]);
 
 impl IdSet {
     pub(crate) fn contains(&self, id: u8) -> bool {
-        let word = self.0.get(usize::from(id / 64));
+        let word = self.0.get(usize::from(id / 32));
         word.is_some_and(|word| word & bit(id) != 0)
     }
 
     /// Adds or removes an id. Returns whether it was there.
     pub(crate) fn set(&mut self, id: u8, present: bool) -> bool {
-        let Some(word) = self.0.get_mut(usize::from(id / 64)) else {
+        let Some(word) = self.0.get_mut(usize::from(id / 32)) else {
             return false;
         };
         let was = *word & bit(id) != 0;
@@ -27,18 +27,12 @@ impl IdSet {
 
     /// Returns all ids, in ascending order.
     pub(super) fn iter(&self) -> impl Iterator<Item = u8> {
-        let words = [0u8, 64, 128, 192].into_iter().zip(&self.0);
-        words.flat_map(|(first, word)| {
-            let rest = |bits: &u64| Some(bits & (bits - 1)).filter(|bits| *bits != 0);
-            let bits = core::iter::successors(Some(*word).filter(|bits| *bits != 0), rest);
-            // There are 64 of them.
-            bits.map(move |bits| first + bits.trailing_zeros() as u8)
-        })
+        (0..=u8::MAX).filter(|id| self.contains(*id))
     }
 }
 
-fn bit(id: u8) -> u64 {
-    1 << (id % 64)
+fn bit(id: u8) -> u32 {
+    1 << (id % 32)
 }
 
 #[cfg(test)]
