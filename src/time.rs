@@ -19,6 +19,7 @@ impl Instant {
 
     /// Returns the time that has passed since `earlier`: none if that is later, and
     /// [`Duration::MAX`] if it is more.
+    #[inline(never)] // As for the addition below.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         let span = self.0.saturating_sub(earlier.0);
         Duration(u32::try_from(span).unwrap_or(u32::MAX))

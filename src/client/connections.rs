@@ -13,6 +13,7 @@ use crate::engine::Incomplete;
 use crate::netlink::attribute::{Builder, Full};
 use crate::netlink::diag::{self, Connection, Ends, Query, Subflow, Traffic};
 use crate::netlink::message::Message;
+use crate::netlink::mptcp::ip_of;
 use crate::netlink::route::{self, Family, Name, Notification};
 use crate::netlink::{IfIndex, Seq};
 use crate::sys::exit::{DENIED, FAILURE};
@@ -128,7 +129,7 @@ impl Picture {
     /// Returns the interface that a subflow leaves by: the one it is bound to, or else the one that
     /// has its address.
     fn uplink(&self, subflow: &Subflow) -> Name {
-        let local = subflow.ends.local.ip();
+        let local = ip_of(&subflow.ends.local);
         let by_address = || self.addresses.iter().find(|(address, _)| *address == local);
         let index = match subflow.ifindex {
             IfIndex::NONE => by_address().map_or(IfIndex::NONE, |(_, index)| *index),

@@ -6,7 +6,7 @@ use core::ops::Deref;
 
 use super::storage::Place;
 use super::{Connections, Handshake, RemoteAddress, Slot, Subflow};
-use crate::netlink::mptcp::{AddressId, ConnectionEvent, SubflowAddress};
+use crate::netlink::mptcp::{AddressId, ConnectionEvent, SubflowAddress, ip_of};
 
 /// A connection, as far as it is known. What it derefs to was said when it was made: the ends are
 /// those of the initial subflow.
@@ -39,8 +39,8 @@ impl<'a> Connection<'a> {
 
     /// Returns whether the peer opened it, at this listener.
     pub(crate) fn was_accepted_at(&self, listener: SocketAddr) -> bool {
-        let (local, ip) = (self.local, listener.ip());
-        let same = ip.is_unspecified() || ip == local.ip();
+        let (local, ip) = (self.local, ip_of(&listener));
+        let same = ip.is_unspecified() || ip == ip_of(&local);
         self.server_side && same && listener.port() == local.port()
     }
 

@@ -9,7 +9,7 @@ use crate::capacity;
 use crate::connection::{Connections, IdSet, Lookup, RemoteAddress};
 use crate::logging;
 use crate::netlink::mptcp::{
-    AddressId, Command, ConnectionEvent, Endpoint, Event, SubflowAddress, Token, ip_of,
+    AddressId, Command, ConnectionEvent, Endpoint, Event, SubflowAddress, Token, end_at, ip_of,
 };
 use crate::request::{CommandId, Failure, Queue, Queued, Reply, Request, Task};
 use crate::table::Table;
@@ -108,7 +108,7 @@ impl ConnectionManager {
                 port,
             } => {
                 let (token, id) = (*token, *remote_id);
-                let address = SocketAddr::new(*address, *port);
+                let address = end_at(*address, *port);
                 let new = RemoteAddress { id, address };
                 self.table.address_announced(token, new);
                 host.call_manager(view, &mut self.table, token, &mut |p, cx| {
@@ -305,7 +305,7 @@ impl ConnectionManager {
             0 => self.table.get(token).map_or(0, |c| c.local.port()),
             port => port,
         };
-        SocketAddr::new(address.address, port)
+        end_at(address.address, port)
     }
 
     /// Returns whether the daemon listens there for announcements; `None` if it does not, and can

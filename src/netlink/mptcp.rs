@@ -119,9 +119,8 @@ pub struct SubflowAddress {
 
 impl SubflowAddress {
     /// Returns address and port.
-    #[inline(never)]
-    pub const fn socket(&self) -> SocketAddr {
-        SocketAddr::new(self.address, self.port)
+    pub fn socket(&self) -> SocketAddr {
+        end_at(self.address, self.port)
     }
 
     /// Returns an end of nothing but an address and a port.
@@ -158,7 +157,13 @@ impl From<SocketAddr> for SubflowAddress {
     }
 }
 
-/// Returns the address of an end, by a function that is there once.
+/// Returns the end of an address and a port, by a function that is there once.
+#[inline(never)]
+pub fn end_at(address: IpAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(address, port)
+}
+
+/// Returns the address of an end, as above.
 #[inline(never)]
 pub fn ip_of(end: &SocketAddr) -> IpAddr {
     end.ip()

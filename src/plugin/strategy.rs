@@ -35,7 +35,7 @@ use crate::netlink::IfIndex;
 #[cfg(feature = "quality")]
 use crate::netlink::diag::Quality;
 use crate::netlink::mptcp::{
-    AddressId, Command, ConnectionEvent, SubflowAddress, SubflowEvent, Token, ip_of,
+    AddressId, Command, ConnectionEvent, SubflowAddress, SubflowEvent, Token, end_at, ip_of,
 };
 use crate::network::{Interface, LocalAddress, Network, is_link_local};
 use crate::table::Table;
@@ -437,7 +437,7 @@ impl Reconciler {
             return;
         }
         if !core::mem::replace(&mut self.refusal_reported, true) {
-            let local = SocketAddr::new(address, connection.local.port());
+            let local = end_at(address, connection.local.port());
             logging::warn!("cannot announce {local}: {failure}; trying again");
         }
         cx.set_timer(REFUSED, ANNOUNCE_AGAIN);

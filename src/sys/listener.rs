@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{self, Backlog, SockaddrIn, SockaddrIn6};
+use nix::sys::socket::{self, Backlog};
 
 use super::errno::{Errno, Result};
 use super::set_option;
@@ -134,10 +134,7 @@ fn bind(local: SocketAddr) -> Result<OwnedFd> {
     if local.is_ipv6() {
         set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &1i32)?;
     }
-    match local {
-        SocketAddr::V4(local) => socket::bind(fd.as_raw_fd(), &SockaddrIn::from(local))?,
-        SocketAddr::V6(local) => socket::bind(fd.as_raw_fd(), &SockaddrIn6::from(local))?,
-    }
+    super::bind(&fd, local)?;
     Ok(fd)
 }
 

@@ -21,12 +21,13 @@ pub mod sysctl;
 
 use core::ffi::{CStr, c_int, c_void};
 use core::mem::{ManuallyDrop, size_of};
+use core::net::SocketAddr;
 use core::ptr::{from_mut, from_ref};
-use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use nix::sys::socket::{self, SockaddrStorage};
 use nix::unistd::geteuid;
 
 use errno::{Errno, Result};
@@ -69,8 +70,9 @@ pub fn variable(name: &CStr) -> Option<&'static str> {
 
 /// Hands a path over to a system call. (std and nix each bring 1 KiB for their several kinds of paths.)
 fn with_path(path: &str, call: &mut dyn FnMut(&CStr) -> c_int) -> Result<c_int> {
-    let path = CString::new(path).map_err(|_| Errno(libc::EINVAL))?;
-    check(call(&path))
+    let path = format!("{path}\0");
+    let path = CStr::from_bytes_with_nul(path.as_bytes()).map_err(|_| Errno(libc::EINVAL))?;
+    check(call(path))
 }
 
 /// Opens a file that closes on exec and, should it be no regular one, does not block. One that is
@@ -249,6 +251,12 @@ fn accept(listener: RawFd) -> Result<OwnedFd> {
 fn own(result: libc::c_long) -> Result<OwnedFd> {
     // SAFETY: nobody else owns it.
     check(result as i32).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Gives a socket its own address.
+#[inline(never)]
+fn bind(fd: &OwnedFd, local: SocketAddr) -> Result<()> {
+    Ok(socket::bind(fd.as_raw_fd(), &SockaddrStorage::from(local))?)
 }
 
 fn set_option<T>(fd: &OwnedFd, level: c_int, option: c_int, value: &T) -> Result<()> {

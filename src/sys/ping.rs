@@ -41,8 +41,7 @@ impl Ping {
         if !lent {
             bind_device()?;
         }
-        let local = SockaddrStorage::from(SocketAddr::new(source, 0));
-        socket::bind(fd.as_raw_fd(), &local)?;
+        super::bind(&fd, SocketAddr::new(source, 0))?;
         if lent {
             bind_device()?;
         }
