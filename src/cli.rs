@@ -8,7 +8,7 @@ use lexopt::Arg::{Long, Short, Value};
 use crate::config::{self, CommandOption, KEYS, Key, Overrides};
 #[cfg(feature = "control")]
 use crate::control::request::verb;
-use crate::features::{LACKS, lacking};
+use crate::features::lacking;
 use crate::plugin::Entry;
 
 /// What `--help` says after the program's name. Tests hold it to the keys that are options.
@@ -97,10 +97,8 @@ pub fn parse(arguments: Vec<OsString>, plugins: &[Entry]) -> Result<Action, Stri
             Long(name) => name,
             Value(value) => {
                 let value = shown(&value.to_string_lossy());
-                return Err(match lacking(&value) {
-                    Some(feature) => format!("{value}: {LACKS}{feature}"),
-                    None => format!("unexpected argument {value}"),
-                });
+                let unexpected = || ["unexpected argument ", &value].concat();
+                return Err(lacking(&value).unwrap_or_else(unexpected));
             }
         };
         let key = match name {

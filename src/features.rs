@@ -42,13 +42,10 @@ const ABSENT: &[(&str, &[&str])] = &[
     ("control", &["control-group", "status", "connections", "monitor", "reload", "path", "wait"]),
 ];
 
-/// What a user is told of it, before its name.
-pub(crate) const LACKS: &str = "this build lacks the feature ";
-
-/// Returns the feature that a key, a plugin or a command would need and this build lacks, if that is
-/// what is wrong with it.
-pub(crate) fn lacking(name: &str) -> Option<&'static str> {
+/// Returns what to tell a user who names a key, a plugin or a command that this build lacks.
+#[cold]
+pub(crate) fn lacking(name: &str) -> Option<String> {
     let mut absent = ABSENT.iter();
-    let found = absent.find(|(_, names)| names.contains(&name));
-    found.map(|(feature, _)| *feature)
+    let (feature, _) = absent.find(|(_, names)| names.contains(&name))?;
+    Some([name, ": this build lacks the feature ", feature].concat())
 }

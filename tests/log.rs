@@ -63,7 +63,7 @@ fn every_reload_is_answered() {
         "{}",
         daemon.log()
     );
-    answers("[core]\n[bar]\n", &["warn", ":2: unknown section [bar]"]);
+    answers("[core]\n[bar]\n", &["warn", ":2: unknown section bar"]);
     assert_eq!(
         daemon.lines(&["configuration reloaded"]),
         3,

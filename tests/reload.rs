@@ -223,7 +223,7 @@ fn warnings_come_again() {
     for part in [
         ":3: unknown key",
         ":5: section [interface a] is never used",
-        ":6: unknown section [else]",
+        ":6: unknown section else",
     ] {
         daemon.says(&["warn", part]);
     }

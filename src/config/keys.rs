@@ -12,7 +12,7 @@ use crate::config::flags::{
 use crate::config::{Config, Pattern, Prefixes, StateFile};
 #[cfg(feature = "health")]
 use crate::config::{MAX_LOSSES, MAX_TRACKED};
-use crate::features::{LACKS, lacking};
+use crate::features::lacking;
 use crate::netlink::filter;
 use crate::netlink::mptcp::EndpointFlags;
 
@@ -353,10 +353,11 @@ impl Key {
 }
 
 /// Says what is wrong with the name of a plugin, if it is none of these.
+#[inline(never)]
 fn know(name: &str, plugins: &[&str]) -> Result<(), String> {
-    match (position(name, plugins), lacking(name)) {
-        (Err(_), Some(feature)) => Err([LACKS, feature].concat()),
-        (known, _) => known.map(|_| ()),
+    match lacking(name).filter(|_| !plugins.contains(&name)) {
+        Some(cause) => Err(cause),
+        None => position(name, plugins).map(|_| ()),
     }
 }
 

@@ -39,10 +39,10 @@ fn plugins_and_commands_that_are_lacking_are_told_by_their_feature() {
     let warnings = read("[sspi]\nlisten = no\n[core]\nnonsense = 1\n")
         .unwrap()
         .warnings;
-    let section = "f:1: section [sspi]: this build lacks the feature sspi";
+    let section = "f:1: section sspi: this build lacks the feature sspi";
     assert_eq!(warnings, [section, "f:4: unknown key nonsense"]);
     let errors = read("[core]\npath-manager = sspi\n").expect_err("no such plugin");
-    let text = "f:2: path-manager: this build lacks the feature sspi";
+    let text = "f:2: path-manager: sspi: this build lacks the feature sspi";
     assert_eq!(
         errors.iter().map(|error| &error.text).collect::<Vec<_>>(),
         [text]
@@ -55,7 +55,7 @@ fn plugins_and_commands_that_are_lacking_are_told_by_their_feature() {
         (&["nonsense"], "unexpected argument nonsense"),
         (
             &["--load-plugins=addr_adv,sspi"],
-            "--load-plugins: this build lacks the feature sspi",
+            "--load-plugins: sspi: this build lacks the feature sspi",
         ),
     ] {
         let arguments = arguments.iter().map(Into::into).collect();

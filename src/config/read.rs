@@ -8,7 +8,7 @@ use ::log::Level;
 use crate::config::ini::{self, Item};
 use crate::config::keys::{self, Key, Place};
 use crate::config::{Config, DEFAULT_FILE, InterfaceSection, Overrides, Pattern, PluginKeys};
-use crate::features::{LACKS, lacking};
+use crate::features::lacking;
 use crate::netlink::mptcp::EndpointFlags;
 use crate::sys;
 use crate::sys::errno::Errno;
@@ -225,14 +225,8 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
         } else if let Some(plugin) = self.plugins.iter().find(|plugin| plugin.name() == name) {
             Section::Plugin(plugin)
         } else {
-            match lacking(name) {
-                Some(feature) => self.warn(&["section [", name, "]: ", LACKS, feature]),
-                None => self.warn(&[
-                    "unknown section [",
-                    name,
-                    "]: ignored (expected core, interface PATTERN or a plugin)",
-                ]),
-            }
+            let expected = ": ignored (expected core, interface PATTERN or a plugin)";
+            self.warn_of_unknown("section ", name, expected);
             Section::Ignored
         };
     }
@@ -248,21 +242,14 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
                 None => return,
             },
         };
-        match keys::find(key) {
-            Some(known) if known.stands_in(place) => {}
-            Some(_) => {
-                let elsewhere = match place {
-                    Place::Core => "[interface PATTERN]",
-                    _ => "[core]",
-                };
-                return self.warn(&["key ", key, " is ignored: it belongs in ", elsewhere]);
-            }
-            None => {
-                return match lacking(key) {
-                    Some(feature) => self.warn(&["key ", key, ": ", LACKS, feature]),
-                    None => self.warn(&["unknown key ", key]),
-                };
-            }
+        let known = keys::find(key);
+        if known.is_none_or(|known| !known.stands_in(place)) {
+            let elsewhere = match (known, place) {
+                (None, _) => "",
+                (_, Place::Core) => ": it belongs in [interface PATTERN]",
+                _ => ": it belongs in [core]",
+            };
+            return self.warn_of_unknown("key ", key, elsewhere);
         }
         let again = pairs.iter().any(|pair| pair.key == key);
         let line = self.line;
@@ -275,7 +262,7 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
     fn plugin(&mut self, plugin: &P, key: &str, value: &str) {
         let section = plugin.name();
         if !plugin.keys().contains(&key) {
-            return self.warn(&["unknown key ", key]);
+            return self.warn_of_unknown("key ", key, "");
         }
         let value = value.to_string();
         let all = &mut self.config.plugin_sections;
@@ -285,6 +272,13 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
                 self.warn_of_duplicate(key);
             }
             None => all.push((section.to_string(), key.to_string(), value)),
+        }
+    }
+
+    fn warn_of_unknown(&mut self, kind: &str, name: &str, why: &str) {
+        match lacking(name) {
+            Some(text) => self.warn(&[kind, &text]),
+            None => self.warn(&["unknown ", kind, name, why]),
         }
     }
 

@@ -126,6 +126,11 @@ impl Wanted {
         self.iter().take(self.chosen)
     }
 
+    /// Returns those that neither have nor get a slot, after [`Self::settle`].
+    pub fn left_out(&self) -> impl Iterator<Item = &Want> {
+        self.iter().skip(self.chosen)
+    }
+
     /// Returns those for which the kernel has a slot so far as is known, after [`Self::settle`].
     pub fn fits(&self) -> impl Iterator<Item = &Want> {
         self.iter().take(self.fits)

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::connection::Connections;
 use crate::connection::address_id::AddressIds;
 use crate::endpoint::Wanted;
-use crate::features::{LACKS, USERSPACE};
+use crate::features::USERSPACE;
 use crate::logging;
 use crate::netlink::mptcp::Token;
 use crate::network::{Interface, LocalAddress, Network};
@@ -114,7 +114,7 @@ impl PluginHost {
             self.call(view, table, at, &mut |plugin, cx| {
                 result = match USERSPACE || !plugin.wants_connections() {
                     true => plugin.init(cx),
-                    false => Err([LACKS, "userspace"].concat()),
+                    false => Err("this build lacks the feature userspace".into()),
                 }
             });
             match (result, self.loaded.get(at)) {

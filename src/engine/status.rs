@@ -129,14 +129,15 @@ impl Engine {
         path
     }
 
-    /// Returns whether an endpoint is wanted for the address and has no slot, be that known before or
-    /// by the kernel's refusal.
+    /// Returns whether an address without endpoint waits for a slot, be that known before or by the
+    /// kernel's refusal.
     pub(super) fn lacks_slot(&self, ip: IpAddr) -> bool {
-        let (known, wanted) = (self.endpoints.endpoints(), self.endpoints.wanted());
-        let is_it = |want: &Want| want.address == ip;
-        let left_out = wanted.iter().any(is_it) && !wanted.chosen().any(is_it);
-        let has_none = || known.ours().iter().all(|slot| slot.endpoint.address != ip);
-        has_none() && (left_out || known.refusals().any(|it| it == (ip, ERANGE)))
+        let mut refusals = self.endpoints.endpoints().refusals();
+        self.endpoints
+            .wanted()
+            .left_out()
+            .any(|want| want.address == ip)
+            || refusals.any(|(refused, errno)| errno == ERANGE && refused == ip)
     }
 
     /// Returns the addresses that a request is about: those of an interface, one by itself, or
