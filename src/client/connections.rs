@@ -2,7 +2,6 @@
 //! `mptcpd connections`: what the kernel says of them now, whoever manages them. Of the daemon's are
 //! only the ages of those of plugins.
 
-use core::fmt::Write as _;
 use core::mem::ManuallyDrop;
 use core::net::IpAddr;
 
@@ -194,8 +193,7 @@ impl Picture {
 
 /// Looks a connection up in lines, each of both ends and an age in seconds. Returns milliseconds.
 fn age_of(ages: &[&str], ends: Ends) -> Option<u64> {
-    let mut start = heapless::String::<128>::new();
-    write!(start, "{} {} ", ends.local, ends.remote).ok()?;
+    let start = format!("{} {} ", ends.local, ends.remote);
     let mut found = ages
         .iter()
         .filter_map(|line| line.strip_prefix(start.as_str()));

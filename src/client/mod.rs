@@ -6,7 +6,7 @@ mod connections;
 
 use core::mem::ManuallyDrop;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 
 use crate::control::Verb;
@@ -100,6 +100,7 @@ fn command(words: &[String]) -> Result<u8, Problem> {
 /// Sends a line and returns the answer. Those to a monitor are printed as they come.
 fn talk(stream: File, line: &str, end: Option<Instant>, monitor: bool) -> Result<Vec<u8>, Problem> {
     let mut stream = ManuallyDrop::new(stream);
+    let broken = |error: io::Error| broken(error.into());
     stream.write_all(line.as_bytes()).map_err(broken)?;
     let (mut answer, mut bytes) = (Vec::new(), [0; 4096]);
     loop {
@@ -155,10 +156,10 @@ fn connect(end: Option<Instant>) -> Result<File, Problem> {
 
 #[cold]
 #[inline(never)]
-fn broken(error: impl Into<Errno>) -> Problem {
+fn broken(error: Errno) -> Problem {
     problem(
         FAILURE,
-        &["cannot talk to the daemon: ", &error.into().to_string()],
+        &["cannot talk to the daemon: ", &error.to_string()],
     )
 }
 

@@ -2,7 +2,6 @@
 //! The run-state file.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 
 use super::{HALF, Identity, MAGIC, State, Unusable, decode, encode};
 use crate::config::StateFile as StatePath;
@@ -55,7 +54,7 @@ pub fn lock(state: &StatePath, namespace: u64) -> errno::Result<Option<File>> {
             sys::lock(&file)?;
             // Best effort: without its name nobody will know it to be gone.
             if let Ok(name) = sys::read_link("/proc/self/ns/net") {
-                let _ = file.write_all_at(&name, 0);
+                let _ = sys::write_at(&file, &name, 0);
             }
             return Ok(Some(file));
         }
@@ -134,7 +133,7 @@ impl StateFile {
         let newer = match (first, second) {
             (Ok(first), Ok(second)) => {
                 let age = second.generation.wrapping_sub(first.generation);
-                u64::from(age < u32::MAX / 2)
+                u16::from(age < u32::MAX / 2)
             }
             (Err(_), Ok(_)) => 1,
             (Ok(_), Err(_)) => 0,
@@ -156,21 +155,14 @@ impl StateFile {
 
     fn read(
         &self,
-        half: u64,
+        half: u16,
         buffer: &mut [u8],
         found: &mut dyn FnMut(Endpoint),
     ) -> Result<State, Unusable> {
         let buffer = buffer.get_mut(..HALF).ok_or(Unusable::Damaged)?;
-        let mut at = 0;
-        while let Some(rest) = buffer.get_mut(at..).filter(|rest| !rest.is_empty()) {
-            let offset = half * HALF as u64 + at as u64;
-            match self.file.read_at(rest, offset) {
-                Ok(0) => break,
-                Ok(read) => at += read,
-                Err(_) => return Err(Unusable::Damaged),
-            }
-        }
-        let read = buffer.get(..at).unwrap_or_default();
+        let length = sys::read_at(&self.file, buffer, half * HALF as u16);
+        let length = length.map_err(|_| Unusable::Damaged)?;
+        let read = buffer.get(..length).unwrap_or_default();
         decode(read, &self.identity, found)
     }
 
@@ -188,9 +180,8 @@ impl StateFile {
         };
         let buffer = buffer.first_chunk_mut().ok_or(Errno(libc::ENOMEM))?;
         let length = encode(buffer, &self.identity, &state, endpoints);
-        let offset = u64::from(generation % 2) * HALF as u64;
-        self.file
-            .write_all_at(buffer.get(..length).unwrap_or_default(), offset)?;
+        let offset = u16::from(generation % 2 == 1) * HALF as u16;
+        sys::write_at(&self.file, buffer.get(..length).unwrap_or_default(), offset)?;
         self.generation = generation;
         Ok(())
     }
@@ -199,10 +190,10 @@ impl StateFile {
 /// Returns whether the file is empty, or one of ours of whatever version: any other is precious.
 fn may_be_written(file: &File) -> bool {
     let name = MAGIC.first_chunk::<7>();
-    let has_name = |half: usize| {
+    let has_name = |half: u16| {
         let mut start = [0; 7];
-        let read = file.read_exact_at(&mut start, (half * HALF) as u64);
-        read.is_ok() && Some(&start) == name
+        let read = sys::read_at(file, &mut start, half * HALF as u16);
+        read == Ok(start.len()) && Some(&start) == name
     };
     let empty = sys::status(file).is_ok_and(|status| status.size == 0);
     empty || has_name(0) || has_name(1)

@@ -214,6 +214,20 @@ pub fn read(mut file: &File, limit: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads what a file has at a place, as much as there is.
+pub fn read_at(file: &File, bytes: &mut [u8], offset: u16) -> Result<usize> {
+    Ok(nix::sys::uio::pread(file, bytes, offset.into())?)
+}
+
+/// Writes into a file: ENOSPC if not all of it fits. (What std has goes on until all is written, with
+/// errors of its own, 0.5 KB.)
+pub fn write_at(file: &File, bytes: &[u8], offset: u16) -> Result<()> {
+    match nix::sys::uio::pwrite(file, bytes, offset.into())? {
+        written if written < bytes.len() => Err(Errno(libc::ENOSPC)),
+        _ => Ok(()),
+    }
+}
+
 /// Writes to standard output or standard error. Without the buffer and the lock that std has for
 /// them, which have no use for one text.
 pub fn print(descriptor: RawFd, text: &str) -> Result<()> {
