@@ -160,6 +160,7 @@ pub(super) fn lookup(family: Family, priority: u32, table: u32) -> Rule {
 }
 
 /// Returns a default route of ours, by the interface that the address leaves by.
+#[inline(never)] // 200 bytes less
 pub(super) fn default_route(address: &LocalAddress, gateway: Gateway, table: u32) -> Path {
     let family = Family::of(address.address);
     Path {

@@ -69,8 +69,12 @@ pub fn group(name: &str) -> Option<u32> {
     let bytes = super::read(&file, 64 << 10).ok()?;
     let text = core::str::from_utf8(&bytes).ok()?;
     text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let number = (fields.next() == Some(name)).then(|| fields.nth(1))??;
+        // NAME:PASSWORD:NUMBER:MEMBERS
+        let (_, fields) = line
+            .strip_prefix(name)?
+            .strip_prefix(':')?
+            .split_once(':')?;
+        let (number, _) = fields.split_once(':')?;
         number.parse().ok()
     })
 }
