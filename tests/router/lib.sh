@@ -62,7 +62,7 @@ cross_env() {
     shift 2
     machine=$(zig_machine "$target")
     linker=$out/cc-$target
-    printf '#!/bin/sh\nexec "%s" cc -target %s "$@"\n' "$zig" "$machine" >"$linker.new"
+    printf '#!/bin/sh\nexec %s "%s" cc -target %s "$@"\n' "${link_by:-}" "$zig" "$machine" >"$linker.new"
     chmod +x "$linker.new"
     mv "$linker.new" "$linker"
     name=$(printf %s "$target" | tr 'a-z-' 'A-Z_')
