@@ -56,7 +56,8 @@ pub(super) fn text(json: bool, ages: &str) -> Result<String, Problem> {
     // The process ends after this.
     let picture = ManuallyDrop::new(Picture::take()?);
     let mut text = String::new();
-    let ages = ManuallyDrop::new(Vec::from_iter(ages.lines()));
+    let mut ages = ManuallyDrop::new(Vec::from_iter(ages.lines()));
+    ages.sort_unstable();
     picture.write(&mut Form::new(&mut text, json, "\t"), &ages);
     Ok(text)
 }
@@ -191,13 +192,11 @@ impl Picture {
     }
 }
 
-/// Looks a connection up in lines, each of both ends and an age in seconds. Returns milliseconds.
+/// Looks a connection up in sorted lines, each of both ends and an age in seconds. Returns milliseconds.
 fn age_of(ages: &[&str], ends: Ends) -> Option<u64> {
     let start = format!("{} {} ", ends.local, ends.remote);
-    let mut found = ages
-        .iter()
-        .filter_map(|line| line.strip_prefix(start.as_str()));
-    let seconds: u32 = found.next()?.parse().ok()?;
+    let at = ages.partition_point(|line| *line < start.as_str());
+    let seconds: u32 = ages.get(at)?.strip_prefix(start.as_str())?.parse().ok()?;
     Some(u64::from(seconds) * 1000)
 }
 

@@ -242,14 +242,16 @@ impl<'a, P: PluginKeys> Reader<'a, P> {
                 None => return,
             },
         };
-        let known = keys::find(key);
-        if known.is_none_or(|known| !known.stands_in(place)) {
-            let elsewhere = match (known, place) {
-                (None, _) => "",
-                (_, Place::Core) => ": it belongs in [interface PATTERN]",
-                _ => ": it belongs in [core]",
-            };
-            return self.warn_of_unknown("key ", key, elsewhere);
+        match keys::find(key) {
+            Some(known) if known.stands_in(place) => {}
+            Some(_) => {
+                let elsewhere = match place {
+                    Place::Core => "[interface PATTERN]",
+                    _ => "[core]",
+                };
+                return self.warn(&["key ", key, " is ignored: it belongs in ", elsewhere]);
+            }
+            None => return self.warn_of_unknown("key ", key, ""),
         }
         let again = pairs.iter().any(|pair| pair.key == key);
         let line = self.line;

@@ -506,13 +506,13 @@ fn what_is_unknown_or_repeated_is_a_warning() {
             "f:2: unknown key foo",
             "f:3: unknown section bar: ignored (expected core, interface PATTERN or a plugin)",
             "f:8: duplicate key hold-down: the last value is used",
-            "f:10: unknown key log: it belongs in [core]",
+            "f:10: key log is ignored: it belongs in [core]",
             "f:12: duplicate key use: the last value is used",
             "f:13: section [interface a] is never used: [interface a] comes first",
             "f:17: duplicate key x: the last value is used",
             "f:18: unknown section interfaces: ignored (expected core, interface PATTERN or a plugin)",
             "f:20: unknown key y",
-            "f:22: unknown key use: it belongs in [interface PATTERN]",
+            "f:22: key use is ignored: it belongs in [interface PATTERN]",
         ]
     );
     let loaded = read("[core]\nhold-down = 1\n[core]\nhold-down = 2\n[sspi]\nx=1\nx=2").unwrap();
