@@ -165,6 +165,7 @@ fn a_name_that_somebody_took_keeps_no_daemon_out() {
     out.read_exact(&mut said).expect("it is ready");
     for config in ["", "[core]\nstate-file =\n"] {
         let daemon = lab.daemon(config);
+        assert!(until(|| daemon.lines(&["watching the network"]) == 1));
         lab.expect(&["10.0.1.1 subflow dev wan1"]);
         let mut second = lab.daemon(config);
         assert_eq!(second.wait(), Some(1), "{}", second.log());

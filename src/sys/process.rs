@@ -24,13 +24,6 @@ pub unsafe fn begin(count: c_int, arguments: *const *const c_char) -> Vec<OsStri
     (1..count).map(argument).collect()
 }
 
-// C streams, which nobody writes to, need nothing at the end. Else the linker takes 1.8 KB of them
-// into a static program with musl, for the sake of an unwinder that it leaves out afterwards.
-#[unsafe(no_mangle)]
-extern "C" fn __stdio_exit() {}
-#[unsafe(no_mangle)]
-extern "C" fn __stdio_exit_needed() {}
-
 /// Gives the descriptors 0, 1 and 2 to `/dev/null` where they are closed, lest messages for the user
 /// go into a socket of ours.
 fn open_standard_files() {
