@@ -3,6 +3,9 @@
 
 use crate::capacity;
 
+/// So many endpoints a kernel before Linux 6.2 takes (`MPTCP_PM_ADDR_MAX`); one more is EINVAL there.
+pub(super) const OLD_CAPACITY: usize = 8;
+
 /// The kernel does not say how many endpoints it takes, but it refuses one too many.
 #[derive(Debug, Default)]
 pub(super) struct KernelCapacity {

@@ -4,6 +4,7 @@
 use libc::{EINVAL, ENOENT, ENOMEM, EPERM, ERANGE};
 
 use super::departure::Departure;
+use super::kernel_capacity::OLD_CAPACITY;
 use super::slot::Operation;
 use super::{Endpoints, Refused, Slot};
 use crate::request::CommandId;
@@ -43,7 +44,7 @@ impl Endpoints {
     }
 
     /// The kernel refused. Returns `None` if the command was not one of ours.
-    pub fn failed(&mut self, now: Instant, command: CommandId, errno: i32) -> Option<Refused> {
+    pub fn failed(&mut self, now: Instant, command: CommandId, mut errno: i32) -> Option<Refused> {
         let is_it = |slot: &Slot| slot.pending.is_some() && slot.command == command;
         let at = self.ours.iter().position(is_it)?;
         let slot = self.ours.get_mut(at)?;
@@ -65,8 +66,12 @@ impl Endpoints {
             }
             Operation::Add => {
                 self.ours.remove(at);
+                let ours = self.ours_done_by(command);
+                if errno == EINVAL && ours + self.others.len() == OLD_CAPACITY {
+                    errno = ERANGE;
+                }
                 if errno == ERANGE {
-                    self.capacity.on_full(self.ours_done_by(command));
+                    self.capacity.on_full(ours);
                 }
                 // A full kernel is reported with its capacity.
                 (!matches!(errno, EPERM | ENOMEM), errno != ERANGE)

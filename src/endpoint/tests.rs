@@ -54,6 +54,8 @@ fn last<'a>(wants: impl Iterator<Item = &'a Want>) -> Vec<u8> {
 struct Kernel {
     endpoints: Vec<Endpoint>,
     room: usize,
+    /// What it answers when that is taken.
+    full: i32,
     /// Flags it does not know, and drops.
     drops: u32,
     can_set_flags: bool,
@@ -69,6 +71,7 @@ impl Kernel {
         Self {
             endpoints: Vec::new(),
             room,
+            full: ERANGE,
             drops: 0,
             can_set_flags: true,
             sequence: 0,
@@ -80,7 +83,7 @@ impl Kernel {
     fn run(&mut self, command: Command) -> Result<(), i32> {
         let at = |endpoints: &[Endpoint], id| endpoints.iter().position(|e| e.id == id);
         match command {
-            Command::AddEndpoint(_) if self.endpoints.len() >= self.room => return Err(ERANGE),
+            Command::AddEndpoint(_) if self.endpoints.len() >= self.room => return Err(self.full),
             Command::AddEndpoint(mut new) => {
                 // It replaces one of the kernel's own.
                 self.endpoints
@@ -372,14 +375,27 @@ fn an_endpoint_of_somebody_else_takes_none_of_our_slots() {
 
 #[test]
 fn the_capacity_is_learned_from_a_refusal() {
-    let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
-    let wants: Vec<Want> = (1..=40).map(want).collect();
-    assert_eq!(endpoints.capacity(), None);
+    for full in [ERANGE, EINVAL] {
+        let (mut kernel, mut endpoints) = (Kernel::new(8), Endpoints::new());
+        kernel.full = full;
+        let wants: Vec<Want> = (1..=40).map(want).collect();
+        assert_eq!(endpoints.capacity(), None);
+        kernel.settle(NOW, &mut endpoints, &wants);
+        assert_eq!(endpoints.capacity(), Some(8), "errno {full}");
+        assert_eq!(endpoints.ours().len(), 8);
+        assert!(kernel.burst <= MAX_UNACKED_ADDS, "{}", kernel.burst);
+        assert_eq!(settled(&endpoints, &wants).waiting(), 32);
+        assert!(endpoints.refusals().all(|(_, errno)| errno == ERANGE));
+    }
+}
+
+#[test]
+fn what_is_not_valid_says_nothing_of_room() {
+    let (mut kernel, mut endpoints) = (Kernel::new(5), Endpoints::new());
+    kernel.full = EINVAL;
+    let wants: Vec<Want> = (1..=7).map(want).collect();
     kernel.settle(NOW, &mut endpoints, &wants);
-    assert_eq!(endpoints.capacity(), Some(8));
-    assert_eq!(endpoints.ours().len(), 8);
-    assert!(kernel.burst <= MAX_UNACKED_ADDS, "{}", kernel.burst);
-    assert_eq!(settled(&endpoints, &wants).waiting(), 32);
+    assert_eq!(endpoints.capacity(), None);
 }
 
 #[test]
