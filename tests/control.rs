@@ -10,11 +10,12 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use support::json::{CONNECTIONS, EVENT, Json, STATUS, Schema};
 use support::peer::{Held, Transfer};
-use support::{Lab, SERVER, until};
+use support::{DAEMON, Lab, SERVER, until};
 
 /// Runs a command, which must end with this status. Returns what it prints.
 #[track_caller]
@@ -414,6 +415,42 @@ fn clients_that_mean_ill_are_in_nobodys_way() {
     let before = jiffies();
     std::thread::sleep(Duration::from_millis(500));
     assert!(jiffies() - before < 10, "it does not sleep");
+}
+
+#[test]
+fn more_who_wait_than_there_is_room_for_are_all_answered() {
+    let lab = lab!();
+    lab.wan(1);
+    let _daemon = lab.daemon("[core]\n");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    let wait = || {
+        let mut command = lab.host.command(DAEMON);
+        command.args(["wait", "-t", "30", "wan2"]);
+        command.stderr(Stdio::piped()).spawn().expect("nsenter")
+    };
+    let all: Vec<_> = (0..20).map(|_| wait()).collect();
+    std::thread::sleep(Duration::from_millis(500));
+    lab.wan(2);
+    for child in all {
+        let output = child.wait_with_output().expect("our own child");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*errors), (Some(0), ""));
+    }
+}
+
+#[test]
+fn a_request_needs_no_newline_at_its_end() {
+    let lab = lab!();
+    lab.wan(1);
+    let _daemon = lab.daemon("[core]\n");
+    lab.expect(&["10.0.1.1 subflow dev wan1"]);
+    let mut stream = connect(&lab);
+    stream.write_all(b"status -j").expect("the daemon reads");
+    let half = stream.shutdown(std::net::Shutdown::Write);
+    half.expect("a socket of two directions");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.contains("10.0.1.1"), "{answer:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::time::{Duration, Instant};
 
 /// How often a daemon that is not there yet is looked for, in milliseconds.
 const INTERVAL: u64 = 100;
-/// For how long a daemon that is busy is asked for ages.
+/// For how long a daemon is asked that is busy.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a command fails: its exit status, and a line for the user.
@@ -57,14 +57,18 @@ fn command(words: &[String]) -> Result<u8, Problem> {
         line.push_str(word);
         line.push(' ');
     }
-    let request = request::parse(&line).map_err(|why| problem(USAGE, &[name, ": ", why]))?;
+    let request = request::parse(&line).map_err(|mistake| {
+        let mistake = mistake.to_string();
+        problem(USAGE, &[name, ": ", &mistake])
+    })?;
     line.push('\n');
     if request.verb == Verb::Connections {
         let mut ages = ManuallyDrop::new(Vec::new());
         if connections::have_ages() {
-            let asked =
-                connect(None).and_then(|daemon| talk(daemon, &line, Some(now() + PATIENCE), false));
-            *ages = asked.unwrap_or_default();
+            let end = Some(now() + PATIENCE);
+            let daemon = connect(None).unwrap_or_default();
+            let asked = daemon.map(|daemon| talk(daemon, &line, end, false));
+            *ages = asked.and_then(Result::ok).unwrap_or_default();
         }
         let ages = core::str::from_utf8(&ages).unwrap_or_default();
         show(&connections::text(request.json, ages)?, request.json);
@@ -74,7 +78,7 @@ fn command(words: &[String]) -> Result<u8, Problem> {
         .timeout
         .map(|seconds| now() + Duration::from_secs(seconds));
     let monitor = request.verb == Verb::Monitor;
-    let answer = ManuallyDrop::new(talk(connect(end)?, &line, end, monitor)?);
+    let answer = ManuallyDrop::new(ask(&line, request.verb, end)?);
     if monitor && answer.is_empty() {
         return Err(problem(NOT_RUNNING, &["mptcpd has stopped"]));
     }
@@ -97,11 +101,32 @@ fn command(words: &[String]) -> Result<u8, Problem> {
     }
 }
 
-/// Sends a line and returns the answer. Those to a monitor are printed as they come.
+/// Asks the daemon until it has time for us: where too many ask at once, it takes no more or lets go of
+/// some.
+fn ask(line: &str, verb: Verb, end: Option<Instant>) -> Result<Vec<u8>, Problem> {
+    let (monitor, wait) = (verb == Verb::Monitor, verb == Verb::Wait);
+    let patience = if wait { end } else { Some(now() + PATIENCE) };
+    loop {
+        if let Some(daemon) = connect(end)? {
+            let answer = talk(daemon, line, end, monitor)?;
+            if monitor || !answer.is_empty() {
+                return Ok(answer);
+            }
+        }
+        if patience.is_some_and(|patience| now() >= patience) {
+            return Err(problem(FAILURE, &["the daemon is busy with others"]));
+        }
+        pause()?;
+    }
+}
+
+/// Sends a line and returns the answer, which is empty if the daemon lets go of us. Those to a monitor
+/// are printed as they come.
 fn talk(stream: File, line: &str, end: Option<Instant>, monitor: bool) -> Result<Vec<u8>, Problem> {
     let mut stream = ManuallyDrop::new(stream);
-    let broken = |error: io::Error| broken(error.into());
-    stream.write_all(line.as_bytes()).map_err(broken)?;
+    if let Err(error) = stream.write_all(line.as_bytes()) {
+        return ended(error);
+    }
     let (mut answer, mut bytes) = (Vec::new(), [0; 4096]);
     loop {
         let left = end.map(|end| end.saturating_since(now()).as_millis().into());
@@ -113,9 +138,10 @@ fn talk(stream: File, line: &str, end: Option<Instant>, monitor: bool) -> Result
             }
             continue;
         }
-        let read = match stream.read(&mut bytes).map_err(broken)? {
-            0 => return Ok(answer),
-            count => bytes.get(..count).unwrap_or_default(),
+        let read = match stream.read(&mut bytes) {
+            Ok(0) => return Ok(answer),
+            Ok(count) => bytes.get(..count).unwrap_or_default(),
+            Err(error) => return ended(error),
         };
         if monitor && !read.contains(&0) {
             let text = core::str::from_utf8(read).unwrap_or("?\n");
@@ -131,15 +157,16 @@ fn talk(stream: File, line: &str, end: Option<Instant>, monitor: bool) -> Result
 }
 
 /// Connects to the daemon of this network namespace; if there is a time until which to wait, it
-/// may come up meanwhile.
-fn connect(end: Option<Instant>) -> Result<File, Problem> {
+/// may come up meanwhile. `None` if too many are waiting for it.
+fn connect(end: Option<Instant>) -> Result<Option<File>, Problem> {
     let path = file::socket_path(sys::namespace_cookie().unwrap_or(0));
     loop {
         let error = match local::connect(&path) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return Ok(Some(stream)),
             Err(error) => error,
         };
         match error.0 {
+            libc::EAGAIN => return Ok(None),
             libc::ENOENT | libc::ECONNREFUSED => {}
             libc::EACCES | libc::EPERM => {
                 return Err(problem(DENIED, &[&path, ": permission denied"]));
@@ -150,7 +177,20 @@ fn connect(end: Option<Instant>) -> Result<File, Problem> {
             let cause = "mptcpd is not running in this network namespace (no ";
             return Err(problem(NOT_RUNNING, &[cause, &path, ")"]));
         }
-        sys::poll(&mut [], Some(INTERVAL)).map_err(broken)?;
+        pause()?;
+    }
+}
+
+fn pause() -> Result<(), Problem> {
+    sys::poll(&mut [], Some(INTERVAL)).map_err(broken).map(drop)
+}
+
+/// What has ended a talk before an answer.
+#[cold]
+fn ended(error: io::Error) -> Result<Vec<u8>, Problem> {
+    match error.raw_os_error() {
+        Some(libc::EPIPE | libc::ECONNRESET) => Ok(Vec::new()),
+        _ => Err(broken(error.into())),
     }
 }
 

@@ -249,8 +249,10 @@ impl Key {
                 let addresses = addresses(config);
                 addresses.clear();
                 each(value, &mut |item| {
-                    let address = item.parse();
-                    addresses.push(address.map_err(|_| format!("invalid address \"{item}\""))?);
+                    let address: Option<IpAddr> = item.parse().ok();
+                    // Neither is any host's.
+                    let address = address.filter(|a| !a.is_unspecified() && !a.is_multicast());
+                    addresses.push(address.ok_or_else(|| format!("invalid address \"{item}\""))?);
                     Ok(())
                 })?;
                 if addresses.len() > *most {

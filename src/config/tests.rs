@@ -414,6 +414,24 @@ fn all_that_is_wrong_is_told_in_one_run() {
     );
 }
 
+#[test]
+fn what_is_no_hosts_address_can_be_neither_probed_nor_asked_for() {
+    for item in [
+        "0.0.0.0",
+        "::",
+        "224.0.0.1",
+        "ff02::1",
+        "192.0.2",
+        "192.0.2.1/32",
+    ] {
+        for key in ["track", "check-route-to"] {
+            let text = format!("[core]\n{key} = 192.0.2.1, {item}\n");
+            let told = format!("f:2: {key}: invalid address \"{item}\"");
+            assert_eq!(errors(&text), [told]);
+        }
+    }
+}
+
 /// What shows only at the end of the file stands among the rest.
 #[test]
 fn errors_and_warnings_come_in_the_order_of_lines() {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //! What is asked for: the same words on the command line and in the line to the daemon.
 
+use core::fmt;
+
 use crate::network::Declared;
 
 /// Octets of a request at most, without its newline.
@@ -35,6 +37,29 @@ pub struct Request {
     pub subject: heapless::String<SUBJECT>,
 }
 
+/// What is wrong with a request, for the user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mistake<'a> {
+    /// The word that is wrong; empty where one is missing.
+    word: &'a str,
+    cause: &'static str,
+}
+
+impl Mistake<'_> {
+    /// Returns one of the whole request.
+    pub const fn whole(cause: &'static str) -> Self {
+        Self { word: "", cause }
+    }
+}
+
+impl fmt::Display for Mistake<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word)?;
+        f.write_str(if self.word.is_empty() { "" } else { ": " })?;
+        f.write_str(self.cause)
+    }
+}
+
 /// Returns the verb that a word is.
 pub fn verb(word: &str) -> Option<Verb> {
     Some(match word {
@@ -48,10 +73,14 @@ pub fn verb(word: &str) -> Option<Verb> {
     })
 }
 
-/// Reads a request, words with blanks between them. The error is for the user.
-pub fn parse(line: &str) -> Result<Request, &'static str> {
+/// Reads a request, words with blanks between them.
+pub fn parse(line: &str) -> Result<Request, Mistake<'_>> {
     let mut words = line.split_ascii_whitespace();
-    let verb = words.next().and_then(verb).ok_or("unknown command")?;
+    let word = words.next().unwrap_or_default();
+    let wrong = |word, cause| Err(Mistake { word, cause });
+    let Some(verb) = verb(word) else {
+        return wrong(word, "unknown command");
+    };
     let mut request = Request {
         verb,
         json: false,
@@ -59,7 +88,6 @@ pub fn parse(line: &str) -> Result<Request, &'static str> {
         timeout: None,
         subject: heapless::String::new(),
     };
-    let is_path = matches!(verb, Verb::Path(_));
     let mut declared = None;
     while let Some(word) = words.next() {
         match (word, verb) {
@@ -67,27 +95,33 @@ pub fn parse(line: &str) -> Result<Request, &'static str> {
             ("--exit-code", Verb::Status) => request.exit_code = true,
             ("-t", Verb::Wait) => {
                 let seconds = words.next().and_then(|word| word.parse().ok());
-                let seconds = seconds.filter(|seconds| *seconds <= LONGEST_WAIT);
-                request.timeout = Some(seconds.ok_or("-t: expected seconds from 0 to 86400")?);
+                request.timeout = seconds.filter(|seconds| *seconds <= LONGEST_WAIT);
+                if request.timeout.is_none() {
+                    return wrong(word, "expected seconds from 0 to 86400");
+                }
             }
-            _ if word.starts_with('-') => return Err("unknown option"),
+            _ if word.starts_with('-') => return wrong(word, "unknown option"),
             (_, Verb::Status | Verb::Wait | Verb::Path(_)) if request.subject.is_empty() => {
-                let subject = request.subject.push_str(word);
-                subject.map_err(|()| "no such interface or address")?;
+                if request.subject.push_str(word).is_err() {
+                    return wrong(word, "no such interface or address");
+                }
             }
             (_, Verb::Path(_)) if declared.is_none() => {
                 declared = Some(match word {
                     "down" => Declared::Down,
                     "backup" => Declared::Backup,
                     "auto" => Declared::Auto,
-                    _ => return Err("expected down, backup or auto"),
+                    _ => return wrong(word, "expected down, backup or auto"),
                 });
             }
-            _ => return Err("too many arguments"),
+            _ => return wrong(word, "one argument too many"),
         }
     }
-    if is_path {
-        request.verb = Verb::Path(declared.ok_or("expected IFACE down|backup|auto")?);
+    if let Verb::Path(to) = &mut request.verb {
+        match declared {
+            Some(declared) => *to = declared,
+            None => return wrong("", "expected IFACE down|backup|auto"),
+        }
     }
     Ok(request)
 }
@@ -125,20 +159,24 @@ mod tests {
         let long = "x".repeat(46);
         for (line, cause) in [
             ("", "unknown command"),
-            ("stop", "unknown command"),
-            ("reload -j", "unknown option"),
-            ("status -x", "unknown option"),
-            ("status a b", "too many arguments"),
-            ("monitor wan", "too many arguments"),
+            ("stop", "stop: unknown command"),
+            ("reload -j", "-j: unknown option"),
+            ("status -x", "-x: unknown option"),
+            ("status a b", "b: one argument too many"),
+            ("monitor wan", "wan: one argument too many"),
             ("path wan", "expected IFACE down|backup|auto"),
-            ("path wan up", "expected down, backup or auto"),
-            ("path wan down now", "too many arguments"),
+            ("path wan up", "up: expected down, backup or auto"),
+            ("path wan down now", "now: one argument too many"),
             ("wait -t", "-t: expected seconds from 0 to 86400"),
             ("wait -t -1", "-t: expected seconds from 0 to 86400"),
             ("wait -t 86401", "-t: expected seconds from 0 to 86400"),
-            (&format!("status {long}"), "no such interface or address"),
+            (
+                &format!("status {long}"),
+                &format!("{long}: no such interface or address"),
+            ),
         ] {
-            assert_eq!(parse(line), Err(cause), "{line}");
+            let mistake = parse(line).expect_err(line);
+            assert_eq!(mistake.to_string(), cause);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use core::fmt::{self, Write};
 
-use super::request::{self, LENGTH, Request, Verb};
+use super::request::{self, LENGTH, Mistake, Request, Verb};
 use crate::sys::exit::USAGE;
 
 /// Octets that wait for a client at most.
@@ -144,28 +144,34 @@ impl Session {
         for byte in bytes {
             if *byte != b'\n' {
                 if self.line.push(*byte).is_err() {
-                    return self.refuse("the request is too long");
+                    return self.refuse(Mistake::whole("the request is too long"));
                 }
                 continue;
             }
-            let line = core::str::from_utf8(&self.line);
-            match line.map_err(|_| "invalid UTF-8").and_then(request::parse) {
+            let line = self.line.clone();
+            let line = core::str::from_utf8(&line).map_err(|_| Mistake::whole("invalid UTF-8"));
+            match line.and_then(request::parse) {
                 Ok(request) => self.state = State::Asked(request),
-                Err(cause) => self.refuse(cause),
+                Err(mistake) => self.refuse(mistake),
             }
             return;
         }
     }
 
-    /// It will not send any more.
+    /// It will not send any more. What it has sent is its line, if it is anything.
     pub fn end(&mut self) {
+        if !self.line.is_empty() {
+            self.receive(b"\n");
+        }
         if self.is_reading() {
             self.state = State::Answered;
         }
     }
 
-    fn refuse(&mut self, cause: &str) {
-        self.finish(USAGE, cause);
+    fn refuse(&mut self, mistake: Mistake<'_>) {
+        let mut text = heapless::String::<{ 2 * LENGTH }>::new();
+        let _ = write!(text, "{mistake}");
+        self.finish(USAGE, &text);
     }
 
     /// Ends the answer with a line of text, unless that is empty, and the exit status.

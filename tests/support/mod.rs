@@ -612,7 +612,7 @@ impl Lab {
     }
 }
 
-const DAEMON: &str = env!("CARGO_BIN_EXE_mptcpd");
+pub const DAEMON: &str = env!("CARGO_BIN_EXE_mptcpd");
 
 /// How a process ended; one that does not end is killed.
 fn end(child: &mut Child) -> Option<ExitStatus> {
