@@ -27,9 +27,13 @@ fuzz_target!(|bytes: &[u8]| {
         session.finish(0, "done");
     }
     session.end();
+    // What it had sent by then may be a request.
+    if session.request().is_some() {
+        session.finish(0, "done");
+    }
     let _ = session.output.bytes();
     session.output.consume(usize::MAX / 2);
-    assert!(session.is_done() || session.is_reading());
+    assert!(session.is_done());
 });
 
 /// A text of any kind stays within its quotes and its cell.
