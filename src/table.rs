@@ -95,7 +95,9 @@ impl<T> Table<T> {
         let mut kept = 0;
         for at in 0..self.items.len() {
             if self.items.get_mut(at).is_some_and(&mut keep) {
-                self.items.swap(kept, at);
+                if kept < at {
+                    self.items.swap(kept, at);
+                }
                 kept += 1;
             }
         }

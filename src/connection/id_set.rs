@@ -27,7 +27,12 @@ impl IdSet {
 
     /// Returns all ids, in ascending order.
     pub(super) fn iter(&self) -> impl Iterator<Item = u8> {
-        (0..=u8::MAX).filter(|id| self.contains(*id))
+        let words = (0..=u8::MAX).step_by(32).zip(&self.0);
+        let some = words.filter(|(_, word)| **word != 0);
+        some.flat_map(|(first, word)| {
+            let bits = (0..32u8).filter(move |bit| word >> bit & 1 == 1);
+            bits.map(move |bit| first + bit)
+        })
     }
 }
 
