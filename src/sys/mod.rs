@@ -70,8 +70,12 @@ pub fn variable(name: &CStr) -> Option<&'static str> {
 
 /// Hands a path over to a system call. (std and nix each bring 1 KiB for their several kinds of paths.)
 fn with_path(path: &str, call: &mut dyn FnMut(&CStr) -> c_int) -> Result<c_int> {
-    let path = format!("{path}\0");
-    let path = CStr::from_bytes_with_nul(path.as_bytes()).map_err(|_| Errno(libc::EINVAL))?;
+    let mut bytes = heapless::Vec::<u8, { libc::PATH_MAX as usize }>::new();
+    let fits = bytes.extend_from_slice(path.as_bytes()).is_ok() && bytes.push(0).is_ok();
+    if !fits {
+        return Err(Errno(libc::ENAMETOOLONG));
+    }
+    let path = CStr::from_bytes_with_nul(&bytes).map_err(|_| Errno(libc::EINVAL))?;
     check(call(path))
 }
 
