@@ -17,7 +17,6 @@
 use core::net::{IpAddr, SocketAddr};
 
 use super::Seq;
-use super::mptcp::end_at;
 
 const NLA_F_NESTED: u16 = 1 << 15;
 const NLA_F_NET_BYTEORDER: u16 = 1 << 14;
@@ -92,7 +91,7 @@ pub(super) fn ip(octets: &[u8]) -> Option<IpAddr> {
 /// One end of a connection; an address mapped from IPv4 is given as IPv4.
 #[inline(never)]
 pub(super) fn end(address: &IpAddr, port: u16) -> SocketAddr {
-    end_at(address.to_canonical(), port)
+    SocketAddr::new(address.to_canonical(), port)
 }
 
 pub(super) fn is_mapped(address: &IpAddr) -> bool {
