@@ -357,10 +357,8 @@ impl Key {
 /// Says what is wrong with the name of a plugin, if it is none of these.
 #[inline(never)]
 fn know(name: &str, plugins: &[&str]) -> Result<(), String> {
-    match lacking(name).filter(|_| !plugins.contains(&name)) {
-        Some(cause) => Err(cause),
-        None => position(name, plugins).map(|_| ()),
-    }
+    let found = position(name, plugins).map(drop);
+    found.map_err(|unknown| lacking(name).unwrap_or(unknown))
 }
 
 /// Returns the key of the configuration that has a name.

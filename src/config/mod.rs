@@ -465,21 +465,9 @@ impl Config {
     }
 }
 
-#[cfg(all(
-    test,
-    feature = "control",
-    feature = "healing",
-    feature = "health",
-    feature = "sspi"
-))]
+#[cfg(all(test, feature = "default"))]
 mod document_tests;
 #[cfg(all(test, not(feature = "health")))]
 mod lean_tests;
-#[cfg(all(
-    test,
-    feature = "control",
-    feature = "healing",
-    feature = "health",
-    feature = "sspi"
-))]
+#[cfg(all(test, feature = "default"))]
 mod tests;

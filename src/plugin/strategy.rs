@@ -337,6 +337,13 @@ impl Plugin for Reconciler {
 }
 
 impl Reconciler {
+    fn configure(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
+        if let Some(value) = cx.setting(LISTEN) {
+            position(value, &["yes", "no"]).map_err(|cause| [LISTEN, ": ", &cause].concat())?;
+        }
+        self.strategy.configure(cx)
+    }
+
     /// Gives a connection what it should have, as far as it has not.
     fn reconcile(&mut self, cx: &mut Context<'_>, token: Token) {
         let Some(connection) = cx.connection(token) else {
@@ -441,15 +448,6 @@ impl Reconciler {
             logging::warn!("cannot announce {local}: {failure}; trying again");
         }
         cx.set_timer(REFUSED, ANNOUNCE_AGAIN);
-    }
-}
-
-impl Reconciler {
-    fn configure(&mut self, cx: &mut Context<'_>) -> Result<(), String> {
-        if let Some(value) = cx.setting(LISTEN) {
-            position(value, &["yes", "no"]).map_err(|cause| [LISTEN, ": ", &cause].concat())?;
-        }
-        self.strategy.configure(cx)
     }
 }
 

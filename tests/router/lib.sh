@@ -52,7 +52,8 @@ zig_machine() {
     esac
 }
 
-# cross_env TARGET static|dynamic FLAG...: makes cargo link TARGET with Zig and compile with FLAGs.
+# cross_env TARGET static|dynamic FLAG...: makes cargo link TARGET with Zig and compile with FLAGs. What
+# $link_by names, if it is set, is run with Zig's command line in its place.
 cross_env() {
     target=$1
     case $2 in
